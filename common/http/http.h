@@ -1,0 +1,167 @@
+/* http.h - the HTTP core: one loop per thread, nothing crosses threads (decision D1).
+ *
+ * WHAT     http.threads workers, each with its own SO_REUSEPORT listener, its own libmicrohttpd
+ *          daemon without internal threads, and one epoll loop that also serves the watches a
+ *          service adds (a producer's delivery reports, a hub's wake-up) and timers.
+ *          Before any handler: ambiguous framing refused, route matched, limits applied, body
+ *          collected. A handler runs once, with the whole body, and replies or defers; a deferred
+ *          request is answered later from the same thread.
+ * BOUNDS   connections, body bytes, head bytes, header and body arrival time, request time, bytes of
+ *          bodies in flight a worker: all in http_config.
+ * OWNS     what http_request_* return is borrowed until the reply.
+ * THREADS  a request belongs to its worker's thread from the handler to the reply; http_server_*
+ *          are called by the main thread.
+ * ERRORS   http_reply_err is the one way an error leaves: problem+json, Retry-After where due.
+ * SOURCE   docs/adr/0001; ../reference facts on libmicrohttpd are repeated where they bite.
+ */
+#pragma once
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "config/config.h"
+#include "core/buf.h"
+#include "core/embedded.h"
+#include "core/err.h"
+#include "core/strview.h"
+
+struct http_config {
+    const char *host;
+    int64_t port; /* 0: any free one */
+    int64_t threads; /* 0: one a core */
+    int64_t connections_max;
+    int64_t body_bytes_max;
+    int64_t inflight_bytes_max; /* bodies held, all workers together; past it 503 */
+    int64_t header_timeout_ms; /* connection to complete head */
+    int64_t body_timeout_ms;   /* head to complete body: 408 */
+    int64_t idle_timeout_ms;   /* keep-alive connection between requests */
+    int64_t request_timeout_ms; /* complete request to reply: 503 */
+    int64_t pool_bytes;        /* libmicrohttpd's memory a connection */
+    const char *cors_origins;  /* "*", a comma list, or "" for none */
+};
+extern const struct config_option http_options[];
+extern const size_t http_options_count;
+
+enum http_method { HTTP_GET, HTTP_POST, HTTP_PUT, HTTP_DELETE, HTTP_METHOD_COUNT };
+/* HEAD is answered by GET routes, OPTIONS by the core (Allow, CORS preflight). */
+
+struct http_request;
+struct http_worker;
+struct http_server;
+
+struct http_route {
+    enum http_method method;
+    const char *path; /* "/events/{topic}": a segment in braces matches one non-empty segment */
+    void (*handle)(struct http_request *request);
+};
+
+struct http_route_set {
+    const struct http_route *routes;
+    size_t count;
+    void *context; /* http_request_context of these routes' handlers */
+};
+
+/* What a service runs on each worker's thread. All may be NULL. */
+struct http_worker_hooks {
+    /* Before the worker serves; *ret_state is http_worker_state from then on. */
+    enum err (*start)(struct http_worker *worker, void *context, void **ret_state);
+    /* Every request of the worker has been answered; the loop has ended. */
+    void (*stop)(void *state);
+    void *context;
+};
+
+struct http_server_params {
+    const struct http_config *config;
+    const struct http_route_set *sets; /* the first that matches wins */
+    size_t set_count;
+    struct http_worker_hooks hooks;
+};
+
+MUST_CHECK enum err http_server_start(const struct http_server_params *params,
+                                      struct http_server **ret, struct err_info *info);
+uint16_t http_server_port(const struct http_server *server);
+/* From now on requests to routes other than GET get ERR_DRAINING and connections are closed after
+ * their answer; returns when nothing is in flight or at the deadline (false). Streams are told. */
+bool http_server_drain(struct http_server *server, int64_t timeout_ms);
+void http_server_stop(struct http_server *server); /* NULL is a no-op; answers what is left with 503 */
+
+/* --- worker --------------------------------------------------------------------------------- */
+
+void *http_worker_state(const struct http_worker *worker);
+unsigned http_worker_index(const struct http_worker *worker); /* 0 … threads-1 */
+
+/* Calls on_ready on the worker's thread when fd is readable (level-triggered) or, with events,
+ * as EPOLL* say. Only from the worker's thread or in hooks.start. */
+struct http_watch;
+MUST_CHECK struct http_watch *http_worker_watch(struct http_worker *worker, int fd,
+                                                uint32_t epoll_events,
+                                                void (*on_ready)(void *context, uint32_t events),
+                                                void *context);
+void http_watch_events(struct http_watch *watch, uint32_t epoll_events); /* 0: keep, ask nothing */
+void http_watch_close(struct http_watch *watch); /* does not close fd; safe inside on_ready */
+
+/* Calls on_tick about every period_ms on the worker's thread, until the worker stops. */
+void http_worker_every(struct http_worker *worker, int64_t period_ms,
+                       void (*on_tick)(void *context), void *context);
+bool http_worker_is_draining(const struct http_worker *worker);
+
+/* --- request ---------------------------------------------------------------------------------- */
+
+struct http_worker *http_request_worker(const struct http_request *request);
+void *http_request_context(const struct http_request *request);
+enum http_method http_request_method(const struct http_request *request);
+struct strview http_request_path(const struct http_request *request);
+const char *http_request_param(const struct http_request *request, const char *name); /* decoded */
+const char *http_request_query(const struct http_request *request, const char *name); /* or NULL */
+const char *http_request_header(const struct http_request *request, const char *name); /* or NULL */
+/* BUF_SLACK readable bytes lie behind it. */
+struct strview http_request_body(const struct http_request *request);
+const char *http_request_id(const struct http_request *request); /* X-Request-Id, taken or made */
+const char *http_request_client(const struct http_request *request); /* address, no port */
+/* Media type of Content-Type without parameters, lower case; "" when absent. */
+struct strview http_request_media_type(const struct http_request *request);
+/* Quality (0 … 1) that Accept gives to a media type. */
+double http_request_accepts(const struct http_request *request, const char *media_type);
+
+/* The handler returns without a reply; one of http_reply_* follows from the same thread. When the
+ * request ends first (deadline passed, worker stopping) on_abandon is called instead: the request
+ * is gone after it returns. */
+void http_request_defer(struct http_request *request, void (*on_abandon)(void *opaque),
+                        void *opaque);
+
+/* --- reply: exactly one per request --------------------------------------------------------------- */
+
+/* Before the reply; name and value are copied. */
+void http_reply_header(struct http_request *request, const char *name, const char *value);
+void http_reply_bytes(struct http_request *request, int status, const char *content_type,
+                      struct strview body); /* copied */
+void http_reply_buf(struct http_request *request, int status, const char *content_type,
+                    struct buf *body); /* takes the bytes; body is left empty */
+void http_reply_json(struct http_request *request, int status, json_t *body); /* takes the reference */
+/* GET of an embedded file: ETag, 304, gzip when accepted. */
+void http_reply_file(struct http_request *request, const struct embedded_file *file);
+
+struct http_problem {
+    enum err err;
+    const struct err_info *info;         /* may be NULL */
+    int64_t retry_after_ms;              /* 0: the default for the error */
+    json_t *extra;                       /* more members, e.g. errors; reference taken; may be NULL */
+};
+void http_reply_err(struct http_request *request, enum err err, const struct err_info *info);
+void http_reply_problem(struct http_request *request, const struct http_problem *problem);
+/* The problem as JSON without replying (for results inside a 207); new reference. */
+json_t *http_problem_json(struct http_request *request, enum err err, const struct err_info *info);
+
+/* --- streams: the connection leaves libmicrohttpd ----------------------------------------------- */
+
+/* A socket of ours from now on: non-blocking, the request answered by whatever the caller writes
+ * (status line included). Same thread. The handler must return right after. */
+struct http_stream {
+    int fd;
+    void *connection; /* private */
+    struct http_worker *worker;
+};
+MUST_CHECK enum err http_request_take_stream(struct http_request *request,
+                                             struct http_stream *ret);
+void http_stream_close(struct http_stream *stream); /* same thread; closes fd */

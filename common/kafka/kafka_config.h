@@ -1,0 +1,41 @@
+/* kafka_config.h - librdkafka's configuration: ours by role, the user's on top (decision D2).
+ *
+ * WHAT     kafka_conf_new makes an rd_kafka_conf_t for a role with the values that the role needs
+ *          (each with its reason beside it in the .c), then applies every `kafka.<property>` the
+ *          user gave. A property that the linked librdkafka does not know is skipped when it is
+ *          ours (and said once in the log at debug), an error when it is the user's, with the
+ *          nearest name. A property that would break a promise (enable.auto.commit, isolation.level
+ *          of a worker, …) is refused with the reason.
+ */
+#pragma once
+
+#include <librdkafka/rdkafka.h>
+
+#include "config/config.h"
+#include "core/err.h"
+
+struct kafka_config {
+    const char *bootstrap_servers;
+    struct config_passthrough extra; /* prefix "kafka." */
+};
+extern const struct config_option kafka_options[];
+extern const size_t kafka_options_count;
+
+enum kafka_role {
+    KAFKA_ROLE_PRODUCER_ACKED,  /* each record waited for: small linger, idempotent */
+    KAFKA_ROLE_PRODUCER_BULK,   /* throughput: linger, lz4 */
+    KAFKA_ROLE_PRODUCER_TXN,    /* a worker's transactional producer */
+    KAFKA_ROLE_CONSUMER_WORKER, /* group, read_committed, batch, offsets ours */
+    KAFKA_ROLE_CONSUMER_TAIL,   /* no group: tables, restores, live streams */
+    KAFKA_ROLE_ADMIN,
+};
+
+MUST_CHECK enum err kafka_conf_new(const struct kafka_config *config, enum kafka_role role,
+                                   rd_kafka_conf_t **ret, struct err_info *info);
+/* Our override, after the user's; the property must exist. */
+MUST_CHECK enum err kafka_conf_set(rd_kafka_conf_t *conf, const char *name, const char *value,
+                                   struct err_info *info);
+/* One border for librdkafka's codes. */
+enum err kafka_err(rd_kafka_resp_err_t code);
+/* Logs once at start which version is linked and what an old one lacks. */
+void kafka_log_version(void);

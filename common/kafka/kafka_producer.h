@@ -1,0 +1,71 @@
+/* kafka_producer.h - an idempotent producer whose delivery reports come back in batches on the
+ * owner's thread.
+ *
+ * THREADS  one owner; kafka_producer_fd becomes readable when reports wait, then call
+ *          kafka_producer_serve. (librdkafka's own threads do the I/O.)
+ * OWNS     send copies key, value and headers before it returns unless the record says it lends
+ *          them (value_is_lent: alive until the report).
+ * BOUNDS   queue.buffering.max.*: ERR_QUEUE_FULL at once, never blocks.
+ * ERRORS   what can be known locally is answered locally: ERR_TOPIC_UNKNOWN, ERR_RECORD_TOO_LARGE,
+ *          ERR_REQUEST_PARAM (partition). A fatal producer is replaced; its records are reported
+ *          as failed.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/strview.h"
+#include "kafka/kafka_config.h"
+
+struct kafka_producer;
+
+struct kafka_header {
+    const char *name;
+    struct strview value;
+};
+
+struct kafka_record {
+    const char *topic;
+    int32_t partition; /* -1: by key hash (murmur2), or any for a null key */
+    struct strview key; /* ptr NULL: null key */
+    struct strview value; /* ptr NULL: tombstone */
+    bool value_is_lent;
+    int64_t timestamp_ms; /* 0: now */
+    const struct kafka_header *headers;
+    size_t header_count;
+    void *opaque; /* comes back in the report */
+};
+
+struct kafka_report {
+    void *opaque;
+    enum err err; /* ERR_OK: acknowledged by all in-sync replicas */
+    bool may_be_stored; /* with an error: the broker may have it all the same */
+    int32_t partition;
+    int64_t offset;
+    int64_t timestamp_ms;
+    char reason[96]; /* librdkafka's words when err */
+};
+
+struct kafka_producer_params {
+    const struct kafka_config *config;
+    enum kafka_role role; /* ACKED or BULK */
+    void (*on_reports)(void *context, const struct kafka_report *reports, size_t count);
+    void *context;
+    const char *label; /* metric label `client` */
+};
+
+void kafka_producer_free(struct kafka_producer *producer); /* purges; reports come first */
+MUST_CHECK enum err kafka_producer_new(const struct kafka_producer_params *params,
+                                       struct kafka_producer **ret, struct err_info *info);
+int kafka_producer_fd(const struct kafka_producer *producer);
+void kafka_producer_serve(struct kafka_producer *producer); /* reports and events that wait */
+MUST_CHECK enum err kafka_producer_send(struct kafka_producer *producer,
+                                        const struct kafka_record *record, struct err_info *info);
+/* ERR_OK once nothing is outstanding, serving reports meanwhile; ERR_DRAIN_TIMEOUT. */
+MUST_CHECK enum err kafka_producer_flush(struct kafka_producer *producer, int64_t timeout_ms);
+size_t kafka_producer_outstanding(const struct kafka_producer *producer);
+/* Cached metadata, refreshed in the background; never blocks, never creates a topic.
+ * ERR_OK, ERR_TOPIC_UNKNOWN, ERR_KAFKA_UNAVAILABLE (no metadata yet). */
+MUST_CHECK enum err kafka_producer_topic(struct kafka_producer *producer, const char *topic,
+                                         int32_t *ret_partitions);

@@ -1,0 +1,24 @@
+/* kafka_topics.h - what exists, and making what is missing. Blocking calls for start-up and tools. */
+#pragma once
+
+#include "kafka/kafka_config.h"
+
+struct kafka_topic_spec {
+    const char *name;
+    int32_t partitions;
+    int32_t replication; /* at most; fewer when the cluster has fewer brokers */
+    const struct config_pair *config; /* topic configuration, e.g. cleanup.policy */
+    size_t config_count;
+};
+
+enum kafka_topic_state { KAFKA_TOPIC_EXISTS, KAFKA_TOPIC_CREATED, KAFKA_TOPIC_DIFFERS };
+
+/* Creates a missing topic and waits until every broker knows it. *ret_state tells what was found;
+ * DIFFERS (partition count) is not an error here: info says how. */
+MUST_CHECK enum err kafka_topic_ensure(const struct kafka_config *config,
+                                       const struct kafka_topic_spec *spec, int64_t timeout_ms,
+                                       enum kafka_topic_state *ret_state, struct err_info *info);
+/* ERR_TOPIC_UNKNOWN when it does not exist; never creates it. */
+MUST_CHECK enum err kafka_topic_partitions(rd_kafka_t *client, const char *topic,
+                                           int64_t timeout_ms, int32_t *ret_count,
+                                           struct err_info *info);

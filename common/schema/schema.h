@@ -1,0 +1,49 @@
+/* schema.h - a JSON Schema compiled once, run over a scanned event.
+ *
+ * WHAT     keywords of 2020-12 that need no other document: type, enum, const, required,
+ *          properties, additionalProperties, items, minItems/maxItems, uniqueItems is refused,
+ *          minimum/maximum/exclusive*, multipleOf, minLength/maxLength, pattern is refused, allOf,
+ *          anyOf, oneOf, not. An unknown keyword that would check something is an error at compile
+ *          time, never ignored; annotations ($schema, $id, title, description, default, examples,
+ *          $comment, format) are taken.
+ * BOUNDS   depth 64, errors collected up to the caller's array.
+ * THREADS  a compiled schema is immutable: any number of threads.
+ * ERRORS   schema_compile: ERR_CONFIG with a JSON Pointer into the schema.
+ *          schema_check: ERR_SCHEMA_MISMATCH with the first errors, each with its JSON Pointer.
+ * COST     no allocation in schema_check; numbers are compared as decimals.
+ */
+#pragma once
+
+#include <jansson.h>
+
+#include "core/err.h"
+#include "json/json_scan.h"
+
+struct schema;
+
+struct schema_error {
+    char pointer[ERR_INFO_POINTER_BYTES];
+    char message[160];
+};
+
+struct schema_errors {
+    struct schema_error *items; /* caller's array */
+    size_t items_max;
+    size_t count; /* filled: at most items_max */
+};
+
+void schema_free(struct schema *schema);
+MUST_CHECK enum err schema_compile(const json_t *document, const char *name, struct schema **ret,
+                                   struct err_info *info);
+/* The value at node `index` of doc (0: the whole). errors may be NULL: then the first stops. */
+MUST_CHECK enum err schema_check(const struct schema *schema, const struct json_doc *doc,
+                                 uint32_t index, struct schema_errors *errors);
+
+/* --- a folder of schemas: <topic>.json ---------------------------------------------------------- */
+
+struct schema_set;
+void schema_set_free(struct schema_set *set);
+/* All or nothing; folder "" gives an empty set. */
+MUST_CHECK enum err schema_set_load(const char *folder, struct schema_set **ret,
+                                    struct err_info *info);
+const struct schema *schema_set_find(const struct schema_set *set, struct strview topic);

@@ -1,0 +1,62 @@
+/* service.h - the life of a program: configuration, log, signals, health, drain, exit code.
+ *
+ * A service's main reads: service_begin, start what it has in order, service_run (ready, until a
+ * signal), stop in reverse order, service_end. See any services/<name>/main.c.
+ *
+ * SIGNALS  blocked in every thread from service_begin on and read by service_run alone. The first
+ *          SIGTERM or SIGINT starts the drain, a second one ends the process at once (exit 3).
+ * EXIT     0 done · 1 failed while running · 2 usage or configuration · 3 could not drain in time.
+ */
+#pragma once
+
+#include <stdbool.h>
+
+#include "config/config.h"
+#include "core/embedded.h"
+#include "http/http.h"
+#include "log/log.h"
+
+struct service_config {
+    int64_t drain_timeout_ms;
+};
+
+/* A named check behind /health and /health/ready; called on an HTTP thread, so it reads atomics. */
+struct service_check {
+    const char *name;
+    /* Returns whether it is well; writes the reason (or a remark) into text. */
+    bool (*is_ready)(void *context, char *text, size_t text_bytes);
+    void *context;
+};
+
+struct service_params {
+    const char *name;
+    const char *summary;
+    const struct config_section *sections; /* the service's own; http, log and service are added */
+    size_t section_count;
+    struct config_passthrough *passthrough;
+    const struct config_default *defaults;
+    const struct embedded_file *openapi; /* served at /openapi.json */
+};
+
+struct service;
+
+/* Parses the command line and starts the log. *ret_action CONFIG_DONE: return service_end at once;
+ * CONFIG_CHECK: load everything, then service_end without serving. */
+MUST_CHECK enum err service_begin(const struct service_params *params, int argc, char **argv,
+                                  struct service **ret, enum config_action *ret_action);
+const struct http_config *service_http_config(const struct service *service);
+void service_add_check(struct service *service, const struct service_check *check);
+/* Starts HTTP with the service's own routes and the common ones (health, metrics, docs, version,
+ * problems). routes may be NULL. */
+MUST_CHECK enum err service_listen(struct service *service, const struct http_route_set *routes,
+                                   const struct http_worker_hooks *hooks, struct err_info *info);
+/* Waits for a signal or service_fail; then readiness is off. */
+enum err service_run(struct service *service);
+/* From any thread: the program cannot go on; service_run returns err. Logged once. */
+void service_fail(struct service *service, enum err err, const struct err_info *info);
+bool service_is_draining(const struct service *service);
+/* What is left of the drain time, ≥ 0. */
+int64_t service_drain_left_ms(const struct service *service);
+struct http_server *service_http(const struct service *service);
+/* Drains and stops HTTP, logs the end, frees; the exit code. service may be NULL. */
+int service_end(struct service *service, enum err err, const struct err_info *info);
