@@ -89,5 +89,5 @@ struct err_info {
 /* Fills info (may be NULL) and returns err, so that a failing path reads
  * `return err_set(info, ERR_CONFIG, "%s: …", path);`. */
 PRINTF_LIKE(3, 4) enum err err_set(struct err_info *info, enum err err, const char *format, ...);
-/* "<title>" or "<title>: <text>", never NULL; borrowed from info or static. */
+/* info->text, or the title when there is none: never NULL, never empty. */
 const char *err_detail(enum err err, const struct err_info *info);

@@ -1,0 +1,59 @@
+#include "core/err.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+static const struct err_row {
+    const char *name;
+    const char *title;
+    int http_status;
+    bool is_retriable;
+} err_rows[ERR_COUNT] = {
+#define ERR_ROW_(code, name_, http_, retry_, title_)                                               \
+    [code] = {.name = (name_), .title = (title_), .http_status = (http_), .is_retriable = (retry_)},
+    ERR_MAP(ERR_ROW_)
+#undef ERR_ROW_
+};
+
+static const struct err_row *err_row(enum err err)
+{
+    CHECK((unsigned)err < ERR_COUNT);
+    return &err_rows[err];
+}
+
+const char *err_name(enum err err)
+{
+    return err_row(err)->name;
+}
+
+const char *err_title(enum err err)
+{
+    return err_row(err)->title;
+}
+
+int err_http_status(enum err err)
+{
+    return err_row(err)->http_status;
+}
+
+bool err_is_retriable(enum err err)
+{
+    return err_row(err)->is_retriable;
+}
+
+enum err err_set(struct err_info *info, enum err err, const char *format, ...)
+{
+    if (info) {
+        va_list arguments;
+        va_start(arguments, format);
+        (void)vsnprintf(info->text, sizeof info->text, format, arguments); /* cut to fit */
+        va_end(arguments);
+    }
+    return err;
+}
+
+const char *err_detail(enum err err, const struct err_info *info)
+{
+    return info && info->text[0] ? info->text : err_title(err);
+}
