@@ -51,6 +51,8 @@ double metric_value(const struct metric_series *series);            /* tests; hi
 
 /* Collectors run at the start of a render, to set gauges that are cheaper to read than to keep. */
 void metrics_on_collect(void (*collect)(void *context), void *context);
+/* After it returns the collector runs no more: its context may go. */
+void metrics_off_collect(void (*collect)(void *context), void *context);
 MUST_CHECK enum err metrics_render(struct buf *out);
 /* Markdown table of every registered family. */
 MUST_CHECK enum err metrics_describe(struct buf *out);

@@ -1,0 +1,296 @@
+#include "metrics/metrics.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/attributes.h"
+
+/* Families form a list in order of registration; each family a list of series. Both only grow, and
+ * are published with release stores, so that readers walk them without the lock. */
+
+#define LABELS_BYTES_MAX 512
+#define BOUNDS_MAX 16
+
+const double METRIC_SECONDS[] = {0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1,
+                                 0.25,   0.5,   1,      2.5,   5,    10,    30,   0};
+
+struct metric_series {
+    struct metric_series *next;
+    const struct metric *family;
+    char *labels; /* `topic="orders",outcome="ok"`, escaped; "" for none */
+    _Atomic int64_t count;       /* counter; histogram: observations */
+    _Atomic uint64_t value_bits; /* gauge; histogram: sum (a double's bits) */
+    _Atomic int64_t buckets[BOUNDS_MAX];
+};
+
+static struct metric *_Atomic families;
+static struct metric *families_last;
+static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static struct collector {
+    struct collector *next;
+    void (*collect)(void *context);
+    void *context;
+} *collectors;
+static pthread_mutex_t collectors_lock = PTHREAD_MUTEX_INITIALIZER; /* also held while they run */
+
+static double bits_double(uint64_t bits)
+{
+    double value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+static uint64_t double_bits(double value)
+{
+    uint64_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+
+static const double *metric_bounds(const struct metric *metric)
+{
+    return metric->bounds ? metric->bounds : METRIC_SECONDS;
+}
+
+void metrics_register(struct metric *metrics, size_t count)
+{
+    (void)pthread_mutex_lock(&registry_lock);
+    for (size_t i = 0; i < count; i++) {
+        struct metric *metric = &metrics[i];
+        bool is_known = false;
+        for (struct metric *f = families; f && !is_known; f = f->next) {
+            is_known = f == metric;
+        }
+        if (is_known) {
+            continue;
+        }
+        metric->next = NULL;
+        if (families_last) {
+            __atomic_store_n(&families_last->next, metric, __ATOMIC_RELEASE);
+        } else {
+            atomic_store_explicit(&families, metric, memory_order_release);
+        }
+        families_last = metric;
+    }
+    (void)pthread_mutex_unlock(&registry_lock);
+}
+
+/* --- series ------------------------------------------------------------------------------------------ */
+
+static size_t label_count(const struct metric *metric)
+{
+    size_t count = metric->labels && metric->labels[0] ? 1 : 0;
+    for (const char *c = metric->labels; c && *c; c++) {
+        count += *c == ',';
+    }
+    return count;
+}
+
+/* Appends `name="value"` with the escapes that the text format knows; returns the new length. */
+static size_t label_append(char *out, size_t at, const char *name, size_t name_len,
+                           const char *value)
+{
+    int written = snprintf(out + at, LABELS_BYTES_MAX - at, "%s%.*s=\"", at ? "," : "",
+                           (int)name_len, name);
+    at += (size_t)written;
+    for (const char *c = value; *c && at + 4 < LABELS_BYTES_MAX; c++) {
+        if (*c == '\\' || *c == '"' || *c == '\n') {
+            out[at++] = '\\';
+        }
+        out[at++] = *c == '\n' ? 'n' : *c;
+    }
+    out[at++] = '"';
+    out[at] = '\0';
+    return at;
+}
+
+static void labels_text(const struct metric *metric, const char *const *values, char *out)
+{
+    size_t at = 0;
+    const char *name = metric->labels;
+    size_t count = label_count(metric);
+    out[0] = '\0';
+    for (size_t i = 0; i < count; i++) {
+        size_t name_len = strcspn(name, ",");
+        if (at + name_len + 8 >= LABELS_BYTES_MAX) {
+            break; /* a label that long is cut; the names are ours and short */
+        }
+        at = label_append(out, at, name, name_len, values[i] ? values[i] : "");
+        name += name_len + (name[name_len] == ',');
+    }
+}
+
+static struct metric_series *series_find(const struct metric *metric, const char *labels,
+                                         size_t *ret_count)
+{
+    *ret_count = 0;
+    struct metric_series *series = __atomic_load_n(&metric->series, __ATOMIC_ACQUIRE);
+    for (; series; series = series->next) {
+        if (strcmp(series->labels, labels) == 0) {
+            return series;
+        }
+        (*ret_count)++;
+    }
+    return NULL;
+}
+
+struct metric_series *metric_series(struct metric *metric, const char *const *label_values)
+{
+    static const char *const others[METRIC_LABELS_MAX] = {"other", "other", "other"};
+    char labels[LABELS_BYTES_MAX];
+    labels_text(metric, label_values, labels);
+    (void)pthread_mutex_lock(&registry_lock);
+    size_t count;
+    struct metric_series *series = series_find(metric, labels, &count);
+    if (!series && count >= METRIC_SERIES_MAX) {
+        labels_text(metric, others, labels);
+        series = series_find(metric, labels, &count);
+    }
+    if (!series) {
+        series = must_alloc(sizeof *series);
+        series->family = metric;
+        series->labels = must_strdup(labels);
+        series->next = metric->series;
+        __atomic_store_n(&metric->series, series, __ATOMIC_RELEASE);
+    }
+    (void)pthread_mutex_unlock(&registry_lock);
+    return series;
+}
+
+void metric_add(struct metric_series *series, int64_t count)
+{
+    atomic_fetch_add_explicit(&series->count, count, memory_order_relaxed);
+}
+
+void metric_set(struct metric_series *series, double value)
+{
+    if (series->family->type == METRIC_COUNTER) {
+        atomic_store_explicit(&series->count, (int64_t)value, memory_order_relaxed);
+        return;
+    }
+    atomic_store_explicit(&series->value_bits, double_bits(value), memory_order_relaxed);
+}
+
+void metric_observe(struct metric_series *series, double value)
+{
+    const double *bounds = metric_bounds(series->family);
+    for (size_t i = 0; i < BOUNDS_MAX && bounds[i] > 0; i++) {
+        if (value <= bounds[i]) {
+            atomic_fetch_add_explicit(&series->buckets[i], 1, memory_order_relaxed);
+            break;
+        }
+    }
+    atomic_fetch_add_explicit(&series->count, 1, memory_order_relaxed);
+    uint64_t old = atomic_load_explicit(&series->value_bits, memory_order_relaxed);
+    while (!atomic_compare_exchange_weak_explicit(&series->value_bits, &old,
+                                                  double_bits(bits_double(old) + value),
+                                                  memory_order_relaxed, memory_order_relaxed)) {
+    }
+}
+
+double metric_value(const struct metric_series *series)
+{
+    return series->family->type == METRIC_GAUGE ? bits_double(series->value_bits)
+                                                : (double)series->count;
+}
+
+/* --- text ---------------------------------------------------------------------------------------------- */
+
+void metrics_on_collect(void (*collect)(void *context), void *context)
+{
+    struct collector *collector = must_alloc(sizeof *collector);
+    (void)pthread_mutex_lock(&collectors_lock);
+    *collector = (struct collector){.next = collectors, .collect = collect, .context = context};
+    collectors = collector;
+    (void)pthread_mutex_unlock(&collectors_lock);
+}
+
+void metrics_off_collect(void (*collect)(void *context), void *context)
+{
+    (void)pthread_mutex_lock(&collectors_lock);
+    for (struct collector **link = &collectors; *link; link = &(*link)->next) {
+        if ((*link)->collect == collect && (*link)->context == context) {
+            struct collector *gone = *link;
+            *link = gone->next;
+            free(gone);
+            break;
+        }
+    }
+    (void)pthread_mutex_unlock(&collectors_lock);
+}
+
+static void collectors_run(void)
+{
+    (void)pthread_mutex_lock(&collectors_lock);
+    for (struct collector *collector = collectors; collector; collector = collector->next) {
+        collector->collect(collector->context);
+    }
+    (void)pthread_mutex_unlock(&collectors_lock);
+}
+
+static enum err render_value(struct buf *out, const struct metric_series *series)
+{
+    const char *open = series->labels[0] ? "{" : "", *close = series->labels[0] ? "}" : "";
+    if (series->family->type == METRIC_COUNTER) {
+        return buf_printf(out, "%s%s%s%s %lld\n", series->family->name, open, series->labels, close,
+                          (long long)series->count);
+    }
+    return buf_printf(out, "%s%s%s%s %.15g\n", series->family->name, open, series->labels, close,
+                      bits_double(series->value_bits));
+}
+
+static enum err render_histogram(struct buf *out, const struct metric_series *series)
+{
+    const char *name = series->family->name, *comma = series->labels[0] ? "," : "";
+    const double *bounds = metric_bounds(series->family);
+    long long count = series->count, below = 0; /* one reading, so that +Inf equals _count */
+    enum err e = ERR_OK;
+    for (size_t i = 0; !e && i < BOUNDS_MAX && bounds[i] > 0; i++) {
+        below += series->buckets[i];
+        e = buf_printf(out, "%s_bucket{%s%sle=\"%.15g\"} %lld\n", name, series->labels, comma,
+                       bounds[i], below < count ? below : count);
+    }
+    if (!e) {
+        e = buf_printf(out, "%s_bucket{%s%sle=\"+Inf\"} %lld\n", name, series->labels, comma, count);
+    }
+    const char *open = series->labels[0] ? "{" : "", *close = series->labels[0] ? "}" : "";
+    if (!e) {
+        e = buf_printf(out, "%s_sum%s%s%s %.15g\n%s_count%s%s%s %lld\n", name, open, series->labels,
+                       close, bits_double(series->value_bits), name, open, series->labels, close,
+                       count);
+    }
+    return e;
+}
+
+static const char *const type_names[] = {"counter", "gauge", "histogram"};
+
+enum err metrics_render(struct buf *out)
+{
+    collectors_run();
+    enum err e = ERR_OK;
+    const struct metric *family = atomic_load_explicit(&families, memory_order_acquire);
+    for (; family && !e; family = __atomic_load_n(&family->next, __ATOMIC_ACQUIRE)) {
+        e = buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n", family->name, family->help,
+                       family->name, type_names[family->type]);
+        const struct metric_series *series = __atomic_load_n(&family->series, __ATOMIC_ACQUIRE);
+        for (; series && !e; series = series->next) {
+            e = family->type == METRIC_HISTOGRAM ? render_histogram(out, series)
+                                                 : render_value(out, series);
+        }
+    }
+    return e;
+}
+
+enum err metrics_describe(struct buf *out)
+{
+    enum err e = buf_printf(out, "| metric | type | labels | meaning; what to do |\n|---|---|---|---|\n");
+    for (const struct metric *family = families; family && !e; family = family->next) {
+        e = buf_printf(out, "| `%s` | %s | %s | %s |\n", family->name, type_names[family->type],
+                       family->labels ? family->labels : "", family->help);
+    }
+    return e;
+}
