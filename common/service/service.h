@@ -35,8 +35,12 @@ struct service_params {
     size_t section_count;
     struct config_passthrough *passthrough;
     const struct config_default *defaults;
-    const struct embedded_file *openapi; /* served at /openapi.json */
+    const struct embedded_file *openapi; /* served at /openapi.json; NULL for a tool, which does not
+                                          * listen and has no http options */
 };
+
+/* The build makes it for every program that has an openapi/<program>.yaml. */
+extern const struct embedded_file openapi_files[];
 
 struct service;
 
@@ -51,7 +55,7 @@ void service_add_check(struct service *service, const struct service_check *chec
 MUST_CHECK enum err service_listen(struct service *service, const struct http_route_set *routes,
                                    const struct http_worker_hooks *hooks, struct err_info *info);
 /* Waits for a signal or service_fail; then readiness is off. */
-enum err service_run(struct service *service);
+MUST_CHECK enum err service_run(struct service *service);
 /* From any thread: the program cannot go on; service_run returns err. Logged once. */
 void service_fail(struct service *service, enum err err, const struct err_info *info);
 bool service_is_draining(const struct service *service);

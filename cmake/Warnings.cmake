@@ -1,0 +1,20 @@
+# One line per flag that is not self-evident. CI compiles with all of them as errors.
+add_library(millrace_warnings INTERFACE)
+target_compile_options(millrace_warnings INTERFACE
+  -Wall -Wextra -Werror
+  -Wconversion                  # a silent narrowing is a lost offset
+  -Wshadow
+  -Wundef
+  -Wcast-qual
+  -Wformat=2
+  -Wimplicit-fallthrough=5      # only the attribute counts, not a comment
+  -Wnull-dereference
+  -Wduplicated-cond
+  -Wlogical-op
+  -Wtrampolines                 # nested functions would need an executable stack
+  -Wbidi-chars=any              # no invisible reordering of source text
+  $<$<COMPILE_LANGUAGE:C>:-Wpedantic -Wstrict-prototypes -Wmissing-prototypes -Wvla>
+  $<$<COMPILE_LANGUAGE:C>:-Werror=implicit -Werror=incompatible-pointer-types -Werror=int-conversion>
+  -Wno-variadic-macros
+  # Sanitizers instrument every access, after which this warning sees nulls that are not there.
+  $<$<OR:$<BOOL:${MILLRACE_ASAN}>,$<BOOL:${MILLRACE_TSAN}>,$<BOOL:${MILLRACE_COVERAGE}>>:-Wno-null-dereference>)
