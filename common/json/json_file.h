@@ -2,6 +2,7 @@
  *
  * ERRORS   ERR_IO (cannot read), ERR_JSON_SYNTAX with file:line:column in info->text. Duplicate
  *          keys are refused. A file larger than 16 MiB is refused.
+ * OWNS     *ret is the caller's: `CLEANUP(json_decrefp) json_t *tree = NULL;` (jansson has it).
  */
 #pragma once
 
@@ -13,4 +14,3 @@
 MUST_CHECK enum err json_file_load(const char *path, json_t **ret, struct err_info *info);
 MUST_CHECK enum err json_text_load(struct strview text, const char *name, json_t **ret,
                                    struct err_info *info);
-void json_decrefp(json_t **value); /* for CLEANUP */
