@@ -1,0 +1,117 @@
+/* progress.c - watches a consumer group's committed offsets reach the end of its input.
+ *
+ * Committed offsets are the one thing that every job under test has, and with exactly once they
+ * move only when the outputs are committed too: so they tell how much is truly done.
+ * The process' CPU time is read at the same instants, so that events per CPU-second can be told
+ * for any part of the run. Prints, per change, {"t","committed","cpu"} with seconds since this
+ * program's start (monotonic clock) and the CPU seconds (user and system) of --pid; ends at --end.
+ */
+#include "bench.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <time.h>
+
+static const int ADMIN_TIMEOUT_MS = 15000;
+
+/* Kernel clock of another process: the exact sum of its threads' run time, living and ended. */
+static double process_cpu_s(clockid_t clock)
+{
+    struct timespec used;
+    if (clock_gettime(clock, &used)) {
+        bench_die("the watched process has ended");
+    }
+    return (double)used.tv_sec + (double)used.tv_nsec / 1e9;
+}
+
+/* Sum of the group's committed offsets; -1 while the broker cannot tell (coordinator loading). */
+static int64_t committed_sum(rd_kafka_event_t *event)
+{
+    size_t count = 0;
+    const rd_kafka_ListConsumerGroupOffsets_result_t *result =
+        rd_kafka_event_ListConsumerGroupOffsets_result(event);
+    if (rd_kafka_event_error(event) || !result) {
+        return -1;
+    }
+    const rd_kafka_group_result_t **groups =
+        rd_kafka_ListConsumerGroupOffsets_result_groups(result, &count);
+    if (count != 1 || rd_kafka_group_result_error(groups[0])) {
+        return -1;
+    }
+    const rd_kafka_topic_partition_list_t *partitions = rd_kafka_group_result_partitions(groups[0]);
+    int64_t sum = 0;
+    for (int i = 0; i < partitions->cnt; i++) {
+        if (partitions->elems[i].offset > 0) {
+            sum += partitions->elems[i].offset;
+        }
+    }
+    return sum;
+}
+
+static int64_t query_committed(rd_kafka_t *client, rd_kafka_queue_t *queue, const char *group,
+                               const rd_kafka_topic_partition_list_t *partitions)
+{
+    rd_kafka_ListConsumerGroupOffsets_t *request =
+        rd_kafka_ListConsumerGroupOffsets_new(group, partitions);
+    rd_kafka_ListConsumerGroupOffsets(client, &request, 1, NULL, queue);
+    rd_kafka_event_t *event = rd_kafka_queue_poll(queue, ADMIN_TIMEOUT_MS);
+    int64_t sum = event ? committed_sum(event) : -1;
+    rd_kafka_event_destroy(event);
+    rd_kafka_ListConsumerGroupOffsets_destroy(request);
+    return sum;
+}
+
+static void watch(rd_kafka_t *client, const struct bench_option *options, clockid_t clock)
+{
+    const char *topic = bench_text(options, "topic");
+    const int64_t end = bench_number(options, "end");
+    const int64_t interval_ms = bench_number(options, "interval-ms");
+    const double start_s = bench_now_s();
+    const double deadline_s = start_s + (double)bench_number(options, "timeout-s");
+    rd_kafka_queue_t *queue = rd_kafka_queue_new(client);
+    rd_kafka_topic_partition_list_t *partitions = rd_kafka_topic_partition_list_new(1);
+    rd_kafka_topic_partition_list_add_range(partitions, topic, 0,
+                                            bench_partitions(client, topic) - 1);
+    int64_t seen = -1;
+    while (seen < end) {
+        int64_t committed = query_committed(client, queue, bench_text(options, "group"), partitions);
+        if (committed > seen) {
+            seen = committed;
+            printf("{\"t\":%.3f,\"committed\":%" PRId64 ",\"cpu\":%.4f}\n",
+                   bench_now_s() - start_s, committed, process_cpu_s(clock));
+            fflush(stdout);
+        }
+        if (bench_now_s() > deadline_s) {
+            bench_die("%" PRId64 " of %" PRId64 " records committed when the time was up", seen,
+                      end);
+        }
+        nanosleep(&(struct timespec){.tv_nsec = interval_ms * 1000000}, NULL);
+    }
+    rd_kafka_topic_partition_list_destroy(partitions);
+    rd_kafka_queue_destroy(queue);
+}
+
+int main(int argc, char **argv)
+{
+    struct bench_option options[] = {
+        {"bootstrap", "127.0.0.1:9092", "Kafka's address"},
+        {"group", NULL, "the consumer group to watch"},
+        {"topic", NULL, "its input"},
+        {"end", NULL, "the sum of committed offsets at which all is done"},
+        {"pid", NULL, "the process whose CPU time is read"},
+        {"interval-ms", "10", "between two looks"},
+        {"timeout-s", "300", "fails when the end is not reached by then"},
+        {0},
+    };
+    bench_parse(argc, argv, options);
+    clockid_t clock;
+    if (clock_getcpuclockid((pid_t)bench_number(options, "pid"), &clock)) {
+        bench_die("--pid: no such process: %s", bench_text(options, "pid"));
+    }
+    static const struct bench_setting settings[] = {{0}};
+    rd_kafka_t *client =
+        bench_client(RD_KAFKA_PRODUCER, bench_text(options, "bootstrap"), settings, 0);
+    watch(client, options, clock);
+    rd_kafka_destroy(client);
+    return 0;
+}
