@@ -1,0 +1,67 @@
+/* pipeline.h - what a pipeline file says, compiled.
+ *
+ * WHAT     JSON (docs/pipelines.md, pipelines/pipeline.schema.json) → an immutable program: source,
+ *          tables, steps, output, dead-letter and late topics. Tasks (task.h) and tables (table.h)
+ *          run it.
+ * TOPICS   everything the pipeline writes has an index 0 … pipeline_topic_count-1, which is what
+ *          stream_out.topic says, so that a worker opens each topic once.
+ * ERRORS   every mistake is found, not only the first: each is "file: /json/pointer: reason (did
+ *          you mean …?)". The return value is the first one's code, ERR_CONFIG as a rule.
+ * OWNS     every text it gives lives as long as the pipeline.
+ * THREADS  immutable after pipeline_load: any number of threads.
+ */
+#pragma once
+
+#include <jansson.h>
+#include <stdint.h>
+
+#include "core/err.h"
+#include "core/strview.h"
+
+struct pipeline;
+
+#define PIPELINE_ERRORS_MAX 32
+
+/* Caller's memory. Past PIPELINE_ERRORS_MAX errors are counted, no longer kept. */
+struct pipeline_errors {
+    struct err_info items[PIPELINE_ERRORS_MAX];
+    size_t count;
+};
+
+/* What a service's configuration may change in the file. */
+struct pipeline_overrides {
+    int64_t window_size_ms;  /* 0: as the file says */
+    int64_t window_grace_ms; /* negative: as the file says */
+};
+
+#define PIPELINE_OVERRIDES_NONE ((struct pipeline_overrides){0, -1})
+
+void pipeline_free(struct pipeline *pipeline); /* NULL is a no-op */
+MUST_CHECK enum err pipeline_load(const char *path, struct pipeline_overrides overrides,
+                                  struct pipeline **ret, struct pipeline_errors *errors);
+/* The same from a tree; path names it in errors, and its folder is where schema files are. */
+MUST_CHECK enum err pipeline_compile(const json_t *document, const char *path,
+                                     struct pipeline_overrides overrides, struct pipeline **ret,
+                                     struct pipeline_errors *errors);
+
+/* What a record that a pipeline writes is for. */
+enum stream_target {
+    STREAM_OUTPUT,
+    STREAM_CHANGELOG,
+    STREAM_DEAD_LETTER,
+    STREAM_LATE,
+};
+
+const char *pipeline_name(const struct pipeline *pipeline);
+const char *pipeline_source_topic(const struct pipeline *pipeline);
+
+size_t pipeline_table_count(const struct pipeline *pipeline);
+const char *pipeline_table_name(const struct pipeline *pipeline, size_t table);
+const char *pipeline_table_topic(const struct pipeline *pipeline, size_t table);
+
+size_t pipeline_topic_count(const struct pipeline *pipeline);
+const char *pipeline_topic_name(const struct pipeline *pipeline, size_t topic);
+enum stream_target pipeline_topic_target(const struct pipeline *pipeline, size_t topic);
+
+/* NULL: the pipeline keeps no state, or no state that needs one. */
+const char *pipeline_changelog_topic(const struct pipeline *pipeline);

@@ -1,0 +1,33 @@
+/* table.h - a reference table: the present rows of a compacted topic, ready to be joined.
+ *
+ * WHAT     key → for each `join` that uses the table, the members it sets as JSON bytes ready to be
+ *          spliced into an event (`"product_name":"…","category":"…"`), made once per row and not
+ *          once per event.
+ * RULES    1. The record's key is the row's key, byte for byte; value NULL deletes the row.
+ *          2. A value that is not a usable row (not JSON, not an object, a member that a join sets
+ *             is missing) deletes the row too and says so: a restart sees only the newest value of
+ *             a compacted topic and must come to the same table.
+ * BOUNDS   rows_max of the pipeline file; a new row beyond it is refused with ERR_LIMIT.
+ * OWNS     its rows.
+ * THREADS  one owner: each worker thread has its own copies.
+ * ERRORS   stream_table_apply: ERR_JSON_*, ERR_FIELD_MISSING, ERR_LIMIT; the table stays usable, the
+ *          caller logs and counts.
+ */
+#pragma once
+
+#include <stdint.h>
+
+#include "core/err.h"
+#include "core/strview.h"
+
+struct pipeline;
+struct stream_table;
+
+void stream_table_free(struct stream_table *table); /* NULL is a no-op */
+/* table: index among the pipeline's tables. The pipeline must outlive it. */
+DEALLOC(stream_table_free) struct stream_table *stream_table_new(const struct pipeline *pipeline,
+                                                                 size_t table);
+MUST_CHECK enum err stream_table_apply(struct stream_table *table, struct strview key,
+                                       struct strview value, struct err_info *info);
+size_t stream_table_rows(const struct stream_table *table);
+size_t stream_table_bytes(const struct stream_table *table); /* memory held */

@@ -1,0 +1,122 @@
+/* task.h - a pipeline at work on one source partition. Pure: records in, records out, time as data.
+ *
+ * WHAT     runs the pipeline's program on each record; owns the partition's watermark and its
+ *          window store.
+ * CYCLE    process* → before_commit → (metadata) → commit of the transaction → committed
+ *                                                                          or → aborted
+ *          Everything since the last `committed` is provisional: `aborted` drops it (state, stream
+ *          time, counters) without touching what was committed, and the worker feeds the same
+ *          records again. before_commit may be called once per cycle.
+ * RESTORE  a new task, then restore_metadata and restore for every changelog record of the
+ *          partition, oldest first, in any order of the two; then process.
+ * RULES    1. A bad record is never an error: it goes out as STREAM_DEAD_LETTER with its original
+ *             bytes, a late one as STREAM_LATE, and process says ERR_OK.
+ *          2. An error of process or before_commit means that emit failed: abort.
+ *          3. Offsets of a partition rise; a record that a restored window already holds (replayed
+ *             at least once) is not counted again.
+ * OWNS     what emit is given is borrowed for that call only: the worker copies (or produces with
+ *          a copy). The record's bytes are read during process only.
+ * THREADS  one owner, which also owns the tables.
+ * COST     no allocation per record after warm-up; measured in bench/micro/bench_stream_task.c.
+ * SOURCE   docs/semantics.md; Akidau et al. 2015, "The Dataflow Model".
+ */
+#pragma once
+
+#include <stdint.h>
+
+#include "core/err.h"
+#include "core/strview.h"
+#include "stream/pipeline.h"
+#include "stream/table.h"
+
+struct stream_record {
+    int32_t partition;
+    int64_t offset;
+    int64_t timestamp_ms;      /* Kafka's; negative: none */
+    struct strview key, value; /* ptr NULL = null */
+    const void *origin;        /* the worker's own, for forwarding headers */
+};
+
+struct stream_header {
+    const char *name;
+    struct strview value;
+};
+
+struct stream_out {
+    enum stream_target target;
+    uint16_t topic;            /* index among the pipeline's topics */
+    int32_t partition;         /* -1: by key; a changelog record: the task's */
+    struct strview key, value; /* ptr NULL = null, for a changelog: tombstone */
+    int64_t timestamp_ms;      /* negative: none */
+    const struct stream_header *headers; /* to be added to … */
+    size_t header_count;
+    const struct stream_record *source; /* … the headers of this one; NULL: none */
+};
+
+struct stream_sink {
+    enum err (*emit)(void *context, const struct stream_out *out);
+    /* A join found no row: brings the table up to its topic's present end. False: it already was
+     * in this batch, or it cannot be; then the record is dead-lettered. May be NULL. */
+    bool (*refresh_table)(void *context, unsigned table);
+    void *context;
+};
+
+/* Counters include the provisional records of the cycle under way; an abort takes them back. */
+struct stream_task_stats {
+    uint64_t records;
+    uint64_t outputs; /* records to STREAM_OUTPUT, updates and finals included */
+    uint64_t updates;
+    uint64_t finals;
+    uint64_t filtered; /* by a `filter` step */
+    uint64_t joined;
+    uint64_t dead_lettered;
+    uint64_t late;
+    uint64_t replayed; /* rule 3 */
+    uint64_t changelog_records;
+    uint64_t windows_closed; /* windows × keys */
+    /* gauges */
+    uint64_t windows_open; /* windows × keys held, closed ones not yet expired included */
+    uint64_t keys;
+    uint64_t state_bytes;
+    int64_t watermark_ms;     /* INT64_MIN before the first record */
+    int64_t timestamp_max_ms; /* same */
+};
+
+struct stream_task;
+
+void stream_task_free(struct stream_task *task); /* NULL is a no-op */
+/* tables: pipeline_table_count of them (NULL when 0), in the pipeline's order, outliving the task,
+ * as must the pipeline. */
+DEALLOC(stream_task_free)
+struct stream_task *stream_task_new(const struct pipeline *pipeline,
+                                    struct stream_table *const *tables, int32_t partition);
+
+MUST_CHECK enum err stream_task_process(struct stream_task *task,
+                                        const struct stream_record *record,
+                                        const struct stream_sink *sink, struct err_info *info);
+/* The partition gave nothing; at_end: because it is at its end. Only a pipeline that opts in
+ * (source.watermark.idle) looks at it; then windows may close without a record, and
+ * stream_task_wants_commit turns true. */
+void stream_task_idle(struct stream_task *task, int64_t now_ms, bool at_end);
+/* Whether a commit now would write anything or change the metadata. */
+bool stream_task_wants_commit(const struct stream_task *task);
+
+/* Changelog records, running updates, final results. */
+MUST_CHECK enum err stream_task_before_commit(struct stream_task *task,
+                                              const struct stream_sink *sink,
+                                              struct err_info *info);
+#define STREAM_METADATA_BYTES 128
+/* The text (NUL-terminated) to commit with the partition's offset, after before_commit. A stateless
+ * pipeline has some too: stream time. Returns its length. */
+size_t stream_task_metadata(const struct stream_task *task, char out[STREAM_METADATA_BYTES]);
+void stream_task_committed(struct stream_task *task);
+void stream_task_aborted(struct stream_task *task);
+
+/* text NULL or "": a partition without metadata. ERR_STATE: not ours, or of a newer release. */
+MUST_CHECK enum err stream_task_restore_metadata(struct stream_task *task, const char *text,
+                                                 struct err_info *info);
+/* One changelog record; value NULL deletes. ERR_STATE: not readable, or of another pipeline. */
+MUST_CHECK enum err stream_task_restore(struct stream_task *task, struct strview key,
+                                        struct strview value, struct err_info *info);
+
+struct stream_task_stats stream_task_stats(const struct stream_task *task);
