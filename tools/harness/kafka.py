@@ -1,0 +1,127 @@
+"""Kafka for demos and tests: real brokers through scripts/kafka, or dev-broker.
+
+scripts/kafka leaves brokers running behind it, so the kernel cannot tie them to us as it ties our
+own children. A guard does: a tiny shell that waits on a pipe from us. When we die, however that
+happens, the pipe closes and the guard takes the brokers down.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from typing import Protocol
+
+from harness import ports
+from harness.process import Ended, Process
+from harness.waiting import wait_for
+
+START_SECONDS = 90.0    # a broker's JVM on a busy machine; usually 5 s
+STOP_SECONDS = 30.0
+
+_GUARD = 'read -r ended; [ "$ended" = down ] || exec "$0" down --dir "$1" >/dev/null 2>&1'
+
+
+class KafkaFailed(RuntimeError):
+    """scripts/kafka failed; the text carries what it said."""
+
+
+class Broker(Protocol):
+    """What demos and tests need from a Kafka of either sort."""
+
+    bootstrap: str
+
+    def up(self) -> None: ...
+
+    def down(self) -> None: ...
+
+
+class KafkaCluster:
+    """Real brokers, numbered from 1, with their data under `directory` and ports of their own."""
+
+    def __init__(self, root: Path, directory: Path, brokers: int = 1) -> None:
+        self._script = root / "scripts" / "kafka"
+        self._directory = directory
+        self._brokers = brokers
+        self._guard: subprocess.Popen[bytes] | None = None
+        self.bootstrap = ""
+
+    def _run(self, *words: str, seconds: float = START_SECONDS) -> str:
+        argv = [str(self._script), *words, "--dir", str(self._directory)]
+        # stdin and stderr must not be inherited as pipes: a broker would keep them open for ever.
+        done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                              text=True, timeout=seconds, check=False, start_new_session=True)
+        if done.returncode != 0:
+            raise KafkaFailed(f"{' '.join(argv)}: exit code {done.returncode}\n{done.stdout}")
+        return done.stdout
+
+    def up(self) -> None:
+        """Start the brokers and return once all of them serve."""
+        self._directory.mkdir(parents=True, exist_ok=True)
+        self._start_guard()
+        base = ports.free_block(2 * self._brokers)    # a client's and a controller's port each
+        self._run("up", str(self._brokers), "--port-base", str(base))
+        self.bootstrap = (self._directory / "bootstrap").read_text().strip()
+
+    def _start_guard(self) -> None:
+        self._guard = subprocess.Popen(["/bin/sh", "-c", _GUARD, str(self._script), str(self._directory)],
+                                       stdin=subprocess.PIPE, start_new_session=True)
+
+    def kill(self, broker: int) -> None:
+        """SIGKILL one broker."""
+        self._run("kill", str(broker))
+
+    def pause(self, broker: int) -> None:
+        """SIGSTOP one broker: its connections stay, nothing answers."""
+        self._run("pause", str(broker))
+
+    def resume(self, broker: int) -> None:
+        self._run("resume", str(broker))
+
+    def restart(self, broker: int) -> None:
+        """Start one broker again, on its old data and ports, and wait until it serves."""
+        self._run("restart", str(broker))
+
+    def down(self) -> None:
+        """Stop all brokers and release the guard. May be called twice."""
+        if self._guard is None:
+            return
+        self._run("down", seconds=STOP_SECONDS)
+        assert self._guard.stdin is not None
+        self._guard.stdin.write(b"down\n")
+        self._guard.stdin.close()
+        self._guard.wait()
+        self._guard = None
+
+
+class DevBroker:
+    """dev-broker: librdkafka's mock cluster as a process. For trying out; nothing is on disk."""
+
+    def __init__(self, root: Path, binary: Path, directory: Path) -> None:
+        self._bootstrap_file = directory / "dev-broker.bootstrap"
+        self._process = Process("dev-broker", [
+            str(binary), f"--topics.file={root / 'pipelines' / 'topics.json'}",
+            f"--bootstrap.file={self._bootstrap_file}"], directory / "logs" / "dev-broker.log")
+        self.bootstrap = ""
+
+    def up(self) -> None:
+        self._bootstrap_file.parent.mkdir(parents=True, exist_ok=True)
+        self._bootstrap_file.unlink(missing_ok=True)
+        self._process.start()
+
+        def written() -> str:
+            self._process.require_running()
+            return self._bootstrap_file.read_text().strip() if self._bootstrap_file.exists() else ""
+
+        self.bootstrap = wait_for("dev-broker writes its address", 15.0, written)
+
+    def down(self) -> None:
+        self.stop()
+
+    def stop(self) -> Ended:
+        return self._process.stop(10.0)
+
+
+def bin_dir(root: Path) -> Path:
+    """Where the programs are: $MILLRACE_BIN, or the release build."""
+    return Path(os.environ.get("MILLRACE_BIN") or root / "build" / "release" / "bin")

@@ -1,0 +1,139 @@
+"""Makes orders, good and bad, posts them by HTTP and keeps the ledger of the answers."""
+
+from __future__ import annotations
+
+import http.client
+import random
+import time
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Callable
+
+from harness.ledger import FAIL, INFO, OK, Entry, LedgerWriter
+from harness.reader import Answer
+
+PRODUCTS = tuple(f"prod-{n}" for n in range(1, 6))
+
+
+@dataclass(frozen=True)
+class Order:
+    """One order's text and whether the pipeline ought to take it."""
+
+    id: str
+    text: str
+    good: bool
+
+
+def _amount(rng: random.Random) -> str:
+    cents = rng.randint(1000, 50000)
+    return f"{cents // 100}.{cents % 100:02d}"
+
+
+def timestamp_forms(at_ms: int) -> tuple[str, str, str]:
+    """The three forms of event time, as JSON text; all name the same moment to their precision."""
+    whole = datetime.fromtimestamp(at_ms // 1000, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")
+    return str(at_ms), str(at_ms // 1000), f'"{whole}.{at_ms % 1000:03d}Z"'
+
+
+class OrderMaker:
+    """Orders from a seed; ids carry a prefix so that several makers never collide."""
+
+    def __init__(self, prefix: str, seed: int = 1) -> None:
+        self._prefix = prefix
+        self._rng = random.Random(seed)
+        self._made = 0
+
+    def _next_id(self) -> str:
+        self._made += 1
+        return f"o-{self._prefix}-{self._made}"
+
+    def good(self, product: str | None = None, at_ms: int | None = None, amount: str | None = None) -> Order:
+        """An order that has to come through, its event time in each form in turn."""
+        order_id = self._next_id()
+        moment = int(time.time() * 1000) if at_ms is None else at_ms
+        stamp = timestamp_forms(moment)[self._made % 3]
+        product = product or self._rng.choice(PRODUCTS)
+        text = (f'{{"order_id":"{order_id}","user_id":"u-{self._rng.randint(1, 999)}","product_id":"{product}",'
+                f'"amount":{amount or _amount(self._rng)},"timestamp":{stamp}}}')
+        return Order(order_id, text, True)
+
+    def bad(self) -> Order:
+        """An order with one fault: each kind in turn, recognisable in reports by its id."""
+        fault, spoil = FAULTS[self._made % len(FAULTS)]
+        order = self.good()
+        order_id = f"{order.id}-{fault}"
+        return Order(order_id, spoil(order.text.replace(order.id, order_id)), False)
+
+
+def _without_user(text: str) -> str:
+    head, _, rest = text.partition('"user_id"')
+    return head + rest.partition(",")[2]
+
+
+def _with_amount(text: str, amount: str) -> str:
+    head, _, rest = text.partition('"amount":')
+    return f'{head}"amount":{amount},{rest.partition(",")[2]}'
+
+
+FAULTS: tuple[tuple[str, Callable[[str], str]], ...] = (
+    ("malformed", lambda text: text.replace(":", "", 1)),
+    ("missing-field", _without_user),
+    ("negative-amount", lambda text: _with_amount(text, "-12.50")),
+    ("unknown-product", lambda text: text.replace('"product_id":"prod-', '"product_id":"prod-99')),
+)
+
+
+class OrderPoster:
+    """Posts to one ingest-api over one keep-alive connection; every answer goes to the ledger.
+
+    No retries: a second try after an unknown outcome could store the order twice, and then the
+    ledger would no longer say what has to be there.
+    """
+
+    def __init__(self, port: int, ledger: LedgerWriter, topic: str = "orders", seconds: float = 30.0) -> None:
+        self._port = port
+        self._ledger = ledger
+        self._topic = topic
+        self._seconds = seconds
+        self._connection: http.client.HTTPConnection | None = None
+
+    def post(self, order: Order) -> Entry:
+        """Send one order and record what became of it."""
+        sent_ms = int(time.time() * 1000)
+        answer = self._exchange(order.text.encode())
+        entry = _entry(order, answer, sent_ms, (len(self._ledger.entries) + 1, self._topic))
+        self._ledger.add(entry)
+        return entry
+
+    def _exchange(self, body: bytes) -> Answer | None:
+        """The answer, or None when there was none (nobody knows what became of the order)."""
+        if self._connection is None:
+            self._connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=self._seconds)
+        try:
+            self._connection.request("POST", f"/events/{self._topic}", body, {"Content-Type": "application/json"})
+            response = self._connection.getresponse()
+            return Answer(response.status, dict(response.getheaders()), response.read())
+        except (OSError, http.client.HTTPException):
+            self.close()
+            return None
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+def _entry(order: Order, answer: Answer | None, sent_ms: int, place: tuple[int, str]) -> Entry:
+    """The ledger entry that an answer stands for."""
+    number, topic = place
+    status = answer.status if answer else 0
+    stored = answer.json() if answer and status == 201 else {}
+    return Entry(number, order.id, topic, outcome_of(status), status, stored.get("partition", -1),
+                 stored.get("offset", -1), order.good, sent_ms, order.text)
+
+
+def outcome_of(status: int) -> str:
+    """201 is a promise, 4xx a refusal. A 5xx may have been stored: its sender cannot know."""
+    if status == 201:
+        return OK
+    return FAIL if 400 <= status < 500 else INFO
