@@ -113,14 +113,20 @@ static uint32_t array_find(const struct json_doc *doc, uint32_t array, uint32_t 
     return element < end ? element : JSON_NODE_NONE;
 }
 
-uint32_t json_pointer_find(const struct json_pointer *pointer, const struct json_doc *doc)
+uint32_t json_pointer_find_from(const struct json_pointer *pointer, const struct json_doc *doc,
+                                uint32_t from)
 {
-    uint32_t at = 0;
+    uint32_t at = from;
     for (size_t i = 0; i < pointer->step_count && at != JSON_NODE_NONE; i++) {
         at = doc->nodes[at].type == JSON_NODE_ARRAY ? array_find(doc, at, pointer->positions[i])
                                                     : json_object_find(doc, at, pointer->steps[i]);
     }
     return at;
+}
+
+uint32_t json_pointer_find(const struct json_pointer *pointer, const struct json_doc *doc)
+{
+    return json_pointer_find_from(pointer, doc, 0);
 }
 
 const char *json_pointer_text(const struct json_pointer *pointer)

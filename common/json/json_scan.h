@@ -90,5 +90,8 @@ MUST_CHECK enum err json_pointer_new(const char *text, struct json_pointer **ret
                                      struct err_info *info);
 /* Index of the node that it points to, or JSON_NODE_NONE. */
 uint32_t json_pointer_find(const struct json_pointer *pointer, const struct json_doc *doc);
+/* The same with the value at node `from` as the root: an element of a batch. */
+uint32_t json_pointer_find_from(const struct json_pointer *pointer, const struct json_doc *doc,
+                                uint32_t from);
 /* In its full form, with the slash. */
 const char *json_pointer_text(const struct json_pointer *pointer);
