@@ -64,7 +64,7 @@ struct strview json_string_decode(const struct json_doc *doc, uint32_t index, ch
     return (struct strview){scratch, len};
 }
 
-size_t json_string_length(const struct json_doc *doc, uint32_t index)
+size_t json_string_points(const struct json_doc *doc, uint32_t index)
 {
     struct strview rest = json_node_text(doc, index);
     if (!doc->nodes[index].is_escaped) {

@@ -75,7 +75,7 @@ struct strview json_string_decode(const struct json_doc *doc, uint32_t index, ch
 /* Whether the string, decoded, is these bytes. */
 bool json_string_equal(const struct json_doc *doc, uint32_t index, struct strview text);
 /* Its length in code points, decoded. */
-size_t json_string_length(const struct json_doc *doc, uint32_t index);
+size_t json_string_points(const struct json_doc *doc, uint32_t index);
 /* Writes the JSON Pointer of node `index` into out, cut to fit between two characters. */
 void json_node_pointer(const struct json_doc *doc, uint32_t index, char *out, size_t out_bytes);
 

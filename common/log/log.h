@@ -57,6 +57,10 @@ static inline struct log_kv kv_int(const char *key, int64_t value)
 {
     return (struct log_kv){.key = key, .type = LOG_KV_INT, .value.integer = value};
 }
+static inline struct log_kv kv_unsigned(const char *key, uint64_t value)
+{
+    return kv_int(key, (int64_t)value); /* past 2^63 nothing of ours counts */
+}
 static inline struct log_kv kv_float(const char *key, double value)
 {
     return (struct log_kv){.key = key, .type = LOG_KV_FLOAT, .value.number = value};
@@ -73,6 +77,8 @@ static inline struct log_kv kv_bool(const char *key, bool value)
         float: kv_float,                                                                           \
         double: kv_float,                                                                          \
         bool: kv_bool,                                                                             \
+        unsigned: kv_unsigned,                                                                     \
+        unsigned long: kv_unsigned,                                                                \
         default: kv_int)(key, value)
 
 /* The macro passes at least one field, so that ISO C's variadic rule is kept: KV("…", …). */

@@ -1,0 +1,86 @@
+#include "ingest.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "ingest_pending.h"
+
+static const struct config_option ingest_options[] = {
+    CONFIG_ROW(struct ingest_config, topics_allow, "topics.allow", STRING, "*", 0, 0,
+               "Topics that may be written to: names and patterns (* and ?), separated by commas."),
+    CONFIG_ROW(struct ingest_config, topics_file, "topics.file", STRING, "", 0, 0,
+               "JSON file of topics; gives each topic's record key."),
+    CONFIG_ROW(struct ingest_config, schemas_dir, "schemas.dir", STRING, "", 0, 0,
+               "Folder of JSON Schemas; <topic>.json is checked for every event of the topic."),
+    CONFIG_ROW(struct ingest_config, events_max, "events.max", INT, "10000", 1, 1000000,
+               "Most events in one request."),
+    CONFIG_ROW(struct ingest_config, depth_max, "events.depth.max", INT, "64", 1, 1024,
+               "Deepest nesting of an event's JSON."),
+    CONFIG_ROW(struct ingest_config, schema_errors_max, "schemas.errors.max", INT, "8", 1,
+               INGEST_SCHEMA_ERRORS_MAX, "Most schema errors told for one event."),
+};
+
+static const struct config_default ingest_defaults[] = {{"http.port", "8080"}, {0}};
+
+static enum err ingest_load(struct ingest *ingest, struct err_info *info)
+{
+    const struct ingest_topics_params params = {
+        .allow = ingest->config.topics_allow,
+        .topics_file = ingest->config.topics_file,
+        .schemas_dir = ingest->config.schemas_dir,
+    };
+    return ingest_topics_load(&params, &ingest->topics, info);
+}
+
+enum err ingest_begin(struct ingest *ingest, int argc, char **argv, enum config_action *ret_action,
+                      struct err_info *info)
+{
+    ingest->kafka.extra.prefix = "kafka.";
+    const struct config_section sections[] = {
+        {"Ingest", ingest_options, ARRAY_LEN(ingest_options), &ingest->config},
+        {"Kafka", kafka_options, kafka_options_count, &ingest->kafka},
+    };
+    static struct service_params params = {
+        .name = "ingest-api",
+        .summary = "Takes events over HTTP and answers once Kafka has acknowledged them.",
+        .section_count = ARRAY_LEN(sections),
+        .defaults = ingest_defaults,
+        .openapi = openapi_files,
+    };
+    params.sections = sections;
+    params.passthrough = &ingest->kafka.extra;
+    enum err e = service_begin(&params, argc, argv, &ingest->service, ret_action);
+    return e || *ret_action == CONFIG_DONE ? e : ingest_load(ingest, info);
+}
+
+/* Ready once every worker's producer has heard of the cluster. Never again unready because of
+ * Kafka: a probe that follows the broker takes all replicas away at once. */
+static bool ingest_check_kafka(void *context, char *text, size_t text_bytes)
+{
+    struct ingest *ingest = context;
+    const struct http_config *http = service_http_config(ingest->service);
+    for (int64_t i = 0; i < http->threads && i < INGEST_WORKERS_MAX; i++) {
+        if (!atomic_load(&ingest->has_metadata[i])) {
+            (void)snprintf(text, text_bytes, "no metadata from %s yet",
+                           ingest->kafka.bootstrap_servers);
+            return false;
+        }
+    }
+    return true;
+}
+
+enum err ingest_listen(struct ingest *ingest, struct err_info *info)
+{
+    kafka_log_version();
+    service_add_check(ingest->service, &(struct service_check){"kafka", ingest_check_kafka, ingest});
+    const struct http_route_set routes = {ingest_routes, ingest_routes_count, ingest};
+    const struct http_worker_hooks hooks = {
+        .start = ingest_worker_start, .stop = ingest_worker_stop, .context = ingest};
+    return service_listen(ingest->service, &routes, &hooks, info);
+}
+
+void ingest_free(struct ingest *ingest)
+{
+    ingest_topics_free(ingest->topics);
+    ingest->topics = NULL;
+}

@@ -1,0 +1,45 @@
+/* ingest.h - what the parts of ingest-api share.
+ *
+ * MAP      main.c            order of start and stop
+ *          ingest.c          configuration, start-up, readiness
+ *          ingest_topics.c   which topics are open, their keys and schemas
+ *          ingest_events.c   POST /events/{topic}: from body to records
+ *          ingest_pending.c  records on their way, per HTTP worker; delivery reports
+ *          ingest_answer.c   from results to status and body
+ */
+#pragma once
+
+#include <stdatomic.h>
+
+#include "http/http.h"
+#include "ingest_topics.h"
+#include "kafka/kafka_config.h"
+#include "service/service.h"
+
+#define INGEST_WORKERS_MAX 64
+
+struct ingest_config {
+    const char *topics_allow;
+    const char *topics_file;
+    const char *schemas_dir;
+    int64_t events_max;
+    int64_t depth_max;
+    int64_t schema_errors_max;
+};
+
+struct ingest {
+    struct service *service;
+    struct ingest_config config;
+    struct kafka_config kafka;
+    struct ingest_topics *topics;
+    atomic_bool has_metadata[INGEST_WORKERS_MAX]; /* by worker; for readiness */
+};
+
+extern const struct http_route ingest_routes[];
+extern const size_t ingest_routes_count;
+
+/* Command line, log, and everything that can be checked before serving. */
+MUST_CHECK enum err ingest_begin(struct ingest *ingest, int argc, char **argv,
+                                 enum config_action *ret_action, struct err_info *info);
+MUST_CHECK enum err ingest_listen(struct ingest *ingest, struct err_info *info);
+void ingest_free(struct ingest *ingest);
