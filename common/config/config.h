@@ -17,6 +17,7 @@
 #include <stdio.h>
 
 #include "core/err.h"
+#include "core/nearest.h"
 
 enum config_type {
     CONFIG_STRING,   /* const char *     */
@@ -106,4 +107,8 @@ void config_each_changed(const struct config *config,
 MUST_CHECK enum err config_parse_duration(const char *text, int64_t *ret_ms);
 MUST_CHECK enum err config_parse_size(const char *text, int64_t *ret_bytes);
 /* The candidate nearest to `name` (edit distance ≤ 3), or NULL. */
-const char *config_nearest(const char *name, const char *const *candidates, size_t count);
+static inline const char *config_nearest(const char *name, const char *const *candidates,
+                                         size_t count)
+{
+    return nearest_name(name, candidates, count);
+}

@@ -1,6 +1,7 @@
-#include <string.h>
+#include "core/nearest.h"
 
-#include "config/config.h"
+#include <stdint.h>
+#include <string.h>
 
 #define NAME_MAX_BYTES 96
 #define DISTANCE_MAX 3
@@ -29,7 +30,7 @@ static size_t edit_distance(const char *a, const char *b)
     return row[b_len];
 }
 
-const char *config_nearest(const char *name, const char *const *candidates, size_t count)
+const char *nearest_name(const char *name, const char *const *candidates, size_t count)
 {
     const char *nearest = NULL;
     size_t best = DISTANCE_MAX + 1;
