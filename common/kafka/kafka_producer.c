@@ -1,0 +1,604 @@
+/* One librdkafka producer behind one owner thread.
+ *
+ * Delivery reports come as events: one event carries the reports of a whole batch, so that the owner
+ * is woken (through an eventfd) and called back once a batch, not once a record.
+ *
+ * What topics exist is known by a helper thread that asks for the full list of topics every
+ * TOPICS_REFRESH_MS, and at once when a name was not found (at most every TOPICS_MISS_MS). It hands
+ * over an immutable directory; the owner picks the newest up in kafka_producer_serve and on a miss.
+ * The helper also destroys producers that were replaced, which may block.
+ *
+ * Lock order: `lock` is the only one; it guards what the owner and the helper share and is taken on
+ * a miss, on a refresh and on a replacement, never for a record.
+ */
+#include "kafka/kafka_producer.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "core/clock.h"
+#include "core/hash_map.h"
+#include "kafka/kafka_stats.h"
+#include "log/log.h"
+#include "metrics/metrics.h"
+
+#define TOPICS_REFRESH_MS 10000
+#define TOPICS_MISS_MS 250
+#define TOPICS_ASK_MS 2000
+#define TOPICS_MAX 100000
+#define REPORTS_BATCH 256
+#define SERVE_EVENTS_MAX 1000
+#define HEADERS_MAX 32
+#define FREE_WAIT_MS 5000
+
+static struct metric producer_metrics[] = {
+    {.name = "millrace_kafka_produced_total",
+     .type = METRIC_COUNTER,
+     .labels = "client,outcome",
+     .help = "Records by their final outcome; failed: see the broker and message.timeout.ms"},
+    {.name = "millrace_kafka_ack_seconds",
+     .type = METRIC_HISTOGRAM,
+     .labels = "client",
+     .help = "Time from send to acknowledgement, one sample a batch; rising: brokers or disks slow"},
+    {.name = "millrace_kafka_producer_rebuilds_total",
+     .type = METRIC_COUNTER,
+     .labels = "client",
+     .help = "Producers replaced after a fatal error; more than a few a day asks for a look"},
+};
+enum { METRIC_PRODUCED, METRIC_ACK_SECONDS, METRIC_REBUILDS };
+
+/* The topics that exist; immutable once published. */
+struct topic_directory {
+    struct hash_map *partitions; /* name → int32_t */
+};
+
+struct topics_thread {
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+    rd_kafka_t *client;              /* under lock: whom to ask */
+    rd_kafka_t *retired;             /* under lock: to be destroyed */
+    struct topic_directory *fresh;   /* under lock: newer than the owner's, or NULL */
+    bool is_asked, is_stopping;      /* under lock */
+    atomic_bool has_fresh;           /* fresh is set: spares the owner the lock */
+};
+
+struct kafka_producer {
+    struct kafka_producer_params params;
+    rd_kafka_t *client;
+    rd_kafka_queue_t *events;
+    int fd;
+    size_t outstanding;
+    struct hash_map *handles; /* topic name → rd_kafka_topic_t *, of this client */
+    struct topic_directory *directory; /* NULL: nothing known yet */
+    struct topics_thread topics;
+    int64_t topics_asked_us;
+    struct {
+        struct metric_series *stored, *failed, *ack_seconds, *rebuilds;
+    } metrics;
+};
+
+/* --- the directory of topics ------------------------------------------------------------------------ */
+
+static void directory_free(struct topic_directory *directory)
+{
+    if (directory) {
+        hash_map_free(directory->partitions);
+        free(directory);
+    }
+}
+
+static struct topic_directory *directory_new(const struct rd_kafka_metadata *metadata)
+{
+    struct topic_directory *directory = must_alloc(sizeof *directory);
+    directory->partitions = hash_map_new(sizeof(int32_t), TOPICS_MAX);
+    for (int i = 0; i < metadata->topic_cnt; i++) {
+        const rd_kafka_metadata_topic_t *topic = &metadata->topics[i];
+        if (topic->partition_cnt == 0) {
+            continue; /* being made or being deleted */
+        }
+        int32_t *count = hash_map_get_or_add(directory->partitions, sv(topic->topic), NULL);
+        if (!count) {
+            break; /* more than TOPICS_MAX: the rest is unknown */
+        }
+        *count = topic->partition_cnt;
+    }
+    return directory;
+}
+
+/* Helper thread, without the lock: one full metadata request; whether it was answered. */
+static bool topics_refresh(struct topics_thread *topics, rd_kafka_t *client)
+{
+    const struct rd_kafka_metadata *metadata;
+    rd_kafka_resp_err_t code = rd_kafka_metadata(client, 1, NULL, &metadata, TOPICS_ASK_MS);
+    if (code) {
+        log_event(LOG_DEBUG, "kafka_topics_unavailable", "the list of topics could not be read",
+                  KV("reason", rd_kafka_err2str(code)));
+        return false;
+    }
+    struct topic_directory *directory = directory_new(metadata);
+    rd_kafka_metadata_destroy(metadata);
+    (void)pthread_mutex_lock(&topics->lock);
+    struct topic_directory *unseen = topics->fresh;
+    topics->fresh = directory;
+    atomic_store_explicit(&topics->has_fresh, true, memory_order_release);
+    (void)pthread_mutex_unlock(&topics->lock);
+    directory_free(unseen);
+    return true;
+}
+
+/* With the lock: sleeps until asked, stopped, or the time is over. */
+static void topics_wait(struct topics_thread *topics, int64_t timeout_ms)
+{
+    struct timespec until;
+    (void)clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += timeout_ms / 1000;
+    until.tv_nsec += timeout_ms % 1000 * 1000000;
+    if (until.tv_nsec >= 1000000000) {
+        until.tv_sec++;
+        until.tv_nsec -= 1000000000;
+    }
+    int result = 0;
+    while (!topics->is_asked && !topics->is_stopping && !topics->retired && result == 0) {
+        result = pthread_cond_timedwait(&topics->wake, &topics->lock, &until);
+    }
+}
+
+static void *topics_main(void *context)
+{
+    struct topics_thread *topics = context;
+    (void)pthread_mutex_lock(&topics->lock);
+    while (!topics->is_stopping) {
+        rd_kafka_t *client = topics->client;
+        rd_kafka_t *retired = TAKE(topics->retired);
+        topics->is_asked = false;
+        (void)pthread_mutex_unlock(&topics->lock);
+        if (retired) {
+            rd_kafka_destroy(retired);
+        }
+        bool is_known = topics_refresh(topics, client);
+        (void)pthread_mutex_lock(&topics->lock);
+        topics_wait(topics, is_known ? TOPICS_REFRESH_MS : TOPICS_MISS_MS);
+    }
+    (void)pthread_mutex_unlock(&topics->lock);
+    return NULL;
+}
+
+static void topics_start(struct topics_thread *topics, rd_kafka_t *client)
+{
+    pthread_condattr_t attributes;
+    (void)pthread_condattr_init(&attributes);
+    (void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    (void)pthread_mutex_init(&topics->lock, NULL);
+    (void)pthread_cond_init(&topics->wake, &attributes);
+    (void)pthread_condattr_destroy(&attributes);
+    topics->client = client;
+    CHECK(pthread_create(&topics->thread, NULL, topics_main, topics) == 0);
+}
+
+static void topics_stop(struct topics_thread *topics)
+{
+    (void)pthread_mutex_lock(&topics->lock);
+    topics->is_stopping = true;
+    (void)pthread_cond_signal(&topics->wake);
+    (void)pthread_mutex_unlock(&topics->lock);
+    (void)pthread_join(topics->thread, NULL);
+    if (topics->retired) {
+        rd_kafka_destroy(topics->retired);
+    }
+    directory_free(topics->fresh);
+    (void)pthread_cond_destroy(&topics->wake);
+    (void)pthread_mutex_destroy(&topics->lock);
+}
+
+/* Owner: a name was not found; at most one request each TOPICS_MISS_MS. */
+static void topics_ask(struct kafka_producer *producer)
+{
+    int64_t now_us = clock_mono_us();
+    if (now_us - producer->topics_asked_us < TOPICS_MISS_MS * 1000) {
+        return;
+    }
+    producer->topics_asked_us = now_us;
+    (void)pthread_mutex_lock(&producer->topics.lock);
+    producer->topics.is_asked = true;
+    (void)pthread_cond_signal(&producer->topics.wake);
+    (void)pthread_mutex_unlock(&producer->topics.lock);
+}
+
+/* Owner: takes the newest directory, if there is a newer one. */
+static void topics_take(struct kafka_producer *producer)
+{
+    struct topics_thread *topics = &producer->topics;
+    if (!atomic_load_explicit(&topics->has_fresh, memory_order_acquire)) {
+        return;
+    }
+    (void)pthread_mutex_lock(&topics->lock);
+    struct topic_directory *fresh = TAKE(topics->fresh);
+    atomic_store_explicit(&topics->has_fresh, false, memory_order_relaxed);
+    (void)pthread_mutex_unlock(&topics->lock);
+    directory_free(producer->directory);
+    producer->directory = fresh;
+}
+
+enum err kafka_producer_topic(struct kafka_producer *producer, const char *topic,
+                              int32_t *ret_partitions)
+{
+    topics_take(producer);
+    if (!producer->directory) {
+        return ERR_KAFKA_UNAVAILABLE;
+    }
+    const int32_t *partitions = hash_map_find(producer->directory->partitions, sv(topic));
+    if (!partitions) {
+        topics_ask(producer);
+        return ERR_TOPIC_UNKNOWN;
+    }
+    *ret_partitions = *partitions;
+    return ERR_OK;
+}
+
+/* --- the client: made, emptied, replaced ---------------------------------------------------------------- */
+
+static enum err client_start(struct kafka_producer *producer, struct err_info *info)
+{
+    rd_kafka_conf_t *conf;
+    enum err e = kafka_conf_new(producer->params.config, producer->params.role, &conf, info);
+    if (e) {
+        return e;
+    }
+    rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_STATS | RD_KAFKA_EVENT_ERROR);
+    char why[256];
+    producer->client = rd_kafka_new(RD_KAFKA_PRODUCER, conf, why, sizeof why);
+    if (!producer->client) {
+        rd_kafka_conf_destroy(conf);
+        return err_set(info, ERR_CONFIG, "Kafka producer: %s", why);
+    }
+    producer->handles = hash_map_new(sizeof(rd_kafka_topic_t *), TOPICS_MAX);
+    producer->events = rd_kafka_queue_get_main(producer->client);
+    static const uint64_t one = 1;
+    rd_kafka_queue_io_event_enable(producer->events, producer->fd, &one, sizeof one);
+    return ERR_OK;
+}
+
+/* Lets go of everything but the client itself, which is destroyed by whoever may block. */
+static rd_kafka_t *client_release(struct kafka_producer *producer)
+{
+    for (size_t i = 0; i < hash_map_count(producer->handles); i++) {
+        rd_kafka_topic_destroy(*(rd_kafka_topic_t **)hash_map_value_at(producer->handles, i));
+    }
+    hash_map_free(TAKE(producer->handles));
+    rd_kafka_queue_io_event_enable(producer->events, -1, NULL, 0);
+    rd_kafka_queue_destroy(TAKE(producer->events));
+    return TAKE(producer->client);
+}
+
+/* --- reports ------------------------------------------------------------------------------------------ */
+
+static void report_from(const rd_kafka_message_t *message, struct kafka_report *report)
+{
+    rd_kafka_timestamp_type_t type;
+    *report = (struct kafka_report){
+        .opaque = message->_private,
+        .err = kafka_err(message->err),
+        .partition = message->partition,
+        .offset = message->offset,
+        .timestamp_ms = rd_kafka_message_timestamp(message, &type),
+    };
+    if (message->err) {
+        report->may_be_stored =
+            rd_kafka_message_status(message) != RD_KAFKA_MSG_STATUS_NOT_PERSISTED;
+        (void)snprintf(report->reason, sizeof report->reason, "%s", rd_kafka_err2str(message->err));
+    }
+}
+
+static void reports_deliver(struct kafka_producer *producer, rd_kafka_event_t *event)
+{
+    const rd_kafka_message_t *messages[REPORTS_BATCH];
+    struct kafka_report reports[REPORTS_BATCH];
+    size_t count;
+    while ((count = rd_kafka_event_message_array(event, messages, REPORTS_BATCH)) > 0) {
+        int64_t failed = 0;
+        for (size_t i = 0; i < count; i++) {
+            report_from(messages[i], &reports[i]);
+            failed += reports[i].err != ERR_OK;
+        }
+        CHECK(producer->outstanding >= count);
+        producer->outstanding -= count;
+        metric_add(producer->metrics.stored, (int64_t)count - failed);
+        metric_add(producer->metrics.failed, failed);
+        int64_t latency_us = rd_kafka_message_latency(messages[count - 1]);
+        if (latency_us >= 0) { /* -1: never sent */
+            metric_observe(producer->metrics.ack_seconds, (double)latency_us / 1e6);
+        }
+        producer->params.on_reports(producer->params.context, reports, count);
+    }
+}
+
+static void event_take(struct kafka_producer *producer, rd_kafka_event_t *event)
+{
+    switch (rd_kafka_event_type(event)) {
+    case RD_KAFKA_EVENT_DR:
+        reports_deliver(producer, event);
+        break;
+    case RD_KAFKA_EVENT_STATS:
+        kafka_stats_take(producer->params.label, sv(rd_kafka_event_stats(event)));
+        break;
+    case RD_KAFKA_EVENT_ERROR:
+        log_event(LOG_WARN, "kafka_error", rd_kafka_event_error_string(event),
+                  KV("client", producer->params.label),
+                  KV("code", rd_kafka_err2name(rd_kafka_event_error(event))));
+        break;
+    default:
+        break;
+    }
+    rd_kafka_event_destroy(event);
+}
+
+/* Up to SERVE_EVENTS_MAX events that are there; whether that was all. */
+static bool events_take(struct kafka_producer *producer)
+{
+    for (int i = 0; i < SERVE_EVENTS_MAX; i++) {
+        rd_kafka_event_t *event = rd_kafka_queue_poll(producer->events, 0);
+        if (!event) {
+            return true;
+        }
+        event_take(producer, event);
+    }
+    return false;
+}
+
+/* Waits for reports; false at the deadline. */
+static bool wait_for_reports(struct kafka_producer *producer, int64_t deadline_us)
+{
+    int64_t left_ms = (deadline_us - clock_mono_us() + 999) / 1000;
+    if (left_ms <= 0) {
+        return false;
+    }
+    struct pollfd wait = {.fd = producer->fd, .events = POLLIN};
+    (void)poll(&wait, 1, left_ms > 1000 ? 1000 : (int)left_ms);
+    return true;
+}
+
+/* Fails whatever has not been stored and hands out the reports. */
+static void outstanding_fail(struct kafka_producer *producer)
+{
+    (void)rd_kafka_purge(producer->client, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
+    int64_t deadline_us = clock_mono_us() + FREE_WAIT_MS * 1000;
+    for (;;) {
+        (void)events_take(producer);
+        if (producer->outstanding == 0) {
+            return;
+        }
+        if (!wait_for_reports(producer, deadline_us)) {
+            break;
+        }
+    }
+    log_event(LOG_ERROR, "kafka_reports_missing", "purged records were not reported",
+              KV("client", producer->params.label),
+              KV("count", (int64_t)producer->outstanding));
+    producer->outstanding = 0;
+}
+
+/* A fatal error (a sequence that cannot be continued) ends an idempotent producer for good. */
+static void client_replace(struct kafka_producer *producer)
+{
+    char why[256] = "";
+    rd_kafka_resp_err_t code = rd_kafka_fatal_error(producer->client, why, sizeof why);
+    log_event(LOG_ERROR, "kafka_producer_rebuilt", why, KV("client", producer->params.label),
+              KV("code", rd_kafka_err2name(code)),
+              KV("outstanding", (int64_t)producer->outstanding));
+    outstanding_fail(producer);
+    rd_kafka_t *old = client_release(producer);
+    struct err_info info = {0};
+    enum err e = client_start(producer, &info);
+    CHECK(e == ERR_OK); /* the same configuration made the last one */
+    struct topics_thread *topics = &producer->topics;
+    (void)pthread_mutex_lock(&topics->lock);
+    rd_kafka_t *unhandled = topics->retired;
+    topics->client = producer->client;
+    topics->retired = old;
+    (void)pthread_cond_signal(&topics->wake);
+    (void)pthread_mutex_unlock(&topics->lock);
+    if (unhandled) {
+        rd_kafka_destroy(unhandled);
+    }
+    metric_add(producer->metrics.rebuilds, 1);
+}
+
+void kafka_producer_serve(struct kafka_producer *producer)
+{
+    uint64_t count;
+    (void)!read(producer->fd, &count, sizeof count); /* armed again before the queue is read */
+    if (!events_take(producer)) {
+        static const uint64_t one = 1;
+        (void)!write(producer->fd, &one, sizeof one); /* the rest in the next turn */
+    }
+    topics_take(producer);
+    if (rd_kafka_fatal_error(producer->client, NULL, 0)) {
+        client_replace(producer);
+    }
+}
+
+/* --- sending ---------------------------------------------------------------------------------------------- */
+
+/* The handle of a topic that is known to exist, or of any while nothing is known yet. */
+static enum err handle_find(struct kafka_producer *producer, const struct kafka_record *record,
+                            rd_kafka_topic_t **ret, struct err_info *info)
+{
+    int32_t partitions = 0;
+    enum err e = kafka_producer_topic(producer, record->topic, &partitions);
+    if (e == ERR_TOPIC_UNKNOWN) {
+        return err_set(info, e, "topic %s does not exist", record->topic);
+    }
+    if (!e && record->partition >= partitions) {
+        return err_set(info, ERR_REQUEST_PARAM, "topic %s has %d partitions: there is no partition %d",
+                       record->topic, partitions, record->partition);
+    }
+    rd_kafka_topic_t **handle = hash_map_get_or_add(producer->handles, sv(record->topic), NULL);
+    if (!handle) {
+        return err_set(info, ERR_LIMIT, "more than %d topics", TOPICS_MAX);
+    }
+    if (!*handle) {
+        *handle = rd_kafka_topic_new(producer->client, record->topic, NULL);
+        if (!*handle) {
+            (void)hash_map_remove(producer->handles, sv(record->topic));
+            return err_set(info, ERR_TOPIC_UNKNOWN, "topic %s: %s", record->topic,
+                           rd_kafka_err2str(rd_kafka_last_error()));
+        }
+    }
+    *ret = *handle;
+    return ERR_OK;
+}
+
+/* librdkafka takes void * for what it only reads. */
+static void *unconst(const void *pointer)
+{
+    return (void *)(uintptr_t)pointer;
+}
+
+static enum err headers_new(const struct kafka_record *record, rd_kafka_headers_t **ret,
+                            struct err_info *info)
+{
+    if (record->header_count > HEADERS_MAX) {
+        return err_set(info, ERR_LIMIT, "a record has more than %d headers", HEADERS_MAX);
+    }
+    *ret = rd_kafka_headers_new(record->header_count);
+    for (size_t i = 0; i < record->header_count; i++) {
+        const struct kafka_header *header = &record->headers[i];
+        (void)rd_kafka_header_add(*ret, header->name, -1, header->value.ptr,
+                                  (ssize_t)header->value.len); /* fails only when read-only */
+    }
+    return ERR_OK;
+}
+
+static enum err produce(const struct kafka_producer *producer, rd_kafka_topic_t *topic,
+                        const struct kafka_record *record, rd_kafka_headers_t *headers,
+                        struct err_info *info)
+{
+    /* An empty key would be hashed to one partition: null means "no key". */
+    bool has_key = record->key.ptr && record->key.len > 0;
+    rd_kafka_vu_t arguments[] = {
+        {.vtype = RD_KAFKA_VTYPE_RKT, .u.rkt = topic},
+        {.vtype = RD_KAFKA_VTYPE_PARTITION, .u.i32 = record->partition},
+        {.vtype = RD_KAFKA_VTYPE_VALUE,
+         .u.mem = {unconst(record->value.ptr), record->value.len}},
+        {.vtype = RD_KAFKA_VTYPE_KEY,
+         .u.mem = {has_key ? unconst(record->key.ptr) : NULL, has_key ? record->key.len : 0}},
+        {.vtype = RD_KAFKA_VTYPE_TIMESTAMP, .u.i64 = record->timestamp_ms},
+        {.vtype = RD_KAFKA_VTYPE_MSGFLAGS,
+         .u.i = record->value_is_lent ? 0 : RD_KAFKA_MSG_F_COPY},
+        {.vtype = RD_KAFKA_VTYPE_OPAQUE, .u.ptr = record->opaque},
+        {.vtype = RD_KAFKA_VTYPE_HEADERS, .u.headers = headers},
+    };
+    size_t count = ARRAY_LEN(arguments) - (headers ? 0 : 1);
+    rd_kafka_error_t *error = rd_kafka_produceva(producer->client, arguments, count);
+    if (!error) {
+        return ERR_OK;
+    }
+    enum err e = err_set(info, kafka_err(rd_kafka_error_code(error)), "topic %s: %s", record->topic,
+                         rd_kafka_error_string(error));
+    rd_kafka_error_destroy(error);
+    if (headers) {
+        rd_kafka_headers_destroy(headers); /* taken over only on success */
+    }
+    return e;
+}
+
+enum err kafka_producer_send(struct kafka_producer *producer, const struct kafka_record *record,
+                             struct err_info *info)
+{
+    rd_kafka_topic_t *topic = NULL;
+    rd_kafka_headers_t *headers = NULL;
+    enum err e = handle_find(producer, record, &topic, info);
+    if (!e && record->header_count > 0) {
+        e = headers_new(record, &headers, info);
+    }
+    if (!e) {
+        e = produce(producer, topic, record, headers, info);
+    }
+    if (!e) {
+        producer->outstanding++;
+    }
+    return e;
+}
+
+/* --- life ------------------------------------------------------------------------------------------------- */
+
+enum err kafka_producer_flush(struct kafka_producer *producer, int64_t timeout_ms)
+{
+    int64_t deadline_us = clock_mono_us() + timeout_ms * 1000;
+    for (;;) {
+        kafka_producer_serve(producer);
+        if (producer->outstanding == 0) {
+            return ERR_OK;
+        }
+        if (!wait_for_reports(producer, deadline_us)) {
+            return ERR_DRAIN_TIMEOUT;
+        }
+    }
+}
+
+size_t kafka_producer_outstanding(const struct kafka_producer *producer)
+{
+    return producer->outstanding;
+}
+
+int kafka_producer_fd(const struct kafka_producer *producer)
+{
+    return producer->fd;
+}
+
+static void metrics_open(struct kafka_producer *producer)
+{
+    const char *label = producer->params.label;
+    metrics_register(producer_metrics, ARRAY_LEN(producer_metrics));
+    kafka_stats_register();
+    producer->metrics.stored = METRIC(producer_metrics[METRIC_PRODUCED], label, "stored");
+    producer->metrics.failed = METRIC(producer_metrics[METRIC_PRODUCED], label, "failed");
+    producer->metrics.ack_seconds = METRIC(producer_metrics[METRIC_ACK_SECONDS], label);
+    producer->metrics.rebuilds = METRIC(producer_metrics[METRIC_REBUILDS], label);
+}
+
+enum err kafka_producer_new(const struct kafka_producer_params *params, struct kafka_producer **ret,
+                            struct err_info *info)
+{
+    CHECK(params->role == KAFKA_ROLE_PRODUCER_ACKED || params->role == KAFKA_ROLE_PRODUCER_BULK);
+    CHECK(params->on_reports != NULL);
+    struct kafka_producer *producer = must_alloc(sizeof *producer);
+    producer->params = *params;
+    producer->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    enum err e = producer->fd < 0 ? err_set(info, ERR_IO, "eventfd: %s", strerror(errno)) : ERR_OK;
+    if (!e) {
+        e = client_start(producer, info);
+    }
+    if (e) {
+        if (producer->fd >= 0) {
+            (void)close(producer->fd);
+        }
+        free(producer);
+        return e;
+    }
+    metrics_open(producer);
+    topics_start(&producer->topics, producer->client);
+    *ret = producer;
+    return ERR_OK;
+}
+
+void kafka_producer_free(struct kafka_producer *producer)
+{
+    if (!producer) {
+        return;
+    }
+    outstanding_fail(producer);
+    topics_stop(&producer->topics);
+    rd_kafka_destroy(client_release(producer));
+    directory_free(producer->directory);
+    (void)close(producer->fd);
+    free(producer);
+}
