@@ -138,15 +138,19 @@ int bench_partitions(rd_kafka_t *client, const char *topic)
     return partitions;
 }
 
-int64_t bench_end_offset(rd_kafka_t *client, const char *topic, int partition)
+int64_t bench_records(rd_kafka_t *client, const char *topic)
 {
-    int64_t low = 0, high = 0;
-    rd_kafka_resp_err_t error =
-        rd_kafka_query_watermark_offsets(client, topic, partition, &low, &high, BROKER_TIMEOUT_MS);
-    if (error) {
-        bench_die("topic %s [%d]: %s", topic, partition, rd_kafka_err2str(error));
+    int64_t records = 0;
+    for (int partition = bench_partitions(client, topic) - 1; partition >= 0; partition--) {
+        int64_t low = 0, high = 0;
+        rd_kafka_resp_err_t error = rd_kafka_query_watermark_offsets(client, topic, partition, &low,
+                                                                     &high, BROKER_TIMEOUT_MS);
+        if (error) {
+            bench_die("topic %s [%d]: %s", topic, partition, rd_kafka_err2str(error));
+        }
+        records += high;
     }
-    return high;
+    return records;
 }
 
 double bench_now_s(void)

@@ -38,8 +38,8 @@ rd_kafka_t *bench_client(rd_kafka_type_t type, const char *bootstrap,
 /* The topic's partition count; fails when there is no such topic. */
 int bench_partitions(rd_kafka_t *client, const char *topic);
 
-/* The offset that the partition's next record will get. */
-int64_t bench_end_offset(rd_kafka_t *client, const char *topic, int partition);
+/* Sum of the partitions' end offsets: the records of a topic that has no transactions in it. */
+int64_t bench_records(rd_kafka_t *client, const char *topic);
 
 double bench_now_s(void); /* monotonic */
 

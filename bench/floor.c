@@ -1,11 +1,12 @@
-/* floor.c - the bare floor: the least that an acknowledged POST costs with libmicrohttpd and librdkafka.
+/* floor.c - the bare floor: the least that an acknowledged POST costs with these libraries.
  *
  * It has the shape that ingest-api has (docs/architecture.md, decision D1) and nothing else: per
  * thread one SO_REUSEPORT listener, one MHD daemon without threads of its own, one producer, and
  * one epoll that holds MHD's epoll and an eventfd which librdkafka writes when delivery reports
  * wait. A request is suspended before it is produced and resumed by its own thread. No JSON, no
- * checks, no key, no metrics, a constant answer. What ingest-api does for its users is to cost
- * little beside this.
+ * checks, no metrics, a constant answer. What ingest-api does for its users is to cost little
+ * beside this. Records have no key unless --key-bytes cuts one out of the body: keys spread each
+ * instant's records over all partitions, where without them they go out as one batch.
  *
  * It is honest where it counts: 201 is answered only for what Kafka has acknowledged with acks=all.
  */
@@ -59,6 +60,7 @@ struct worker {
     rd_kafka_t *producer;
     rd_kafka_topic_t *topic;
     rd_kafka_queue_t *reports;
+    size_t key_at, key_bytes; /* of the body; 0 bytes: null key */
     struct request *free_list;
     int suspended;
 };
@@ -103,8 +105,10 @@ static void request_produce(struct worker *worker, struct request *request)
     MHD_suspend_connection(request->connection);
     request->state = REQUEST_PRODUCED;
     worker->suspended++;
+    bool has_key = worker->key_bytes && worker->key_at + worker->key_bytes <= request->body_bytes;
     if (rd_kafka_produce(worker->topic, RD_KAFKA_PARTITION_UA, 0, request->body,
-                         request->body_bytes, NULL, 0, request)) {
+                         request->body_bytes, has_key ? request->body + worker->key_at : NULL,
+                         has_key ? worker->key_bytes : 0, request)) {
         request->state = REQUEST_FAILED;
         worker->suspended--;
         MHD_resume_connection(request->connection);
@@ -232,6 +236,7 @@ static void start_producer(struct worker *worker, const struct bench_option *opt
 {
     const struct bench_setting settings[] = {
         {"acks", "all"},
+        {"partitioner", "murmur2_random"},
         {"linger.ms", bench_text(options, "linger-ms")},
         {"socket.nagle.disable", "true"},
         {"message.timeout.ms", "5000"},
@@ -248,6 +253,8 @@ static void start_producer(struct worker *worker, const struct bench_option *opt
 static void worker_start(struct worker *worker, const struct bench_option *options)
 {
     worker->port = (uint16_t)bench_number(options, "port");
+    worker->key_at = (size_t)bench_number(options, "key-at");
+    worker->key_bytes = (size_t)bench_number(options, "key-bytes");
     worker->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     worker->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     /* Edge-triggered, so that it need never be read: every write is news. */
@@ -288,6 +295,8 @@ int main(int argc, char **argv)
         {"port", NULL, "on 127.0.0.1"},
         {"threads", "1", "event loops"},
         {"linger-ms", "1", "the producers' linger.ms"},
+        {"key-at", "0", "where in each body the record's key begins"},
+        {"key-bytes", "0", "and how long it is; 0: records without a key"},
         {0},
     };
     bench_parse(argc, argv, options);

@@ -169,20 +169,10 @@ static struct load load_products(rd_kafka_t *producer, rd_kafka_topic_t *topic,
     return (struct load){.records = PRODUCTS, .good = PRODUCTS};
 }
 
-/* The broker's own count is the proof that the load is complete. */
-static int64_t topic_records(rd_kafka_t *producer, const char *topic)
-{
-    int64_t records = 0;
-    for (int partition = bench_partitions(producer, topic) - 1; partition >= 0; partition--) {
-        records += bench_end_offset(producer, topic, partition);
-    }
-    return records;
-}
-
 static struct load load_topic(rd_kafka_t *producer, const char *topic, const char *kind,
                               struct plan *plan)
 {
-    int64_t before = topic_records(producer, topic);
+    int64_t before = bench_records(producer, topic);
     rd_kafka_topic_t *handle = rd_kafka_topic_new(producer, topic, NULL);
     struct load load;
     if (strcmp(kind, "products") == 0) {
@@ -194,7 +184,8 @@ static struct load load_topic(rd_kafka_t *producer, const char *topic, const cha
         bench_die("--kind: orders, processed or products, not %s", kind);
     }
     rd_kafka_resp_err_t error = rd_kafka_flush(producer, FLUSH_TIMEOUT_MS);
-    int64_t written = topic_records(producer, topic) - before;
+    /* The broker's own count is the proof that the load is complete. */
+    int64_t written = bench_records(producer, topic) - before;
     if (error || written != load.records) {
         bench_die("%s: %" PRId64 " of %" PRId64 " records are in Kafka: %s", topic, written,
                   load.records, rd_kafka_err2str(error));

@@ -1,10 +1,12 @@
 /* topics.c - makes and removes the topics of a run, so that every run starts from nothing.
  *
  * bench-topics create NAME:PARTITIONS[:compact] …      bench-topics delete NAME …
+ * bench-topics count NAME                              prints its records, by end offsets
  * Returns when the broker has answered; a topic that cannot be made or removed fails the program.
  */
 #include "bench.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -89,7 +91,7 @@ int main(int argc, char **argv)
     struct bench_option options[] = {{"bootstrap", "127.0.0.1:9092", "Kafka's address"}, {0}};
     int words = bench_parse(argc, argv, options);
     if (words < 2) {
-        bench_die("expected: create NAME:PARTITIONS[:compact] … | delete NAME …");
+        bench_die("expected: create NAME:PARTITIONS[:compact] … | delete NAME … | count NAME");
     }
     static const struct bench_setting settings[] = {{0}};
     rd_kafka_t *client =
@@ -99,8 +101,10 @@ int main(int argc, char **argv)
         create_topics(client, queue, argv + 2, (size_t)words - 1);
     } else if (strcmp(argv[1], "delete") == 0) {
         delete_topics(client, queue, argv + 2, (size_t)words - 1);
+    } else if (strcmp(argv[1], "count") == 0) {
+        printf("%" PRId64 "\n", bench_records(client, argv[2]));
     } else {
-        bench_die("create or delete, not %s", argv[1]);
+        bench_die("create, delete or count, not %s", argv[1]);
     }
     rd_kafka_queue_destroy(queue);
     rd_kafka_destroy(client);

@@ -1,0 +1,256 @@
+"""The two jobs, ours beside Kafka Streams: enrich (processor) and window (analytics).
+
+Both read the same topic, loaded once, from its start and with a fresh group, and write to topics
+made for the run. A run ends when the group's committed offsets reach the end of the input: with
+exactly once they move only together with the outputs. Then the outputs are counted.
+
+Three figures from one run, since a JVM starts slowly and gets faster as it compiles:
+    whole        from exec on
+    after_start  from the first commit that is seen on; what the ratios are made of
+    second_half  from the moment when half of the input is done
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any, Callable
+
+from harness.process import Process
+from measure import usage
+from measure.peer import KafkaStreams
+from measure.session import BenchFailed, Session, say
+
+PARTITIONS = 6
+BAD_EVERY = 1000            # of the orders: dead letters are part of the job
+DEADLINE_SECONDS = 280
+JVM_TERMINATED = 143        # how a JVM ends on SIGTERM after its shutdown hooks
+SPANS = ("whole", "after_start", "second_half")
+SIDES = ("millrace", "kafka-streams")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one comparison runs on either side."""
+
+    name: str                  # as the peer calls it
+    service: str
+    pipeline: str
+    load: dict[str, object]    # for bench-load
+    topics: dict[str, str]     # the pipeline file's topics: role → name
+    verify: Callable[[Session, "Run"], Any]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to run a job."""
+
+    guarantee: str
+    threads: int
+
+    @property
+    def title(self) -> str:
+        return f"{self.guarantee}, {self.threads} thread{'s' if self.threads > 1 else ''}"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of one side: fresh names, so that nothing is left from another."""
+
+    job: Job
+    variant: Variant
+    name: str                  # pipeline or application id, and so the consumer group
+    load: dict[str, Any]       # what bench-load said of the input
+    topics: dict[str, str]     # role → this run's topic
+
+    @property
+    def own_topics(self) -> list[str]:
+        return [topic for role, topic in self.topics.items() if role not in ("input", "products")]
+
+
+# --- Starting either side ------------------------------------------------------------------------
+
+def _renamed(value: Any, names: dict[str, str], folder: Path) -> Any:
+    """A pipeline file's tree with its topics renamed and its file names made absolute."""
+    if isinstance(value, dict):
+        return {key: _renamed(item, names, folder) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_renamed(item, names, folder) for item in value]
+    if isinstance(value, str):
+        if value in names:
+            return names[value]
+        if value.endswith(".json") and (folder / value).is_file():
+            return str(folder / value)
+    return value
+
+
+def _pipeline_copy(session: Session, run: Run) -> Path:
+    """The pipeline that ships, under this run's names and with nothing else changed."""
+    source = session.root / "pipelines" / run.job.pipeline
+    names = {name: run.topics[role] for role, name in run.job.topics.items()}
+    document = _renamed(json.loads(source.read_text()), names, source.parent)
+    copy = session.directory / f"{run.name}.json"
+    copy.write_text(json.dumps({**document, "name": run.name}, indent=2))
+    return copy
+
+
+def _start_millrace(session: Session, run: Run) -> Process:
+    return session.start_service(
+        run.job.service, session.free_port(), f"--pipeline.file={_pipeline_copy(session, run)}",
+        f"--pipeline.guarantee={run.variant.guarantee}", f"--pipeline.threads={run.variant.threads}")
+
+
+def _start_peer(session: Session, run: Run) -> Process:
+    topics = {role: run.topics[role] for role in ("input", "output", "dead-letters", "products")}
+    return KafkaStreams(session).start(run.job.name, run.name, run.variant.guarantee, run.variant.threads, topics)
+
+
+# --- One run -------------------------------------------------------------------------------------
+
+def _span(samples: list[dict[str, Any]], begin: dict[str, Any]) -> dict[str, int]:
+    end = samples[-1]
+    events = end["committed"] - begin["committed"]
+    cpu = end["cpu"] - begin["cpu"]
+    seconds = end["t"] - begin["t"]
+    if events == 0 or cpu <= 0:    # all of it was in one commit
+        return {"events_per_s": 0, "events_per_cpu_s": 0}
+    return {"events_per_s": round(events / seconds), "events_per_cpu_s": round(events / cpu)}
+
+
+def _figures(samples: list[dict[str, Any]], pid: int) -> dict[str, Any]:
+    total = samples[-1]["committed"]
+    first = next(sample for sample in samples if sample["committed"] > 0)
+    half = next(sample for sample in samples if sample["committed"] >= total / 2)
+    begins = ({"t": 0.0, "committed": 0, "cpu": 0.0}, first, half)
+    return {**{span: _span(samples, begin) for span, begin in zip(SPANS, begins)},
+            "seconds": samples[-1]["t"], "cpu_seconds": round(samples[-1]["cpu"], 2),
+            "peak_rss_mib": usage.peak_rss_mib(pid), "commits_seen": len(samples)}
+
+
+def _new_run(session: Session, job: Job, variant: Variant, inputs: dict[str, Any], side: str) -> Run:
+    name = session.fresh_name(f"{job.name}-{side}")
+    own = {role: f"{name}-{role}" for role in {*job.topics, "output", "dead-letters"} - {"input", "products"}}
+    return Run(job, variant, name, inputs["load"],
+               {**own, "input": inputs["input"], "products": inputs["products"]})
+
+
+def _measure(session: Session, run: Run, side: str) -> tuple[dict[str, Any], Any]:
+    """Figures and the verified output."""
+    session.create_topics(*(f"{topic}:{PARTITIONS}" for topic in run.own_topics))
+    changelogs = [KafkaStreams.changelog(run.name)] if run.job.name == "window" else []
+    if side == "millrace" and changelogs:
+        session.create_topics(*(f"{topic}:{PARTITIONS}:compact" for topic in changelogs))
+    process = (_start_millrace if side == "millrace" else _start_peer)(session, run)
+    try:
+        lines = session.tool("progress", group=run.name, topic=run.topics["input"], pid=process.pid,
+                             end=run.load["records"], timeout_s=DEADLINE_SECONDS)
+    except BenchFailed as error:
+        raise BenchFailed(process.trouble(f"did not finish: {error}")) from error
+    figures = _figures([json.loads(line) for line in lines.splitlines()], process.pid)
+    session.stop(process, (0,) if side == "millrace" else (JVM_TERMINATED,))
+    output = run.job.verify(session, run)
+    session.delete_topics(*run.own_topics, *changelogs)
+    return figures, output
+
+
+# --- What has to come out ------------------------------------------------------------------------
+
+def _verify_enrich(session: Session, run: Run) -> dict[str, int]:
+    """Every good order exactly once, every bad one in the dead letters."""
+    good = session.tool_json("read", topic=run.topics["output"])
+    bad = session.tool_json("read", topic=run.topics["dead-letters"])
+    load = run.load
+    seen = (good["records"], good["checksum"], bad["records"])
+    if seen != (load["good"], load["checksum"], load["records"] - load["good"]):
+        raise BenchFailed(f"{run.name}: outputs {good}, dead letters {bad}, but the input was {load}")
+    return {"outputs": good["records"], "dead_letters": bad["records"]}
+
+
+def _verify_window(session: Session, run: Run) -> dict[str, Any]:
+    """The last result of each window; together they count every order once."""
+    last: dict[str, tuple[int, float]] = {}
+    lines = session.tool("read", topic=run.topics["output"], values=1).splitlines()
+    for line in lines:
+        metric = json.loads(line)
+        last[f"{metric['product_id']}@{metric['window_start']}"] = (metric["order_count"], metric["total_revenue"])
+    counted = sum(count for count, _ in last.values())
+    if counted != run.load["records"]:
+        raise BenchFailed(f"{run.name}: its windows count {counted} of {run.load['records']} orders")
+    return {"outputs": len(lines), "windows": last}
+
+
+def _require_same_windows(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
+    """Counts equal; sums equal up to the rounding of the peer's floating-point additions."""
+    for window in ours["windows"].keys() | theirs["windows"].keys():
+        a, b = ours["windows"].get(window), theirs["windows"].get(window)
+        if a is None or b is None or a[0] != b[0] or abs(a[1] - b[1]) > 1e-9 * abs(b[1]):
+            raise BenchFailed(f"window {window}: ours has (count, sum) {a}, Kafka Streams has {b}")
+
+
+# --- A whole comparison --------------------------------------------------------------------------
+
+ENRICH = Job("enrich", "processor", "orders.json", {"kind": "orders", "bad_every": BAD_EVERY},
+             {"input": "orders", "products": "products", "output": "processed-orders", "dead-letters": "orders.dlq"},
+             _verify_enrich)
+WINDOW = Job("window", "analytics", "product-metrics.json", {"kind": "processed"},
+             {"input": "processed-orders", "output": "product-metrics", "late": "processed-orders.late"},
+             _verify_window)
+
+
+def _load_input(session: Session, job: Job) -> dict[str, Any]:
+    names = {"input": session.fresh_name(f"{job.name}-input"), "products": session.fresh_name("products")}
+    session.create_topics(f"{names['input']}:{PARTITIONS}", f"{names['products']}:1:compact")
+    session.tool("load", topic=names["products"], kind="products", start_ms=session.start_ms)
+    say(f"{job.name}: loading {session.plan.events} events")
+    load = session.tool_json("load", topic=names["input"], count=session.plan.events,
+                             start_ms=session.start_ms, **job.load)
+    return {**names, "load": load}
+
+
+def _variants(session: Session) -> list[Variant]:
+    plan = session.plan
+    guarantees = ("exactly_once",) if plan.quick else ("exactly_once", "at_least_once")
+    return [Variant(guarantee, threads) for threads in plan.threads for guarantee in guarantees]
+
+
+def _summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    figures: dict[str, Any] = {
+        span: {key: median(run[span][key] for run in runs) for key in ("events_per_s", "events_per_cpu_s")}
+        for span in SPANS}
+    return {**figures, "cpu_seconds": median(run["cpu_seconds"] for run in runs),
+            "peak_rss_mib": max(run["peak_rss_mib"] for run in runs), "rounds": runs}
+
+
+def _compare(session: Session, job: Job, variant: Variant, inputs: dict[str, Any]) -> dict[str, Any]:
+    """The sides take turns, so that a slow minute of the machine meets both."""
+    runs: dict[str, list[dict[str, Any]]] = {side: [] for side in SIDES}
+    outputs: dict[str, Any] = {}
+    for number in range(session.plan.rounds):
+        for side in SIDES:
+            figures, outputs[side] = _measure(session, _new_run(session, job, variant, inputs, side), side)
+            runs[side].append(figures)
+            say(f"{job.name}, {variant.title}, round {number + 1}: {side} "
+                f"{figures['after_start']['events_per_s']} events/s, "
+                f"{figures['after_start']['events_per_cpu_s']} per CPU-second")
+        if job.name == "window":
+            _require_same_windows(*(outputs[side] for side in SIDES))
+    ours, theirs = (_summary(runs[side]) for side in SIDES)
+    return {"guarantee": variant.guarantee, "threads": variant.threads, "millrace": ours, "kafka-streams": theirs,
+            "ratio_per_cpu_s": {span: _ratio(ours[span], theirs[span]) for span in SPANS}}
+
+
+def _ratio(ours: dict[str, int], theirs: dict[str, int]) -> float:
+    if not ours["events_per_cpu_s"] or not theirs["events_per_cpu_s"]:
+        return 0.0
+    return round(ours["events_per_cpu_s"] / theirs["events_per_cpu_s"], 2)
+
+
+def run(session: Session, job: Job) -> dict[str, Any]:
+    """All variants of one job on one input."""
+    KafkaStreams(session).build()
+    inputs = _load_input(session, job)
+    variants = [_compare(session, job, variant, inputs) for variant in _variants(session)]
+    session.delete_topics(inputs["input"], inputs["products"])
+    return {"events": session.plan.events, "variants": variants}

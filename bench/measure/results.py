@@ -1,0 +1,110 @@
+"""Result files under bench/results, the Markdown tables made of them, and README.md's block."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Callable, Sequence
+
+BEGIN, END = "<!-- bench:start -->", "<!-- bench:end -->"
+Row = Sequence[object]
+
+
+def _folder(root: Path) -> Path:
+    return root / "bench" / "results"
+
+
+def write(root: Path, part: str, taken_on: dict[str, Any], figures: dict[str, Any]) -> None:
+    """One part's figures, and the tables of all parts anew."""
+    _folder(root).mkdir(exist_ok=True)
+    text = json.dumps({"part": part, "machine": taken_on, "figures": figures}, indent=2)
+    (_folder(root) / f"{part}.json").write_text(text + "\n")
+    (_folder(root) / "README.md").write_text(
+        f"# Figures\n\nWritten by `bench/run`; [how they are taken](../README.md).\n\n{table(root)}")
+
+
+def table(root: Path) -> str:
+    """All parts that have been measured, as Markdown."""
+    blocks = []
+    for part, (title, rows_of) in SECTIONS.items():
+        path = _folder(root) / f"{part}.json"
+        if path.exists():
+            document = json.loads(path.read_text())
+            head, rows = rows_of(document["figures"])
+            blocks.append(f"**{title}** (`bench/run {part}`)\n\n{_markdown(head, rows)}\n{_origin(document['machine'])}")
+    return "\n".join(blocks)
+
+
+def write_readme(root: Path) -> None:
+    """Put the tables between the two marks of README.md."""
+    path = root / "README.md"
+    text = path.read_text()
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise SystemExit(f"bench/run: README.md has no block between {BEGIN} and {END}")
+    path.write_text(f"{before}{BEGIN}\n{table(root)}{END}{after}")
+
+
+def _markdown(head: Row, rows: Sequence[Row]) -> str:
+    """The first column is text, the others are figures."""
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "".join(f"| {' | '.join(str(cell) for cell in line)} |\n" for line in lines)
+
+
+def _origin(machine: dict[str, Any]) -> str:
+    m = machine
+    return (f"<sub>{m['date']}, {m['cores']} cores of {m['cpu']}, {m['memory_gib']} GiB, {m['system']}, Linux "
+            f"{m['kernel']}, librdkafka {m['librdkafka']}, libmicrohttpd {m['libmicrohttpd']}, Kafka {m['kafka']}, "
+            f"JVM {m['jvm']}, commit {m['commit']}</sub>\n")
+
+
+def _thousands(number: float) -> str:
+    return f"{number:,.0f}"
+
+
+def _ingest(figures: dict[str, Any]) -> tuple[Row, list[Row]]:
+    rows: list[Row] = []
+    for connections, servers in figures["connections"].items():
+        floor = servers["floor"]["requests_per_s"]
+        for name, title in (("ingest-api", "**ingest-api**"), ("floor", "bare floor"), ("floor-keyed", "bare floor, keyed")):
+            s = servers[name]
+            rows.append((f"{title}, {connections} connections", _thousands(s["requests_per_s"]),
+                         f"{s['requests_per_s'] / floor:.0%}", f"{s['p50_ms']:.1f}", f"{s['p99_ms']:.1f}",
+                         f"{s['cpu_us_per_request']:.1f}", f"{s['peak_rss_mib']:.0f}"))
+    return ("server", "201/s", "of the floor", "p50 ms", "p99 ms", "CPU µs/request", "peak MiB"), rows
+
+
+def _job(figures: dict[str, Any]) -> tuple[Row, list[Row]]:
+    rows: list[Row] = []
+    for v in figures["variants"]:
+        what = f"{v['guarantee'].replace('_', ' ')}, {v['threads']} thread{'s' if v['threads'] > 1 else ''}"
+        for side, title in (("millrace", "**Millrace**"), ("kafka-streams", "Kafka Streams")):
+            s = v[side]
+            ratio = f"**{v['ratio_per_cpu_s']['after_start']:.1f}×**" if side == "millrace" else "1×"
+            rows.append((f"{title}, {what}", _thousands(s["after_start"]["events_per_s"]),
+                         _thousands(s["after_start"]["events_per_cpu_s"]), ratio,
+                         _thousands(s["second_half"]["events_per_cpu_s"]),
+                         _thousands(s["whole"]["events_per_cpu_s"]), f"{s['peak_rss_mib']:.0f}"))
+    return ("job", "events/s", "per CPU-second", "ratio", "second half only", "start included", "peak MiB"), rows
+
+
+def _latency(figures: dict[str, Any]) -> tuple[Row, list[Row]]:
+    rows: list[Row] = [
+        (name.replace("_", " "), f["p50_ms"], f["p95_ms"], f["p99_ms"], f["max_ms"], f["probes"])
+        for name, f in figures.items() if isinstance(f, dict)]
+    return ("guarantee", "p50 ms", "p95 ms", "p99 ms", "max ms", "probes"), rows
+
+
+def _footprint(figures: dict[str, Any]) -> tuple[Row, list[Row]]:
+    return ("service", "ready after ms", "idle MiB"), [
+        (name, f["ready_ms"], f["rss_mib"]) for name, f in figures.items()]
+
+
+SECTIONS: dict[str, tuple[str, Callable[[dict[str, Any]], tuple[Row, list[Row]]]]] = {
+    "ingest": ("One order per POST, answered 201 once Kafka has acknowledged it with acks=all", _ingest),
+    "enrich": ("Orders joined with products", _job),
+    "window": ("One-minute windows per product", _job),
+    "latency": ("From POST to the SSE event that counts the order", _latency),
+    "footprint": ("Each service, idle", _footprint),
+}
