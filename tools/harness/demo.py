@@ -33,6 +33,7 @@ from harness.waiting import DeadlineExceeded
 
 WINDOW = "10s"
 SETTLE_SECONDS = 60.0
+KAFKA_SECONDS_MAX = 7 * 24 * 3600    # a demo may be left running; its guard ends the brokers with it
 EXTRA_GOOD, EXTRA_BAD = 4, 1    # orders that --report posts by itself, each second
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -154,7 +155,7 @@ class Demo:
 
     def _make_broker(self) -> Broker:
         if self._given.kafka:
-            return KafkaCluster(ROOT, self._layout.run_dir / "kafka", self._given.kafka)
+            return KafkaCluster(ROOT, self._layout.run_dir / "kafka", self._given.kafka, KAFKA_SECONDS_MAX)
         return DevBroker(ROOT, self._layout.bin_dir / "dev-broker", self._layout.run_dir)
 
     def run(self) -> int:

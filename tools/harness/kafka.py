@@ -12,11 +12,10 @@ import subprocess
 from pathlib import Path
 from typing import Protocol
 
-from harness import ports
 from harness.process import Ended, Process
 from harness.waiting import wait_for
 
-START_SECONDS = 90.0    # a broker's JVM on a busy machine; usually 5 s
+START_SECONDS = 150.0    # scripts/kafka gives brokers 90 s itself; usually 5 s
 STOP_SECONDS = 30.0
 
 _GUARD = 'read -r ended; [ "$ended" = down ] || exec "$0" down --dir "$1" >/dev/null 2>&1'
@@ -39,29 +38,28 @@ class Broker(Protocol):
 class KafkaCluster:
     """Real brokers, numbered from 1, with their data under `directory` and ports of their own."""
 
-    def __init__(self, root: Path, directory: Path, brokers: int = 1) -> None:
+    def __init__(self, root: Path, directory: Path, brokers: int = 1, max_seconds: int = 3600) -> None:
         self._script = root / "scripts" / "kafka"
         self._directory = directory
         self._brokers = brokers
+        self._max_seconds = max_seconds
         self._guard: subprocess.Popen[bytes] | None = None
         self.bootstrap = ""
 
     def _run(self, *words: str, seconds: float = START_SECONDS) -> str:
+        """Run scripts/kafka; what it prints on stdout."""
         argv = [str(self._script), *words, "--dir", str(self._directory)]
-        # stdin and stderr must not be inherited as pipes: a broker would keep them open for ever.
-        done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                              text=True, timeout=seconds, check=False, start_new_session=True)
+        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                              timeout=seconds, check=False, start_new_session=True)
         if done.returncode != 0:
-            raise KafkaFailed(f"{' '.join(argv)}: exit code {done.returncode}\n{done.stdout}")
+            raise KafkaFailed(f"{' '.join(argv)}: exit code {done.returncode}\n{done.stderr}")
         return done.stdout
 
     def up(self) -> None:
-        """Start the brokers and return once all of them serve."""
-        self._directory.mkdir(parents=True, exist_ok=True)
+        """Start the brokers, on free ports, and return once all of them serve."""
         self._start_guard()
-        base = ports.free_block(2 * self._brokers)    # a client's and a controller's port each
-        self._run("up", str(self._brokers), "--port-base", str(base))
-        self.bootstrap = (self._directory / "bootstrap").read_text().strip()
+        out = self._run("up", str(self._brokers), "--max-seconds", str(self._max_seconds))
+        self.bootstrap = out.strip().splitlines()[-1]
 
     def _start_guard(self) -> None:
         self._guard = subprocess.Popen(["/bin/sh", "-c", _GUARD, str(self._script), str(self._directory)],

@@ -1,0 +1,70 @@
+"""Fixtures of the end-to-end tests: one Kafka and one platform for each test file.
+
+Each file runs in a pytest of its own (see CMakeLists.txt), on a cluster of its own with ports of its
+own. MILLRACE_BIN names the folder of the programs under test.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+from pathlib import Path
+from typing import Callable, Iterator
+
+import pytest
+
+sys.dont_write_bytecode = True
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tools"))
+
+from harness.kafka import KafkaCluster, bin_dir    # noqa: E402  (the path is set above)
+from harness.platform import Layout, Platform, Settings    # noqa: E402
+from site_under_test import Site    # noqa: E402
+
+# Long enough for a whole file; a cluster that a killed test left behind ends by itself.
+CLUSTER_SECONDS_MAX = 900
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Many sockets: the tests of a thousand idle connections, and the services that hold them."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+@pytest.fixture(scope="session")
+def layout(tmp_path_factory: pytest.TempPathFactory) -> Layout:
+    """Where this session's logs and ledgers go, and where the programs are."""
+    found = Layout(ROOT, bin_dir(ROOT), tmp_path_factory.mktemp("run"))
+    print(f"logs: {found.run_dir}")
+    return found
+
+
+MakeSite = Callable[..., Site]
+
+
+@pytest.fixture(scope="module")
+def make_site(layout: Layout, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeSite]:
+    """Starts sites: make_site(brokers=3, settings=Settings(…)). All end with the test file."""
+    sites: list[Site] = []
+
+    def make(brokers: int = 1, settings: Settings | None = None) -> Site:
+        run_dir = tmp_path_factory.mktemp("site")
+        cluster = KafkaCluster(ROOT, run_dir / "kafka", brokers, CLUSTER_SECONDS_MAX)
+        cluster.up()
+        platform = Platform(Layout(ROOT, layout.bin_dir, run_dir), cluster.bootstrap, settings)
+        site = Site(cluster, platform)
+        sites.append(site)
+        site.start()
+        return site
+
+    try:
+        yield make
+    finally:
+        for site in sites:
+            site.close()
+
+
+@pytest.fixture(scope="module")
+def site(make_site: MakeSite) -> Site:
+    """The usual site: one broker, all five services."""
+    return make_site()

@@ -1,0 +1,138 @@
+"""One Kafka, one platform and every ledger: what the tests of a file share.
+
+The ledger grows over all tests of the file and each verdict recounts all of it: a test thus also
+shows that it harmed nothing that an earlier one had stored.
+"""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+from harness.kafka import KafkaCluster
+from harness.ledger import Entry, LedgerWriter, read_ledgers
+from harness.orders import OrderMaker, OrderPoster
+from harness.platform import Platform
+from harness.process import Ended
+from harness.reader import SseStream, read_topic
+from harness.settle import Verdict, settle
+from harness.verify import duration_ms, format_discrepancies
+from harness.waiting import wait_for
+
+
+class Site:
+    """Starts, loads, disturbs and judges one installation."""
+
+    def __init__(self, cluster: KafkaCluster, platform: Platform) -> None:
+        self.cluster = cluster
+        self.platform = platform
+        self.orders = OrderMaker("e2e")
+        self._ledger = LedgerWriter(platform.layout.run_dir / "ledger" / "posted.ndjson")
+        self._poster = OrderPoster(platform.ports["ingest-api"], self._ledger)
+        self._ledgers: list[Path] = [self._ledger.path]
+
+    # --- Start and end ---------------------------------------------------------------------------
+
+    def start(self) -> None:
+        self.platform.create_topics()
+        self.platform.seed_products()
+        self.platform.start()
+
+    def close(self) -> None:
+        """End everything. How services end is tested where that is the subject."""
+        self._poster.close()
+        self._ledger.close()
+        self.platform.kill_all()
+        self.cluster.down()
+
+    def stop_cleanly(self) -> None:
+        """Stop in drain order; each must end by itself with exit code 0."""
+        unclean = [ended for ended in self.platform.stop() if not ended.is_clean]
+        assert not unclean, unclean
+
+    def port(self, service: str) -> int:
+        return self.platform.ports[service]
+
+    # --- Load ------------------------------------------------------------------------------------
+
+    def post_good(self, **wishes: str | int) -> Entry:
+        return self._poster.post(self.orders.good(**wishes))    # type: ignore[arg-type]
+
+    def post_bad(self) -> Entry:
+        return self._poster.post(self.orders.bad())
+
+    def add_entry(self, entry: Entry) -> None:
+        """For events that a test sent by other means."""
+        self._ledger.add(entry)
+
+    def start_load(self, rate: int, *flags: str) -> None:
+        self._ledgers.append(self.platform.start_load(rate, *flags))
+
+    def stop_load(self) -> None:
+        ended = self.platform.stop_load()
+        assert ended and ended.is_clean, ended
+
+    def answered(self) -> int:
+        """Ledger lines of the present load so far, whatever the answer."""
+        path = self._ledgers[-1]
+        return path.read_bytes().count(b"\n") if path.exists() else 0
+
+    def acknowledged(self) -> int:
+        path = self._ledgers[-1]
+        return path.read_bytes().count(b'"outcome":"ok"') if path.exists() else 0
+
+    def await_acknowledged(self, more: int, seconds: float = 60.0) -> None:
+        """Wait until the load has got `more` further acknowledgements."""
+        wanted = self.acknowledged() + more
+
+        def enough() -> bool:
+            if self.platform.generator is not None:
+                self.platform.generator.require_running()
+            return self.acknowledged() >= wanted
+
+        wait_for(f"{more} more acknowledgements (have {wanted - more})", seconds, enough)
+
+    def await_random_moment(self, rng: random.Random, most: int = 250) -> None:
+        """A moment that the seed chooses, counted in events so that it means the same anywhere."""
+        self.await_acknowledged(rng.randint(1, most))
+
+    # --- Verdict ---------------------------------------------------------------------------------
+
+    def entries(self) -> list[Entry]:
+        return read_ledgers(self._ledgers)
+
+    def require_exact(self, seconds: float = 60.0, stopped: bool = False) -> Verdict:
+        """Wait until everything accepted has come through; fail with what differs."""
+        settings = self.platform.settings
+        lines = self.platform.layout.metrics_file if "sink" in settings.services else None
+        alive = (lambda: None) if stopped else self.platform.require_running
+        verdict = settle(self.cluster.bootstrap, self.entries(), duration_ms(settings.window), lines, seconds, alive)
+        assert not verdict.found, "\n" + format_discrepancies(verdict.found)
+        return verdict
+
+    def restart(self, name: str) -> None:
+        self.platform.restart(name)
+
+    def terminate(self, name: str) -> Ended:
+        """SIGTERM: must drain and end with exit code 0 before its deadline."""
+        ended = self.platform.stop_service(name)
+        assert ended.is_clean, self.platform.service(name).trouble(f"did not drain: {ended}")
+        return ended
+
+
+def require_stream_complete(site: Site, topics: list[str], seen: dict[tuple[str, int, int], int]) -> None:
+    """Every record of the topics was seen by a stream exactly once: no gap, no repeat."""
+    wanted = {(topic, record.partition, record.offset)
+              for topic in topics for record in read_topic(site.cluster.bootstrap, topic)}
+    lost, repeated = sorted(wanted - seen.keys()), sorted(key for key, times in seen.items() if times > 1)
+    strange = sorted(seen.keys() - wanted)
+    assert not (lost or repeated or strange), (
+        f"{len(lost)} lost {lost[:5]}, {len(repeated)} repeated {repeated[:5]}, {len(strange)} strange {strange[:5]}")
+
+
+def count_positions(stream: SseStream, seen: dict[tuple[str, int, int], int]) -> None:
+    """Add a stream's enveloped records to the positions seen."""
+    for event in stream.records():
+        envelope = event.json()
+        key = envelope["topic"], envelope["partition"], envelope["offset"]
+        seen[key] = seen.get(key, 0) + 1

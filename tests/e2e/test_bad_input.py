@@ -1,0 +1,141 @@
+"""Bad requests are refused with a reason, store nothing, and hurt nobody."""
+
+from __future__ import annotations
+
+from typing import Iterator
+
+import pytest
+
+from harness.ledger import OK
+from harness.platform import Settings
+from harness.reader import http_request, read_topic
+from harness.verify import ORDERS
+from conftest import MakeSite
+from site_under_test import Site
+
+JSON = {"Content-Type": "application/json"}
+GOOD = '{"order_id":"o-bad-input","user_id":"u-1","product_id":"prod-1","amount":12.34,"timestamp":1700000000}'
+
+
+@pytest.fixture(scope="module")
+def site(make_site: MakeSite) -> Site:
+    """ingest-api alone: what it refuses, no other service may ever see."""
+    return make_site(settings=Settings(services=("ingest-api",)))
+
+
+def changed(old: str, new: str) -> bytes:
+    assert old in GOOD
+    return GOOD.replace(old, new).encode()
+
+
+MALFORMED = {
+    "empty": b"",
+    "blank": b"  \n",
+    "open object": b"{",
+    "truncated": GOOD[:-10].encode(),
+    "truncated in a string": GOOD[:15].encode(),
+    "trailing comma": changed("0}", "0,}"),
+    "two documents": (GOOD + GOOD).encode(),
+    "text after": (GOOD + "x").encode(),
+    "NUL after": GOOD.encode() + b"\0",
+    "no quotes": b"{order_id:1}",
+    "single quotes": b"{'order_id':'o'}",
+    "NaN": changed("12.34", "NaN"),
+    "plus sign": changed("12.34", "+12.34"),
+    "hex number": changed("12.34", "0x10"),
+    "leading zero": changed("12.34", "012.34"),
+    "raw newline in a string": changed("u-1", "u\n1"),
+    "raw NUL in a string": changed("u-1", "u\0"),
+    "bad escape": changed("u-1", "\\x41"),
+    "half a surrogate pair cut": changed("u-1", "\\ud8"),
+    "invalid UTF-8": changed("u-1", "u-1").replace(b"u-1", b"\xff\xfe"),
+    "overlong UTF-8": changed("u-1", "u-1").replace(b"u-1", b"\xc0\xaf"),
+    "UTF-8 of a surrogate": changed("u-1", "u-1").replace(b"u-1", b"\xed\xa0\x80"),
+    "cut UTF-8": changed("u-1", "u-1").replace(b"u-1", b"\xe2\x82"),
+    "UTF-16": GOOD.encode("utf-16"),
+    "deep arrays": b"[" * 100_000,
+    "deep arrays, closed": b"[" * 100_000 + b"]" * 100_000,
+    "deep objects": b'{"a":' * 50_000 + b"1" + b"}" * 50_000,
+    "deep inside a field": changed("12.34", "[" * 5000 + "]" * 5000),
+}
+
+INVALID = {
+    "a number": b"1",
+    "a string": b'"order"',
+    "null": b"null",
+    "no field": b"{}",
+    "array of numbers": b"[1,2]",
+    "field missing": changed('"user_id":"u-1",', ""),
+    "amount is text": changed("12.34", '"12.34"'),
+    "amount negative": changed("12.34", "-12.34"),
+    "amount zero": changed("12.34", "0"),
+    "id is a number": changed('"o-bad-input"', "1"),
+    "id empty": changed('"o-bad-input"', '""'),
+}
+
+
+def require_problem(answer: object, statuses: set[int]) -> None:
+    """A refusal has an expected status and a problem body that says why."""
+    assert answer.status in statuses, answer    # type: ignore[attr-defined]
+    assert answer.headers["content-type"] == "application/problem+json", answer    # type: ignore[attr-defined]
+    problem = answer.json()    # type: ignore[attr-defined]
+    assert problem["status"] == answer.status, problem    # type: ignore[attr-defined]
+    for field in ("type", "title", "detail", "code", "retryable", "request_id"):
+        assert field in problem, (field, problem)
+
+
+def post(site: Site, body: bytes, path: str = "/events/orders", headers: dict[str, str] | None = None) -> object:
+    return http_request(site.port("ingest-api"), "POST", path, body, JSON if headers is None else headers)
+
+
+@pytest.fixture(autouse=True)
+def good_clients_are_served(site: Site) -> Iterator[None]:
+    """After each bad request the service lives and takes a good one."""
+    yield
+    assert site.post_good().outcome == OK
+
+
+@pytest.mark.parametrize("label", MALFORMED)
+def test_malformed__is_400(site: Site, label: str) -> None:
+    require_problem(post(site, MALFORMED[label]), {400, 422} if label.startswith("deep") else {400})
+
+
+@pytest.mark.parametrize("label", INVALID)
+def test_well_formed_but_wrong__is_422_with_pointers(site: Site, label: str) -> None:
+    answer = post(site, INVALID[label])
+    require_problem(answer, {400, 422} if label in ("a number", "a string", "null") else {422})
+
+
+def test_too_large__is_413(site: Site) -> None:
+    require_problem(post(site, changed("u-1", "u" * (2 << 20))), {413})
+
+
+def test_too_large_for_the_default_connection__does_not_wait_for_the_body(site: Site) -> None:
+    """32 MiB announced: refused by the announcement, not after all of it was taken in."""
+    answer = http_request(site.port("ingest-api"), "POST", "/events/orders", b"{}",
+                          {**JSON, "Content-Length": str(32 << 20)})
+    require_problem(answer, {413})
+
+
+@pytest.mark.parametrize("topic,statuses", [
+    ("no-such-topic", {404, 403}), ("__consumer_offsets", {403, 404}), ("..", {400, 404, 403}),
+    ("a" * 300, {400, 403, 404}), ("or%2Fders", {400, 403, 404}), ("or%00ders", {400}), ("%ff", {400, 403, 404}),
+])
+def test_topic_unknown_or_not_allowed__is_refused(site: Site, topic: str, statuses: set[int]) -> None:
+    require_problem(post(site, GOOD.encode(), f"/events/{topic}"), statuses)
+
+
+def test_wrong_method__is_405_with_allow(site: Site) -> None:
+    answer = http_request(site.port("ingest-api"), "DELETE", "/events/orders")
+    require_problem(answer, {405})
+    assert "POST" in answer.headers["allow"]
+
+
+def test_wrong_type__is_415(site: Site) -> None:
+    require_problem(post(site, GOOD.encode(), headers={"Content-Type": "image/png"}), {415})
+
+
+def test_refused__is_never_in_kafka(site: Site) -> None:
+    values = {record.value for record in read_topic(site.cluster.bootstrap, ORDERS)}
+    posted = {entry.value for entry in site.entries()}
+    assert values == posted
