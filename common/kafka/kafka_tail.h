@@ -36,6 +36,7 @@ void kafka_tail_free(struct kafka_tail *tail);
 MUST_CHECK enum err kafka_tail_new(const struct kafka_tail_params *params, struct kafka_tail **ret,
                                    struct err_info *info);
 int kafka_tail_fd(const struct kafka_tail *tail);
+rd_kafka_t *kafka_tail_client(struct kafka_tail *tail); /* for kafka_topic_partitions */
 /* Adds partitions; a topic's partition count comes from kafka_topic_partitions. */
 MUST_CHECK enum err kafka_tail_add(struct kafka_tail *tail, const struct kafka_position *positions,
                                    size_t count, struct err_info *info);
