@@ -1,0 +1,34 @@
+/* mock_kafka.h - librdkafka's mock cluster for component tests: a broker in the test's process. */
+#pragma once
+
+#include <librdkafka/rdkafka.h>
+#include <librdkafka/rdkafka_mock.h>
+
+#include "kafka/kafka_config.h"
+
+struct mock_kafka {
+    rd_kafka_t *owner;
+    rd_kafka_mock_cluster_t *cluster;
+    struct kafka_config config; /* points to it */
+};
+
+static inline struct mock_kafka mock_kafka_start(int brokers)
+{
+    char why[256];
+    struct mock_kafka mock = {0};
+    mock.owner = rd_kafka_new(RD_KAFKA_PRODUCER, rd_kafka_conf_new(), why, sizeof why);
+    mock.cluster = rd_kafka_mock_cluster_new(mock.owner, brokers);
+    mock.config.bootstrap_servers = rd_kafka_mock_cluster_bootstraps(mock.cluster);
+    return mock;
+}
+
+static inline void mock_kafka_topic(struct mock_kafka *mock, const char *topic, int partitions)
+{
+    CHECK(rd_kafka_mock_topic_create(mock->cluster, topic, partitions, 1) == 0);
+}
+
+static inline void mock_kafka_stop(struct mock_kafka *mock)
+{
+    rd_kafka_mock_cluster_destroy(mock->cluster);
+    rd_kafka_destroy(mock->owner);
+}
