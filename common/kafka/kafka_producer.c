@@ -37,6 +37,7 @@
 #define SERVE_EVENTS_MAX 1000
 #define HEADERS_MAX 32
 #define FREE_WAIT_MS 5000
+#define METADATA_POLL_MS 10
 
 static struct metric producer_metrics[] = {
     {.name = "millrace_kafka_produced_total",
@@ -240,6 +241,27 @@ enum err kafka_producer_topic(struct kafka_producer *producer, const char *topic
         return ERR_TOPIC_UNKNOWN;
     }
     *ret_partitions = *partitions;
+    return ERR_OK;
+}
+
+bool kafka_producer_has_metadata(struct kafka_producer *producer)
+{
+    topics_take(producer);
+    return producer->directory != NULL;
+}
+
+enum err kafka_producer_await_metadata(struct kafka_producer *producer, int64_t timeout_ms,
+                                       struct err_info *info)
+{
+    int64_t deadline_us = clock_mono_us() + timeout_ms * 1000;
+    while (!kafka_producer_has_metadata(producer)) {
+        if (clock_mono_us() >= deadline_us) {
+            return err_set(info, ERR_KAFKA_UNAVAILABLE, "no metadata from %s within %lld ms",
+                           producer->params.config->bootstrap_servers, (long long)timeout_ms);
+        }
+        kafka_producer_serve(producer);
+        (void)poll(NULL, 0, METADATA_POLL_MS); /* the topics thread has no descriptor to wait on */
+    }
     return ERR_OK;
 }
 

@@ -65,6 +65,11 @@ MUST_CHECK enum err kafka_producer_send(struct kafka_producer *producer,
 /* ERR_OK once nothing is outstanding, serving reports meanwhile; ERR_DRAIN_TIMEOUT. */
 MUST_CHECK enum err kafka_producer_flush(struct kafka_producer *producer, int64_t timeout_ms);
 size_t kafka_producer_outstanding(const struct kafka_producer *producer);
+/* Whether the cluster's topics are known. */
+bool kafka_producer_has_metadata(struct kafka_producer *producer);
+/* Serves until the cluster's topics are known: for programs that start by producing. */
+MUST_CHECK enum err kafka_producer_await_metadata(struct kafka_producer *producer,
+                                                  int64_t timeout_ms, struct err_info *info);
 /* Cached metadata, refreshed in the background; never blocks, never creates a topic.
  * ERR_OK, ERR_TOPIC_UNKNOWN, ERR_KAFKA_UNAVAILABLE (no metadata yet). */
 MUST_CHECK enum err kafka_producer_topic(struct kafka_producer *producer, const char *topic,

@@ -149,7 +149,7 @@ static void second_signal_arm(void)
     CHECK(pthread_sigmask(SIG_UNBLOCK, &set, NULL) == 0);
 }
 
-/* Blocks until a signal (true) or service_fail (false). */
+/* Blocks until a signal (true), or service_fail or service_finish (false). */
 static bool wait_for_signal(const struct service *service)
 {
     struct pollfd fds[] = {{.fd = service->signal_fd, .events = POLLIN},
@@ -189,6 +189,17 @@ enum err service_run(struct service *service)
     return e;
 }
 
+static void wake_run(struct service *service)
+{
+    ssize_t written = write(service->fail_fd, &(uint64_t){1}, sizeof(uint64_t));
+    (void)written; /* an eventfd takes a 1 unless it is full, which wakes as well */
+}
+
+void service_finish(struct service *service)
+{
+    wake_run(service);
+}
+
 void service_fail(struct service *service, enum err err, const struct err_info *info)
 {
     CHECK(err != ERR_OK);
@@ -201,8 +212,7 @@ void service_fail(struct service *service, enum err err, const struct err_info *
     (void)pthread_mutex_unlock(&service->fail_lock);
     if (is_first) {
         log_event(LOG_ERROR, "failed", err_detail(err, info), KV("error", err_name(err)));
-        ssize_t written = write(service->fail_fd, &(uint64_t){1}, sizeof(uint64_t));
-        (void)written; /* an eventfd takes a 1 unless it is full, which wakes as well */
+        wake_run(service);
     }
 }
 

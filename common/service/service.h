@@ -56,6 +56,8 @@ MUST_CHECK enum err service_listen(struct service *service, const struct http_ro
                                    const struct http_worker_hooks *hooks, struct err_info *info);
 /* Waits for a signal or service_fail; then readiness is off. */
 MUST_CHECK enum err service_run(struct service *service);
+/* From any thread: the work is done; service_run returns ERR_OK as after a signal. */
+void service_finish(struct service *service);
 /* From any thread: the program cannot go on; service_run returns err. Logged once. */
 void service_fail(struct service *service, enum err err, const struct err_info *info);
 bool service_is_draining(const struct service *service);

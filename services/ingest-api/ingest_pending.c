@@ -78,10 +78,7 @@ static void ingest_on_tick(void *context)
 {
     struct ingest_worker *worker = context;
     kafka_producer_serve(worker->producer);
-    int32_t partitions;
-    bool has_metadata =
-        kafka_producer_topic(worker->producer, "", &partitions) != ERR_KAFKA_UNAVAILABLE;
-    if (has_metadata) {
+    if (kafka_producer_has_metadata(worker->producer)) {
         atomic_store(&worker->ingest->has_metadata[worker->index], true);
     }
 }

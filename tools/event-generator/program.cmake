@@ -1,0 +1,1 @@
+target_link_libraries(event-generator_parts PUBLIC PkgConfig::CURL)
