@@ -8,7 +8,7 @@ import pytest
 
 from harness.ledger import OK
 from harness.platform import Settings
-from harness.reader import http_request, read_topic
+from harness.reader import Answer, http_request, read_topic
 from harness.verify import ORDERS
 from conftest import MakeSite
 from site_under_test import Site
@@ -74,17 +74,17 @@ INVALID = {
 }
 
 
-def require_problem(answer: object, statuses: set[int]) -> None:
+def require_problem(answer: Answer, statuses: set[int]) -> None:
     """A refusal has an expected status and a problem body that says why."""
-    assert answer.status in statuses, answer    # type: ignore[attr-defined]
-    assert answer.headers["content-type"] == "application/problem+json", answer    # type: ignore[attr-defined]
-    problem = answer.json()    # type: ignore[attr-defined]
-    assert problem["status"] == answer.status, problem    # type: ignore[attr-defined]
+    assert answer.status in statuses, answer
+    assert answer.headers["content-type"] == "application/problem+json", answer
+    problem = answer.json()
+    assert problem["status"] == answer.status, problem
     for field in ("type", "title", "detail", "code", "retryable", "request_id"):
         assert field in problem, (field, problem)
 
 
-def post(site: Site, body: bytes, path: str = "/events/orders", headers: dict[str, str] | None = None) -> object:
+def post(site: Site, body: bytes, path: str = "/events/orders", headers: dict[str, str] | None = None) -> Answer:
     return http_request(site.port("ingest-api"), "POST", path, body, JSON if headers is None else headers)
 
 

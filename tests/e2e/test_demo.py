@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 from pathlib import Path
 from typing import Iterator
@@ -91,7 +92,6 @@ def test_harness_killed__leaves_nothing_behind(home: Path, port_base: int) -> No
 
 
 def test_port_in_use__says_which_and_what_to_do(home: Path, port_base: int) -> None:
-    import socket
     with socket.create_server(("127.0.0.1", port_base + 1)):
         process = demo(home, "--port-base", str(port_base)).start()
         assert process.wait(30.0) == 1

@@ -28,7 +28,8 @@ SECOND = (b"POST /events/orders HTTP/1.1\r\nHost: a\r\nContent-Type: application
           + str(len(SECOND_BODY)).encode() + b"\r\n\r\n" + SECOND_BODY)
 
 
-def head(*lines: bytes, version: bytes = b"HTTP/1.1", path: bytes = b"/events/orders", host: bytes = b"Host: a\r\n") -> bytes:
+def head(*lines: bytes, version: bytes = b"HTTP/1.1", path: bytes = b"/events/orders",
+         host: bytes = b"Host: a\r\n") -> bytes:
     request = b"POST " + path + b" " + version + b"\r\n" + host + b"Content-Type: application/json\r\n"
     return request + b"".join(line + b"\r\n" for line in lines) + b"\r\n"
 
@@ -79,7 +80,8 @@ CASES = [
     Case("space in the path", head(CL, path=b"/events/or ders") + BODY, (400, 404, 505)),
     Case("header without colon", head(b"NoColonHere", CL) + BODY),
     Case("empty header name", head(b": empty", CL) + BODY),
-    Case("leading space on the first header", b"POST /events/orders HTTP/1.1\r\n Host: a\r\n" + CL + b"\r\n\r\n" + BODY),
+    Case("leading space on the first header",
+         b"POST /events/orders HTTP/1.1\r\n Host: a\r\n" + CL + b"\r\n\r\n" + BODY),
     Case("NUL escape in the path", head(CL, path=b"/events/orders%00") + BODY, (400, 404)),
     Case("header of 40 kB", head(b"X-A: " + b"a" * 40_000, CL) + BODY, (400, 431)),
     Case("10,000 headers", head(*[b"X-%d: a" % n for n in range(10_000)], CL) + BODY, (400, 431)),

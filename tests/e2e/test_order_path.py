@@ -77,7 +77,8 @@ DEAD_VALUES = {
     "no object": b'"just text"',
     "field missing": b'{"order_id":"o-dead-2","user_id":"u-1","product_id":"prod-1","timestamp":1700000000}',
     "amount zero": b'{"order_id":"o-dead-3","user_id":"u-1","product_id":"prod-1","amount":0,"timestamp":1700000000}',
-    "unknown product": b'{"order_id":"o-dead-4","user_id":"u-1","product_id":"prod-77","amount":5,"timestamp":1700000000}',
+    "unknown product":
+        b'{"order_id":"o-dead-4","user_id":"u-1","product_id":"prod-77","amount":5,"timestamp":1700000000}',
     "time unreadable": b'{"order_id":"o-dead-5","user_id":"u-1","product_id":"prod-1","amount":5,"timestamp":"soon"}',
 }
 

@@ -32,12 +32,16 @@ def open_stream(site: Site, last_id: str | None) -> SseStream:
     return wait_for("query-api takes a stream", 30.0, attempt)
 
 
+def await_records(stream: SseStream, wanted: int) -> None:
+    stream.wait_until(f"{wanted} records", 30.0, lambda s: len(s.records()) >= wanted)
+
+
 def read_until_complete(site: Site, stream: SseStream, seen: dict[tuple[str, int, int], int]) -> None:
     """Read on until the stream has shown as many records as the topics hold in all."""
     verdict = site.require_exact()
     count = len(verdict.seen.orders) + len(verdict.seen.processed) + len(verdict.seen.metrics)
     wanted = count - len(seen)
-    stream.wait_until(f"the remaining {wanted} of {count} records", 30.0, lambda s: len(s.records()) >= wanted)
+    await_records(stream, wanted)
     count_positions(stream, seen)
 
 
@@ -50,7 +54,7 @@ def test_resume__across_restarts__no_gap_and_no_repeat(site: Site, way: str) -> 
     stream = open_stream(site, None)
     for _ in range(3):
         wanted = rng.randint(50, 400)
-        stream.wait_until(f"{wanted} records", 30.0, lambda s, n=wanted: len(s.records()) >= n)
+        await_records(stream, wanted)
         if way == "SIGTERM":
             site.terminate("query-api")
         elif way == "SIGKILL":

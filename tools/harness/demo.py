@@ -34,7 +34,8 @@ from harness.waiting import DeadlineExceeded
 WINDOW = "10s"
 SETTLE_SECONDS = 60.0
 KAFKA_SECONDS_MAX = 7 * 24 * 3600    # a demo may be left running; its guard ends the brokers with it
-EXTRA_GOOD, EXTRA_BAD = 4, 1    # orders that --report posts by itself, each second
+TURN_SECONDS = 0.5              # between two looks at the clock, the status and the user's wish
+EXTRA_GOOD, EXTRA_BAD = 2, 1    # orders that --report posts by itself in each turn
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -167,7 +168,7 @@ class Demo:
             if self._given.report:
                 differences = self._report()
         except Interrupted:
-            pass
+            differences = int(self._given.report)    # what was not recounted is not proven
         finally:
             clean = self._stop()
         say(f"Logs, ledger and output of this run: {self._layout.run_dir}")
@@ -187,12 +188,15 @@ class Demo:
         if self._given.kafka:
             platform.create_topics()
         platform.seed_products()
-        platform.start(lambda name: say(f"  {name:<11} ready on http://127.0.0.1:{platform.ports[name]}"))
-        self._interrupt.check()
+        platform.start(self._say_ready)
         if self._given.rate > 0:
             self._ledgers.append(platform.start_load(self._given.rate))
             say(f"  event-generator sends {self._given.rate} orders/s")
         say(f"Up after {time.monotonic() - begin:.1f} s.")
+
+    def _say_ready(self, name: str) -> None:
+        say(f"  {name:<11} ready on http://127.0.0.1:{self._running.ports[name]}")
+        self._interrupt.check()
 
     def _require_free_ports(self) -> None:
         base = self._given.port_base
@@ -229,7 +233,7 @@ class Demo:
             if poster:
                 poster.post_some()
             status.show()
-            time.sleep(max(0.0, min(1.0, end - time.monotonic())))
+            time.sleep(max(0.0, min(TURN_SECONDS, end - time.monotonic())))
 
     def _report(self) -> int:
         """Recount, compare, print. Returns the number of differences."""
@@ -241,7 +245,7 @@ class Demo:
         say(f"\nLoad stopped. Waiting until the {len(entries)} events have come through …")
         window_ms = duration_ms(WINDOW)
         verdict = settle(self._broker.bootstrap, entries, window_ms, self._layout.metrics_file,
-                         SETTLE_SECONDS, self._running.require_running)
+                         SETTLE_SECONDS, self._check)
         query = self._running.ports["query-api"]
         events = self._read_stream(query, len(verdict.seen.metrics))
         found = [*verdict.found, *check_stream(verdict.seen.metrics, events),
@@ -254,6 +258,11 @@ class Demo:
         if not entries:
             say("Nothing was sent: that proves nothing.")
         return len(found) or int(not entries)
+
+    def _check(self) -> None:
+        """Whether it is worth going on."""
+        self._running.require_running()
+        self._interrupt.check()
 
     @staticmethod
     def _read_stream(query: int, count: int) -> list[SseEvent]:
@@ -302,7 +311,8 @@ class ExtraOrders:
 HINTS = """
   Dashboard     http://127.0.0.1:{query}/
   Post an order curl -X POST http://127.0.0.1:{ingest}/events/orders -H 'Content-Type: application/json' \\
-                  -d '{{"order_id":"o-me-1","user_id":"u-1","product_id":"prod-1","amount":49.90,"timestamp":'$(date +%s)'}}'
+                  -d '{{"order_id":"o-me-1","user_id":"u-1","product_id":"prod-1",\
+"amount":49.90,"timestamp":'$(date +%s)'}}'
   Live events   curl -N http://127.0.0.1:{query}/events/product-metrics
   Latest        curl http://127.0.0.1:{query}/latest/product-metrics
   File          tail -f {file}

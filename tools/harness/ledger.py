@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Iterable, Iterator, TextIO
+from typing import Any, Iterable, Iterator, TextIO
 
 OK = "ok"        # acknowledged: must be there exactly once
 FAIL = "fail"    # refused: must not be there
@@ -46,7 +46,7 @@ class Entry:
         return self.partition >= 0 and self.offset >= 0
 
 
-def _integer(row: dict, field: str, default: int) -> int:
+def _integer(row: dict[str, Any], field: str, default: int) -> int:
     value = row.get(field)
     return default if value is None else int(value)
 

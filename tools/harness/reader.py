@@ -154,7 +154,8 @@ class SseStream:
         self._thread.start()
 
     def _read(self) -> None:
-        name, data = "", []
+        name = ""
+        data: list[str] = []
         try:
             for raw in self._response:
                 line = raw.decode("utf-8").rstrip("\r\n")

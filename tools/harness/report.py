@@ -48,8 +48,8 @@ def outcome_table(entries: Sequence[Entry], seen: Observation) -> str:
     orders = [entry for entry in entries if entry.topic == ORDERS]
     accepted = accepted_entries(orders, seen.orders)
     answers = Counter((entry.outcome, entry.status) for entry in orders)
-    rows: list[tuple[object, ...]] = [
-        (f"answered {status or 'not at all'} ({outcome})", count) for (outcome, status), count in sorted(answers.items())]
+    rows: list[tuple[object, ...]] = [(f"answered {status or 'not at all'} ({outcome})", count)
+                                      for (outcome, status), count in sorted(answers.items())]
     rows += [("accepted good orders", len(accepted.good)), ("in processed-orders", len(seen.processed)),
              ("accepted bad orders", len(accepted.bad)), ("in orders.dlq", len(seen.dead)),
              ("of the good ones too late for their window", len(seen.late))]
@@ -81,7 +81,7 @@ def _comparison_row(product: str, windows: dict[WindowKey, Total], totals: Seque
 def check_stream(metrics: Sequence[Record], events: Sequence[SseEvent]) -> list[Discrepancy]:
     """Enveloped SSE from the earliest record on shows every record once, by position and value."""
     wanted = {record.position: record.value for record in metrics}
-    seen: dict[tuple[int, int], list[dict]] = defaultdict(list)
+    seen: dict[tuple[int, int], list[dict[str, Any]]] = defaultdict(list)
     for event in events:
         envelope = _envelope(event)
         seen[envelope["partition"], envelope["offset"]].append(envelope)

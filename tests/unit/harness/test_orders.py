@@ -40,6 +40,7 @@ def test_bad__each_fault_is_there() -> None:
     assert all(order.id in order.text and not order.good for order in by_fault.values())
 
 
-@pytest.mark.parametrize("status,outcome", [(201, OK), (400, FAIL), (422, FAIL), (429, FAIL), (500, INFO), (503, INFO), (202, INFO)])
+@pytest.mark.parametrize("status,outcome", [
+    (201, OK), (400, FAIL), (422, FAIL), (429, FAIL), (500, INFO), (503, INFO), (202, INFO)])
 def test_outcome_of(status: int, outcome: str) -> None:
     assert outcome_of(status) == outcome
