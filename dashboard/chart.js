@@ -88,8 +88,11 @@ export class WindowChart {
   }
 }
 
-function paddedRange(_, low, high) {
-  if (low === null || low === undefined) return [Date.now() / 1000 - 60, Date.now() / 1000];
+// From the data itself: uPlot stretches a single point to a whole day.
+function paddedRange(plot) {
+  const starts = plot.data[0];
+  if (!starts.length) return [0, 1];
+  const [low, high] = [starts[0], starts[starts.length - 1]];
   const pad = Math.max((high - low) * 0.02, 5);
   return [low - pad, high + pad];
 }

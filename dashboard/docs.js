@@ -12,6 +12,9 @@ function el(tag, properties = {}, ...children) {
 
 const pretty = (value) => (typeof value === "string" ? value : JSON.stringify(value, null, 2));
 
+/** A paragraph; `code` between backticks. */
+const words = (text) => el("p", {}, ...(text ?? "").split("`").map((part, i) => (i % 2 ? el("code", {}, part) : part)));
+
 class Spec {
   constructor(document) {
     this.document = document;
@@ -58,7 +61,7 @@ function propertyRows(spec, schema, prefix = "", depth = 0) {
     const inner = spec.at(property);
     const own = row(
       [el("code", {}, prefix + name), el("small", {}, spec.typeOf(property) + (isNeeded ? "" : ", optional"))],
-      el("p", {}, inner.description ?? ""),
+      words(inner.description),
     );
     const nested = inner.type === "array" ? propertyRows(spec, inner.items, `${prefix}${name}[].`, depth + 1)
       : propertyRows(spec, inner, `${prefix}${name}.`, depth + 1);
@@ -89,7 +92,7 @@ function responses(spec, operation) {
     const headers = Object.keys(response.headers ?? {});
     return row(
       [el("span", { className: `status ${statusClass(status)}` }, status)],
-      el("p", {}, response.description),
+      words(response.description),
       headers.length ? el("p", {}, el("small", {}, `headers: ${headers.join(", ")}`)) : "",
       ...content(spec, response.content),
     );
@@ -102,7 +105,7 @@ function curlOf({ method, path, operation, parameters }) {
   const media = operation.requestBody?.content?.["application/json"];
   const body = media && (media.example ?? Object.values(media.examples ?? {})[0]?.value);
   const isStream = Object.values(operation.responses).some((r) => r.content?.["text/event-stream"]);
-  const address = new URL(filled.slice(1), document.baseURI);
+  const address = new URL(`.${filled}`, document.baseURI);
   return ["curl", isStream ? "-N" : "", method === "get" ? "" : `-X ${method.toUpperCase()}`, `'${address}'`,
     body ? `-H 'Content-Type: application/json' -d '${JSON.stringify(body).replaceAll("'", "'\\''")}'` : ""].filter(Boolean).join(" ");
 }
@@ -133,12 +136,12 @@ function card(spec, entry) {
   const body = spec.at(operation.requestBody);
   return el("article", { className: "card operation", id },
     el("h3", {}, el("span", { className: `method ${method}` }, method.toUpperCase()), el("code", {}, path)),
-    el("p", {}, [operation.summary, operation.description].filter(Boolean).join("\n")),
+    words([operation.summary, operation.description].filter(Boolean).join("\n")),
     el("div", { className: "curl" }, pre, copyButton(curl, pre)),
     ...section("Parameters", parameters.map((p) => row(
       [el("code", {}, p.name), el("small", {}, `${p.in}, ${spec.typeOf(p.schema)}${p.required ? "" : ", optional"}`)],
-      el("p", {}, p.description ?? "")))),
-    ...(body ? [el("h4", {}, "Body"), el("p", {}, body.description ?? ""), ...content(spec, body.content)] : []),
+      words(p.description)))),
+    ...(body ? [el("h4", {}, "Body"), words(body.description), ...content(spec, body.content)] : []),
     ...section("Answers", responses(spec, operation)));
 }
 

@@ -11,6 +11,7 @@ export class Model {
   products = new Map(); // product id -> { id, windows: Map(start -> row), latest, updatedAt }
   newestEventAt = 0; // the latest event time of any order seen
   latencySource = ""; // "ingest" | "event": what latency is measured from
+  #firstOrderSecond = Infinity;
   #rate = new Map(); // epoch second -> orders received in it
   #latencies = []; // { at, ms }, oldest first
 
@@ -29,6 +30,7 @@ export class Model {
   /** An enveloped record of processed-orders: feeds rate, latency and freshness. */
   applyOrder(record, now) {
     const second = Math.floor(now / 1000);
+    this.#firstOrderSecond = Math.min(this.#firstOrderSecond, second);
     this.#rate.set(second, (this.#rate.get(second) ?? 0) + 1);
     for (const old of this.#rate.keys()) {
       if (old > second - RATE_SECONDS) break; // a Map keeps insertion order: the rest is younger
@@ -50,8 +52,10 @@ export class Model {
 
   /** Orders per second over the last complete `seconds`. */
   rate(now, seconds) {
-    const counts = this.rateSeries(now, seconds);
-    return counts.reduce((sum, n) => sum + n, 0) / seconds;
+    // A page that has just opened has heard less than that.
+    const heard = Math.floor(now / 1000) - this.#firstOrderSecond - 1;
+    const counts = this.rateSeries(now, Math.max(1, Math.min(seconds, heard)));
+    return counts.reduce((sum, n) => sum + n, 0) / counts.length;
   }
 
   /** Orders in each of the last complete seconds, oldest first. */

@@ -122,7 +122,6 @@ test("all tabs share one stream, and the next one takes over", async () => {
   await untilLive(second.page);
   assert.equal(opened.length, 1, `streams: ${opened}`);
   await first.page.close();
-  await second.page.waitForFunction(() => performance.getEntriesByType("resource") && true);
   await untilLive(second.page);
   const old = await rowText(second.page);
   await post(31);
@@ -192,10 +191,12 @@ test("the docs page shows every operation of the service", async () => {
   const operations = Object.values(spec.paths).flatMap((p) => Object.keys(p).filter((m) => ["get", "post", "put", "delete"].includes(m)));
   assert.equal(await page.locator(".operation").count(), operations.length);
   await picture(page, "docs");
-  await page.setViewportSize({ width: 360, height: 780 });
-  assert.ok((await overflow(page)) <= 0, "the docs page scrolls sideways");
-  await picture(page, "docs-phone");
-  assert.deepEqual(complaints, []);
+  const phone = await open("/docs", { width: 360, height: 780 });
+  await phone.page.waitForSelector(".operation", PATIENCE);
+  assert.ok((await overflow(phone.page)) <= 0, "the docs page scrolls sideways");
+  await picture(phone.page, "docs-phone");
+  assert.deepEqual([...complaints, ...phone.complaints], []);
+  await phone.page.close();
   await page.close();
 });
 
