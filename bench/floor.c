@@ -123,9 +123,9 @@ static enum MHD_Result request_answer(struct worker *worker, struct request *req
     return MHD_queue_response(request->connection, MHD_HTTP_SERVICE_UNAVAILABLE, worker->failed);
 }
 
-static enum MHD_Result on_request(void *context, struct MHD_Connection *connection,
-                                  const char *url, const char *method, const char *version,
-                                  const char *data, size_t *data_bytes, void **slot)
+static enum MHD_Result on_request(void *context, struct MHD_Connection *connection, const char *url,
+                                  const char *method, const char *version, const char *data,
+                                  size_t *data_bytes, void **slot)
 {
     (void)url;
     (void)method;
@@ -218,14 +218,14 @@ static void start_http(struct worker *worker)
         MHD_USE_EPOLL | MHD_USE_TURBO | MHD_ALLOW_SUSPEND_RESUME, worker->port, NULL, NULL,
         on_request, worker, MHD_OPTION_SOCK_ADDR, (struct sockaddr *)&address,
         MHD_OPTION_LISTENING_ADDRESS_REUSE, 1u, MHD_OPTION_LISTEN_BACKLOG_SIZE, (unsigned)BACKLOG,
-        MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX,
-        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_POOL_BYTES,
-        MHD_OPTION_NOTIFY_COMPLETED, on_completed, worker, MHD_OPTION_END);
+        MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+        (size_t)CONNECTION_POOL_BYTES, MHD_OPTION_NOTIFY_COMPLETED, on_completed, worker,
+        MHD_OPTION_END);
     if (!worker->daemon) {
         bench_die("cannot listen on 127.0.0.1:%u", (unsigned)worker->port);
     }
-    worker->stored = MHD_create_response_from_buffer(
-        sizeof STORED - 1, (void *)(uintptr_t)STORED, MHD_RESPMEM_PERSISTENT);
+    worker->stored = MHD_create_response_from_buffer(sizeof STORED - 1, (void *)(uintptr_t)STORED,
+                                                     MHD_RESPMEM_PERSISTENT);
     worker->failed = MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
     MHD_add_response_header(worker->stored, "Content-Type", "application/json");
     watch_fd(worker, MHD_get_daemon_info(worker->daemon, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd,

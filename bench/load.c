@@ -82,19 +82,18 @@ static void order_make(struct order *order, const struct plan *plan, int64_t n)
     order->product = &products[choice % PRODUCTS_ORDERED];
     order->timestamp_ms = plan->start_ms + n * 1000 / plan->events_per_second;
     unsigned cents = 1000 + (unsigned)((choice >> 32) % 49001);
-    order->id_length =
-        (size_t)snprintf(order->id, sizeof order->id, "o-%016" PRIx64 "-%012" PRIx64, id,
-                         (uint64_t)n);
+    order->id_length = (size_t)snprintf(order->id, sizeof order->id, "o-%016" PRIx64 "-%012" PRIx64,
+                                        id, (uint64_t)n);
     int length = snprintf(order->value, sizeof order->value,
                           "{\"order_id\":\"%s\",\"user_id\":\"u-%016" PRIx64
                           "\",\"product_id\":\"%s\",\"amount\":%s%u.%02u,\"timestamp\":%" PRId64,
                           order->id, user, order->product->id, order->is_good ? "" : "-",
                           cents / 100, cents % 100, order->timestamp_ms);
     order->value_length = (size_t)length;
-    order->value_length += (size_t)snprintf(
-        order->value + length, sizeof order->value - (size_t)length,
-        plan->is_processed ? ",\"product_name\":\"%s\",\"category\":\"%s\"}" : "}",
-        order->product->name, order->product->category);
+    order->value_length +=
+        (size_t)snprintf(order->value + length, sizeof order->value - (size_t)length,
+                         plan->is_processed ? ",\"product_name\":\"%s\",\"category\":\"%s\"}" : "}",
+                         order->product->name, order->product->category);
 }
 
 /* librdkafka takes keys and values it copies as void *; it does not write to them. */

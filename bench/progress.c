@@ -74,11 +74,12 @@ static void watch(rd_kafka_t *client, const struct bench_option *options, clocki
                                             bench_partitions(client, topic) - 1);
     int64_t seen = -1;
     while (seen < end) {
-        int64_t committed = query_committed(client, queue, bench_text(options, "group"), partitions);
+        int64_t committed =
+            query_committed(client, queue, bench_text(options, "group"), partitions);
         if (committed > seen) {
             seen = committed;
-            printf("{\"t\":%.3f,\"committed\":%" PRId64 ",\"cpu\":%.4f}\n",
-                   bench_now_s() - start_s, committed, process_cpu_s(clock));
+            printf("{\"t\":%.3f,\"committed\":%" PRId64 ",\"cpu\":%.4f}\n", bench_now_s() - start_s,
+                   committed, process_cpu_s(clock));
             fflush(stdout);
         }
         if (bench_now_s() > deadline_s) {

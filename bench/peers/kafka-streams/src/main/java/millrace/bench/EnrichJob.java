@@ -11,7 +11,10 @@ import org.apache.kafka.streams.kstream.Materialized;
 import org.apache.kafka.streams.kstream.Produced;
 import org.apache.kafka.streams.state.Stores;
 
-/** orders + products (a GlobalKTable) → processed-orders, keyed by product; bad amount or unknown product → dead letters. */
+/**
+ * orders + products (a GlobalKTable) → processed-orders, keyed by product;
+ * bad amount or unknown product → dead letters.
+ */
 final class EnrichJob {
     /** One class for input and output: the join fills in the last two fields, as hand-written code would. */
     static final class Order {

@@ -9,7 +9,10 @@ import org.apache.kafka.common.errors.SerializationException;
 import org.apache.kafka.common.serialization.Serde;
 import org.apache.kafka.common.serialization.Serdes;
 
-/** Jackson as Kafka serdes. Readers and writers are made once per type: they are thread-safe and resolve the type's fields up front. */
+/**
+ * Jackson as Kafka serdes. Readers and writers are made once per type: they are thread-safe and
+ * resolve the type's fields up front.
+ */
 final class Json {
     private static final ObjectMapper MAPPER =
             new ObjectMapper().disable(DeserializationFeature.FAIL_ON_UNKNOWN_PROPERTIES);

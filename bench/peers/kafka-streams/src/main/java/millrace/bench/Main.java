@@ -34,7 +34,10 @@ public final class Main {
         stopped.await();
     }
 
-    /** Defaults of Kafka Streams, but for larger fetches and batches: a throughput job is tuned that way, and it is in the peer's favour. */
+    /**
+     * Defaults of Kafka Streams, but for larger fetches and batches and for compression: a
+     * throughput job is tuned that way, and it is in the peer's favour.
+     */
     private static Properties settings(Options options) {
         Properties p = new Properties();
         p.put(StreamsConfig.BOOTSTRAP_SERVERS_CONFIG, options.get("bootstrap"));

@@ -15,7 +15,10 @@ import org.apache.kafka.streams.kstream.TimeWindows;
 import org.apache.kafka.streams.kstream.Windowed;
 import org.apache.kafka.streams.state.Stores;
 
-/** processed-orders → product-metrics: count, sum and average per product and minute of event time (the record's timestamp). */
+/**
+ * processed-orders → product-metrics: count, sum and average per product and minute of event time
+ * (the record's timestamp).
+ */
 final class WindowJob {
     private static final Duration SIZE = Duration.ofMinutes(1);
     private static final Duration GRACE = Duration.ofSeconds(30);
