@@ -26,14 +26,21 @@ def write(root: Path, part: str, taken_on: dict[str, Any], figures: dict[str, An
 
 def table(root: Path) -> str:
     """All parts that have been measured, as Markdown."""
-    blocks = []
-    for part, (title, rows_of) in SECTIONS.items():
-        path = _folder(root) / f"{part}.json"
-        if path.exists():
-            document = json.loads(path.read_text())
-            head, rows = rows_of(document["figures"])
-            blocks.append(f"**{title}** (`bench/run {part}`)\n\n{_markdown(head, rows)}\n{_origin(document['machine'])}")
-    return "\n".join(blocks)
+    paths = {part: _folder(root) / f"{part}.json" for part in SECTIONS}
+    measured = {part: json.loads(path.read_text()) for part, path in paths.items() if path.exists()}
+    return "\n".join(_section(part, document["figures"]) + origin
+                     for (part, document), origin in zip(measured.items(), _origins(list(measured.values()))))
+
+
+def _section(part: str, figures: dict[str, Any]) -> str:
+    title, rows_of = SECTIONS[part]
+    return f"**{title}** (`bench/run {part}`)\n\n{_markdown(*rows_of(figures))}"
+
+
+def _origins(documents: list[dict[str, Any]]) -> list[str]:
+    """Date and machine below each table, but once for those that one run made."""
+    machines = [document["machine"] for document in documents]
+    return [_origin(this) if this != following else "" for this, following in zip(machines, [*machines[1:], None])]
 
 
 def write_readme(root: Path) -> None:
@@ -55,7 +62,7 @@ def _markdown(head: Row, rows: Sequence[Row]) -> str:
 
 def _origin(machine: dict[str, Any]) -> str:
     m = machine
-    return (f"<sub>{m['date']}, {m['cores']} cores of {m['cpu']}, {m['memory_gib']} GiB, {m['system']}, Linux "
+    return (f"\n<sub>{m['date']}, {m['cores']} cores of {m['cpu']}, {m['memory_gib']} GiB, {m['system']}, Linux "
             f"{m['kernel']}, librdkafka {m['librdkafka']}, libmicrohttpd {m['libmicrohttpd']}, Kafka {m['kafka']}, "
             f"JVM {m['jvm']}, commit {m['commit']}</sub>\n")
 
@@ -76,18 +83,23 @@ def _ingest(figures: dict[str, Any]) -> tuple[Row, list[Row]]:
     return ("server", "201/s", "of the floor", "p50 ms", "p99 ms", "CPU µs/request", "peak MiB"), rows
 
 
+def _rate(side: dict[str, Any], span: str, ratio: float | None) -> str:
+    """Events per CPU-second, ours with the ratio to theirs."""
+    rate = _thousands(side[span]["events_per_cpu_s"])
+    return f"{rate} (**{ratio:.1f}×**)" if ratio is not None else rate
+
+
 def _job(figures: dict[str, Any]) -> tuple[Row, list[Row]]:
     rows: list[Row] = []
     for v in figures["variants"]:
         what = f"{v['guarantee'].replace('_', ' ')}, {v['threads']} thread{'s' if v['threads'] > 1 else ''}"
         for side, title in (("millrace", "**Millrace**"), ("kafka-streams", "Kafka Streams")):
+            ratios = v["ratio_per_cpu_s"] if side == "millrace" else {}
             s = v[side]
-            ratio = f"**{v['ratio_per_cpu_s']['after_start']:.1f}×**" if side == "millrace" else "1×"
             rows.append((f"{title}, {what}", _thousands(s["after_start"]["events_per_s"]),
-                         _thousands(s["after_start"]["events_per_cpu_s"]), ratio,
-                         _thousands(s["second_half"]["events_per_cpu_s"]),
-                         _thousands(s["whole"]["events_per_cpu_s"]), f"{s['peak_rss_mib']:.0f}"))
-    return ("job", "events/s", "per CPU-second", "ratio", "second half only", "start included", "peak MiB"), rows
+                         *(_rate(s, span, ratios.get(span)) for span in ("after_start", "second_half", "whole")),
+                         f"{s['peak_rss_mib']:.0f}"))
+    return ("job", "events/s", "events per CPU-second", "second half only", "start included", "peak MiB"), rows
 
 
 def _latency(figures: dict[str, Any]) -> tuple[Row, list[Row]]:
