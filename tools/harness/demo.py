@@ -32,6 +32,7 @@ from harness.verify import METRICS, duration_ms, format_discrepancies
 from harness.waiting import DeadlineExceeded
 
 WINDOW = "10s"
+DISORDER = "2s"    # how far event time runs behind, as on real networks: windows have to cope
 SETTLE_SECONDS = 60.0
 KAFKA_SECONDS_MAX = 7 * 24 * 3600    # a demo may be left running; its guard ends the brokers with it
 TURN_SECONDS = 0.5              # between two looks at the clock, the status and the user's wish
@@ -190,7 +191,7 @@ class Demo:
         platform.seed_products()
         platform.start(self._say_ready)
         if self._given.rate > 0:
-            self._ledgers.append(platform.start_load(self._given.rate))
+            self._ledgers.append(platform.start_load(self._given.rate, f"--disorder={DISORDER}"))
             say(f"  event-generator sends {self._given.rate} orders/s")
         say(f"Up after {time.monotonic() - begin:.1f} s.")
 
