@@ -67,7 +67,7 @@ def read_topic(bootstrap: str, topic: str, seconds: float = READ_SECONDS) -> lis
     """Every committed record of the topic, by partition and offset."""
     out = _kcat(["-C", "-J", "-e", "-b", bootstrap, "-t", topic, "-o", "beginning",
                  "-X", "isolation.level=read_committed", "-X", "check.crcs=true",
-                 "-X", "queued.max.messages.kbytes=1000000"], seconds)
+                 "-X", "fetch.wait.max.ms=20", "-X", "queued.max.messages.kbytes=1000000"], seconds)
     lines = out.decode("utf-8", errors="surrogateescape").split("\n")
     return sorted((_record(line) for line in lines if line), key=lambda record: record.position)
 
@@ -75,7 +75,7 @@ def read_topic(bootstrap: str, topic: str, seconds: float = READ_SECONDS) -> lis
 def read_topics(bootstrap: str, topics: Iterable[str], seconds: float = READ_SECONDS) -> dict[str, list[Record]]:
     """read_topic for several topics at once (kcat spends most of its time waiting)."""
     names = list(topics)
-    with ThreadPoolExecutor(max_workers=4) as pool:
+    with ThreadPoolExecutor(max_workers=6) as pool:
         return dict(zip(names, pool.map(lambda name: read_topic(bootstrap, name, seconds), names)))
 
 
