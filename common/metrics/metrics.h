@@ -1,6 +1,6 @@
 /* metrics.h - Prometheus metrics, declared once.
  *
- * WHAT     a room declares its metrics as rows; METRICS_REGISTER makes them known to the process;
+ * WHAT     a room declares its metrics as rows; METRICS_TABLE makes them known before main;
  *          metrics_render writes them all in the Prometheus text format (0.0.4).
  *          docs/metrics.md is made from the rows, with what an operator should do.
  * LABELS   a family may have up to three labels; a series is made once (metric_series, not on the
@@ -36,8 +36,14 @@ struct metric {
 
 extern const double METRIC_SECONDS[]; /* 0.5 ms … 30 s */
 
-/* Idempotent; at start, before threads. */
-void metrics_register(struct metric *metrics, size_t count);
+void metrics_register(struct metric *metrics, size_t count); /* idempotent */
+/* Behind a table of rows: registers it at program start, so that --print-metrics-docs and /metrics
+ * know every family that is linked. */
+#define METRICS_TABLE(table)                                                                       \
+    __attribute__((constructor)) static void table##_register(void)                                \
+    {                                                                                              \
+        metrics_register(table, sizeof(table) / sizeof((table)[0]));                               \
+    }
 
 /* The series with these label values (as many as the family has labels); never NULL. */
 struct metric_series *metric_series(struct metric *metric, const char *const *label_values);

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -10,12 +11,14 @@
 #include <unistd.h>
 
 #include "core/clock.h"
+#include "metrics/metrics.h"
 #include "service_state.h"
 
 #define EXIT_FAILED 1
 #define EXIT_USAGE 2
 #define EXIT_UNDRAINED 3
 #define SECTIONS_MAX 12
+#define DOCS_BYTES_MAX ((size_t)1 << 20)
 
 static const struct config_option service_options[] = {
     CONFIG_ROW(struct service_config, drain_timeout_ms, "service.drain.timeout", DURATION, "10s", 0,
@@ -65,6 +68,21 @@ static void log_changed_option(void *context, const char *key, const char *value
               KV("from", origin));
 }
 
+/* For docs/metrics.md; answered here because the config room knows no metrics. */
+static bool metrics_docs_answered(int argc, char **argv)
+{
+    if (argc != 2 || strcmp(argv[1], "--print-metrics-docs") != 0) {
+        return false;
+    }
+    struct buf text;
+    buf_init(&text, DOCS_BYTES_MAX);
+    if (metrics_describe(&text) == ERR_OK) {
+        (void)fwrite(text.data, 1, text.len, stdout); /* a closed stdout is the caller's choice */
+    }
+    buf_free(&text);
+    return true;
+}
+
 enum err service_begin(const struct service_params *params, int argc, char **argv,
                        struct service **ret, enum config_action *ret_action)
 {
@@ -74,6 +92,10 @@ enum err service_begin(const struct service_params *params, int argc, char **arg
     service->started_ms = clock_now_ms();
     CHECK(pthread_mutex_init(&service->fail_lock, NULL) == 0);
     signals_block(service);
+    if (metrics_docs_answered(argc, argv)) {
+        *ret_action = CONFIG_DONE;
+        return ERR_OK;
+    }
 
     struct config_section sections[SECTIONS_MAX];
     struct config_program program = {

@@ -19,6 +19,7 @@ static struct metric process_metrics[] = {
     [BUILD_INFO] = {"millrace_build_info", METRIC_GAUGE, "1; the labels say what runs.",
                     "service,version"},
 };
+METRICS_TABLE(process_metrics)
 
 static double resident_bytes(void)
 {
@@ -60,7 +61,6 @@ static void process_collect(void *context)
 
 void service_process_metrics_start(const char *name)
 {
-    metrics_register(process_metrics, ARRAY_LEN(process_metrics));
     metric_set(METRIC(process_metrics[PROCESS_START], NULL), (double)clock_now_ms() / 1000);
     metric_set(METRIC(process_metrics[BUILD_INFO], name, MILLRACE_VERSION), 1);
     metrics_on_collect(process_collect, NULL);

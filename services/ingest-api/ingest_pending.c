@@ -29,6 +29,7 @@ static struct metric ingest_metrics[] = {
     [INGEST_ACK] = {"millrace_ingest_ack_seconds", METRIC_HISTOGRAM,
                     "From the whole request to the last acknowledgement of its events.", NULL},
 };
+METRICS_TABLE(ingest_metrics)
 
 /* --- worker ------------------------------------------------------------------------------------------ */
 
@@ -87,7 +88,6 @@ enum err ingest_worker_start(struct http_worker *http_worker, void *context, voi
 {
     struct ingest *ingest = context;
     struct ingest_worker *worker = must_alloc(sizeof *worker);
-    metrics_register(ingest_metrics, ARRAY_LEN(ingest_metrics));
     worker->ingest = ingest;
     worker->index = http_worker_index(http_worker);
     CHECK(worker->index < INGEST_WORKERS_MAX);

@@ -37,6 +37,7 @@ static struct metric sink_metrics[] = {
                   "slow.",
                   NULL},
 };
+METRICS_TABLE(sink_metrics)
 
 static enum err topics_split(struct sink *sink, struct err_info *info)
 {
@@ -93,7 +94,6 @@ static bool sink_check_file(void *context, char *text, size_t text_bytes)
 
 static void metrics_start(struct sink *sink)
 {
-    metrics_register(sink_metrics, ARRAY_LEN(sink_metrics));
     struct metric_series **const series[] = {
         [SINK_RECORDS] = &sink->records,   [SINK_SKIPPED] = &sink->skipped,
         [SINK_BYTES] = &sink->bytes,       [SINK_COMMITS] = &sink->commits,
