@@ -66,7 +66,10 @@ struct http_route_set {
 struct http_worker_hooks {
     /* Before the worker serves; *ret_state is http_worker_state from then on. */
     enum err (*start)(struct http_worker *worker, void *context, void **ret_state);
-    /* Every request of the worker has been answered; the loop has ended. */
+    /* The drain has begun: a hub tells its streams. Also before stop when there was no drain. */
+    void (*drain)(void *state);
+    /* Every request of the worker has been answered; the loop has ended. Streams are closed here
+     * at the latest. */
     void (*stop)(void *state);
     void *context;
 };

@@ -1,0 +1,194 @@
+#include "http/http_head.h"
+
+#include <strings.h>
+
+enum { TOKEN = 1, ID = 2, HOST = 4 };
+
+/* Three alphabets: field names (RFC 9110 token), request ids, Host values. Letters and digits are in
+ * all of them. */
+static const uint8_t classes[256] = {
+    ['!'] = TOKEN | HOST,      ['#'] = TOKEN,
+    ['$'] = TOKEN | HOST,      ['%'] = TOKEN | HOST,
+    ['&'] = TOKEN | HOST,      ['\''] = TOKEN | HOST,
+    ['*'] = TOKEN | HOST,      ['+'] = TOKEN | ID | HOST,
+    ['-'] = TOKEN | ID | HOST, ['.'] = TOKEN | ID | HOST,
+    ['^'] = TOKEN,             ['_'] = TOKEN | ID | HOST,
+    ['`'] = TOKEN,             ['|'] = TOKEN,
+    ['~'] = TOKEN | HOST,      [':'] = ID | HOST,
+    ['/'] = ID,                ['='] = ID | HOST,
+    ['@'] = ID,                ['['] = HOST,
+    [']'] = HOST,              ['('] = HOST,
+    [')'] = HOST,              [','] = HOST,
+    [';'] = HOST,
+};
+
+static bool is_alphanumeric(unsigned char c)
+{
+    const unsigned char lower = c | 0x20;
+    return (lower >= 'a' && lower <= 'z') || (c >= '0' && c <= '9');
+}
+
+static bool all_of(struct strview text, uint8_t class)
+{
+    for (size_t i = 0; i < text.len; i++) {
+        const unsigned char c = (unsigned char)text.ptr[i];
+        if (!is_alphanumeric(c) && !(classes[c] & class)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool http_request_id_is_usable(struct strview id)
+{
+    return id.len > 0 && id.len <= HTTP_REQUEST_ID_MAX && all_of(id, ID);
+}
+
+static bool has_control(struct strview value)
+{
+    for (size_t i = 0; i < value.len; i++) {
+        const unsigned char c = (unsigned char)value.ptr[i];
+        if ((c < 0x20 && c != '\t') || c == 0x7f) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool parse_length(struct strview text, uint64_t *ret)
+{
+    uint64_t value = 0;
+    for (size_t i = 0; i < text.len; i++) {
+        if (text.ptr[i] < '0' || text.ptr[i] > '9' || __builtin_mul_overflow(value, 10, &value) ||
+            __builtin_add_overflow(value, (uint64_t)(text.ptr[i] - '0'), &value)) {
+            return false;
+        }
+    }
+    *ret = value;
+    return text.len > 0;
+}
+
+void http_head_begin(struct http_head *head)
+{
+    *head = (struct http_head){0};
+}
+
+static void head_fault(struct http_head *head, const char *fault)
+{
+    if (!head->fault) {
+        head->fault = fault;
+    }
+}
+
+static bool is_named(struct strview name, struct strview wanted)
+{
+    return name.len == wanted.len && strncasecmp(name.ptr, wanted.ptr, wanted.len) == 0;
+}
+
+static void head_length(struct http_head *head, struct strview value)
+{
+    if (++head->length_count > 1) {
+        head_fault(head, "more than one Content-Length");
+    } else if (!parse_length(value, &head->content_length)) {
+        head_fault(head, "Content-Length is not a number");
+    }
+}
+
+static void head_coding(struct http_head *head, struct strview value)
+{
+    if (++head->coding_count > 1) {
+        head_fault(head, "more than one Transfer-Encoding");
+    } else if (!is_named(value, SV("chunked"))) {
+        head_fault(head, "a Transfer-Encoding other than chunked");
+    } else {
+        head->is_chunked = true;
+    }
+}
+
+static void head_host(struct http_head *head, struct strview value)
+{
+    head->host = value;
+    if (++head->host_count > 1) {
+        head_fault(head, "more than one Host");
+    } else if (!all_of(value, HOST)) {
+        head_fault(head, "Host is not a host name");
+    }
+}
+
+void http_head_field(struct http_head *head, struct strview name, struct strview value)
+{
+    if (name.len == 0 || !all_of(name, TOKEN)) {
+        head_fault(head, "a field name that is not a token");
+        return;
+    }
+    if (has_control(value)) {
+        head_fault(head, "a control character in a field value");
+        return;
+    }
+    switch (name.len) { /* lengths of the few names that matter here */
+    case 4:
+        if (is_named(name, SV("Host"))) {
+            head_host(head, value);
+        }
+        break;
+    case 6:
+        if (is_named(name, SV("Origin"))) {
+            head->origin = value.ptr;
+        }
+        break;
+    case 12:
+        if (is_named(name, SV("X-Request-Id")) && http_request_id_is_usable(value)) {
+            head->request_id = value;
+        }
+        break;
+    case 14:
+        if (is_named(name, SV("Content-Length"))) {
+            head_length(head, value);
+        }
+        break;
+    case 17:
+        if (is_named(name, SV("Transfer-Encoding"))) {
+            head_coding(head, value);
+        }
+        break;
+    default:
+        break;
+    }
+}
+
+bool http_head_end(struct http_head *head, const char *version)
+{
+    const bool is_11 = strcmp(version, "HTTP/1.1") == 0;
+    if (!is_11 && strcmp(version, "HTTP/1.0") != 0) {
+        head_fault(head, "an HTTP version other than 1.0 and 1.1");
+    }
+    if (head->coding_count && head->length_count) {
+        head_fault(head, "Content-Length together with Transfer-Encoding");
+    }
+    if (head->coding_count && !is_11) {
+        head_fault(head, "Transfer-Encoding in HTTP/1.0");
+    }
+    if (head->host_count == 0 && is_11) {
+        head_fault(head, "no Host");
+    }
+    return !head->fault;
+}
+
+struct strview http_target_path(struct strview target, struct strview host)
+{
+    if (target.len && target.ptr[0] == '/') {
+        return target;
+    }
+    const struct strview scheme = SV("http://");
+    if (target.len <= scheme.len || strncasecmp(target.ptr, scheme.ptr, scheme.len) != 0) {
+        return (struct strview){0};
+    }
+    const char *authority = target.ptr + scheme.len;
+    const size_t left = target.len - scheme.len;
+    const char *slash = memchr(authority, '/', left);
+    const struct strview named = sv_of(authority, slash ? (size_t)(slash - authority) : left);
+    if (!is_named(named, host)) {
+        return (struct strview){0};
+    }
+    return slash ? sv_of(slash, left - named.len) : SV("/");
+}

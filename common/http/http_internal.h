@@ -1,0 +1,224 @@
+/* http_internal.h - what the files of this room share. Nothing here is for services.
+ *
+ *   http_server.c   start, listeners, drain, stop
+ *   http_worker.c   the loop: watches, ticks, deadlines, pumping libmicrohttpd
+ *   http_request.c  from the request line to the handler and to the end of the answer
+ *   http_reply.c    answers
+ *   http_reject.c   refusing before the body is in: written by us, with a lingering close
+ *   http_stream.c   a connection leaves libmicrohttpd
+ *
+ * A connection is in exactly one wait (enum http_wait) at a time. All connections of one wait have
+ * the same time-out, so each wait is a list in order of time: O(1) to enter, leave and expire.
+ */
+#pragma once
+
+#include <arpa/inet.h>
+#include <microhttpd.h>
+#include <stdatomic.h>
+
+#include "http/http.h"
+#include "http/http_head.h"
+#include "http/http_route.h"
+#include "metrics/metrics.h"
+
+#if MHD_VERSION >= 0x00097701
+#define HTTP_HAS_DISCIPLINE_LEVEL 1
+#else
+#define HTTP_HAS_DISCIPLINE_LEVEL 0
+#endif
+
+enum http_wait {
+    HTTP_WAIT_NONE,   /* a handler runs */
+    HTTP_WAIT_HEAD,   /* accepted or request line seen, head not complete */
+    HTTP_WAIT_IDLE,   /* keep-alive, nothing of the next request seen */
+    HTTP_WAIT_BODY,   /* head complete, body not */
+    HTTP_WAIT_REPLY,  /* deferred */
+    HTTP_WAIT_SEND,   /* answer being sent */
+    HTTP_WAIT_COUNT
+};
+
+struct http_connection {
+    struct http_worker *worker;
+    struct http_request *request; /* NULL between requests */
+    struct http_connection *older, *newer; /* in worker->waits[wait] */
+    int64_t since_us;
+    uint64_t acked_bytes; /* WAIT_SEND: what the peer had acknowledged at since_us */
+    enum http_wait wait;
+    int fd;
+};
+
+struct http_wait_list {
+    struct http_connection *oldest, *newest;
+    int64_t timeout_us;
+};
+
+enum http_request_state {
+    HTTP_REQUEST_HEAD,     /* request line seen */
+    HTTP_REQUEST_BODY,     /* collecting the body */
+    HTTP_REQUEST_DISCARD,  /* dropping the body; `early` is answered after it */
+    HTTP_REQUEST_RUNNING,  /* the handler is on the stack */
+    HTTP_REQUEST_DEFERRED, /* suspended, waiting for http_reply_* */
+    HTTP_REQUEST_REPLIED,  /* response made, not yet queued */
+    HTTP_REQUEST_SENDING,  /* queued */
+    HTTP_REQUEST_TAKEN,    /* the connection has left libmicrohttpd, or is about to be cut */
+};
+
+struct http_request {
+    struct http_connection *connection; /* pooled: next free one */
+    struct MHD_Connection *mhd;
+    enum http_request_state state;
+    enum http_method method; /* HTTP_METHOD_COUNT: none of ours */
+    bool is_head, is_options;
+    bool is_streaming; /* taken by a stream, not cut */
+    bool is_suspended;
+    enum err early;
+    int status;
+    struct MHD_Response *response;
+    int64_t started_us;
+    int64_t reserved_bytes; /* of server->inflight_bytes */
+    void (*on_abandon)(void *opaque);
+    void *opaque;
+    struct http_head head;
+    struct buf body;
+    struct buf headers; /* of the answer: name NUL value NUL … */
+    struct strview path; /* in path_text */
+    bool is_target_clean;
+    char client[INET6_ADDRSTRLEN];
+    char media_type[128];
+    char id[HTTP_REQUEST_ID_MAX + 1];
+    char target_text[HTTP_PATH_BYTES];
+    struct http_match match;
+};
+
+struct http_watch {
+    struct http_worker *worker;
+    void (*on_ready)(void *context, uint32_t events);
+    void *context;
+    struct http_watch *next_closed;
+    int fd;
+    bool is_closed;
+};
+
+struct http_tick {
+    void (*on_tick)(void *context);
+    void *context;
+    int64_t period_us, due_us;
+};
+#define HTTP_TICKS_MAX 8
+
+struct http_linger;
+
+struct http_worker {
+    struct http_server *server;
+    struct MHD_Daemon *daemon;
+    void *state;
+    unsigned index;
+    int epoll_fd;
+    int mhd_fd;
+    int command_fd; /* eventfd: server->phase changed */
+    int listen_fd;
+    int64_t now_us; /* taken once a turn */
+    int64_t replied; /* responses made for suspended requests since the last pump */
+    uint64_t id_state;
+    struct http_wait_list waits[HTTP_WAIT_COUNT];
+    struct http_connection *free_connections;
+    struct http_request *free_requests;
+    unsigned free_request_count;
+    struct http_watch *closed_watches;
+    struct http_tick ticks[HTTP_TICKS_MAX];
+    unsigned tick_count;
+    struct http_linger *linger_oldest, *linger_newest;
+    unsigned linger_count;
+    bool is_drain_seen;
+    _Atomic int64_t connections; /* written by the worker, read by server_* and gauges */
+    _Atomic int64_t requests;    /* between request line and end of answer */
+    _Atomic int64_t deferred;
+    struct metric_series *gauge_connections, *gauge_requests;
+};
+
+enum http_phase { HTTP_SERVING, HTTP_DRAINING, HTTP_STOPPING };
+
+struct http_server {
+    struct http_config config;
+    struct http_worker_hooks hooks;
+    struct http_route_table *routes;
+    bool can_dup_streams; /* the self-test of http_stream.c passed */
+    uint16_t port;
+    int64_t connections_max;
+    unsigned worker_count;
+    struct http_worker *workers;
+    void *threads; /* http_server.c's */
+    _Atomic enum http_phase phase;
+    _Atomic int64_t connections;
+    _Atomic int64_t inflight_bytes;
+};
+
+/* --- http_worker.c -------------------------------------------------------------------------------- */
+
+void http_wait_enter(struct http_connection *connection, enum http_wait wait);
+/* Opens epoll, eventfd and the daemon on worker->listen_fd. */
+MUST_CHECK enum err http_worker_open(struct http_worker *worker, struct err_info *info);
+void http_worker_close(struct http_worker *worker);
+void http_worker_run(struct http_worker *worker); /* until the server stops */
+void http_worker_wake(struct http_worker *worker);
+
+/* --- http_request.c: callbacks of libmicrohttpd ----------------------------------------------------- */
+
+void *http_on_request_line(void *cls, const char *target, struct MHD_Connection *mhd);
+enum MHD_Result http_on_request(void *cls, struct MHD_Connection *mhd, const char *url,
+                                const char *method, const char *version, const char *upload,
+                                size_t *upload_bytes, void **request);
+void http_on_completed(void *cls, struct MHD_Connection *mhd, void **request,
+                       enum MHD_RequestTerminationCode why);
+void http_on_connection(void *cls, struct MHD_Connection *mhd, void **context,
+                        enum MHD_ConnectionNotificationCode what);
+enum MHD_Result http_on_accept(void *cls, const struct sockaddr *address, socklen_t bytes);
+void http_requests_free(struct http_worker *worker);
+/* Deferred and out of time, or the worker stops: on_abandon, then the answer. */
+void http_request_abandon(struct http_request *request, enum err err);
+
+/* --- http_reply.c ------------------------------------------------------------------------------------ */
+
+enum MHD_Result http_reply_queue(struct http_request *request);
+/* Status line, fields and problem of a refusal, ready for the socket. */
+MUST_CHECK enum err http_reply_refusal(struct http_request *request, enum err err,
+                                       const char *detail, struct buf *out);
+const char *http_cors_origin(const struct http_request *request); /* NULL: say nothing */
+#define HTTP_CORS_HEADERS                                                                          \
+    "content-type, content-encoding, accept, last-event-id, idempotency-key, x-request-id, "       \
+    "x-kafka-key, traceparent, tracestate"
+#define HTTP_CORS_EXPOSE "x-request-id, retry-after, etag, location"
+
+/* --- http_reject.c ----------------------------------------------------------------------------------- */
+
+/* Answers at once, whatever is still to come of the request, and gives the connection up.
+ * The caller returns MHD_NO to libmicrohttpd. */
+enum MHD_Result http_reject(struct http_request *request, enum err err, const char *detail);
+/* The same from outside a callback (a deadline passed): writes and shuts down. */
+void http_reject_late(struct http_request *request, enum err err);
+void http_linger_expire(struct http_worker *worker);
+void http_linger_close_all(struct http_worker *worker);
+int64_t http_linger_due_us(const struct http_worker *worker); /* INT64_MAX: none */
+
+/* --- http_stream.c ----------------------------------------------------------------------------------- */
+
+/* Whether a dup of a connection's descriptor outlives the connection in libmicrohttpd. */
+bool http_stream_self_test(void);
+
+/* --- http_metrics.c ---------------------------------------------------------------------------------- */
+
+enum http_refusal {
+    HTTP_REFUSED_CONNECTIONS, /* connections_max */
+    HTTP_REFUSED_AMBIGUOUS,
+    HTTP_REFUSED_OVERLOAD,
+    HTTP_REFUSED_BODY,        /* too large */
+    HTTP_REFUSED_SLOW_HEAD,
+    HTTP_REFUSED_SLOW_BODY,
+    HTTP_REFUSED_SLOW_READER,
+    HTTP_REFUSED_DEADLINE,
+    HTTP_REFUSED_COUNT
+};
+void http_metrics_start(void);
+void http_metrics_worker(struct http_worker *worker);
+void http_metrics_request(const struct http_request *request, int64_t now_us);
+void http_metrics_refused(enum http_refusal why);

@@ -1,0 +1,297 @@
+/* Answers. An answer is a libmicrohttpd response, made at once, queued when libmicrohttpd calls. */
+#include "http/http_internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <strings.h>
+#include <time.h>
+
+#include "core/clock.h"
+#include "http/http_negotiate.h"
+
+#define PROBLEM_TYPE "application/problem+json"
+#define REFUSAL_BYTES_MAX 8192
+#define RETRY_AFTER_MS 1000
+
+/* --- fields every answer has ------------------------------------------------------------------------ */
+
+void http_reply_header(struct http_request *request, const char *name, const char *value)
+{
+    /* Our own headers are far below the bound: past it there is a defect. */
+    CHECK(buf_append(&request->headers, name, strlen(name) + 1) == ERR_OK);
+    CHECK(buf_append(&request->headers, value, strlen(value) + 1) == ERR_OK);
+}
+
+static bool list_names(const char *list, const char *origin)
+{
+    const size_t len = strlen(origin);
+    for (const char *at = list; *at;) {
+        at += strspn(at, ", ");
+        const size_t item = strcspn(at, ", ");
+        if (item == len && strncasecmp(at, origin, len) == 0) {
+            return true;
+        }
+        at += item;
+    }
+    return false;
+}
+
+const char *http_cors_origin(const struct http_request *request)
+{
+    const char *origin = request->head.origin;
+    const char *allowed = request->connection->worker->server->config.cors_origins;
+    if (!origin || !allowed || !*allowed) {
+        return NULL;
+    }
+    if (strcmp(allowed, "*") == 0) {
+        return "*";
+    }
+    return list_names(allowed, origin) ? origin : NULL;
+}
+
+/* Calls `add` for every field of the answer, whether libmicrohttpd or we write it. */
+static void fields_each(struct http_request *request, const char *content_type,
+                        void (*add)(void *context, const char *name, const char *value),
+                        void *context)
+{
+    if (content_type) {
+        add(context, "Content-Type", content_type);
+    }
+    add(context, "X-Request-Id", http_request_id(request));
+    const char *origin = http_cors_origin(request);
+    if (origin) {
+        add(context, "Access-Control-Allow-Origin", origin);
+        add(context, "Access-Control-Expose-Headers", HTTP_CORS_EXPOSE);
+        if (*origin != '*') {
+            add(context, "Vary", "Origin");
+        }
+    }
+    const struct strview extra = buf_view(&request->headers);
+    for (size_t at = 0; at < extra.len;) {
+        const char *name = extra.ptr + at;
+        const char *value = name + strlen(name) + 1;
+        add(context, name, value);
+        at += (size_t)(value - name) + strlen(value) + 1;
+    }
+}
+
+static void response_add(void *context, const char *name, const char *value)
+{
+    /* Refused only for line breaks in it, which a value that came from outside may have. */
+    (void)MHD_add_response_header(context, name, value);
+}
+
+/* --- giving the answer -------------------------------------------------------------------------------- */
+
+enum MHD_Result http_reply_queue(struct http_request *request)
+{
+    const enum MHD_Result queued =
+        MHD_queue_response(request->mhd, (unsigned)request->status, request->response);
+    MHD_destroy_response(request->response);
+    request->response = NULL;
+    request->state = HTTP_REQUEST_SENDING;
+    http_wait_enter(request->connection, HTTP_WAIT_SEND);
+    return queued;
+}
+
+static void reply(struct http_request *request, int status, const char *content_type,
+                  struct MHD_Response *response)
+{
+    const bool is_late = request->state == HTTP_REQUEST_DEFERRED;
+    CHECK(is_late || request->state == HTTP_REQUEST_RUNNING);
+    CHECK(response != NULL);
+    struct http_worker *worker = request->connection->worker;
+    fields_each(request, content_type, response_add, response);
+    if (http_worker_is_draining(worker)) {
+        response_add(response, "Connection", "close");
+    }
+    request->status = status;
+    request->response = response;
+    request->state = HTTP_REQUEST_REPLIED;
+    if (is_late && request->is_suspended) {
+        request->is_suspended = false;
+        http_wait_enter(request->connection, HTTP_WAIT_SEND);
+        MHD_resume_connection(request->mhd);
+        worker->replied++;
+    }
+}
+
+void http_reply_bytes(struct http_request *request, int status, const char *content_type,
+                      struct strview body)
+{
+    void *bytes = (void *)(uintptr_t)body.ptr; /* copied, not changed */
+    reply(request, status, content_type,
+          MHD_create_response_from_buffer(body.len, bytes, MHD_RESPMEM_MUST_COPY));
+}
+
+void http_reply_buf(struct http_request *request, int status, const char *content_type,
+                    struct buf *body)
+{
+    const struct buf taken = *body;
+    *body = (struct buf){.bytes_max = taken.bytes_max};
+    reply(request, status, content_type,
+          MHD_create_response_from_buffer(taken.len, taken.data, MHD_RESPMEM_MUST_FREE));
+}
+
+static void reply_json_as(struct http_request *request, int status, const char *content_type,
+                          json_t *body)
+{
+    char *text = json_dumps(body, JSON_COMPACT);
+    json_decref(body);
+    CHECK(text != NULL); /* what we build can be written */
+    reply(request, status, content_type,
+          MHD_create_response_from_buffer(strlen(text), text, MHD_RESPMEM_MUST_FREE));
+}
+
+void http_reply_json(struct http_request *request, int status, json_t *body)
+{
+    reply_json_as(request, status, "application/json", body);
+}
+
+void http_reply_file(struct http_request *request, const struct embedded_file *file)
+{
+    const bool is_same = http_etag_matches(http_request_header(request, "If-None-Match"), file->etag);
+    const bool is_gzip = file->gzip && http_accept_encoding(
+                                           http_request_header(request, "Accept-Encoding"), "gzip");
+    http_reply_header(request, "ETag", file->etag);
+    http_reply_header(request, "Cache-Control", "no-cache");
+    http_reply_header(request, "Vary", "Accept-Encoding");
+    http_reply_header(request, "X-Content-Type-Options", "nosniff");
+    if (is_gzip && !is_same) {
+        http_reply_header(request, "Content-Encoding", "gzip");
+    }
+    const unsigned char *bytes = is_gzip ? file->gzip : file->plain;
+    const size_t len = is_same ? 0 : is_gzip ? file->gzip_bytes : file->plain_bytes;
+    reply(request, is_same ? 304 : 200, file->content_type,
+          MHD_create_response_from_buffer(len, (void *)(uintptr_t)bytes, MHD_RESPMEM_PERSISTENT));
+}
+
+/* --- problems (RFC 9457) --------------------------------------------------------------------------------- */
+
+/* Text from outside may not be UTF-8, which jansson refuses: such a member is left out. */
+static void member(json_t *object, const char *name, json_t *value)
+{
+    if (value) {
+        (void)json_object_set_new(object, name, value); /* fails only without memory */
+    }
+}
+
+json_t *http_problem_json(struct http_request *request, enum err err, const struct err_info *info)
+{
+    char type[128];
+    snprintf(type, sizeof type, "/problems/%s", err_name(err));
+    json_t *problem = json_object();
+    member(problem, "type", json_string(type));
+    member(problem, "title", json_string(err_title(err)));
+    member(problem, "status", json_integer(err_http_status(err)));
+    member(problem, "detail", json_string(err_detail(err, info)));
+    member(problem, "instance", json_stringn(request->path.ptr, request->path.len));
+    member(problem, "code", json_string(err_name(err)));
+    member(problem, "retryable", json_boolean(err_is_retriable(err)));
+    member(problem, "request_id", json_string(http_request_id(request)));
+    if (info && info->pointer[0]) {
+        json_t *errors = json_array();
+        json_t *error = json_object();
+        member(error, "pointer", json_string(info->pointer));
+        member(error, "message", json_string(err_detail(err, info)));
+        (void)json_array_append_new(errors, error); /* fails only without memory */
+        member(problem, "errors", errors);
+    }
+    return problem;
+}
+
+static void retry_after(struct http_request *request, enum err err, int64_t ms)
+{
+    const int status = err_http_status(err);
+    if (!ms && status != 503 && status != 429) {
+        return;
+    }
+    char seconds[32];
+    snprintf(seconds, sizeof seconds, "%lld", (long long)((ms ? ms : RETRY_AFTER_MS) + 999) / 1000);
+    http_reply_header(request, "Retry-After", seconds);
+}
+
+void http_reply_problem(struct http_request *request, const struct http_problem *problem)
+{
+    json_t *body = http_problem_json(request, problem->err, problem->info);
+    if (problem->extra) {
+        (void)json_object_update(body, problem->extra); /* fails only without memory */
+        json_decref(problem->extra);
+    }
+    retry_after(request, problem->err, problem->retry_after_ms);
+    reply_json_as(request, err_http_status(problem->err), PROBLEM_TYPE, body);
+}
+
+void http_reply_err(struct http_request *request, enum err err, const struct err_info *info)
+{
+    const struct http_problem problem = {.err = err, .info = info};
+    http_reply_problem(request, &problem);
+}
+
+/* --- refusals, written by us -------------------------------------------------------------------------------- */
+
+struct refusal {
+    struct buf *out;
+    enum err err; /* the first failure to append */
+};
+
+static void refusal_add(void *context, const char *name, const char *value)
+{
+    struct refusal *refusal = context;
+    if (!refusal->err && !strpbrk(value, "\r\n")) {
+        refusal->err = buf_printf(refusal->out, "%s: %s\r\n", name, value);
+    }
+}
+
+static void refusal_date(struct refusal *refusal)
+{
+    const time_t now = (time_t)(clock_now_ms() / 1000);
+    struct tm parts;
+    char date[40];
+    if (gmtime_r(&now, &parts) && strftime(date, sizeof date, "%a, %d %b %Y %H:%M:%S GMT", &parts)) {
+        refusal_add(refusal, "Date", date);
+    }
+}
+
+enum err http_reply_refusal(struct http_request *request, enum err err, const char *detail,
+                            struct buf *out)
+{
+    struct err_info info = {0};
+    if (detail) {
+        (void)err_set(&info, err, "%s", detail);
+    }
+    json_t *body = http_problem_json(request, err, &info);
+    char *text = json_dumps(body, JSON_COMPACT);
+    json_decref(body);
+    CHECK(text != NULL);
+    const int status = err_http_status(err);
+    retry_after(request, err, 0);
+    buf_init(out, REFUSAL_BYTES_MAX);
+    struct refusal refusal = {
+        out, buf_printf(out, "HTTP/1.1 %d %s\r\nConnection: close\r\nContent-Length: %zu\r\n",
+                        status, MHD_get_reason_phrase_for((unsigned)status), strlen(text))};
+    refusal_date(&refusal);
+    fields_each(request, PROBLEM_TYPE, refusal_add, &refusal);
+    const enum err e = refusal.err ? refusal.err
+                                   : buf_printf(out, "\r\n%s", request->is_head ? "" : text);
+    free(text);
+    request->status = status;
+    return e;
+}
+
+/* --- what needs the answer's view of the request ----------------------------------------------------------- */
+
+struct strview http_request_media_type(const struct http_request *request)
+{
+    struct http_request *own = (struct http_request *)(uintptr_t)request; /* made on first use */
+    if (!own->media_type[0]) {
+        return http_media_type(http_request_header(request, "Content-Type"), own->media_type,
+                               sizeof own->media_type);
+    }
+    return sv(own->media_type);
+}
+
+double http_request_accepts(const struct http_request *request, const char *media_type)
+{
+    return http_accept_quality(http_request_header(request, "Accept"), media_type);
+}

@@ -1,0 +1,583 @@
+/* A request from its first line to the end of its answer.
+ *
+ *   HEAD ──► BODY ──► RUNNING ──► REPLIED ──► SENDING ──► (pool)
+ *     │        │         ├──► DEFERRED ──► REPLIED
+ *     │        │         └──► TAKEN (a stream)
+ *     │        └──► TAKEN (refused in the middle of the body)
+ *     ├──► DISCARD ──► REPLIED (an error, once a small body is out of the way: keep-alive stays)
+ *     └──► TAKEN (refused, connection given up)
+ *
+ * libmicrohttpd closes a connection whose answer is queued on the first call, so nothing is ever
+ * queued there: an answer waits for the last call, or is written by us (http_reject.c). */
+#include "http/http_internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <strings.h>
+
+#include "core/clock.h"
+#include "log/log.h"
+
+#define REQUESTS_POOLED_MAX 4096
+#define BODY_KEPT_BYTES 65536        /* a pooled request does not hold on to more */
+#define DISCARD_BYTES_MAX 65536      /* longer unwanted bodies cost the client its connection */
+#define RESERVE_STEP_BYTES 16384     /* chunked bodies are admitted piece by piece */
+
+/* --- pools --------------------------------------------------------------------------------------- */
+
+static struct http_request *request_new(struct http_connection *connection)
+{
+    struct http_worker *worker = connection->worker;
+    struct http_request *request = worker->free_requests;
+    if (request) {
+        worker->free_requests = (struct http_request *)(void *)request->connection;
+        worker->free_request_count--;
+    } else {
+        request = must_alloc(sizeof *request);
+        buf_init(&request->body, (size_t)worker->server->config.body_bytes_max);
+        buf_init(&request->headers, 16384);
+    }
+    request->connection = connection;
+    return request;
+}
+
+static void request_reset(struct http_request *request)
+{
+    request->state = HTTP_REQUEST_HEAD;
+    request->is_head = request->is_options = false;
+    request->is_streaming = request->is_suspended = false;
+    request->method = HTTP_METHOD_COUNT;
+    request->early = ERR_OK;
+    request->status = 0;
+    request->response = NULL;
+    request->reserved_bytes = 0;
+    request->on_abandon = NULL;
+    request->client[0] = request->media_type[0] = request->id[0] = '\0';
+    request->match.target = NULL;
+    request->match.allow = request->match.param_count = 0;
+    buf_reset(&request->body);
+    buf_reset(&request->headers);
+}
+
+static void request_free(struct http_request *request)
+{
+    struct http_worker *worker = request->connection->worker;
+    if (request->body.capacity > BODY_KEPT_BYTES) {
+        buf_free(&request->body);
+    }
+    if (worker->free_request_count >= REQUESTS_POOLED_MAX) {
+        buf_free(&request->body);
+        buf_free(&request->headers);
+        free(request);
+        return;
+    }
+    request->connection = (struct http_connection *)(void *)worker->free_requests;
+    worker->free_requests = request;
+    worker->free_request_count++;
+}
+
+void http_requests_free(struct http_worker *worker)
+{
+    while (worker->free_requests) {
+        struct http_request *request = worker->free_requests;
+        worker->free_requests = (struct http_request *)(void *)request->connection;
+        buf_free(&request->body);
+        buf_free(&request->headers);
+        free(request);
+    }
+    while (worker->free_connections) {
+        struct http_connection *connection = worker->free_connections;
+        worker->free_connections = connection->newer;
+        free(connection);
+    }
+}
+
+/* --- admission of bodies --------------------------------------------------------------------------- */
+
+static bool body_reserve(struct http_request *request, int64_t bytes)
+{
+    struct http_server *server = request->connection->worker->server;
+    const int64_t before =
+        atomic_fetch_add_explicit(&server->inflight_bytes, bytes, memory_order_relaxed);
+    if (before + bytes > server->config.inflight_bytes_max) {
+        atomic_fetch_sub_explicit(&server->inflight_bytes, bytes, memory_order_relaxed);
+        return false;
+    }
+    request->reserved_bytes += bytes;
+    return true;
+}
+
+static void body_release(struct http_request *request)
+{
+    if (request->reserved_bytes) {
+        atomic_fetch_sub_explicit(&request->connection->worker->server->inflight_bytes,
+                                  request->reserved_bytes, memory_order_relaxed);
+        request->reserved_bytes = 0;
+    }
+}
+
+/* --- the end --------------------------------------------------------------------------------------- */
+
+static void counter_add(_Atomic int64_t *counter, int64_t by)
+{
+    /* One writer: a plain sum, published. */
+    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + by,
+                          memory_order_relaxed);
+}
+
+static void request_end(struct http_request *request)
+{
+    struct http_connection *connection = request->connection;
+    struct http_worker *worker = connection->worker;
+    if (request->state == HTTP_REQUEST_DEFERRED && request->on_abandon) {
+        request->on_abandon(request->opaque); /* the client has gone */
+    }
+    if (request->response) {
+        MHD_destroy_response(request->response);
+        request->response = NULL;
+    }
+    const int64_t now_us = clock_mono_us();
+    if (request->status) {
+        http_metrics_request(request, now_us);
+    }
+    log_event(LOG_DEBUG, "http_request", "answered", KV("request_id", http_request_id(request)),
+              KV("method", http_method_name(request->method)), KV("path", request->path),
+              KV("status", request->status), KV("us", now_us - request->started_us));
+    body_release(request);
+    counter_add(&worker->requests, -1);
+    connection->request = NULL;
+    http_wait_enter(connection, HTTP_WAIT_IDLE);
+    request_free(request);
+}
+
+void http_on_completed(void *cls, struct MHD_Connection *mhd, void **request,
+                       enum MHD_RequestTerminationCode why)
+{
+    (void)cls, (void)mhd, (void)why;
+    if (*request) {
+        request_end(*request);
+        *request = NULL;
+    }
+}
+
+void http_request_abandon(struct http_request *request, enum err err)
+{
+    void (*on_abandon)(void *opaque) = request->on_abandon;
+    request->on_abandon = NULL;
+    if (on_abandon) {
+        on_abandon(request->opaque);
+    }
+    http_reply_err(request, err, NULL);
+}
+
+/* --- connections ------------------------------------------------------------------------------------ */
+
+enum MHD_Result http_on_accept(void *cls, const struct sockaddr *address, socklen_t bytes)
+{
+    (void)address, (void)bytes;
+    struct http_worker *worker = cls;
+    if (worker->server->connections >= worker->server->connections_max) {
+        http_metrics_refused(HTTP_REFUSED_CONNECTIONS);
+        return MHD_NO;
+    }
+    return MHD_YES;
+}
+
+static void *connection_new(struct http_worker *worker, struct MHD_Connection *mhd)
+{
+    struct http_connection *connection = worker->free_connections;
+    if (connection) {
+        worker->free_connections = connection->newer;
+    } else {
+        connection = must_alloc(sizeof *connection);
+    }
+    *connection = (struct http_connection){
+        .worker = worker,
+        .fd = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd};
+    http_wait_enter(connection, HTTP_WAIT_HEAD);
+    counter_add(&worker->connections, 1);
+    worker->server->connections++;
+    return connection;
+}
+
+static void connection_free(struct http_connection *connection)
+{
+    struct http_worker *worker = connection->worker;
+    if (connection->request) {
+        request_end(connection->request);
+    }
+    http_wait_enter(connection, HTTP_WAIT_NONE);
+    counter_add(&worker->connections, -1);
+    worker->server->connections--;
+    connection->newer = worker->free_connections;
+    worker->free_connections = connection;
+}
+
+void http_on_connection(void *cls, struct MHD_Connection *mhd, void **context,
+                        enum MHD_ConnectionNotificationCode what)
+{
+    if (what == MHD_CONNECTION_NOTIFY_STARTED) {
+        *context = connection_new(cls, mhd);
+    } else {
+        connection_free(*context);
+        *context = NULL;
+    }
+}
+
+/* --- the head ---------------------------------------------------------------------------------------- */
+
+static bool has_encoded_nul(const char *target)
+{
+    return strstr(target, "%00") != NULL;
+}
+
+void *http_on_request_line(void *cls, const char *target, struct MHD_Connection *mhd)
+{
+    struct http_worker *worker = cls;
+    struct http_connection *connection =
+        MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
+    if (connection->request) { /* its end was not told: no handler had seen it */
+        request_end(connection->request);
+    }
+    struct http_request *request = request_new(connection);
+    request_reset(request);
+    request->mhd = mhd;
+    request->started_us = clock_mono_us();
+    worker->now_us = request->started_us;
+    connection->request = request;
+    counter_add(&worker->requests, 1);
+    http_wait_enter(connection, HTTP_WAIT_HEAD);
+
+    const size_t len = target ? strcspn(target, "?") : 0;
+    request->path = sv_of(request->target_text, len);
+    request->is_target_clean = target && !has_encoded_nul(target);
+    if (len < sizeof request->target_text) {
+        memcpy(request->target_text, target ? target : "", len);
+        request->target_text[len] = '\0';
+    } else {
+        request->target_text[0] = '\0'; /* the match says so by its length */
+    }
+    return request;
+}
+
+static enum MHD_Result on_field(void *cls, enum MHD_ValueKind kind, const char *name,
+                                size_t name_bytes, const char *value, size_t value_bytes)
+{
+    (void)kind;
+    http_head_field(cls, sv_of(name, name_bytes), sv_of(value ? value : "", value ? value_bytes : 0));
+    return MHD_YES;
+}
+
+static void method_read(struct http_request *request, const char *method)
+{
+    request->is_head = strcmp(method, "HEAD") == 0;
+    request->is_options = strcmp(method, "OPTIONS") == 0;
+    if (request->is_head) {
+        request->method = HTTP_GET;
+        return;
+    }
+    for (enum http_method m = HTTP_GET; m < HTTP_METHOD_COUNT; m++) {
+        if (strcmp(method, http_method_name(m)) == 0) {
+            request->method = m;
+            return;
+        }
+    }
+}
+
+/* The fault of the head as text, or NULL. */
+static const char *head_read(struct http_request *request, const char *version)
+{
+    http_head_begin(&request->head);
+    MHD_get_connection_values_n(request->mhd, MHD_HEADER_KIND, on_field, &request->head);
+    if (!http_head_end(&request->head, version)) {
+        return request->head.fault;
+    }
+    if (!request->is_target_clean) {
+        return "an encoded NUL in the request target";
+    }
+    if (request->path.len >= HTTP_PATH_BYTES) {
+        return NULL; /* refused by its length, see request_admit */
+    }
+    const struct strview path = http_target_path(request->path, request->head.host);
+    if (!path.len && !(request->is_options && sv_equal(request->path, SV("*")))) {
+        return "a request target that is neither a path nor a URI of this host";
+    }
+    request->path = path.len ? path : request->path;
+    return NULL;
+}
+
+/* Why the request will not reach a handler, or ERR_OK. Reserves memory for the body. */
+static enum err request_admit(struct http_request *request)
+{
+    const struct http_worker *worker = request->connection->worker;
+    enum err e = http_route_match(worker->server->routes, request->method, request->path,
+                                  &request->match);
+    if (e && !(request->is_options && e == ERR_METHOD_NOT_ALLOWED)) {
+        return e;
+    }
+    if (request->head.content_length > (uint64_t)worker->server->config.body_bytes_max) {
+        return ERR_BODY_TOO_LARGE;
+    }
+    if (http_worker_is_draining(worker) && request->method != HTTP_GET) {
+        return ERR_DRAINING;
+    }
+    const int64_t bytes = (int64_t)request->head.content_length;
+    if (bytes && !body_reserve(request, bytes)) {
+        return ERR_OVERLOADED;
+    }
+    return ERR_OK;
+}
+
+static bool body_is_worth_reading(const struct http_request *request)
+{
+    return !request->head.is_chunked && request->head.content_length <= DISCARD_BYTES_MAX &&
+           !http_request_header(request, "Expect");
+}
+
+static void refusal_count(enum err err)
+{
+    if (err == ERR_REQUEST_AMBIGUOUS) {
+        http_metrics_refused(HTTP_REFUSED_AMBIGUOUS);
+    } else if (err == ERR_OVERLOADED) {
+        http_metrics_refused(HTTP_REFUSED_OVERLOAD);
+    } else if (err == ERR_BODY_TOO_LARGE) {
+        http_metrics_refused(HTTP_REFUSED_BODY);
+    }
+}
+
+static enum MHD_Result refuse(struct http_request *request, enum err err, const char *detail)
+{
+    refusal_count(err);
+    return http_reject(request, err, detail);
+}
+
+static enum MHD_Result request_begin(struct http_request *request, const char *method,
+                                     const char *version)
+{
+    method_read(request, method);
+    const char *fault = head_read(request, version);
+    if (fault) {
+        return refuse(request, ERR_REQUEST_AMBIGUOUS, fault);
+    }
+    const enum err e = request_admit(request);
+    if (e == ERR_REQUEST_AMBIGUOUS || e == ERR_BODY_TOO_LARGE || e == ERR_HEADERS_TOO_LARGE ||
+        (e && !body_is_worth_reading(request))) {
+        return refuse(request, e, NULL);
+    }
+    refusal_count(e);
+    request->early = e;
+    request->state = e ? HTTP_REQUEST_DISCARD : HTTP_REQUEST_BODY;
+    if (request->head.is_chunked || request->head.content_length) {
+        http_wait_enter(request->connection, HTTP_WAIT_BODY);
+        if (!e && request->head.content_length) {
+            CHECK(buf_reserve(&request->body, (size_t)request->head.content_length) == ERR_OK);
+        }
+    }
+    return MHD_YES;
+}
+
+/* --- body and handler -------------------------------------------------------------------------------- */
+
+static enum MHD_Result body_append(struct http_request *request, const char *bytes, size_t *len)
+{
+    const size_t needed = request->body.len + *len;
+    if (needed > request->body.bytes_max) {
+        return refuse(request, ERR_BODY_TOO_LARGE, NULL);
+    }
+    if ((int64_t)needed > request->reserved_bytes) {
+        const int64_t missing = (int64_t)needed - request->reserved_bytes;
+        if (!body_reserve(request, missing > RESERVE_STEP_BYTES ? missing : RESERVE_STEP_BYTES)) {
+            return refuse(request, ERR_OVERLOADED, NULL);
+        }
+    }
+    CHECK(buf_append(&request->body, bytes, *len) == ERR_OK);
+    *len = 0;
+    return MHD_YES;
+}
+
+static void reply_options(struct http_request *request)
+{
+    char allow[HTTP_ALLOW_BYTES];
+    http_allow_text(request->match.allow, allow);
+    http_reply_header(request, "Allow", allow);
+    if (http_cors_origin(request)) {
+        http_reply_header(request, "Access-Control-Allow-Methods", allow);
+        http_reply_header(request, "Access-Control-Allow-Headers", HTTP_CORS_HEADERS);
+        http_reply_header(request, "Access-Control-Max-Age", "600");
+    }
+    http_reply_bytes(request, 204, NULL, SV(""));
+}
+
+static enum MHD_Result after_handler(struct http_request *request)
+{
+    switch (request->state) {
+    case HTTP_REQUEST_DEFERRED:
+        http_wait_enter(request->connection, HTTP_WAIT_REPLY);
+        counter_add(&request->connection->worker->deferred, 1);
+        request->is_suspended = true;
+        MHD_suspend_connection(request->mhd);
+        return MHD_YES;
+    case HTTP_REQUEST_REPLIED:
+        return http_reply_queue(request);
+    case HTTP_REQUEST_TAKEN:
+        return request->is_suspended ? MHD_YES : MHD_NO;
+    default: /* a handler that did nothing is a defect, not the client's loss of its connection */
+        http_reply_err(request, ERR_INTERNAL, NULL);
+        return http_reply_queue(request);
+    }
+}
+
+static enum MHD_Result request_run(struct http_request *request)
+{
+    http_wait_enter(request->connection, HTTP_WAIT_NONE);
+    const enum err early = request->early;
+    request->state = HTTP_REQUEST_RUNNING;
+    if (early) {
+        if (early == ERR_METHOD_NOT_ALLOWED) {
+            char allow[HTTP_ALLOW_BYTES];
+            http_allow_text(request->match.allow, allow);
+            http_reply_header(request, "Allow", allow);
+        }
+        http_reply_err(request, early, NULL);
+    } else if (request->is_options) {
+        reply_options(request);
+    } else {
+        request->match.target->route->handle(request);
+    }
+    return after_handler(request);
+}
+
+enum MHD_Result http_on_request(void *cls, struct MHD_Connection *mhd, const char *url,
+                                const char *method, const char *version, const char *upload,
+                                size_t *upload_bytes, void **context)
+{
+    (void)cls, (void)mhd, (void)url;
+    struct http_request *request = *context;
+    CHECK(request != NULL);
+    switch (request->state) {
+    case HTTP_REQUEST_HEAD:
+        return request_begin(request, method, version);
+    case HTTP_REQUEST_BODY:
+        return *upload_bytes ? body_append(request, upload, upload_bytes) : request_run(request);
+    case HTTP_REQUEST_DISCARD:
+        if (*upload_bytes) {
+            *upload_bytes = 0;
+            return MHD_YES;
+        }
+        return request_run(request);
+    case HTTP_REQUEST_REPLIED:
+        return http_reply_queue(request);
+    case HTTP_REQUEST_DEFERRED:
+    case HTTP_REQUEST_SENDING:
+        return MHD_YES;
+    case HTTP_REQUEST_RUNNING:
+    case HTTP_REQUEST_TAKEN:
+        break;
+    }
+    return MHD_NO;
+}
+
+void http_request_defer(struct http_request *request, void (*on_abandon)(void *opaque),
+                        void *opaque)
+{
+    CHECK(request->state == HTTP_REQUEST_RUNNING);
+    request->state = HTTP_REQUEST_DEFERRED;
+    request->on_abandon = on_abandon;
+    request->opaque = opaque;
+}
+
+/* --- what a handler asks -------------------------------------------------------------------------------- */
+
+struct http_worker *http_request_worker(const struct http_request *request)
+{
+    return request->connection->worker;
+}
+
+void *http_request_context(const struct http_request *request)
+{
+    return request->match.target->context;
+}
+
+enum http_method http_request_method(const struct http_request *request)
+{
+    return request->method;
+}
+
+struct strview http_request_path(const struct http_request *request)
+{
+    return request->path;
+}
+
+const char *http_request_param(const struct http_request *request, const char *name)
+{
+    return http_match_param(&request->match, name);
+}
+
+const char *http_request_query(const struct http_request *request, const char *name)
+{
+    const char *value = NULL;
+    size_t bytes = 0;
+    const enum MHD_Result found = MHD_lookup_connection_value_n(
+        request->mhd, MHD_GET_ARGUMENT_KIND, name, strlen(name), &value, &bytes);
+    if (found != MHD_YES) {
+        return NULL;
+    }
+    return value ? value : ""; /* "?hasty" names it without a value */
+}
+
+const char *http_request_header(const struct http_request *request, const char *name)
+{
+    return MHD_lookup_connection_value(request->mhd, MHD_HEADER_KIND, name);
+}
+
+struct strview http_request_body(const struct http_request *request)
+{
+    return buf_view(&request->body);
+}
+
+/* splitmix64: unique in a process and unlikely to meet again, which is what an id has to be. */
+static uint64_t id_next(struct http_worker *worker)
+{
+    uint64_t z = (worker->id_state += 0x9E3779B97F4A7C15u);
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+    return z ^ (z >> 31);
+}
+
+static void id_make(struct http_request *request)
+{
+    static const char digits[] = "0123456789abcdef";
+    uint64_t id = id_next(request->connection->worker);
+    for (int i = 15; i >= 0; i--, id >>= 4) {
+        request->id[i] = digits[id & 15];
+    }
+    request->id[16] = '\0';
+}
+
+const char *http_request_id(const struct http_request *request)
+{
+    struct http_request *own = (struct http_request *)(uintptr_t)request; /* made on first use */
+    if (!own->id[0] && request->head.request_id.len) {
+        memcpy(own->id, request->head.request_id.ptr, request->head.request_id.len);
+        own->id[request->head.request_id.len] = '\0';
+    } else if (!own->id[0]) {
+        id_make(own);
+    }
+    return own->id;
+}
+
+const char *http_request_client(const struct http_request *request)
+{
+    struct http_request *own = (struct http_request *)(uintptr_t)request; /* made on first use */
+    const union MHD_ConnectionInfo *info =
+        own->client[0] ? NULL
+                       : MHD_get_connection_info(own->mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    if (info && info->client_addr->sa_family == AF_INET6) {
+        const struct sockaddr_in6 *in6 = (const void *)info->client_addr;
+        inet_ntop(AF_INET6, &in6->sin6_addr, own->client, sizeof own->client);
+    } else if (info && info->client_addr->sa_family == AF_INET) {
+        const struct sockaddr_in *in = (const void *)info->client_addr;
+        inet_ntop(AF_INET, &in->sin_addr, own->client, sizeof own->client);
+    }
+    return own->client;
+}
