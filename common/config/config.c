@@ -24,7 +24,7 @@ struct setting {
 };
 
 struct config {
-    const struct config_program *program;
+    struct config_program program; /* a copy; its sections are read by config_load alone */
     struct setting *settings;
     size_t setting_count;
     const char **keys; /* of the settings, for config_nearest */
@@ -45,7 +45,7 @@ PRINTF_LIKE(2, 3) static void complain(struct config *config, const char *format
 {
     va_list arguments;
     va_start(arguments, format);
-    fprintf(stderr, "%s: ", config->program->name);
+    fprintf(stderr, "%s: ", config->program.name);
     vfprintf(stderr, format, arguments);
     fputc('\n', stderr);
     va_end(arguments);
@@ -66,7 +66,7 @@ static struct setting *setting_find(struct config *config, const char *key)
 
 static void passthrough_set(struct config *config, const char *name, const char *value)
 {
-    struct config_passthrough *pass = config->program->passthrough;
+    struct config_passthrough *pass = config->program.passthrough;
     for (size_t i = 0; i < pass->count; i++) {
         if (strcmp(pass->pairs[i].name, name) == 0) {
             pass->pairs[i].value = value;
@@ -80,7 +80,7 @@ static void passthrough_set(struct config *config, const char *name, const char 
 
 static bool is_passthrough(const struct config *config, const char *key)
 {
-    const struct config_passthrough *pass = config->program->passthrough;
+    const struct config_passthrough *pass = config->program.passthrough;
     return pass && strncmp(key, pass->prefix, strlen(pass->prefix)) == 0 &&
            key[strlen(pass->prefix)] != '\0';
 }
@@ -122,7 +122,7 @@ static bool secret_file_set(struct config *config, const char *key, const char *
         setting->text = text;
         setting->origin = origin;
     } else if (text) {
-        passthrough_set(config, base + strlen(config->program->passthrough->prefix), text);
+        passthrough_set(config, base + strlen(config->program.passthrough->prefix), text);
     }
     return true;
 }
@@ -140,7 +140,7 @@ static void value_take(struct config *config, const char *key, char *owned, cons
         return;
     }
     if (is_passthrough(config, key)) {
-        passthrough_set(config, key + strlen(config->program->passthrough->prefix), text);
+        passthrough_set(config, key + strlen(config->program.passthrough->prefix), text);
         return;
     }
     const char *nearest = config_nearest(key, config->keys, config->setting_count);
@@ -212,11 +212,11 @@ static void environment_take(struct config *config)
 /* MILLRACE_KAFKA_SASL_MECHANISM → kafka.sasl.mechanism for what no row names. */
 static void environment_passthrough_take(struct config *config)
 {
-    if (!config->program->passthrough) {
+    if (!config->program.passthrough) {
         return;
     }
     char prefix[64];
-    config_environment_name(config->program->passthrough->prefix, prefix, sizeof prefix);
+    config_environment_name(config->program.passthrough->prefix, prefix, sizeof prefix);
     for (char **entry = environ; *entry; entry++) {
         const char *equals = strchr(*entry, '=');
         size_t length = equals ? (size_t)(equals - *entry) : 0;
@@ -335,7 +335,7 @@ static void sources_take(struct config *config, const struct flag *flags, size_t
 static struct config *config_new(const struct config_program *program)
 {
     struct config *config = must_alloc(sizeof *config);
-    config->program = program;
+    config->program = *program;
     size_t count = 0;
     for (size_t s = 0; s < program->section_count; s++) {
         count += program->sections[s].count;
@@ -379,7 +379,7 @@ static const char *shown_value(const struct setting *setting)
 
 static void print_in_force(const struct config *config)
 {
-    const struct config_passthrough *pass = config->program->passthrough;
+    const struct config_passthrough *pass = config->program.passthrough;
     size_t count = config->setting_count + (pass ? pass->count : 0);
     struct config_shown *shown = must_alloc(count * sizeof *shown);
     char(*names)[KEY_BYTES_MAX] = must_alloc(count * sizeof *names);
@@ -453,7 +453,7 @@ void config_free(struct config *config)
     if (!config) {
         return;
     }
-    struct config_passthrough *pass = config->program->passthrough;
+    struct config_passthrough *pass = config->program.passthrough;
     if (pass) {
         free(pass->pairs);
         pass->pairs = NULL;
