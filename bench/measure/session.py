@@ -51,7 +51,7 @@ class Session:
         self.plan = plan
         self.directory = Path(tempfile.mkdtemp(prefix="millrace-bench-"))
         # The flags of kafka-server-start.sh; those of tests are small, and slow once warm.
-        os.environ["MILLRACE_KAFKA_JVM"] = BROKER_JVM
+        os.environ["KAFKA_JVM_FLAGS"] = BROKER_JVM
         self.kafka = KafkaCluster(root, self.directory / "kafka", max_seconds=MAX_SECONDS)
         self.start_ms = int(time.time() // 60 * 60_000) - 6 * 3_600_000    # event time of the loads
         self._running: list[Process] = []
