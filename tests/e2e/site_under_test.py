@@ -9,6 +9,8 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+import pytest
+
 from harness.kafka import KafkaCluster
 from harness.ledger import Entry, LedgerWriter, read_ledgers
 from harness.orders import OrderMaker, OrderPoster
@@ -107,7 +109,8 @@ class Site:
         lines = self.platform.layout.metrics_file if "sink" in settings.services else None
         alive = (lambda: None) if stopped else self.platform.require_running
         verdict = settle(self.cluster.bootstrap, self.entries(), duration_ms(settings.window), lines, seconds, alive)
-        assert not verdict.found, "\n" + format_discrepancies(verdict.found)
+        if verdict.found:
+            pytest.fail(f"after {verdict.seconds:.0f} s:\n{format_discrepancies(verdict.found)}")
         return verdict
 
     def restart(self, name: str) -> None:
