@@ -54,6 +54,7 @@ static struct metric producer_metrics[] = {
      .help = "Producers replaced after a fatal error; more than a few a day asks for a look"},
 };
 enum { METRIC_PRODUCED, METRIC_ACK_SECONDS, METRIC_REBUILDS };
+METRICS_TABLE(producer_metrics)
 
 /* The topics that exist; immutable once published. */
 struct topic_directory {
@@ -579,8 +580,6 @@ int kafka_producer_fd(const struct kafka_producer *producer)
 static void metrics_open(struct kafka_producer *producer)
 {
     const char *label = producer->params.label;
-    metrics_register(producer_metrics, ARRAY_LEN(producer_metrics));
-    kafka_stats_register();
     producer->metrics.stored = METRIC(producer_metrics[METRIC_PRODUCED], label, "stored");
     producer->metrics.failed = METRIC(producer_metrics[METRIC_PRODUCED], label, "failed");
     producer->metrics.ack_seconds = METRIC(producer_metrics[METRIC_ACK_SECONDS], label);

@@ -88,6 +88,8 @@ static struct metric families[FAMILIES] = {
            "Producer ids and epochs taken; rising: fenced or timed out"),
 };
 
+METRICS_TABLE(families)
+
 enum scope { CLIENT, BROKER, TOPIC };
 
 /* Where in the JSON a figure is, and how it becomes ours. */
@@ -191,9 +193,4 @@ void kafka_stats_take(const char *label, struct strview json)
         }
     }
     json_decref(root);
-}
-
-void kafka_stats_register(void)
-{
-    metrics_register(families, FAMILIES);
 }

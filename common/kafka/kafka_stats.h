@@ -6,4 +6,3 @@
 
 /* `label` is the client's name in our metrics; json is what the statistics event carries. */
 void kafka_stats_take(const char *label, struct strview json);
-void kafka_stats_register(void);

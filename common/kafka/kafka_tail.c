@@ -174,10 +174,12 @@ static void partition_gap(struct kafka_tail *tail, struct tail_partition *partit
     int64_t from = is_behind ? asked : high, to = is_behind ? low : asked;
     /* When even that cannot be asked, the same offset is tried again and comes back here. */
     int64_t next = code ? asked : is_behind ? low : high;
+    /* Not a seek: librdkafka has stopped the partition, and a stopped one cannot be sought. */
     CLEANUP(listp_destroy) rd_kafka_topic_partition_list_t *list = list_of_one(partition, next);
     struct err_info info = {0};
-    if (error_take(rd_kafka_seek_partitions(tail->client, list, GAP_QUERY_MS), "seek", &info)) {
-        log_event(LOG_ERROR, "kafka_tail_seek", info.text, KV("topic", partition->topic),
+    if (error_take(rd_kafka_incremental_unassign(tail->client, list), "unassign", &info) ||
+        error_take(rd_kafka_incremental_assign(tail->client, list), "assign", &info)) {
+        log_event(LOG_ERROR, "kafka_tail_restart", info.text, KV("topic", partition->topic),
                   KV("partition", partition->partition), KV("offset", next));
     }
     if (code) {
@@ -346,15 +348,26 @@ enum err kafka_tail_mark_end(struct kafka_tail *tail, int64_t timeout_ms, struct
     return tail->count > 0 ? ends_query(tail, timeout_ms, info) : ERR_OK;
 }
 
+static bool partition_is_caught_up(const struct tail_partition *partition)
+{
+    return partition->goal == 0 || (partition->goal > 0 && partition->next >= partition->goal);
+}
+
 bool kafka_tail_is_caught_up(const struct kafka_tail *tail)
 {
     for (size_t i = 0; i < tail->count; i++) {
-        const struct tail_partition *partition = &tail->partitions[i];
-        if (partition->goal < 0 || (partition->goal > 0 && partition->next < partition->goal)) {
+        if (!partition_is_caught_up(&tail->partitions[i])) {
             return false;
         }
     }
     return true;
+}
+
+bool kafka_tail_partition_is_caught_up(const struct kafka_tail *tail, const char *topic,
+                                       int32_t partition)
+{
+    const struct tail_partition *found = partition_find(tail, topic, partition);
+    return found && partition_is_caught_up(found);
 }
 
 void kafka_tail_position(const struct kafka_tail *tail, const char *topic, int32_t partition,
@@ -431,7 +444,6 @@ enum err kafka_tail_new(const struct kafka_tail_params *params, struct kafka_tai
         free(tail);
         return e;
     }
-    kafka_stats_register();
     (void)rd_kafka_poll_set_consumer(tail->client); /* fails only without a group.id */
     tail->queue = rd_kafka_queue_get_consumer(tail->client);
     static const uint64_t one = 1;

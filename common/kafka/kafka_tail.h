@@ -49,6 +49,8 @@ size_t kafka_tail_poll(struct kafka_tail *tail, rd_kafka_message_t **messages, s
 MUST_CHECK enum err kafka_tail_mark_end(struct kafka_tail *tail, int64_t timeout_ms,
                                         struct err_info *info);
 bool kafka_tail_is_caught_up(const struct kafka_tail *tail);
+bool kafka_tail_partition_is_caught_up(const struct kafka_tail *tail, const char *topic,
+                                       int32_t partition);
 /* Next offset to read, past control records; the partition's known end; both -1 when unknown. */
 void kafka_tail_position(const struct kafka_tail *tail, const char *topic, int32_t partition,
                          int64_t *ret_next, int64_t *ret_end);

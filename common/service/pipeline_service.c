@@ -1,0 +1,104 @@
+#include "service/pipeline_service.h"
+
+#include "log/log.h"
+
+static const struct config_option window_options[] = {
+    CONFIG_ROW(struct pipeline_window_config, size_ms, "window.size", DURATION, "0", 0, 604800000,
+               "Size of the windows; 0: as the pipeline file says."),
+    CONFIG_ROW(struct pipeline_window_config, grace, "window.grace", STRING, "", 0, 0,
+               "How late an event may come (a duration); empty: as the pipeline file says."),
+};
+
+static enum err overrides_of(const struct pipeline_service *self, struct pipeline_overrides *ret,
+                             struct err_info *info)
+{
+    *ret = PIPELINE_OVERRIDES_NONE;
+    ret->window_size_ms = self->window.size_ms;
+    if (self->window.grace && self->window.grace[0] &&
+        config_parse_duration(self->window.grace, &ret->window_grace_ms)) {
+        return err_set(info, ERR_CONFIG, "window.grace: \"%s\" is not a duration (10s, 1m, …)",
+                       self->window.grace);
+    }
+    return ERR_OK;
+}
+
+/* Every mistake of the file is logged; the first one is the error. */
+static enum err pipeline_open(struct pipeline_service *self, struct err_info *info)
+{
+    struct pipeline_overrides overrides;
+    enum err e = overrides_of(self, &overrides, info);
+    if (e) {
+        return e;
+    }
+    static struct pipeline_errors errors; /* 16 KiB: not for the stack; start is one thread */
+    e = pipeline_load(self->worker_config.pipeline_file, overrides, &self->pipeline, &errors);
+    for (size_t i = 1; e && i < errors.count && i < PIPELINE_ERRORS_MAX; i++) {
+        log_event(LOG_ERROR, "pipeline_error", errors.items[i].text,
+                  KV("file", self->worker_config.pipeline_file));
+    }
+    if (e && info) {
+        *info = errors.items[0];
+    }
+    return e;
+}
+
+enum err pipeline_service_begin(struct pipeline_service *self,
+                                const struct pipeline_service_params *params, int argc,
+                                char **argv, enum config_action *ret_action, struct err_info *info)
+{
+    self->kafka.extra.prefix = "kafka.";
+    const struct config_section sections[] = {
+        {"Pipeline", worker_options, worker_options_count, &self->worker_config},
+        {"Kafka", kafka_options, kafka_options_count, &self->kafka},
+        {"Windows", window_options, ARRAY_LEN(window_options), &self->window},
+    };
+    self->params = (struct service_params){
+        .name = params->name,
+        .summary = params->summary,
+        .sections = sections,
+        .section_count = ARRAY_LEN(sections) - (params->has_windows ? 0 : 1),
+        .passthrough = &self->kafka.extra,
+        .defaults = params->defaults,
+        .openapi = params->openapi,
+    };
+    enum err e = service_begin(&self->params, argc, argv, &self->service, ret_action);
+    return e || *ret_action == CONFIG_DONE ? e : pipeline_open(self, info);
+}
+
+static void on_fatal(void *context, enum err err, const struct err_info *info)
+{
+    const struct pipeline_service *self = context;
+    service_fail(self->service, err, info);
+}
+
+enum err pipeline_service_start(struct pipeline_service *self, struct err_info *info)
+{
+    kafka_log_version();
+    const struct worker_params params = {
+        .config = &self->worker_config,
+        .kafka = &self->kafka,
+        .pipeline = self->pipeline,
+        .http_port = (uint16_t)service_http_config(self->service)->port,
+        .on_fatal = on_fatal,
+        .context = self,
+    };
+    enum err e = worker_start(&params, &self->worker, info);
+    if (e) {
+        return e;
+    }
+    service_add_check(self->service, &(struct service_check){"worker", worker_is_ready,
+                                                             self->worker});
+    return service_listen(self->service, NULL, NULL, info);
+}
+
+enum err pipeline_service_stop(struct pipeline_service *self)
+{
+    enum err e = ERR_OK;
+    if (self->worker) {
+        e = worker_stop(TAKE(self->worker), service_drain_left_ms(self->service));
+    }
+    if (!e) { /* a thread that did not end may still use it */
+        pipeline_free(TAKE(self->pipeline));
+    }
+    return e;
+}

@@ -1,0 +1,247 @@
+#define _GNU_SOURCE /* pthread_clockjoin_np */
+
+#include "worker/worker.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "core/clock.h"
+#include "log/log.h"
+#include "worker/worker_crash.h"
+#include "worker/worker_thread.h"
+
+/* By guarantee, when commit.records is 0. */
+#define COMMIT_RECORDS_EXACTLY_ONCE 100000
+#define COMMIT_RECORDS_AT_LEAST_ONCE 50
+#define JOIN_GRACE_US 500000
+
+const struct config_option worker_options[] = {
+    CONFIG_ROW(struct worker_config, pipeline_file, "pipeline.file", STRING, "", 0, 0,
+               "The pipeline to run (JSON)."),
+    CONFIG_CHOICE_ROW(struct worker_config, guarantee, "pipeline.guarantee", "exactly_once",
+                      "exactly_once|at_least_once",
+                      "What Kafka holds after a failure: each result once, or at least once."),
+    CONFIG_ROW(struct worker_config, threads, "pipeline.threads", INT, "1", 1, WORKER_THREADS_MAX,
+               "Worker threads; more than the source topic has partitions stay idle."),
+    CONFIG_ROW(struct worker_config, commit_interval_ms, "commit.interval", DURATION, "100ms", 1,
+               5000, "Longest time between commits; below the transaction timeout of 10 s."),
+    CONFIG_ROW(struct worker_config, commit_records, "commit.records", INT, "0", 0, 10000000,
+               "Source records after which a commit is due; 0: 100000 exactly once, 50 at least "
+               "once."),
+    CONFIG_ROW(struct worker_config, commit_bytes, "commit.bytes", SIZE, "32MiB", 1024, 1 << 30,
+               "Bytes written after which a commit is due."),
+    CONFIG_ROW(struct worker_config, instance_id, "instance.id", STRING, "", 0, 0,
+               "Name of this instance: the same after a restart, no other's meanwhile; empty: host "
+               "name and HTTP port."),
+    CONFIG_CHOICE_ROW(struct worker_config, offsets_lost, "pipeline.offsets.lost", "fail",
+                      "fail|earliest",
+                      "When retention has deleted records that were not processed: stop and say so, "
+                      "or go on from the oldest there is."),
+};
+const size_t worker_options_count = ARRAY_LEN(worker_options);
+
+/* --- start ------------------------------------------------------------------------------------------------- */
+
+static void instance_name(const struct worker_params *params, char *text, size_t bytes)
+{
+    if (params->config->instance_id[0]) {
+        (void)snprintf(text, bytes, "%s", params->config->instance_id);
+        return;
+    }
+    char host[100] = "";
+    (void)gethostname(host, sizeof host - 1);
+    if (params->http_port > 0) {
+        (void)snprintf(text, bytes, "%s-%u", host, params->http_port);
+    } else {
+        (void)snprintf(text, bytes, "%s-pid%d", host, (int)getpid());
+    }
+}
+
+static enum err thread_prepare(struct worker *worker, int index, const char *instance,
+                               struct err_info *info)
+{
+    const struct worker_params *params = &worker->params;
+    struct worker_thread *thread = &worker->threads[index];
+    const char *pipeline = pipeline_name(params->pipeline);
+    thread->worker = worker;
+    thread->index = index;
+    (void)snprintf(thread->label, sizeof thread->label, "%.50s-%d", pipeline, index);
+    (void)snprintf(thread->instance, sizeof thread->instance, "%.140s-%d", instance, index);
+    (void)snprintf(thread->transactional_id, sizeof thread->transactional_id, "%.90s-%.140s-%d",
+                   pipeline, instance, index);
+    enum err e = worker_consumer_open(thread, info);
+    if (!e) {
+        e = worker_tables_new(params->kafka, params->pipeline, thread->label,
+                              worker->metrics.table_rejects, &thread->tables, info);
+    }
+    if (!e) {
+        e = worker_restore_new(params->kafka, worker->changelog, thread->label, &thread->restore,
+                               info);
+    }
+    thread->output = worker_output_new(&(struct worker_output_params){
+        .kafka = params->kafka,
+        .pipeline = params->pipeline,
+        .transactional_id = worker->is_exactly_once ? thread->transactional_id : NULL,
+        .label = thread->label,
+    });
+    return e;
+}
+
+/* The producer's configuration is tried here, so that a wrong property fails the start. */
+static enum err output_configuration_check(const struct worker *worker, struct err_info *info)
+{
+    rd_kafka_conf_t *conf;
+    enum err e = kafka_conf_new(worker->params.kafka,
+                                worker->is_exactly_once ? KAFKA_ROLE_PRODUCER_TXN
+                                                        : KAFKA_ROLE_PRODUCER_BULK,
+                                &conf, info);
+    if (!e) {
+        rd_kafka_conf_destroy(conf);
+    }
+    return e;
+}
+
+static enum err threads_start(struct worker *worker, struct err_info *info)
+{
+    for (int i = 0; i < worker->thread_count; i++) {
+        int code = pthread_create(&worker->threads[i].thread, NULL, worker_thread_main,
+                                  &worker->threads[i]);
+        if (code) {
+            worker->thread_count = i;
+            return err_set(info, ERR_INTERNAL, "starting worker thread %d: %s", i, strerror(code));
+        }
+    }
+    return ERR_OK;
+}
+
+/* A thread that never ran: what thread_prepare made. */
+static void thread_discard(struct worker_thread *thread)
+{
+    (void)worker_consumer_close(thread, clock_mono_us() + JOIN_GRACE_US);
+    worker_output_free(thread->output);
+    worker_restore_free(thread->restore);
+    worker_tables_free(thread->tables);
+}
+
+static void worker_describe(const struct worker *worker)
+{
+    const struct worker_config *config = worker->params.config;
+    log_event(LOG_INFO, "worker_started", "the pipeline runs",
+              KV("pipeline", worker->metrics.pipeline), KV("guarantee", config->guarantee),
+              KV("threads", worker->thread_count), KV("instance", worker->threads[0].instance),
+              KV("source", pipeline_source_topic(worker->params.pipeline)),
+              KV("changelog", worker->changelog ? worker->changelog : ""),
+              KV("commit_interval_ms", config->commit_interval_ms),
+              KV("commit_records", worker->commit_records));
+}
+
+enum err worker_start(const struct worker_params *params, struct worker **ret,
+                      struct err_info *info)
+{
+    struct worker *worker = must_alloc(sizeof *worker);
+    worker->params = *params;
+    worker->changelog = pipeline_changelog_topic(params->pipeline);
+    worker->is_exactly_once = strcmp(params->config->guarantee, "exactly_once") == 0;
+    worker->commit_records = params->config->commit_records > 0 ? params->config->commit_records
+                             : worker->is_exactly_once          ? COMMIT_RECORDS_EXACTLY_ONCE
+                                                                : COMMIT_RECORDS_AT_LEAST_ONCE;
+    worker->thread_count = (int)params->config->threads;
+    worker->stop_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    crash_points_load();
+    worker_metrics_open(&worker->metrics, pipeline_name(params->pipeline));
+
+    char instance[160];
+    instance_name(params, instance, sizeof instance);
+    enum err e = worker->stop_fd < 0 ? err_set(info, ERR_IO, "eventfd: %s", strerror(errno))
+                                     : output_configuration_check(worker, info);
+    int prepared = 0;
+    for (; !e && prepared < worker->thread_count; prepared++) {
+        e = thread_prepare(worker, prepared, instance, info);
+    }
+    if (e) {
+        while (prepared-- > 0) {
+            thread_discard(&worker->threads[prepared]);
+        }
+        (void)close(worker->stop_fd);
+        free(worker);
+        return e;
+    }
+    worker_describe(worker);
+    e = threads_start(worker, info);
+    if (e) {
+        enum err stopped = worker_stop(worker, 0);
+        return stopped ? stopped : e;
+    }
+    *ret = worker;
+    return ERR_OK;
+}
+
+/* --- stop ---------------------------------------------------------------------------------------------------- */
+
+/* Whether the thread has ended and has given back what it held. */
+static bool thread_join(struct worker_thread *thread, int64_t deadline_us)
+{
+    int64_t until_us = deadline_us + JOIN_GRACE_US;
+    struct timespec until = {.tv_sec = until_us / 1000000, .tv_nsec = until_us % 1000000 * 1000};
+    void *is_closed = NULL;
+    return pthread_clockjoin_np(thread->thread, &is_closed, CLOCK_MONOTONIC, &until) == 0 &&
+           is_closed != NULL;
+}
+
+enum err worker_stop(struct worker *worker, int64_t timeout_ms)
+{
+    if (!worker) {
+        return ERR_OK;
+    }
+    int64_t deadline_us = clock_mono_us() + timeout_ms * 1000;
+    atomic_store(&worker->stop_deadline_us, deadline_us);
+    atomic_store(&worker->is_stopping, true);
+    static const uint64_t one = 1;
+    (void)!write(worker->stop_fd, &one, sizeof one); /* an eventfd at 0 takes it */
+    bool is_clean = true;
+    for (int i = 0; i < worker->thread_count; i++) {
+        is_clean = thread_join(&worker->threads[i], deadline_us) && is_clean;
+    }
+    if (!is_clean) { /* a thread may still use it: the process ends with it */
+        log_event(LOG_ERROR, "worker_stop_timeout", "worker threads did not end in time",
+                  KV("timeout_ms", timeout_ms));
+        return ERR_DRAIN_TIMEOUT;
+    }
+    (void)close(worker->stop_fd);
+    free(worker);
+    return ERR_OK;
+}
+
+/* --- health ---------------------------------------------------------------------------------------------------- */
+
+bool worker_is_ready(void *context, char *text, size_t text_bytes)
+{
+    static const char *const words[] = {
+        [PHASE_TOPICS] = "waiting for Kafka and the pipeline's topics",
+        [PHASE_TABLES] = "loading reference tables",
+        [PHASE_JOINING] = "joining the consumer group",
+        [PHASE_RESTORING] = "restoring state",
+        [PHASE_RUNNING] = "running",
+        [PHASE_RECOVERING] = "recovering from a lost producer",
+        [PHASE_STOPPED] = "stopped",
+    };
+    const struct worker *worker = context;
+    int assigned = 0;
+    for (int i = 0; i < worker->thread_count; i++) {
+        enum thread_phase phase =
+            atomic_load_explicit(&worker->threads[i].phase, memory_order_relaxed);
+        if (phase != PHASE_RUNNING) {
+            (void)snprintf(text, text_bytes, "thread %d: %s", i, words[phase]);
+            return false;
+        }
+        assigned += atomic_load_explicit(&worker->threads[i].assigned, memory_order_relaxed);
+    }
+    (void)snprintf(text, text_bytes, "%d source partitions%s", assigned,
+                   assigned == 0 ? ": others have them all" : "");
+    return true;
+}

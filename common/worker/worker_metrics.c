@@ -1,0 +1,125 @@
+#include "worker/worker_metrics.h"
+
+#include <stdio.h>
+
+enum {
+    RECORDS_IN,
+    RECORDS_OUT,
+    DEAD_LETTERS,
+    JOINED,
+    WINDOWS_CLOSED,
+    DROPPED,
+    COMMITS,
+    ABORTS,
+    COMMIT_SECONDS,
+    BATCH_RECORDS,
+    REBUILDS,
+    REBALANCES,
+    RESTORED,
+    LAST_COMMIT,
+    TABLE_REJECTS,
+    LAG,
+    WATERMARK,
+    RESTORE_LEFT,
+    STATE_BYTES,
+    WINDOWS_OPEN,
+    FAMILIES
+};
+
+static const double batch_bounds[] = {1, 3, 10, 30, 100, 300, 1000, 3000, 10000, 0};
+
+#define FAMILY(index, name_, type_, labels_, help_)                                                \
+    [index] = {.name = "millrace_pipeline_" name_,                                                 \
+               .type = METRIC_##type_,                                                             \
+               .labels = (labels_),                                                                \
+               .help = (help_)}
+static struct metric families[FAMILIES] = {
+    FAMILY(RECORDS_IN, "records_in_total", COUNTER, "pipeline",
+           "Source records whose results are committed"),
+    FAMILY(RECORDS_OUT, "records_out_total", COUNTER, "pipeline,target",
+           "Committed records written, by target: output, changelog, dead_letter, late"),
+    FAMILY(DEAD_LETTERS, "dead_letters_total", COUNTER, "pipeline,reason",
+           "Source records that failed, by reason; rising: look at the dead-letter topic's headers"),
+    FAMILY(JOINED, "joined_total", COUNTER, "pipeline", "Records that found their table row"),
+    FAMILY(WINDOWS_CLOSED, "windows_closed_total", COUNTER, "pipeline",
+           "Windows × keys that gave their final result"),
+    FAMILY(DROPPED, "dropped_total", COUNTER, "pipeline",
+           "Fetched records left to the partition's next owner, or read again after an abort"),
+    FAMILY(COMMITS, "commits_total", COUNTER, "pipeline",
+           "Commits; none for a minute with lag above 0: the worker is stuck"),
+    FAMILY(ABORTS, "aborts_total", COUNTER, "pipeline",
+           "Commits that failed and were done again; more than a few: see the log and the brokers"),
+    FAMILY(COMMIT_SECONDS, "commit_seconds", HISTOGRAM, "pipeline",
+           "Time of a commit, flush included; rising: brokers slow"),
+    {.name = "millrace_pipeline_batch_records",
+     .type = METRIC_HISTOGRAM,
+     .labels = "pipeline",
+     .bounds = batch_bounds,
+     .help = "Records taken in one turn of the loop; always at the top: the worker is saturated"},
+    FAMILY(REBUILDS, "producer_rebuilds_total", COUNTER, "pipeline",
+           "Producers replaced because they were fenced, timed out or of unknown outcome"),
+    FAMILY(REBALANCES, "rebalances_total", COUNTER, "pipeline",
+           "Assignments received; more than 3 in 10 minutes: members come and go"),
+    FAMILY(RESTORED, "restored_records_total", COUNTER, "pipeline", "Changelog records read back"),
+    FAMILY(LAST_COMMIT, "last_commit_timestamp_seconds", GAUGE, "pipeline",
+           "Wall clock of the last commit"),
+    FAMILY(TABLE_REJECTS, "table_rejects_total", COUNTER, "pipeline",
+           "Table rows that cannot be used; rising: see the log for the topic"),
+    FAMILY(LAG, "lag_records", GAUGE, "pipeline,partition",
+           "Offsets between the position and the end of a source partition; rising: add threads or "
+           "replicas"),
+    FAMILY(WATERMARK, "watermark_seconds", GAUGE, "pipeline,partition",
+           "Event time up to which windows are complete, Unix epoch"),
+    FAMILY(RESTORE_LEFT, "restore_left_records", GAUGE, "pipeline,partition",
+           "Changelog offsets still to be read before the partition starts"),
+    FAMILY(STATE_BYTES, "state_bytes", GAUGE, "pipeline,partition", "Memory of the window state"),
+    FAMILY(WINDOWS_OPEN, "windows_open", GAUGE, "pipeline,partition", "Windows × keys held"),
+};
+METRICS_TABLE(families)
+
+void worker_metrics_open(struct worker_metrics *m, const char *pipeline)
+{
+    static const char *const targets[STREAM_TARGETS] = {
+        [STREAM_OUTPUT] = "output",
+        [STREAM_CHANGELOG] = "changelog",
+        [STREAM_DEAD_LETTER] = "dead_letter",
+        [STREAM_LATE] = "late",
+    };
+    *m = (struct worker_metrics){
+        .pipeline = pipeline,
+        .records_in = METRIC(families[RECORDS_IN], pipeline),
+        .joined = METRIC(families[JOINED], pipeline),
+        .windows_closed = METRIC(families[WINDOWS_CLOSED], pipeline),
+        .dropped = METRIC(families[DROPPED], pipeline),
+        .commits = METRIC(families[COMMITS], pipeline),
+        .aborts = METRIC(families[ABORTS], pipeline),
+        .commit_seconds = METRIC(families[COMMIT_SECONDS], pipeline),
+        .batch_records = METRIC(families[BATCH_RECORDS], pipeline),
+        .producer_rebuilds = METRIC(families[REBUILDS], pipeline),
+        .rebalances = METRIC(families[REBALANCES], pipeline),
+        .restored_records = METRIC(families[RESTORED], pipeline),
+        .last_commit = METRIC(families[LAST_COMMIT], pipeline),
+        .table_rejects = METRIC(families[TABLE_REJECTS], pipeline),
+    };
+    for (int i = 0; i < STREAM_TARGETS; i++) {
+        m->records_out[i] = METRIC(families[RECORDS_OUT], pipeline, targets[i]);
+    }
+}
+
+void worker_metrics_dead_letters(struct worker_metrics *m, enum err reason, int64_t count)
+{
+    metric_add(METRIC(families[DEAD_LETTERS], m->pipeline, err_name(reason)), count);
+}
+
+struct partition_metrics worker_metrics_partition(const char *pipeline, int32_t partition)
+{
+    char number[16];
+    (void)snprintf(number, sizeof number, "%d", partition);
+    return (struct partition_metrics){
+        .lag = METRIC(families[LAG], pipeline, number),
+        .watermark = METRIC(families[WATERMARK], pipeline, number),
+        .restore_left = METRIC(families[RESTORE_LEFT], pipeline, number),
+        .state_bytes = METRIC(families[STATE_BYTES], pipeline, number),
+        .windows_open = METRIC(families[WINDOWS_OPEN], pipeline, number),
+    };
+}

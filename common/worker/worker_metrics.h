@@ -1,0 +1,36 @@
+/* worker_metrics.h - what a worker tells Prometheus. Added to once a batch or once a commit. */
+#pragma once
+
+#include "core/err.h"
+#include "metrics/metrics.h"
+#include "stream/pipeline.h"
+
+#define STREAM_TARGETS (STREAM_LATE + 1)
+
+/* One per worker, shared by its threads (the series are atomics). */
+struct worker_metrics {
+    const char *pipeline;
+    struct metric_series *records_in;
+    struct metric_series *records_out[STREAM_TARGETS];
+    struct metric_series *joined;
+    struct metric_series *windows_closed;
+    struct metric_series *dropped;
+    struct metric_series *commits;
+    struct metric_series *aborts;
+    struct metric_series *commit_seconds;
+    struct metric_series *batch_records;
+    struct metric_series *producer_rebuilds;
+    struct metric_series *rebalances;
+    struct metric_series *restored_records;
+    struct metric_series *last_commit;
+    struct metric_series *table_rejects;
+};
+
+/* Gauges of one source partition. */
+struct partition_metrics {
+    struct metric_series *lag, *watermark, *restore_left, *state_bytes, *windows_open;
+};
+
+void worker_metrics_open(struct worker_metrics *metrics, const char *pipeline);
+void worker_metrics_dead_letters(struct worker_metrics *metrics, enum err reason, int64_t count);
+struct partition_metrics worker_metrics_partition(const char *pipeline, int32_t partition);

@@ -1,0 +1,386 @@
+#include "worker/worker_output.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "core/clock.h"
+#include "kafka/kafka_stats.h"
+#include "log/log.h"
+#include "worker/worker_crash.h"
+
+#define STEP_MS 500
+#define REBUILD_PAUSE_MS 200
+#define CALL_MS 5000          /* one try of a call that may be called again */
+#define CYCLE_MS 9000         /* below transaction.timeout.ms: past it the broker aborts */
+#define ACKNOWLEDGE_MS 40000  /* at least once: below max.poll.interval.ms */
+#define QUEUE_FULL_PAUSE_MS 20
+
+struct worker_output {
+    struct worker_output_params params;
+    rd_kafka_t *client;         /* NULL: to be made */
+    rd_kafka_topic_t **topics;  /* by the pipeline's topic index */
+    size_t topic_count;
+    bool is_ready;
+    int64_t next_try_us;
+    int64_t rebuilds;
+    size_t delivery_errors;     /* at least once: of this cycle */
+    rd_kafka_resp_err_t delivery_code;
+    int64_t began_us;
+    struct worker_output_counts counts;
+};
+
+/* --- the client ---------------------------------------------------------------------------------------- */
+
+static void on_delivery_error(rd_kafka_t *client, const rd_kafka_message_t *message, void *context)
+{
+    (void)client;
+    struct worker_output *output = context;
+    output->delivery_errors += message->err != 0;
+    output->delivery_code = message->err;
+}
+
+static int on_stats(rd_kafka_t *client, char *json, size_t bytes, void *context)
+{
+    (void)client;
+    const struct worker_output *output = context;
+    kafka_stats_take(output->params.label, sv_of(json, bytes));
+    return 0;
+}
+
+static void on_error(rd_kafka_t *client, int code, const char *reason, void *context)
+{
+    (void)client;
+    const struct worker_output *output = context;
+    log_event(LOG_WARN, "kafka_error", reason, KV("client", output->params.label),
+              KV("code", rd_kafka_err2name((rd_kafka_resp_err_t)code)));
+}
+
+static bool is_transactional(const struct worker_output *output)
+{
+    return output->params.transactional_id != NULL;
+}
+
+static enum err output_conf(struct worker_output *output, rd_kafka_conf_t **ret,
+                            struct err_info *info)
+{
+    enum kafka_role role =
+        is_transactional(output) ? KAFKA_ROLE_PRODUCER_TXN : KAFKA_ROLE_PRODUCER_BULK;
+    enum err e = kafka_conf_new(output->params.kafka, role, ret, info);
+    if (e) {
+        return e;
+    }
+    rd_kafka_conf_set_opaque(*ret, output);
+    rd_kafka_conf_set_stats_cb(*ret, on_stats);
+    rd_kafka_conf_set_error_cb(*ret, on_error);
+    if (is_transactional(output)) { /* what fails makes the transaction fail: no reports needed */
+        return kafka_conf_set(*ret, "transactional.id", output->params.transactional_id, info);
+    }
+    rd_kafka_conf_set_dr_msg_cb(*ret, on_delivery_error);
+    return kafka_conf_set(*ret, "delivery.report.only.error", "true", info);
+}
+
+static void client_open(struct worker_output *output)
+{
+    struct err_info info = {0};
+    rd_kafka_conf_t *conf = NULL;
+    enum err e = output_conf(output, &conf, &info);
+    CHECK(e == ERR_OK); /* worker_start made one of the same configuration before */
+    char why[256];
+    output->client = rd_kafka_new(RD_KAFKA_PRODUCER, conf, why, sizeof why);
+    if (!output->client) {
+        rd_kafka_conf_destroy(conf);
+        log_event(LOG_ERROR, "producer_failed", why, KV("client", output->params.label));
+        return;
+    }
+    for (size_t i = 0; i < output->topic_count; i++) {
+        output->topics[i] = rd_kafka_topic_new(
+            output->client, pipeline_topic_name(output->params.pipeline, i), NULL);
+        CHECK(output->topics[i] != NULL); /* pipeline_compile checked the names */
+    }
+}
+
+static void client_close(struct worker_output *output)
+{
+    output->is_ready = false;
+    if (!output->client) {
+        return;
+    }
+    for (size_t i = 0; i < output->topic_count; i++) {
+        rd_kafka_topic_destroy(TAKE(output->topics[i]));
+    }
+    (void)rd_kafka_purge(output->client, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
+    rd_kafka_destroy(TAKE(output->client));
+}
+
+/* The producer cannot be used again; the cycle's outcome is for committed offsets to tell. */
+static enum err output_lose(struct worker_output *output, const char *what, const char *why,
+                            struct err_info *info)
+{
+    log_event(LOG_WARN, "producer_lost", "the producer is replaced by a new one of the same id",
+              KV("during", what), KV("reason", why), KV("client", output->params.label));
+    client_close(output);
+    output->rebuilds++;
+    output->next_try_us = clock_mono_us() + REBUILD_PAUSE_MS * 1000;
+    return err_set(info, ERR_KAFKA_FATAL, "%s: %s", what, why);
+}
+
+bool worker_output_is_ready(const struct worker_output *output)
+{
+    return output->is_ready;
+}
+
+void worker_output_step(struct worker_output *output)
+{
+    if (output->is_ready || clock_mono_us() < output->next_try_us) {
+        return;
+    }
+    if (!output->client) {
+        client_open(output);
+    }
+    if (!output->client || !is_transactional(output)) {
+        output->is_ready = output->client != NULL;
+        output->next_try_us = clock_mono_us() + REBUILD_PAUSE_MS * 1000;
+        return;
+    }
+    rd_kafka_error_t *error = rd_kafka_init_transactions(output->client, STEP_MS);
+    if (error && !rd_kafka_error_is_retriable(error)) {
+        (void)output_lose(output, "init", rd_kafka_error_string(error), NULL); /* tried again */
+    }
+    output->is_ready = !error;
+    rd_kafka_error_destroy(error);
+}
+
+void worker_output_serve(struct worker_output *output)
+{
+    if (output->client) {
+        (void)rd_kafka_poll(output->client, 0);
+    }
+}
+
+/* --- librdkafka's four classes of errors ------------------------------------------------------------------ */
+
+/* ERR_OK, ERR_KAFKA_TIMEOUT (call again), ERR_TXN_ABORT, ERR_KAFKA_FATAL. Takes the error. */
+static enum err error_judge(struct worker_output *output, rd_kafka_error_t *error,
+                            const char *what, struct err_info *info)
+{
+    if (!error) {
+        return ERR_OK;
+    }
+    enum err e;
+    if (rd_kafka_error_is_fatal(error)) {
+        e = output_lose(output, what, rd_kafka_error_string(error), info);
+    } else if (rd_kafka_error_txn_requires_abort(error)) {
+        e = err_set(info, ERR_TXN_ABORT, "%s: %s", what, rd_kafka_error_string(error));
+    } else if (rd_kafka_error_is_retriable(error)) {
+        e = err_set(info, ERR_KAFKA_TIMEOUT, "%s: %s", what, rd_kafka_error_string(error));
+    } else {
+        e = output_lose(output, what, rd_kafka_error_string(error), info);
+    }
+    rd_kafka_error_destroy(error);
+    return e;
+}
+
+static bool is_cycle_over(const struct worker_output *output)
+{
+    return clock_mono_us() - output->began_us > CYCLE_MS * 1000;
+}
+
+/* --- a cycle ----------------------------------------------------------------------------------------------- */
+
+enum err worker_output_begin(struct worker_output *output)
+{
+    CHECK(output->is_ready);
+    output->counts = (struct worker_output_counts){0};
+    output->delivery_errors = 0;
+    output->began_us = clock_mono_us();
+    if (!is_transactional(output)) {
+        return ERR_OK;
+    }
+    enum err e =
+        error_judge(output, rd_kafka_begin_transaction(output->client), "begin", NULL);
+    return e == ERR_KAFKA_TIMEOUT ? ERR_TXN_ABORT : e;
+}
+
+/* The source record's headers, then ours; NULL when there are none. */
+static rd_kafka_headers_t *headers_of(const struct stream_out *out)
+{
+    rd_kafka_headers_t *headers = NULL, *source = NULL;
+    if (out->source && !rd_kafka_message_headers(out->source->origin, &source)) {
+        headers = rd_kafka_headers_copy(source);
+    }
+    if (!headers && out->header_count > 0) {
+        headers = rd_kafka_headers_new(out->header_count);
+    }
+    for (size_t i = 0; i < out->header_count; i++) {
+        (void)rd_kafka_header_add(headers, out->headers[i].name, -1, out->headers[i].value.ptr,
+                                  (ssize_t)out->headers[i].value.len); /* ours: not read-only */
+    }
+    return headers;
+}
+
+/* librdkafka takes void * for what it copies. */
+static void *unconst(const void *pointer)
+{
+    return (void *)(uintptr_t)pointer;
+}
+
+static rd_kafka_resp_err_t produce(struct worker_output *output, const struct stream_out *out)
+{
+    rd_kafka_headers_t *headers =
+        out->header_count > 0 || out->source ? headers_of(out) : NULL;
+    bool has_key = out->key.ptr && out->key.len > 0; /* null, never empty */
+    rd_kafka_vu_t arguments[] = {
+        {.vtype = RD_KAFKA_VTYPE_RKT, .u.rkt = output->topics[out->topic]},
+        {.vtype = RD_KAFKA_VTYPE_PARTITION, .u.i32 = out->partition},
+        {.vtype = RD_KAFKA_VTYPE_VALUE, .u.mem = {unconst(out->value.ptr), out->value.len}},
+        {.vtype = RD_KAFKA_VTYPE_KEY,
+         .u.mem = {has_key ? unconst(out->key.ptr) : NULL, has_key ? out->key.len : 0}},
+        {.vtype = RD_KAFKA_VTYPE_TIMESTAMP,
+         .u.i64 = out->timestamp_ms > 0 ? out->timestamp_ms : 0},
+        {.vtype = RD_KAFKA_VTYPE_MSGFLAGS, .u.i = RD_KAFKA_MSG_F_COPY},
+        {.vtype = RD_KAFKA_VTYPE_HEADERS, .u.headers = headers},
+    };
+    rd_kafka_error_t *error = rd_kafka_produceva(output->client, arguments,
+                                                 ARRAY_LEN(arguments) - (headers ? 0 : 1));
+    if (!error) {
+        return RD_KAFKA_RESP_ERR_NO_ERROR;
+    }
+    rd_kafka_resp_err_t code = rd_kafka_error_code(error);
+    rd_kafka_error_destroy(error);
+    if (headers) {
+        rd_kafka_headers_destroy(headers); /* taken over only on success */
+    }
+    return code;
+}
+
+enum err worker_output_emit(struct worker_output *output, const struct stream_out *out,
+                            struct err_info *info)
+{
+    rd_kafka_resp_err_t code;
+    while ((code = produce(output, out)) == RD_KAFKA_RESP_ERR__QUEUE_FULL) {
+        if (is_cycle_over(output)) {
+            return err_set(info, ERR_TXN_ABORT, "the producer queue stayed full");
+        }
+        (void)rd_kafka_flush(output->client, QUEUE_FULL_PAUSE_MS); /* room is what is waited for */
+    }
+    if (code == RD_KAFKA_RESP_ERR_NO_ERROR) {
+        output->counts.records[out->target]++;
+        output->counts.bytes += (int64_t)(out->key.len + out->value.len);
+        return ERR_OK;
+    }
+    const char *topic = pipeline_topic_name(output->params.pipeline, out->topic);
+    if (code == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE) {
+        return err_set(info, ERR_RECORD_TOO_LARGE, "a record of %zu bytes is too large for topic %s",
+                       out->value.len, topic);
+    }
+    if (code == RD_KAFKA_RESP_ERR__FATAL || rd_kafka_fatal_error(output->client, NULL, 0)) {
+        return output_lose(output, "produce", rd_kafka_err2str(code), info);
+    }
+    return err_set(info, ERR_TXN_ABORT, "produce to %s: %s", topic, rd_kafka_err2str(code));
+}
+
+/* Group metadata is fetched anew each time: the generation can change without a callback, and a
+ * stale one would be fenced, or worse, not. */
+static enum err offsets_send(struct worker_output *output, rd_kafka_t *consumer,
+                             const rd_kafka_topic_partition_list_t *offsets, struct err_info *info)
+{
+    rd_kafka_consumer_group_metadata_t *group = rd_kafka_consumer_group_metadata(consumer);
+    if (!group) {
+        return err_set(info, ERR_TXN_ABORT, "not a member of the group any more");
+    }
+    enum err e;
+    do {
+        e = error_judge(output,
+                        rd_kafka_send_offsets_to_transaction(output->client, offsets, group,
+                                                             CALL_MS),
+                        "send offsets", info);
+    } while (e == ERR_KAFKA_TIMEOUT && !is_cycle_over(output));
+    rd_kafka_consumer_group_metadata_destroy(group);
+    return e == ERR_KAFKA_TIMEOUT ? output_lose(output, "send offsets", "timed out", info) : e;
+}
+
+static enum err transaction_commit(struct worker_output *output, rd_kafka_t *consumer,
+                                   const rd_kafka_topic_partition_list_t *offsets,
+                                   struct err_info *info)
+{
+    enum err e = offsets_send(output, consumer, offsets, info);
+    if (e) {
+        return e;
+    }
+    crash_point(CRASH_AFTER_SEND_OFFSETS);
+    e = error_judge(output, rd_kafka_commit_transaction(output->client, -1), "commit", info);
+    return e == ERR_KAFKA_TIMEOUT ? output_lose(output, "commit", "timed out", info) : e;
+}
+
+static enum err acknowledged_commit(struct worker_output *output, rd_kafka_t *consumer,
+                                    const rd_kafka_topic_partition_list_t *offsets,
+                                    struct err_info *info)
+{
+    rd_kafka_resp_err_t code = rd_kafka_flush(output->client, ACKNOWLEDGE_MS);
+    if (rd_kafka_fatal_error(output->client, NULL, 0)) {
+        return output_lose(output, "flush", rd_kafka_err2str(RD_KAFKA_RESP_ERR__FATAL), info);
+    }
+    if (code || output->delivery_errors > 0) {
+        return err_set(info, ERR_TXN_ABORT, "%zu records were not acknowledged: %s",
+                       output->delivery_errors,
+                       rd_kafka_err2str(code ? code : output->delivery_code));
+    }
+    crash_point(CRASH_AFTER_SEND_OFFSETS);
+    code = rd_kafka_commit(consumer, offsets, 0);
+    if (code) {
+        return err_set(info, ERR_TXN_ABORT, "committing offsets: %s", rd_kafka_err2str(code));
+    }
+    return ERR_OK;
+}
+
+enum err worker_output_commit(struct worker_output *output, rd_kafka_t *consumer,
+                              const rd_kafka_topic_partition_list_t *offsets, struct err_info *info)
+{
+    crash_point(CRASH_BEFORE_OFFSETS);
+    return is_transactional(output) ? transaction_commit(output, consumer, offsets, info)
+                                    : acknowledged_commit(output, consumer, offsets, info);
+}
+
+enum err worker_output_abort(struct worker_output *output)
+{
+    crash_point(CRASH_IN_ABORT);
+    if (!is_transactional(output)) {
+        return ERR_OK; /* what was sent stays; it will come again */
+    }
+    enum err e =
+        error_judge(output, rd_kafka_abort_transaction(output->client, -1), "abort", NULL);
+    return e == ERR_OK || e == ERR_KAFKA_FATAL
+               ? e
+               : output_lose(output, "abort", "the outcome is not known", NULL);
+}
+
+/* --- life -------------------------------------------------------------------------------------------------- */
+
+const struct worker_output_counts *worker_output_counts(const struct worker_output *output)
+{
+    return &output->counts;
+}
+
+int64_t worker_output_rebuilds(const struct worker_output *output)
+{
+    return output->rebuilds;
+}
+
+struct worker_output *worker_output_new(const struct worker_output_params *params)
+{
+    struct worker_output *output = must_alloc(sizeof *output);
+    output->params = *params;
+    output->topic_count = pipeline_topic_count(params->pipeline);
+    output->topics = must_alloc((output->topic_count + 1) * sizeof(rd_kafka_topic_t *));
+    return output;
+}
+
+void worker_output_free(struct worker_output *output)
+{
+    if (!output) {
+        return;
+    }
+    client_close(output);
+    free(output->topics);
+    free(output);
+}

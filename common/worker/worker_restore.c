@@ -1,0 +1,181 @@
+#include "worker/worker_restore.h"
+
+#include <stdlib.h>
+
+#include "core/clock.h"
+#include "kafka/kafka_tail.h"
+#include "log/log.h"
+#include "worker/worker_crash.h"
+
+#define RECORDS_BATCH 2000
+#define STEP_BATCHES_MAX 5
+#define MARK_MS 2000
+#define STALLED_US 10000000
+
+struct worker_restore {
+    const char *topic;
+    struct kafka_tail *tail; /* NULL: no changelog */
+    int32_t *partitions;     /* being restored */
+    size_t count, capacity;
+    bool is_end_marked;
+    int64_t progress_us;     /* when a record last came */
+};
+
+enum err worker_restore_add(struct worker_restore *restore, int32_t partition,
+                            struct err_info *info)
+{
+    CHECK(restore->tail != NULL);
+    struct kafka_position start = {restore->topic, partition, KAFKA_EARLIEST};
+    enum err e = kafka_tail_add(restore->tail, &start, 1, info);
+    if (e) {
+        return e;
+    }
+    if (restore->count == restore->capacity) {
+        restore->capacity = restore->capacity ? restore->capacity * 2 : 8;
+        restore->partitions =
+            must_realloc(restore->partitions, restore->capacity * sizeof *restore->partitions);
+    }
+    restore->partitions[restore->count++] = partition;
+    restore->is_end_marked = false;
+    restore->progress_us = clock_mono_us();
+    return ERR_OK;
+}
+
+void worker_restore_remove(struct worker_restore *restore, int32_t partition)
+{
+    for (size_t i = 0; i < restore->count; i++) {
+        if (restore->partitions[i] == partition) {
+            restore->partitions[i] = restore->partitions[--restore->count];
+            kafka_tail_remove(restore->tail, restore->topic, partition);
+            return;
+        }
+    }
+}
+
+static enum err records_take(struct worker_restore *restore,
+                             const struct worker_restore_handlers *handlers, size_t *ret_count,
+                             struct err_info *info)
+{
+    rd_kafka_message_t *messages[RECORDS_BATCH];
+    size_t count = kafka_tail_poll(restore->tail, messages, RECORDS_BATCH, 0);
+    enum err e = ERR_OK;
+    for (size_t i = 0; i < count; i++) {
+        rd_kafka_message_t *message = messages[i];
+        if (!e) {
+            struct strview value = {message->payload, message->payload ? message->len : 0};
+            e = handlers->on_record(handlers->context, message->partition,
+                                    sv_of(message->key, message->key_len), value, info);
+        }
+        rd_kafka_message_destroy(message);
+    }
+    *ret_count = count;
+    return e;
+}
+
+static void partitions_finish(struct worker_restore *restore,
+                              const struct worker_restore_handlers *handlers)
+{
+    for (size_t i = restore->count; i-- > 0;) {
+        int32_t partition = restore->partitions[i];
+        if (kafka_tail_partition_is_caught_up(restore->tail, restore->topic, partition)) {
+            worker_restore_remove(restore, partition);
+            handlers->on_done(handlers->context, partition);
+        }
+    }
+}
+
+static void stall_log(struct worker_restore *restore)
+{
+    int64_t now_us = clock_mono_us();
+    if (now_us - restore->progress_us < STALLED_US) {
+        return;
+    }
+    restore->progress_us = now_us;
+    log_event(LOG_WARN, "restore_stalled", "no changelog record came for 10 s",
+              KV("topic", restore->topic), KV("partition", restore->partitions[0]),
+              KV("left", worker_restore_left(restore, restore->partitions[0])));
+}
+
+enum err worker_restore_step(struct worker_restore *restore,
+                             const struct worker_restore_handlers *handlers, size_t *ret_records,
+                             struct err_info *info)
+{
+    *ret_records = 0;
+    if (restore->count == 0) {
+        return ERR_OK;
+    }
+    if (!restore->is_end_marked) {
+        struct err_info why = {0};
+        enum err e = kafka_tail_mark_end(restore->tail, MARK_MS, &why);
+        if (e) {
+            log_event(LOG_WARN, "restore_end_unknown", err_detail(e, &why),
+                      KV("topic", restore->topic));
+        }
+        restore->is_end_marked = e == ERR_OK;
+    }
+    size_t count = RECORDS_BATCH;
+    for (int i = 0; i < STEP_BATCHES_MAX && count == RECORDS_BATCH; i++) {
+        enum err e = records_take(restore, handlers, &count, info);
+        if (e) {
+            return e;
+        }
+        *ret_records += count;
+    }
+    if (*ret_records > 0) {
+        restore->progress_us = clock_mono_us();
+        crash_point(CRASH_IN_RESTORE);
+    }
+    if (restore->is_end_marked) {
+        partitions_finish(restore, handlers);
+    }
+    if (restore->count > 0) {
+        stall_log(restore);
+    }
+    return ERR_OK;
+}
+
+bool worker_restore_is_busy(const struct worker_restore *restore)
+{
+    return restore->count > 0;
+}
+
+int worker_restore_fd(const struct worker_restore *restore)
+{
+    return restore->tail ? kafka_tail_fd(restore->tail) : -1;
+}
+
+int64_t worker_restore_left(const struct worker_restore *restore, int32_t partition)
+{
+    if (!restore->tail) {
+        return 0;
+    }
+    int64_t next, end;
+    kafka_tail_position(restore->tail, restore->topic, partition, &next, &end);
+    return end > 0 ? end - (next > 0 ? next : 0) : 0;
+}
+
+enum err worker_restore_new(const struct kafka_config *kafka, const char *topic, const char *label,
+                            struct worker_restore **ret, struct err_info *info)
+{
+    struct worker_restore *restore = must_alloc(sizeof *restore);
+    restore->topic = topic;
+    if (topic) {
+        enum err e = kafka_tail_new(&(struct kafka_tail_params){.config = kafka, .label = label},
+                                    &restore->tail, info);
+        if (e) {
+            free(restore);
+            return e;
+        }
+    }
+    *ret = restore;
+    return ERR_OK;
+}
+
+void worker_restore_free(struct worker_restore *restore)
+{
+    if (restore) {
+        kafka_tail_free(restore->tail);
+        free(restore->partitions);
+        free(restore);
+    }
+}
