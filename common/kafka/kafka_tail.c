@@ -452,6 +452,11 @@ enum err kafka_tail_new(const struct kafka_tail_params *params, struct kafka_tai
     return ERR_OK;
 }
 
+rd_kafka_t *kafka_tail_client(struct kafka_tail *tail)
+{
+    return tail->client;
+}
+
 int kafka_tail_fd(const struct kafka_tail *tail)
 {
     return tail->fd;

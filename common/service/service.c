@@ -245,6 +245,9 @@ bool service_is_draining(const struct service *service)
 
 int64_t service_drain_left_ms(const struct service *service)
 {
+    if (!service_is_draining(service)) {
+        return service->own.drain_timeout_ms;
+    }
     int64_t left_us = atomic_load(&service->drain_deadline_us) - clock_mono_us();
     return left_us > 0 ? left_us / 1000 : 0;
 }

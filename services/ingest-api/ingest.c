@@ -57,16 +57,12 @@ enum err ingest_begin(struct ingest *ingest, int argc, char **argv, enum config_
  * Kafka: a probe that follows the broker takes all replicas away at once. */
 static bool ingest_check_kafka(void *context, char *text, size_t text_bytes)
 {
-    struct ingest *ingest = context;
-    const struct http_config *http = service_http_config(ingest->service);
-    for (int64_t i = 0; i < http->threads && i < INGEST_WORKERS_MAX; i++) {
-        if (!atomic_load(&ingest->has_metadata[i])) {
-            (void)snprintf(text, text_bytes, "no metadata from %s yet",
-                           ingest->kafka.bootstrap_servers);
-            return false;
-        }
+    const struct ingest *ingest = context;
+    bool is_ready = atomic_load(&ingest->workers_ready) == atomic_load(&ingest->workers);
+    if (!is_ready) {
+        (void)snprintf(text, text_bytes, "no metadata from %s yet", ingest->kafka.bootstrap_servers);
     }
-    return true;
+    return is_ready;
 }
 
 enum err ingest_listen(struct ingest *ingest, struct err_info *info)

@@ -16,8 +16,6 @@
 #include "kafka/kafka_config.h"
 #include "service/service.h"
 
-#define INGEST_WORKERS_MAX 64
-
 struct ingest_config {
     const char *topics_allow;
     const char *topics_file;
@@ -32,7 +30,9 @@ struct ingest {
     struct ingest_config config;
     struct kafka_config kafka;
     struct ingest_topics *topics;
-    atomic_bool has_metadata[INGEST_WORKERS_MAX]; /* by worker; for readiness */
+    /* For readiness: workers that started, and those whose producer knows the cluster's topics. */
+    atomic_uint workers;
+    atomic_uint workers_ready;
 };
 
 extern const struct http_route ingest_routes[];

@@ -79,8 +79,9 @@ static void ingest_on_tick(void *context)
 {
     struct ingest_worker *worker = context;
     kafka_producer_serve(worker->producer);
-    if (kafka_producer_has_metadata(worker->producer)) {
-        atomic_store(&worker->ingest->has_metadata[worker->index], true);
+    if (!worker->is_ready && kafka_producer_has_metadata(worker->producer)) {
+        worker->is_ready = true;
+        atomic_fetch_add(&worker->ingest->workers_ready, 1);
     }
 }
 
@@ -89,14 +90,13 @@ enum err ingest_worker_start(struct http_worker *http_worker, void *context, voi
     struct ingest *ingest = context;
     struct ingest_worker *worker = must_alloc(sizeof *worker);
     worker->ingest = ingest;
-    worker->index = http_worker_index(http_worker);
-    CHECK(worker->index < INGEST_WORKERS_MAX);
+    atomic_fetch_add(&ingest->workers, 1);
     worker->scanner = json_scanner_new((uint32_t)ingest->config.depth_max, NODES_MAX);
     worker->topics = hash_map_new(sizeof(struct ingest_topic_state *), TOPICS_MAX);
     worker->ack_seconds = METRIC(ingest_metrics[INGEST_ACK], NULL);
     worker->event_bytes = METRIC(ingest_metrics[INGEST_BYTES], NULL);
     char label[32];
-    (void)snprintf(label, sizeof label, "ingest-%u", worker->index);
+    (void)snprintf(label, sizeof label, "ingest-%u", http_worker_index(http_worker));
     const struct kafka_producer_params params = {
         .config = &ingest->kafka,
         .role = KAFKA_ROLE_PRODUCER_ACKED,

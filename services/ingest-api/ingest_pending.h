@@ -40,7 +40,7 @@ struct ingest_topic_state {
 
 struct ingest_worker {
     struct ingest *ingest;
-    unsigned index;
+    bool is_ready; /* counted in ingest->workers_ready */
     struct kafka_producer *producer;
     struct http_watch *watch;
     struct json_scanner *scanner;

@@ -1,0 +1,298 @@
+/* ingest-api in this process, against librdkafka's mock cluster: statuses, shapes, and what happens
+ * when Kafka does not take a record. */
+#include "test.h"
+
+#include <poll.h>
+#include <stdlib.h>
+
+#include "core/clock.h"
+#include "http_call.h"
+#include "ingest.h"
+#include "mock_kafka.h"
+
+#define JSON_TYPE "Content-Type: application/json"
+#define ORDER(id, amount)                                                                          \
+    "{\"order_id\":\"" id "\",\"user_id\":\"u-1\",\"product_id\":\"prod-1\",\"amount\":" amount      \
+    ",\"timestamp\":1795242600000}"
+
+struct fixture {
+    struct mock_kafka kafka;
+    struct ingest ingest;
+    unsigned port;
+};
+
+/* Until the service says it is ready; awaited, with a deadline. */
+static void await_ready(unsigned port)
+{
+    int64_t deadline_us = clock_mono_us() + 20000000;
+    for (;;) {
+        struct http_answer answer = http_call(port, "/health/ready", NULL, 0, NULL);
+        long status = answer.status;
+        http_answer_free(&answer);
+        if (status == 200) {
+            return;
+        }
+        assert_true(clock_mono_us() < deadline_us);
+        (void)poll(NULL, 0, 10);
+    }
+}
+
+static int start(void **state)
+{
+    struct fixture *fixture = calloc(1, sizeof *fixture);
+    fixture->kafka = mock_kafka_start(1);
+    mock_kafka_topic(&fixture->kafka, "orders", 3);
+    mock_kafka_topic(&fixture->kafka, "clicks", 1);
+    char bootstrap[256];
+    (void)snprintf(bootstrap, sizeof bootstrap, "--kafka.bootstrap.servers=%s",
+                   fixture->kafka.config.bootstrap_servers);
+    char *argv[] = {"ingest-api",
+                    bootstrap,
+                    "--http.port=0",
+                    "--http.threads=2",
+                    "--log.level=off",
+                    "--topics.allow=orders,clicks,gone",
+                    "--topics.file=" MILLRACE_SOURCE_DIR "/pipelines/topics.json",
+                    "--schemas.dir=" MILLRACE_SOURCE_DIR "/schemas",
+                    "--events.max=100",
+                    "--http.body.bytes.max=64KiB",
+                    "--http.request.timeout=4s",
+                    "--kafka.message.timeout.ms=1500",
+                    NULL};
+    enum config_action action;
+    struct err_info info = {0};
+    enum err e = ingest_begin(&fixture->ingest, (int)ARRAY_LEN(argv) - 1, argv, &action, &info);
+    if (!e) {
+        e = ingest_listen(&fixture->ingest, &info);
+    }
+    if (e) {
+        print_error("%s\n", err_detail(e, &info));
+        return -1;
+    }
+    fixture->port = http_server_port(service_http(fixture->ingest.service));
+    await_ready(fixture->port);
+    *state = fixture;
+    return 0;
+}
+
+static int stop(void **state)
+{
+    struct fixture *fixture = *state;
+    int code = service_end(fixture->ingest.service, ERR_OK, NULL);
+    ingest_free(&fixture->ingest);
+    mock_kafka_stop(&fixture->kafka);
+    free(fixture);
+    return code;
+}
+
+static struct http_answer post(const struct fixture *fixture, const char *path, const char *body)
+{
+    return http_call(fixture->port, path, body, strlen(body), JSON_TYPE);
+}
+
+static const char *member(const struct http_answer *answer, const char *name)
+{
+    const char *text = json_string_value(json_object_get(answer->json, name));
+    return text ? text : "";
+}
+
+static void test_post__one_good_order__stored_with_partition_and_offset(void **state)
+{
+    struct http_answer answer = post(*state, "/events/orders", ORDER("a", "10.5"));
+    assert_int_equal(201, answer.status);
+    assert_string_equal("stored", member(&answer, "status"));
+    assert_string_equal("orders", member(&answer, "topic"));
+    assert_true(json_is_integer(json_object_get(answer.json, "partition")));
+    assert_true(json_integer_value(json_object_get(answer.json, "offset")) >= 0);
+    assert_true(json_integer_value(json_object_get(answer.json, "timestamp")) > 0);
+    http_answer_free(&answer);
+}
+
+static void test_post__same_key__same_partition(void **state)
+{
+    struct http_answer first = post(*state, "/events/orders", ORDER("same", "1"));
+    struct http_answer second = post(*state, "/events/orders", ORDER("same", "2"));
+    assert_int_equal(json_integer_value(json_object_get(first.json, "partition")),
+                     json_integer_value(json_object_get(second.json, "partition")));
+    assert_int_equal(json_integer_value(json_object_get(first.json, "offset")) + 1,
+                     json_integer_value(json_object_get(second.json, "offset")));
+    http_answer_free(&first);
+    http_answer_free(&second);
+}
+
+static void test_post__what_is_wrong__is_told(void **state)
+{
+    static const struct {
+        const char *label, *path, *body, *header;
+        long status;
+        const char *code;
+    } rows[] = {
+        {"empty", "/events/orders", "", JSON_TYPE, 400, "body-empty"},
+        {"malformed", "/events/orders", "{\"order_id\":", JSON_TYPE, 400, "json-syntax"},
+        {"trailing text", "/events/orders", "{} x", JSON_TYPE, 400, "json-syntax"},
+        {"not utf-8", "/events/orders", "{\"a\":\"\xFF\"}", JSON_TYPE, 400, "json-encoding"},
+        {"a number", "/events/orders", "17", JSON_TYPE, 400, "json-shape"},
+        {"no event", "/events/orders", "[]", JSON_TYPE, 400, "json-shape"},
+        {"misses fields", "/events/orders", "{\"order_id\":\"a\"}", JSON_TYPE, 422,
+         "schema-mismatch"},
+        {"all of a batch", "/events/orders", "[{\"order_id\":\"a\"},{}]", JSON_TYPE, 422,
+         "schema-mismatch"},
+        {"wrong type", "/events/orders", ORDER("a", "\"10\""), JSON_TYPE, 422, "schema-mismatch"},
+        {"topic not open", "/events/secrets", "{}", JSON_TYPE, 403, "topic-forbidden"},
+        {"not a topic name", "/events/a%2Fb", "{}", JSON_TYPE, 403, "topic-forbidden"},
+        {"topic unknown", "/events/gone", "{}", JSON_TYPE, 404, "topic-unknown"},
+        {"path unknown", "/nowhere", "{}", JSON_TYPE, 404, "not-found"},
+        {"media type", "/events/orders", "a=b", "Content-Type: text/csv", 415, "media-type"},
+        {"coding", "/events/orders", "{}", "Content-Encoding: gzip", 415, "media-type"},
+        {"partition", "/events/clicks?partition=x", "{}", JSON_TYPE, 400, "request-param"},
+        {"partition out of range", "/events/clicks?partition=7", "{}", JSON_TYPE, 400,
+         "request-param"},
+        {"timestamp", "/events/clicks?timestamp=noon", "{}", JSON_TYPE, 400, "request-param"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        const struct fixture *fixture = *state;
+        struct http_answer answer = http_call(fixture->port, rows[i].path, rows[i].body,
+                                              strlen(rows[i].body), rows[i].header);
+        if (answer.status != rows[i].status || strcmp(member(&answer, "code"), rows[i].code) != 0) {
+            fail_msg("%s: %ld %s", rows[i].label, answer.status, answer.body);
+        }
+        assert_int_equal(answer.status, json_integer_value(json_object_get(answer.json, "status")));
+        assert_true(strncmp(answer.content_type, "application/problem+json", 24) == 0);
+        assert_true(member(&answer, "request_id")[0]);
+        http_answer_free(&answer);
+    }
+}
+
+static void test_post__deep_nesting__is_refused_quickly(void **state)
+{
+    char body[60000];
+    memset(body, '[', sizeof body - 1);
+    body[sizeof body - 1] = '\0';
+    struct http_answer answer = post(*state, "/events/clicks", body);
+    assert_int_equal(400, answer.status);
+    assert_string_equal("json-too-deep", member(&answer, "code"));
+    http_answer_free(&answer);
+}
+
+static void test_post__batch__one_result_an_event_in_order(void **state)
+{
+    struct http_answer answer =
+        post(*state, "/events/orders", "[" ORDER("b1", "1") "," ORDER("b2", "2") "]");
+    assert_int_equal(201, answer.status);
+    assert_int_equal(2, json_integer_value(json_object_get(answer.json, "stored")));
+    assert_int_equal(2, json_array_size(json_object_get(answer.json, "results")));
+    http_answer_free(&answer);
+
+    answer = post(*state, "/events/orders",
+                  "[" ORDER("b3", "3") ",{\"order_id\":\"x\"},7," ORDER("b4", "4") "]");
+    assert_int_equal(207, answer.status);
+    json_t *results = json_object_get(answer.json, "results");
+    static const char *const statuses[] = {"stored", "invalid", "invalid", "stored"};
+    assert_int_equal(ARRAY_LEN(statuses), json_array_size(results));
+    for (size_t i = 0; i < ARRAY_LEN(statuses); i++) {
+        json_t *result = json_array_get(results, i);
+        assert_string_equal(statuses[i], json_string_value(json_object_get(result, "status")));
+        assert_true(i == 0 || i == 3 || json_is_false(json_object_get(result, "retryable")));
+    }
+    json_t *error = json_object_get(json_array_get(results, 1), "error");
+    assert_string_equal("schema-mismatch", json_string_value(json_object_get(error, "code")));
+    assert_true(json_array_size(json_object_get(error, "errors")) > 0);
+    http_answer_free(&answer);
+}
+
+static void test_post__too_many_or_too_large__413(void **state)
+{
+    char many[1024] = "[";
+    for (int i = 0; i < 101; i++) {
+        strcat(many, i ? ",{}" : "{}");
+    }
+    strcat(many, "]");
+    struct http_answer answer = post(*state, "/events/clicks", many);
+    assert_int_equal(413, answer.status);
+    assert_string_equal("batch-too-large", member(&answer, "code"));
+    http_answer_free(&answer);
+
+    char *large = malloc(70000);
+    memset(large, ' ', 69999);
+    large[69999] = '\0';
+    answer = post(*state, "/events/clicks", large);
+    assert_int_equal(413, answer.status);
+    http_answer_free(&answer);
+    free(large);
+}
+
+/* A broker that refuses the record: the answer says so, never a 2xx. */
+static void test_post__kafka_refuses__no_2xx(void **state)
+{
+    struct fixture *fixture = *state;
+    rd_kafka_mock_push_request_errors(fixture->kafka.cluster, 0 /* Produce */, 1,
+                                      RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE);
+    struct http_answer answer = post(fixture, "/events/clicks", "{}");
+    assert_int_equal(413, answer.status);
+    assert_true(member(&answer, "code")[0]);
+    http_answer_free(&answer);
+    answer = post(fixture, "/events/clicks", "{}");
+    assert_int_equal(201, answer.status);
+    http_answer_free(&answer);
+}
+
+/* The broker is gone: 503 within the message time-out, Retry-After, and back to 201 afterwards. */
+static void test_post__kafka_away__503_then_well_again(void **state)
+{
+    struct fixture *fixture = *state;
+    assert_int_equal(0, rd_kafka_mock_broker_set_down(fixture->kafka.cluster, 1));
+    struct http_answer answer = post(fixture, "/events/clicks", "{}");
+    assert_int_equal(503, answer.status);
+    assert_true(json_is_true(json_object_get(answer.json, "retryable")));
+    assert_true(atoi(answer.retry_after) >= 1);
+    http_answer_free(&answer);
+    assert_int_equal(0, rd_kafka_mock_broker_set_up(fixture->kafka.cluster, 1));
+    int64_t deadline_us = clock_mono_us() + 20000000;
+    do {
+        http_answer_free(&answer);
+        answer = post(fixture, "/events/clicks", "{}");
+        assert_true(clock_mono_us() < deadline_us);
+    } while (answer.status != 201);
+    http_answer_free(&answer);
+}
+
+static void test_common_routes__answer(void **state)
+{
+    const struct fixture *fixture = *state;
+    static const struct {
+        const char *path, *type;
+    } rows[] = {
+        {"/health", "application/json"},         {"/health/live", "application/json"},
+        {"/health/ready", "application/json"},   {"/metrics", "text/plain"},
+        {"/openapi.json", "application/json"},   {"/docs", "text/html"},
+        {"/version", "application/json"},        {"/problems/queue-full", "application/json"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct http_answer answer = http_call(fixture->port, rows[i].path, NULL, 0, NULL);
+        if (answer.status != 200 ||
+            strncmp(answer.content_type, rows[i].type, strlen(rows[i].type)) != 0) {
+            fail_msg("%s: %ld %s", rows[i].path, answer.status, answer.content_type);
+        }
+        http_answer_free(&answer);
+    }
+    struct http_answer answer = http_call(fixture->port, "/metrics", NULL, 0, NULL);
+    assert_non_null(strstr(answer.body, "millrace_ingest_events_total{topic=\"orders\","
+                                        "outcome=\"stored\"}"));
+    http_answer_free(&answer);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_post__one_good_order__stored_with_partition_and_offset),
+        cmocka_unit_test(test_post__same_key__same_partition),
+        cmocka_unit_test(test_post__what_is_wrong__is_told),
+        cmocka_unit_test(test_post__deep_nesting__is_refused_quickly),
+        cmocka_unit_test(test_post__batch__one_result_an_event_in_order),
+        cmocka_unit_test(test_post__too_many_or_too_large__413),
+        cmocka_unit_test(test_post__kafka_refuses__no_2xx),
+        cmocka_unit_test(test_post__kafka_away__503_then_well_again),
+        cmocka_unit_test(test_common_routes__answer),
+    };
+    return cmocka_run_group_tests(tests, start, stop);
+}
