@@ -103,7 +103,7 @@ class Platform:
 
     def seed_products(self) -> None:
         """Put the products there before the first order could miss one."""
-        self._tool("event-generator", "--seed-products", "--target=stdout", "--count=1")
+        self._tool("event-generator", "--seed-products=true", "--target=stdout", "--count=1")
 
     def start(self, on_ready: Callable[[str], None] = lambda name: None) -> None:
         """Start all services at once, then wait for each."""
