@@ -96,12 +96,12 @@ def _rounds(session: Session, servers: list[Server], connections: int) -> int:
     """All rounds at this number of connections; returns how many requests were answered."""
     answered = 0
     for number in range(session.plan.rounds):
-        for server in servers:
+        for server in servers if number % 2 == 0 else reversed(servers):    # none always comes first
             answered += server.measure(session, connections, WARM_UP_SECONDS)["requests"]
             sample = server.measure(session, connections, session.plan.seconds)
             server.samples.setdefault(connections, []).append(sample)
             answered += sample["requests"]
-            say(f"ingest {connections} connections, round {number + 1}: {server.name} "
+            say(f"ingest, {connections} connections, round {number + 1}: {server.name} "
                 f"{sample['requests_per_s']} requests/s, p99 {sample['p99_ms']} ms")
     return answered
 
