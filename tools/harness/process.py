@@ -80,9 +80,12 @@ class Process:
             raise RuntimeError(f"{self.name} is running already")
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with open(self.log, "ab") as log, open(stdout or self.log, "ab") as out:
-            self._popen = subprocess.Popen(
-                self.argv, stdin=subprocess.DEVNULL, stdout=out, stderr=log, env=self._env,
-                cwd=self._cwd, start_new_session=True, preexec_fn=_die_with(os.getpid()))
+            try:
+                self._popen = subprocess.Popen(
+                    self.argv, stdin=subprocess.DEVNULL, stdout=out, stderr=log, env=self._env,
+                    cwd=self._cwd, start_new_session=True, preexec_fn=_die_with(os.getpid()))
+            except OSError as error:
+                raise ProcessFailed(f"{self.name} cannot be started: {error}") from error
         return self
 
     def send_signal(self, number: int) -> None:
