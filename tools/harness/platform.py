@@ -177,8 +177,9 @@ class Platform:
             ends.append(ended)
             on_stopped(ended)
         for name in self.settings.services:
-            ends.append(self.stop_service(name))
-            on_stopped(ends[-1])
+            if self._processes[name].was_started:
+                ends.append(self.stop_service(name))
+                on_stopped(ends[-1])
         return ends
 
     def kill_all(self) -> None:

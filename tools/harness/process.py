@@ -69,6 +69,10 @@ class Process:
         return self._popen.pid
 
     @property
+    def was_started(self) -> bool:
+        return self._popen is not None
+
+    @property
     def is_running(self) -> bool:
         return self._popen is not None and self._popen.poll() is None
 
