@@ -236,14 +236,20 @@ static void environment_passthrough_take(struct config *config)
     }
 }
 
-/* --key=value or --key value; the value, or NULL after a complaint. */
+/* --key=value or --key value, or --key alone for a boolean; the value, or NULL after a complaint. */
 static const char *flag_value(struct config *config, char **argv, int argc, int *index)
 {
     const char *equals = strchr(argv[*index], '=');
     if (equals) {
         return equals + 1;
     }
-    if (*index + 1 >= argc) {
+    const struct setting *setting = setting_find(config, argv[*index] + 2);
+    bool is_last = *index + 1 >= argc;
+    bool is_bare = is_last || strncmp(argv[*index + 1], "--", 2) == 0;
+    if (is_bare && setting && setting->option->type == CONFIG_BOOL) {
+        return "true"; /* --seed-products says it all */
+    }
+    if (is_last) {
         complain(config, "%s needs a value", argv[*index]);
         return NULL;
     }

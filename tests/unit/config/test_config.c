@@ -66,7 +66,7 @@ static void test_config_load__nothing_said__defaults(void **state)
 {
     (void)state;
     struct fixture f = {0};
-    assert_err(ERR_OK, LOAD(&f, "--sample.on=true"));
+    assert_err(ERR_OK, LOAD(&f, "--sample.on", "--sample.count=3"));
     assert_string_equal("anna", f.sample.name);
     assert_true(f.sample.is_on);
     assert_int_equal(10000, f.sample.wait_ms);
