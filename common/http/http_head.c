@@ -156,6 +156,30 @@ void http_head_field(struct http_head *head, struct strview name, struct strview
     }
 }
 
+void http_wire_begin(struct http_wire *wire, const char *version)
+{
+    /* Without a version (HTTP/0.9) it is not in the head's memory, so nothing behind it is read. */
+    const char *end = version + strlen(version);
+    *wire = (struct http_wire){.cursor = end + 2, .is_broken = !*version || end[1] != '\0'};
+}
+
+void http_wire_field(struct http_wire *wire, struct strview name, struct strview value)
+{
+    const char *end = value.ptr + value.len;
+    if (wire->is_broken || name.ptr != wire->cursor || value.ptr <= name.ptr + name.len ||
+        end[0] != '\0' || end[1] != '\0') {
+        wire->is_broken = true;
+        return;
+    }
+    wire->cursor = end + 2;
+}
+
+bool http_wire_end(const struct http_wire *wire, const char *end)
+{
+    return !wire->is_broken && wire->cursor + 2 == end && wire->cursor[0] == '\0' &&
+           wire->cursor[1] == '\0';
+}
+
 bool http_head_end(struct http_head *head, const char *version)
 {
     const bool is_11 = strcmp(version, "HTTP/1.1") == 0;

@@ -32,6 +32,19 @@ void http_head_field(struct http_head *head, struct strview name, struct strview
 /* version as on the wire ("HTTP/1.1"). False: head->fault says why. */
 bool http_head_end(struct http_head *head, const char *version);
 
+/* The head as it lay on the wire, for libmicrohttpd 0.9.75, which parses in place and more loosely
+ * than it tells: a head that ends at a field without a name, lines that end in a line feed alone, a
+ * value cut at a NUL, folded lines. Every field must start where the one before it ended with CR LF
+ * (which the parser left as two NULs), and the blank line must be the last of the head. */
+struct http_wire {
+    const char *cursor; /* where the next field has to start */
+    bool is_broken;
+};
+/* version is the last part of the request line, in the same memory as the fields. */
+void http_wire_begin(struct http_wire *wire, const char *version);
+void http_wire_field(struct http_wire *wire, struct strview name, struct strview value);
+bool http_wire_end(const struct http_wire *wire, const char *end);
+
 #define HTTP_REQUEST_ID_MAX 128
 /* Letters, digits and -._:/+=@ only: it goes into logs, records and answers as it is. */
 bool http_request_id_is_usable(struct strview id);

@@ -82,6 +82,7 @@ struct http_request {
     struct buf body;
     struct buf headers; /* of the answer: name NUL value NUL … */
     struct strview path; /* in path_text */
+    bool is_path_too_long;
     bool is_target_clean;
     char client[INET6_ADDRSTRLEN];
     char media_type[128];

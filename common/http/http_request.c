@@ -249,24 +249,42 @@ void *http_on_request_line(void *cls, const char *target, struct MHD_Connection 
     http_wait_enter(connection, HTTP_WAIT_HEAD);
 
     const size_t len = target ? strcspn(target, "?") : 0;
-    request->path = sv_of(request->target_text, len);
+    request->is_path_too_long = len >= sizeof request->target_text;
     request->is_target_clean = target && !has_encoded_nul(target);
-    if (len < sizeof request->target_text) {
-        memcpy(request->target_text, target ? target : "", len);
-        request->target_text[len] = '\0';
-    } else {
-        request->target_text[0] = '\0'; /* the match says so by its length */
-    }
+    request->path = sv_of(request->target_text, request->is_path_too_long ? 0 : len);
+    memcpy(request->target_text, target ? target : "", request->path.len);
+    request->target_text[request->path.len] = '\0';
     return request;
 }
+
+struct head_pass {
+    struct http_head *head;
+    struct http_wire wire;
+};
 
 static enum MHD_Result on_field(void *cls, enum MHD_ValueKind kind, const char *name,
                                 size_t name_bytes, const char *value, size_t value_bytes)
 {
     (void)kind;
-    http_head_field(cls, sv_of(name, name_bytes), sv_of(value ? value : "", value ? value_bytes : 0));
+    struct head_pass *pass = cls;
+    const struct strview text = value ? sv_of(value, value_bytes) : SV("");
+    http_head_field(pass->head, sv_of(name, name_bytes), text);
+#if !HTTP_HAS_DISCIPLINE_LEVEL
+    http_wire_field(&pass->wire, sv_of(name, name_bytes), text);
+#endif
     return MHD_YES;
 }
+
+#if !HTTP_HAS_DISCIPLINE_LEVEL
+/* The method is the first byte of the head in libmicrohttpd's memory. */
+static bool head_is_whole(const struct http_request *request, const struct http_wire *wire,
+                          const char *method)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(request->mhd, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
+    return info && http_wire_end(wire, method + info->header_size);
+}
+#endif
 
 static void method_read(struct http_request *request, const char *method)
 {
@@ -285,18 +303,27 @@ static void method_read(struct http_request *request, const char *method)
 }
 
 /* The fault of the head as text, or NULL. */
-static const char *head_read(struct http_request *request, const char *version)
+static const char *head_read(struct http_request *request, const char *method, const char *version)
 {
+    struct head_pass pass = {.head = &request->head};
     http_head_begin(&request->head);
-    MHD_get_connection_values_n(request->mhd, MHD_HEADER_KIND, on_field, &request->head);
+    http_wire_begin(&pass.wire, version);
+    MHD_get_connection_values_n(request->mhd, MHD_HEADER_KIND, on_field, &pass);
     if (!http_head_end(&request->head, version)) {
         return request->head.fault;
     }
+#if !HTTP_HAS_DISCIPLINE_LEVEL
+    if (!head_is_whole(request, &pass.wire, method)) {
+        return "a head that is not lines ending in CR LF with a name and a value each";
+    }
+#else
+    (void)method;
+#endif
     if (!request->is_target_clean) {
         return "an encoded NUL in the request target";
     }
-    if (request->path.len >= HTTP_PATH_BYTES) {
-        return NULL; /* refused by its length, see request_admit */
+    if (request->is_path_too_long) {
+        return NULL; /* request_admit says so */
     }
     const struct strview path = http_target_path(request->path, request->head.host);
     if (!path.len && !(request->is_options && sv_equal(request->path, SV("*")))) {
@@ -310,6 +337,9 @@ static const char *head_read(struct http_request *request, const char *version)
 static enum err request_admit(struct http_request *request)
 {
     const struct http_worker *worker = request->connection->worker;
+    if (request->is_path_too_long) {
+        return ERR_HEADERS_TOO_LARGE;
+    }
     enum err e = http_route_match(worker->server->routes, request->method, request->path,
                                   &request->match);
     if (e && !(request->is_options && e == ERR_METHOD_NOT_ALLOWED)) {
@@ -355,7 +385,7 @@ static enum MHD_Result request_begin(struct http_request *request, const char *m
                                      const char *version)
 {
     method_read(request, method);
-    const char *fault = head_read(request, version);
+    const char *fault = head_read(request, method, version);
     if (fault) {
         return refuse(request, ERR_REQUEST_AMBIGUOUS, fault);
     }

@@ -27,6 +27,7 @@
 
 #define EVENTS_MAX 128
 #define PUMP_RUNS_MAX 8
+#define ACCEPT_SLACK 64
 #define GAUGES_PERIOD_MS 250
 #define STOP_FLUSH_US 500000 /* what answers get to leave after a stop */
 
@@ -353,7 +354,8 @@ static struct MHD_Daemon *daemon_start(struct http_worker *worker)
     const struct http_server *server = worker->server;
     const struct MHD_OptionItem options[] = {
         {MHD_OPTION_LISTEN_SOCKET, worker->listen_fd, NULL},
-        {MHD_OPTION_CONNECTION_LIMIT, (intptr_t)server->connections_max, NULL},
+        /* Past ours, so that http_on_accept closes what is too much instead of leaving it unaccepted. */
+        {MHD_OPTION_CONNECTION_LIMIT, (intptr_t)(server->connections_max + ACCEPT_SLACK), NULL},
         {MHD_OPTION_CONNECTION_MEMORY_LIMIT, (intptr_t)server->config.pool_bytes, NULL},
         {MHD_OPTION_CONNECTION_TIMEOUT, 0, NULL}, /* the waits are ours */
         {MHD_OPTION_URI_LOG_CALLBACK, (intptr_t)http_on_request_line, worker},
