@@ -32,6 +32,7 @@ static const struct property common_properties[] = {
     {"socket.nagle.disable", "true", 0, "a request must not wait for the answer to the last one"},
     {"socket.keepalive.enable", "true", 0, "a broker behind a dead router is noticed"},
     {"socket.connection.setup.timeout.ms", "5000", 0, "another broker is tried after 5 s, not 30"},
+    {"reconnect.backoff.ms", "20", 0, "half of it also spaces first connections: 10 ms, not 50"},
     {"reconnect.backoff.max.ms", "1000", 0, "a broker that comes back is used within a second"},
     {"retry.backoff.ms", "20", 0, "the coordinator's 'not yet' after a commit costs 20 ms, not 100"},
     {"topic.metadata.refresh.interval.ms", "10000", 0, "new partitions and leaders are seen soon"},

@@ -16,6 +16,7 @@
 #include "log/log.h"
 
 #define GAP_QUERY_MS 5000
+#define LEADERS_MS 1000
 
 struct tail_partition {
     char *topic;
@@ -127,9 +128,35 @@ static int64_t offset_for_librdkafka(int64_t offset)
                                     : offset;
 }
 
+static bool has_topic(const struct kafka_tail *tail, const char *topic)
+{
+    for (size_t i = 0; i < tail->count; i++) {
+        if (strcmp(tail->partitions[i].topic, topic) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* librdkafka asks for a new topic's leaders in the background and looks half a second later whether
+ * they have come; known beforehand, reading starts at once. */
+static void leaders_learn(struct kafka_tail *tail, const struct kafka_position *positions,
+                          size_t count)
+{
+    bool is_known = true;
+    for (size_t i = 0; i < count; i++) {
+        is_known = is_known && has_topic(tail, positions[i].topic);
+    }
+    const struct rd_kafka_metadata *metadata;
+    if (!is_known && !rd_kafka_metadata(tail->client, 1, NULL, &metadata, LEADERS_MS)) {
+        rd_kafka_metadata_destroy(metadata); /* the client keeps what it learned */
+    }
+}
+
 enum err kafka_tail_add(struct kafka_tail *tail, const struct kafka_position *positions,
                         size_t count, struct err_info *info)
 {
+    leaders_learn(tail, positions, count);
     CLEANUP(listp_destroy)
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)count);
     for (size_t i = 0; i < count; i++) {
@@ -217,12 +244,14 @@ static void error_message_take(struct kafka_tail *tail, const rd_kafka_message_t
               KV("partition", message->partition));
 }
 
-/* Everything fetched has been handed out: librdkafka's position also covers what is not a record. */
+/* Everything fetched has been handed out: librdkafka's position also covers what is not a record.
+ * Asked for only where it may tell something: after records, and while a goal is not reached (the
+ * last thing before it may be a marker, which comes without a record). */
 static void positions_settle(struct kafka_tail *tail)
 {
     for (size_t i = 0; i < tail->count; i++) {
         struct tail_partition *partition = &tail->partitions[i];
-        if (!partition->is_unsettled) {
+        if (!partition->is_unsettled && partition->next >= partition->goal) {
             continue;
         }
         partition->is_unsettled = false;

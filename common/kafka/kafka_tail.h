@@ -37,7 +37,8 @@ MUST_CHECK enum err kafka_tail_new(const struct kafka_tail_params *params, struc
                                    struct err_info *info);
 int kafka_tail_fd(const struct kafka_tail *tail);
 rd_kafka_t *kafka_tail_client(struct kafka_tail *tail); /* for kafka_topic_partitions */
-/* Adds partitions; a topic's partition count comes from kafka_topic_partitions. */
+/* Adds partitions; a topic's partition count comes from kafka_topic_partitions. Blocks for one round
+ * trip, a second at most, when a topic is new to the tail. */
 MUST_CHECK enum err kafka_tail_add(struct kafka_tail *tail, const struct kafka_position *positions,
                                    size_t count, struct err_info *info);
 void kafka_tail_remove(struct kafka_tail *tail, const char *topic, int32_t partition);

@@ -38,7 +38,7 @@ struct worker_output_counts {
 void worker_output_free(struct worker_output *output);
 struct worker_output *worker_output_new(const struct worker_output_params *params);
 bool worker_output_is_ready(const struct worker_output *output);
-/* Goes a step towards ready; blocks half a second at most. */
+/* Goes a step towards ready; blocks a second at most. */
 void worker_output_step(struct worker_output *output);
 void worker_output_serve(struct worker_output *output); /* statistics and errors that wait */
 
