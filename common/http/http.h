@@ -142,7 +142,7 @@ void http_reply_bytes(struct http_request *request, int status, const char *cont
 void http_reply_buf(struct http_request *request, int status, const char *content_type,
                     struct buf *body); /* takes the bytes; body is left empty */
 void http_reply_json(struct http_request *request, int status, json_t *body); /* takes the reference */
-/* GET of an embedded file: ETag, 304, gzip when accepted. */
+/* GET of an embedded file: ETag, 304, gzip when accepted, security headers for pages. */
 void http_reply_file(struct http_request *request, const struct embedded_file *file);
 
 struct http_problem {

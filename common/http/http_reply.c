@@ -8,6 +8,7 @@
 
 #include "core/clock.h"
 #include "http/http_negotiate.h"
+#include "json/json_file.h"
 
 #define PROBLEM_TYPE "application/problem+json"
 #define REFUSAL_BYTES_MAX 8192
@@ -137,7 +138,7 @@ static void reply_json_as(struct http_request *request, int status, const char *
                           json_t *body)
 {
     char *text = json_dumps(body, JSON_COMPACT);
-    json_decref(body);
+    json_decrefp(&body);
     CHECK(text != NULL); /* what we build can be written */
     reply(request, status, content_type,
           MHD_create_response_from_buffer(strlen(text), text, MHD_RESPMEM_MUST_FREE));
@@ -157,6 +158,11 @@ void http_reply_file(struct http_request *request, const struct embedded_file *f
     http_reply_header(request, "Cache-Control", "no-cache");
     http_reply_header(request, "Vary", "Accept-Encoding");
     http_reply_header(request, "X-Content-Type-Options", "nosniff");
+    /* Pages load what this service serves and nothing else; nobody frames them. */
+    http_reply_header(request, "Content-Security-Policy",
+                      "default-src 'self'; base-uri 'none'; frame-ancestors 'none'; "
+                      "form-action 'none'");
+    http_reply_header(request, "Referrer-Policy", "no-referrer");
     if (is_gzip && !is_same) {
         http_reply_header(request, "Content-Encoding", "gzip");
     }
@@ -216,7 +222,8 @@ void http_reply_problem(struct http_request *request, const struct http_problem 
     json_t *body = http_problem_json(request, problem->err, problem->info);
     if (problem->extra) {
         (void)json_object_update(body, problem->extra); /* fails only without memory */
-        json_decref(problem->extra);
+        json_t *extra = problem->extra;
+        json_decrefp(&extra);
     }
     retry_after(request, problem->err, problem->retry_after_ms);
     reply_json_as(request, err_http_status(problem->err), PROBLEM_TYPE, body);
@@ -260,9 +267,8 @@ enum err http_reply_refusal(struct http_request *request, enum err err, const ch
     if (detail) {
         (void)err_set(&info, err, "%s", detail);
     }
-    json_t *body = http_problem_json(request, err, &info);
+    CLEANUP(json_decrefp) json_t *body = http_problem_json(request, err, &info);
     char *text = json_dumps(body, JSON_COMPACT);
-    json_decref(body);
     CHECK(text != NULL);
     const int status = err_http_status(err);
     retry_after(request, err, 0);

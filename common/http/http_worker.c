@@ -125,10 +125,7 @@ struct http_watch *http_worker_watch(struct http_worker *worker, int fd, uint32_
                                      void (*on_ready)(void *context, uint32_t events),
                                      void *context)
 {
-    struct http_watch *watch = calloc(1, sizeof *watch);
-    if (!watch) {
-        return NULL;
-    }
+    struct http_watch *watch = must_alloc(sizeof *watch);
     *watch = (struct http_watch){
         .worker = worker, .on_ready = on_ready, .context = context, .fd = fd};
     struct epoll_event event = {.events = epoll_events, .data.ptr = watch};

@@ -10,7 +10,9 @@
 
 #define METRICS_BYTES_MAX ((size_t)16 << 20)
 
-extern const struct embedded_file service_files[]; /* docs.html */
+/* docs.html and what it loads. */
+extern const struct embedded_file service_files[];
+extern const size_t service_files_count;
 
 static const struct service *service_of(const struct http_request *request)
 {
@@ -87,6 +89,18 @@ static void service_handle_get_docs(struct http_request *request)
     http_reply_file(request, &service_files[0]);
 }
 
+static void service_handle_get_docs_file(struct http_request *request)
+{
+    const char *name = http_request_param(request, "file");
+    for (size_t i = 0; i < service_files_count; i++) {
+        if (strcmp(service_files[i].name, name) == 0) {
+            http_reply_file(request, &service_files[i]);
+            return;
+        }
+    }
+    http_reply_err(request, ERR_NOT_FOUND, NULL);
+}
+
 static void service_handle_get_version(struct http_request *request)
 {
     http_reply_json(request, 200,
@@ -119,6 +133,7 @@ const struct http_route service_routes[] = {
     {HTTP_GET, "/metrics", service_handle_get_metrics},
     {HTTP_GET, "/openapi.json", service_handle_get_openapi},
     {HTTP_GET, "/docs", service_handle_get_docs},
+    {HTTP_GET, "/docs/{file}", service_handle_get_docs_file},
     {HTTP_GET, "/version", service_handle_get_version},
     {HTTP_GET, "/problems/{name}", service_handle_get_problem},
 };
