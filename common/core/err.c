@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/utf8.h"
+
 static const struct err_row {
     const char *name;
     const char *title;
@@ -42,6 +44,21 @@ bool err_is_retriable(enum err err)
     return err_row(err)->is_retriable;
 }
 
+/* Names from outside may be any bytes, and a cut may fall into a character: what is not UTF-8 becomes
+ * a question mark, so that the text fits into JSON. */
+static void make_utf8(char *text)
+{
+    size_t len = strlen(text);
+    for (size_t at = 0; at < len;) {
+        size_t bytes = utf8_sequence_bytes(text + at, len - at);
+        if (bytes == 0) {
+            text[at] = '?';
+            bytes = 1;
+        }
+        at += bytes;
+    }
+}
+
 enum err err_set(struct err_info *info, enum err err, const char *format, ...)
 {
     if (info) {
@@ -49,6 +66,7 @@ enum err err_set(struct err_info *info, enum err err, const char *format, ...)
         va_start(arguments, format);
         (void)vsnprintf(info->text, sizeof info->text, format, arguments); /* cut to fit */
         va_end(arguments);
+        make_utf8(info->text);
     }
     return err;
 }

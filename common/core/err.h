@@ -81,7 +81,7 @@ bool err_is_retriable(enum err err);       /* the same call may succeed later */
 
 /* Where and why. Caller's memory, zeroed before use; text is cut to fit, never over-run. */
 struct err_info {
-    char text[ERR_INFO_TEXT_BYTES];       /* names the thing, the place and the reason */
+    char text[ERR_INFO_TEXT_BYTES];       /* names the thing, the place and the reason; UTF-8 */
     char pointer[ERR_INFO_POINTER_BYTES]; /* JSON Pointer to the place in the input, or "" */
     size_t at;                            /* byte position in the input, where that means something */
 };

@@ -129,6 +129,8 @@ static void test_err__every_row__has_a_name_of_its_own(void **state)
     assert_string_equal("internal error", err_detail(ERR_INTERNAL, &info));
     assert_err(ERR_IO, err_set(&info, ERR_IO, "%s: gone", "x.json"));
     assert_string_equal("x.json: gone", err_detail(ERR_IO, &info));
+    assert_err(ERR_IO, err_set(&info, ERR_IO, "topic %s", "\xFF\xC3\xA4\xE2\x82"));
+    assert_string_equal("topic ?\xC3\xA4??", info.text);
 }
 
 int main(void)
