@@ -20,12 +20,13 @@ from typing import Any, Callable
 
 from harness.process import Process
 from measure import usage
-from measure.peer import KafkaStreams
+from measure.peer import COMMIT_MS, KafkaStreams
 from measure.session import BenchFailed, Session, say
 
 PARTITIONS = 6
 BAD_EVERY = 1000            # of the orders: dead letters are part of the job
 DEADLINE_SECONDS = 280
+COMMIT_RECORDS = 100_000    # our default for exactly once; at least once it is 50, for small batches
 JVM_TERMINATED = 143        # how a JVM ends on SIGTERM after its shutdown hooks
 SPANS = ("whole", "after_start", "second_half")
 SIDES = ("millrace", "kafka-streams")
@@ -99,7 +100,8 @@ def _pipeline_copy(session: Session, run: Run) -> Path:
 def _start_millrace(session: Session, run: Run) -> Process:
     return session.start_service(
         run.job.service, session.free_port(), f"--pipeline.file={_pipeline_copy(session, run)}",
-        f"--pipeline.guarantee={run.variant.guarantee}", f"--pipeline.threads={run.variant.threads}")
+        f"--pipeline.guarantee={run.variant.guarantee}", f"--pipeline.threads={run.variant.threads}",
+        f"--commit.interval={COMMIT_MS}ms", f"--commit.records={COMMIT_RECORDS}")
 
 
 def _start_peer(session: Session, run: Run) -> Process:

@@ -11,7 +11,7 @@ from measure.machine import millrace_home
 from measure.session import BenchFailed, Session, say
 
 GUARANTEES = {"exactly_once": "exactly_once_v2", "at_least_once": "at_least_once"}
-COMMIT_MS = 100    # what our workers have as commit.interval
+COMMIT_MS = 100    # of both sides
 
 # The collector that did best with these jobs here, and a heap that leaves it room.
 JVM_FLAGS = ("-Xms1g", "-Xmx1g", "-XX:+UseParallelGC")
