@@ -1,0 +1,14 @@
+/* steps.h - what the files step_<kind>.c give. Private to this room. */
+#pragma once
+
+#include "stream/program.h"
+
+extern const struct step_kind step_validate;
+extern const struct step_kind step_filter;
+extern const struct step_kind step_require;
+extern const struct step_kind step_join;
+extern const struct step_kind step_aggregate;
+
+const struct step_kind *step_kind_find(const char *name);
+/* " (did you mean \"join\"?)" or "". */
+const char *step_kind_hint(const char *name, char out[SPEC_HINT_BYTES]);
