@@ -73,25 +73,19 @@ class Run:
 
 # --- Starting either side ------------------------------------------------------------------------
 
-def _renamed(value: Any, names: dict[str, str], folder: Path) -> Any:
-    """A pipeline file's tree with its topics renamed and its file names made absolute."""
+def _with_topics(value: Any, names: dict[str, str]) -> Any:
+    """A pipeline file's tree with its topics renamed, and nothing else of the same name."""
     if isinstance(value, dict):
-        return {key: _renamed(item, names, folder) for key, item in value.items()}
+        return {key: names[item] if key == "topic" else _with_topics(item, names) for key, item in value.items()}
     if isinstance(value, list):
-        return [_renamed(item, names, folder) for item in value]
-    if isinstance(value, str):
-        if value in names:
-            return names[value]
-        if value.endswith(".json") and (folder / value).is_file():
-            return str(folder / value)
+        return [_with_topics(item, names) for item in value]
     return value
 
 
 def _pipeline_copy(session: Session, run: Run) -> Path:
     """The pipeline that ships, under this run's names and with nothing else changed."""
-    source = session.root / "pipelines" / run.job.pipeline
     names = {name: run.topics[role] for role, name in run.job.topics.items()}
-    document = _renamed(json.loads(source.read_text()), names, source.parent)
+    document = _with_topics(json.loads((session.root / "pipelines" / run.job.pipeline).read_text()), names)
     copy = session.directory / f"{run.name}.json"
     copy.write_text(json.dumps({**document, "name": run.name}, indent=2))
     return copy
@@ -133,7 +127,7 @@ def _figures(samples: list[dict[str, Any]], pid: int) -> dict[str, Any]:
 
 def _new_run(session: Session, job: Job, variant: Variant, inputs: dict[str, Any], side: str) -> Run:
     name = session.fresh_name(f"{job.name}-{side}")
-    own = {role: f"{name}-{role}" for role in {*job.topics, "output", "dead-letters"} - {"input", "products"}}
+    own = {role: f"{name}-{role}" for role in job.topics.keys() - {"input", "products"}}
     return Run(job, variant, name, inputs["load"],
                {**own, "input": inputs["input"], "products": inputs["products"]})
 
@@ -197,7 +191,8 @@ ENRICH = Job("enrich", "processor", "orders.json", {"kind": "orders", "bad_every
              {"input": "orders", "products": "products", "output": "processed-orders", "dead-letters": "orders.dlq"},
              _verify_enrich)
 WINDOW = Job("window", "analytics", "product-metrics.json", {"kind": "processed"},
-             {"input": "processed-orders", "output": "product-metrics", "late": "processed-orders.late"},
+             {"input": "processed-orders", "output": "product-metrics", "dead-letters": "orders.dlq",
+              "late": "processed-orders.late"},
              _verify_window)
 
 

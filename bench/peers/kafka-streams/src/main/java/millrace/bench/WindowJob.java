@@ -21,7 +21,7 @@ import org.apache.kafka.streams.state.Stores;
  */
 final class WindowJob {
     private static final Duration SIZE = Duration.ofMinutes(1);
-    private static final Duration GRACE = Duration.ofSeconds(30);
+    private static final Duration GRACE = Duration.ofMinutes(1);
 
     /** Only what the job reads; Jackson skips the other fields. */
     static final class Order {
