@@ -355,17 +355,8 @@ static void on_assigned(struct worker_thread *thread, const rd_kafka_topic_parti
     thread->pending = rd_kafka_topic_partition_list_copy(list);
 }
 
-/* Everything of this thread goes at once (eager rebalance): what is open is committed, or aborted
- * when the partitions are already another's. Tasks stay parked. */
-static void on_revoked(struct worker_thread *thread)
+static void partitions_park(struct worker_thread *thread)
 {
-    crash_point(CRASH_IN_REVOKE);
-    bool is_lost = rd_kafka_assignment_lost(thread->consumer) != 0;
-    enum err e = thread->is_recovering ? ERR_KAFKA_FATAL
-                 : is_lost             ? worker_cycle_abort(thread)
-                                       : worker_cycle_commit(thread);
-    log_event(LOG_INFO, "partitions_revoked", "the group takes the partitions back",
-              KV("thread", thread->label), KV("lost", is_lost), KV("result", err_name(e)));
     for (int32_t i = 0; i < thread->partition_count; i++) {
         struct source_partition *partition = &thread->partitions[i];
         if (partition->state == PARTITION_RESTORING) {
@@ -378,6 +369,20 @@ static void on_revoked(struct worker_thread *thread)
         rd_kafka_topic_partition_list_destroy(TAKE(thread->pending));
     }
     atomic_store(&thread->assigned, 0);
+}
+
+/* Everything of this thread goes at once (eager rebalance): what is open is committed, or aborted
+ * when the partitions are already another's. Tasks stay parked. */
+static void on_revoked(struct worker_thread *thread)
+{
+    crash_point(CRASH_IN_REVOKE);
+    bool is_lost = rd_kafka_assignment_lost(thread->consumer) != 0;
+    enum err e = thread->is_recovering ? ERR_KAFKA_FATAL
+                 : is_lost             ? worker_cycle_abort(thread)
+                                       : worker_cycle_commit(thread);
+    log_event(LOG_INFO, "partitions_revoked", "the group takes the partitions back",
+              KV("thread", thread->label), KV("lost", is_lost), KV("result", err_name(e)));
+    partitions_park(thread);
 }
 
 static void on_rebalance(rd_kafka_t *consumer, rd_kafka_resp_err_t code,
@@ -515,6 +520,28 @@ enum err worker_consumer_subscribe(struct worker_thread *thread, struct err_info
                 : ERR_OK;
 }
 
+static void consumer_destroy(struct worker_thread *thread, int flags)
+{
+    if (thread->queue) {
+        rd_kafka_queue_io_event_enable(thread->queue, -1, NULL, 0);
+        rd_kafka_queue_destroy(TAKE(thread->queue));
+    }
+    rd_kafka_destroy_flags(TAKE(thread->consumer), flags);
+    (void)close(thread->queue_fd);
+}
+
+enum err worker_consumer_rebuild(struct worker_thread *thread, struct err_info *info)
+{
+    enum err aborted = thread->is_recovering ? ERR_KAFKA_FATAL : worker_cycle_abort(thread);
+    log_event(LOG_INFO, "consumer_rebuilt", "the consumer joins anew", KV("thread", thread->label),
+              KV("cycle", err_name(aborted)));
+    partitions_park(thread);
+    consumer_destroy(thread, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE); /* it is no member any more */
+    thread->has_joined = false;
+    enum err e = worker_consumer_open(thread, info);
+    return e ? e : worker_consumer_subscribe(thread, info);
+}
+
 static void tasks_free(struct worker_thread *thread)
 {
     for (int32_t i = 0; i < thread->partition_count; i++) {
@@ -531,6 +558,11 @@ bool worker_consumer_close(struct worker_thread *thread, int64_t deadline_us)
     if (!thread->consumer) {
         return true;
     }
+    if (rd_kafka_fatal_error(thread->consumer, NULL, 0)) { /* has no group to leave */
+        tasks_free(thread);
+        consumer_destroy(thread, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+        return true;
+    }
     rd_kafka_error_destroy(rd_kafka_consumer_close_queue(thread->consumer, thread->queue));
     while (!rd_kafka_consumer_closed(thread->consumer)) {
         if (clock_mono_us() > deadline_us) {
@@ -542,9 +574,6 @@ bool worker_consumer_close(struct worker_thread *thread, int64_t deadline_us)
         }
     }
     tasks_free(thread);
-    rd_kafka_queue_io_event_enable(thread->queue, -1, NULL, 0);
-    rd_kafka_queue_destroy(TAKE(thread->queue));
-    rd_kafka_destroy(TAKE(thread->consumer));
-    (void)close(thread->queue_fd);
+    consumer_destroy(thread, 0);
     return true;
 }

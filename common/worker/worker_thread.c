@@ -26,6 +26,8 @@
 #define EARLY_COMMIT_RATIO 8
 #define EARLY_COMMIT_RECORDS 1000
 #define IDLE_COMMIT_US 1000000 /* a position that only moved over markers is committed this late */
+#define CONSUMER_LOST_AGAIN_US 60000000
+#define CONSUMER_LOSSES_MAX 5
 #define ASK_MS 2000
 #define ENSURE_MS 20000
 #define RETRY_PAUSE_MS 500
@@ -559,18 +561,36 @@ static void phase_update(struct worker_thread *thread)
     phase_set(thread, phase);
 }
 
+/* A static member that was away for longer than its session can fence itself: librdkafka asks to join
+ * twice, and the second answer outlaws the first. A consumer in that state is lost, like a producer;
+ * the same thing again and again is another process with our name. */
 static void consumer_check(struct worker_thread *thread)
 {
     char why[256];
     rd_kafka_resp_err_t code = rd_kafka_fatal_error(thread->consumer, why, sizeof why);
-    if (code) {
-        struct err_info info = {0};
-        (void)err_set(&info, ERR_KAFKA_FATAL, "consumer of group %s, instance %s: %s%s",
-                      pipeline_name(thread->worker->params.pipeline), thread->instance, why,
-                      code == RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID
-                          ? " (is there another process of the same instance.id?)"
-                          : "");
+    if (!code || thread->has_failed) {
+        return;
+    }
+    int64_t now_us = clock_mono_us();
+    bool is_again = now_us - thread->consumer_lost_us < CONSUMER_LOST_AGAIN_US;
+    thread->consumer_losses = is_again ? thread->consumer_losses + 1 : 1;
+    thread->consumer_lost_us = now_us;
+    struct err_info info = {0};
+    (void)err_set(&info, ERR_KAFKA_FATAL, "consumer of group %s, instance %s: %s",
+                  pipeline_name(thread->worker->params.pipeline), thread->instance, why);
+    if (thread->consumer_losses >= CONSUMER_LOSSES_MAX) {
+        (void)err_set(&info, ERR_KAFKA_FATAL,
+                      "group %s: instance %s was fenced %d times in a row: another process has the "
+                      "same instance.id",
+                      pipeline_name(thread->worker->params.pipeline), thread->instance,
+                      thread->consumer_losses);
         worker_thread_fail(thread, ERR_KAFKA_FATAL, &info);
+        return;
+    }
+    log_event(LOG_WARN, "consumer_lost", info.text, KV("thread", thread->label));
+    enum err e = worker_consumer_rebuild(thread, &info);
+    if (e) {
+        worker_thread_fail(thread, e, &info);
     }
 }
 
@@ -596,8 +616,8 @@ static void turn_tick(struct worker_thread *thread)
     }
     if (has_gauges) {
         thread->gauges_us = now_us;
-        consumer_check(thread);
     }
+    consumer_check(thread);
     if (!thread->is_recovering && !thread->pending) {
         turn_idle_news(thread, now_us);
     }

@@ -69,6 +69,8 @@ struct worker_thread {
     rd_kafka_t *consumer;
     rd_kafka_queue_t *queue;
     int queue_fd;
+    int consumer_losses; /* in a row */
+    int64_t consumer_lost_us;
     bool has_more;   /* more than a batch was waiting */
     bool has_joined; /* an assignment was taken, be it empty */
     rd_kafka_topic_partition_list_t *pending; /* assigned by the group, not yet by us */
@@ -132,6 +134,8 @@ void worker_thread_fail(struct worker_thread *thread, enum err err, const struct
 
 MUST_CHECK enum err worker_consumer_open(struct worker_thread *thread, struct err_info *info);
 MUST_CHECK enum err worker_consumer_subscribe(struct worker_thread *thread, struct err_info *info);
+/* In place of one that cannot go on; tasks are parked. */
+MUST_CHECK enum err worker_consumer_rebuild(struct worker_thread *thread, struct err_info *info);
 /* Leaves the group (which commits through the revoke callback); false at the deadline. */
 bool worker_consumer_close(struct worker_thread *thread, int64_t deadline_us);
 /* A pending assignment, or a recovery after a lost producer: finds out what was committed and gives
