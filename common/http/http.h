@@ -165,6 +165,11 @@ struct http_stream {
     void *connection; /* private */
     struct http_worker *worker;
 };
+bool http_request_is_head(const struct http_request *request); /* a stream's answer has no body */
+/* Status line and fields of a 200 without an end, for the stream to write first: those given to
+ * http_reply_header, CORS, request id. *ret_chunked: what follows is in chunked coding. */
+MUST_CHECK enum err http_stream_head(struct http_request *request, const char *content_type,
+                                     struct buf *out, bool *ret_chunked);
 MUST_CHECK enum err http_request_take_stream(struct http_request *request,
                                              struct http_stream *ret);
 void http_stream_close(struct http_stream *stream); /* same thread; closes fd */

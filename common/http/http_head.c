@@ -183,6 +183,7 @@ bool http_wire_end(const struct http_wire *wire, const char *end)
 bool http_head_end(struct http_head *head, const char *version)
 {
     const bool is_11 = strcmp(version, "HTTP/1.1") == 0;
+    head->is_old = !is_11;
     if (!is_11 && strcmp(version, "HTTP/1.0") != 0) {
         head_fault(head, "an HTTP version other than 1.0 and 1.1");
     }

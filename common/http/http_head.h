@@ -21,6 +21,7 @@ struct http_head {
     unsigned length_count;
     unsigned coding_count;
     bool is_chunked;
+    bool is_old; /* HTTP/1.0: no chunks in the answer */
     uint64_t content_length;
     struct strview host;
     struct strview request_id; /* X-Request-Id when it is usable, else empty */

@@ -285,6 +285,25 @@ enum err http_reply_refusal(struct http_request *request, enum err err, const ch
     return e;
 }
 
+enum err http_stream_head(struct http_request *request, const char *content_type, struct buf *out,
+                          bool *ret_chunked)
+{
+    const bool is_old = request->head.is_old;
+    struct refusal fields = {
+        out, buf_printf(out, "HTTP/1.1 200 OK\r\n%s",
+                        is_old ? "Connection: close\r\n"
+                               : "Connection: keep-alive\r\nTransfer-Encoding: chunked\r\n")};
+    refusal_date(&fields);
+    fields_each(request, content_type, refusal_add, &fields);
+    *ret_chunked = !is_old;
+    return fields.err ? fields.err : buf_append(out, "\r\n", 2);
+}
+
+bool http_request_is_head(const struct http_request *request)
+{
+    return request->is_head;
+}
+
 /* --- what needs the answer's view of the request ----------------------------------------------------------- */
 
 struct strview http_request_media_type(const struct http_request *request)

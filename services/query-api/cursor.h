@@ -1,0 +1,39 @@
+/* cursor.h - where a reader of streams is: the next offset of every partition, as text.
+ *
+ * TEXT     "orders~0=123,1=456;products~0=9": offsets are the next to read. Only characters that a
+ *          browser may send cross-origin in Last-Event-ID without a preflight. KafkaSSE's JSON,
+ *          [{"topic":…,"partition":…,"offset":…}], is read too, never written.
+ * BOUNDS   CURSOR_BYTES_MAX of text, so at most a quarter as many positions.
+ * ERRORS   ERR_CURSOR says what is wrong and where; nothing of a wrong cursor is used.
+ */
+#pragma once
+
+#include <stdint.h>
+
+#include "core/buf.h"
+#include "core/err.h"
+#include "core/strview.h"
+
+#define CURSOR_BYTES_MAX 65536
+#define CURSOR_TOPIC_BYTES_MAX 249 /* Kafka's own bound on a topic's name */
+
+#define CURSOR_EARLIEST (-2)
+#define CURSOR_LATEST (-1)
+
+struct cursor_position {
+    uint32_t topic; /* index into the topics given to cursor_parse */
+    int32_t partition;
+    int64_t next; /* ≥ 0, or CURSOR_LATEST (KafkaSSE's -1) */
+};
+
+struct cursor {
+    struct cursor_position *positions;
+    size_t count, capacity;
+};
+
+void cursor_free(struct cursor *cursor); /* a zeroed one is a no-op; leaves it empty */
+/* Positions of topics that are not among `topics` are checked and left out. */
+MUST_CHECK enum err cursor_parse(struct strview text, const struct strview *topics,
+                                 size_t topic_count, struct cursor *ret, struct err_info *info);
+/* Appends one topic's part; the caller puts ';' between topics. */
+void cursor_append(struct buf *out, struct strview topic, const int64_t *next, int32_t count);

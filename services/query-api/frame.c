@@ -1,0 +1,336 @@
+#include "frame.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define TEXT_BYTES_MAX ((size_t)1 << 30) /* several times what any broker takes as a record */
+#define VALUE_DEPTH_MAX 512
+#define VALUE_NODES_MAX (1u << 22)
+
+/* --- text -------------------------------------------------------------------------------------------- */
+
+/* The bound is above what a record can make: a failure is a bug of ours. */
+static void put(struct buf *out, const void *bytes, size_t len)
+{
+    CHECK(buf_append(out, bytes, len) == ERR_OK);
+}
+
+static void put_view(struct buf *out, struct strview view)
+{
+    put(out, view.ptr, view.len);
+}
+
+#define PUT(out, literal) put((out), literal, sizeof(literal) - 1)
+
+static const char *line_end(const char *at, const char *end)
+{
+    const char *lf = memchr(at, '\n', (size_t)(end - at));
+    const char *cr = memchr(at, '\r', (size_t)((lf ? lf : end) - at));
+    return cr ? cr : lf ? lf : end;
+}
+
+void sse_append_data(struct buf *out, struct strview text)
+{
+    const char *at = text.ptr ? text.ptr : "", *end = at + text.len;
+    for (;;) {
+        const char *stop = line_end(at, end);
+        PUT(out, "data: ");
+        put(out, at, (size_t)(stop - at));
+        PUT(out, "\n");
+        if (stop == end) {
+            break;
+        }
+        at = stop + (stop[0] == '\r' && stop + 1 < end && stop[1] == '\n' ? 2 : 1);
+    }
+    PUT(out, "\n");
+}
+
+size_t sse_chunk_open(struct buf *out, bool is_chunked)
+{
+    size_t mark = out->len;
+    if (is_chunked) {
+        PUT(out, "00000000\r\n");
+    }
+    return mark;
+}
+
+void sse_chunk_close(struct buf *out, size_t mark, bool is_chunked)
+{
+    if (!is_chunked) {
+        return;
+    }
+    size_t bytes = out->len - mark - SSE_CHUNK_HEAD;
+    for (int i = 7; i >= 0; i--, bytes >>= 4) {
+        out->data[mark + (size_t)i] = "0123456789abcdef"[bytes & 15];
+    }
+    PUT(out, "\r\n");
+}
+
+/* --- JSON ----------------------------------------------------------------------------------------------- */
+
+void frame_append_value(struct buf *out, const struct frame *frame)
+{
+    if (!frame->value.ptr) {
+        PUT(out, "null");
+    } else if (frame->is_json) {
+        put_view(out, frame->value);
+    } else {
+        CHECK(buf_append_json_string(out, frame->value) == ERR_OK);
+    }
+}
+
+void frame_append_envelope(struct buf *out, const struct frame *frame, struct strview topic_name)
+{
+    PUT(out, "{\"topic\":\"");
+    put_view(out, topic_name); /* letters, digits and ._- only */
+    CHECK(buf_printf(out, "\",\"partition\":%" PRId32 ",\"offset\":%" PRId64
+                          ",\"timestamp\":%" PRId64 ",\"key\":",
+                     frame->partition, frame->offset, frame->timestamp_ms) == ERR_OK);
+    if (frame->key.ptr) {
+        CHECK(buf_append_json_string(out, frame->key) == ERR_OK);
+    } else {
+        PUT(out, "null");
+    }
+    PUT(out, ",\"headers\":");
+    put_view(out, frame->headers.len ? frame->headers : SV("{}"));
+    PUT(out, ",\"value\":");
+    frame_append_value(out, frame);
+    PUT(out, "}");
+}
+
+void frame_append_envelope_data(struct buf *out, const struct frame *frame,
+                                struct strview topic_name)
+{
+    PUT(out, "data: ");
+    size_t begin = out->len;
+    frame_append_envelope(out, frame, topic_name);
+    /* Line ends inside valid JSON are white space between its tokens, nothing else. */
+    for (size_t i = begin; i < out->len; i++) {
+        if (out->data[i] == '\n' || out->data[i] == '\r') {
+            out->data[i] = ' ';
+        }
+    }
+    PUT(out, "\n\n");
+}
+
+/* Headers may repeat a name: the last value wins, as in every JSON object. */
+static void headers_put(struct buf *out, const rd_kafka_headers_t *headers)
+{
+    const char *name;
+    const void *value;
+    size_t len;
+    PUT(out, "{");
+    for (size_t i = 0; rd_kafka_header_get_all(headers, i, &name, &value, &len) == 0; i++) {
+        if (i > 0) {
+            PUT(out, ",");
+        }
+        CHECK(buf_append_json_string(out, sv(name)) == ERR_OK);
+        PUT(out, ":");
+        if (value) {
+            CHECK(buf_append_json_string(out, sv_of(value, len)) == ERR_OK);
+        } else {
+            PUT(out, "null");
+        }
+    }
+    PUT(out, "}");
+}
+
+/* --- frames --------------------------------------------------------------------------------------------- */
+
+void frame_maker_init(struct frame_maker *maker)
+{
+    *maker = (struct frame_maker){.scanner = json_scanner_new(VALUE_DEPTH_MAX, VALUE_NODES_MAX)};
+    buf_init(&maker->text, TEXT_BYTES_MAX);
+    buf_init(&maker->headers, TEXT_BYTES_MAX);
+}
+
+void frame_maker_free(struct frame_maker *maker)
+{
+    json_scanner_free(maker->scanner);
+    buf_free(&maker->text);
+    buf_free(&maker->headers);
+    maker->scanner = NULL;
+}
+
+static bool is_one_line(struct strview text)
+{
+    return text.len == 0 || line_end(text.ptr, text.ptr + text.len) == text.ptr + text.len;
+}
+
+static struct strview copy_in(char **at, struct strview view)
+{
+    if (!view.ptr) {
+        return view;
+    }
+    struct strview copy = {*at, view.len};
+    memcpy(*at, view.ptr, view.len);
+    *at += view.len;
+    return copy;
+}
+
+/* Where in maker->text the parts of the unit lie. */
+struct layout {
+    size_t cursor_at, data_at, event_end;
+};
+
+struct strview frame_event_line(const struct frame *frame)
+{
+    switch ((enum frame_kind)frame->kind) {
+    case FRAME_DELETE:
+        return SV("event: delete\n");
+    case FRAME_GAP:
+        return SV("event: gap\n");
+    case FRAME_RECORD:
+    case FRAME_STATE:
+        break;
+    }
+    return SV("");
+}
+
+static struct layout text_begin(struct buf *text, const struct frame *frame, struct strview cursor)
+{
+    struct layout layout;
+    buf_reset(text);
+    (void)sse_chunk_open(text, true); /* at 0 */
+    put_view(text, frame_event_line(frame));
+    PUT(text, "id: ");
+    layout.cursor_at = text->len;
+    put_view(text, cursor);
+    PUT(text, "\n");
+    layout.data_at = text->len;
+    return layout;
+}
+
+/* The block that holds the draft and all it points to. is_shared: the value lies in `data`. */
+static struct frame *frame_make(const struct frame *draft, const struct buf *text,
+                                const struct layout *layout, bool is_shared)
+{
+    size_t bytes = sizeof *draft + text->len + draft->headers.len + draft->key.len +
+                   (is_shared ? 0 : draft->value.len);
+    struct frame *frame = must_alloc(bytes);
+    *frame = *draft;
+    frame->bytes = bytes;
+    char *at = (char *)(frame + 1);
+    frame->unit = copy_in(&at, buf_view(text));
+    frame->event = sv_of(frame->unit.ptr + SSE_CHUNK_HEAD, layout->event_end - SSE_CHUNK_HEAD);
+    frame->cursor = sv_of(frame->unit.ptr + layout->cursor_at, draft->cursor.len);
+    frame->data = sv_of(frame->unit.ptr + layout->data_at, layout->event_end - layout->data_at);
+    frame->key = copy_in(&at, draft->key);
+    frame->headers = copy_in(&at, draft->headers);
+    if (draft->value.ptr) {
+        frame->value = is_shared ? sv_of(frame->data.ptr + strlen("data: "), draft->value.len)
+                                 : copy_in(&at, draft->value);
+    }
+    return frame;
+}
+
+struct frame *frame_new(struct frame_maker *maker, const struct frame_record *record)
+{
+    buf_reset(&maker->headers);
+    if (record->headers) {
+        headers_put(&maker->headers, record->headers);
+    }
+    struct json_doc doc;
+    struct frame draft = {
+        .refs = 1,
+        .kind = record->value.ptr ? FRAME_RECORD : FRAME_DELETE,
+        .topic = record->topic,
+        .partition = record->partition,
+        .offset = record->offset,
+        .timestamp_ms = record->timestamp_ms,
+        .created_us = record->created_us,
+        .key = record->key,
+        .value = record->value,
+        .headers = buf_view(&maker->headers),
+        .cursor = record->cursor,
+        .is_json =
+            record->value.ptr && json_scan(maker->scanner, record->value, &doc, NULL) == ERR_OK,
+    };
+    struct layout layout = text_begin(&maker->text, &draft, record->cursor);
+    if (draft.kind == FRAME_DELETE) {
+        /* There is no value to send as it is: who and where says it all. */
+        frame_append_envelope_data(&maker->text, &draft, record->topic_name);
+    } else {
+        sse_append_data(&maker->text, record->value);
+    }
+    layout.event_end = maker->text.len;
+    sse_chunk_close(&maker->text, 0, true);
+    /* A value on one line lies in `data` already. */
+    return frame_make(&draft, &maker->text, &layout, is_one_line(record->value));
+}
+
+void frame_append_gap(struct buf *out, const struct frame_gap *gap)
+{
+    CHECK(buf_printf(out,
+                     "{\"topic\":\"%.*s\",\"partition\":%" PRId32 ",\"from\":%" PRId64
+                     ",\"to\":%" PRId64 "}",
+                     SV_ARG(gap->topic_name), gap->partition, gap->from, gap->to) == ERR_OK);
+}
+
+struct frame *frame_gap_new(struct frame_maker *maker, const struct frame_gap *gap,
+                            struct strview cursor)
+{
+    const struct frame draft = {
+        .refs = 1,
+        .kind = FRAME_GAP,
+        .topic = gap->topic,
+        .partition = gap->partition,
+        .offset = gap->to - 1,
+        .cursor = cursor,
+    };
+    struct layout layout = text_begin(&maker->text, &draft, cursor);
+    PUT(&maker->text, "data: ");
+    frame_append_gap(&maker->text, gap);
+    PUT(&maker->text, "\n\n");
+    layout.event_end = maker->text.len;
+    sse_chunk_close(&maker->text, 0, true);
+    return frame_make(&draft, &maker->text, &layout, true);
+}
+
+struct frame *frame_of_message(struct frame_maker *maker, const rd_kafka_message_t *message,
+                               uint16_t topic, struct strview cursor, int64_t now_us)
+{
+    rd_kafka_timestamp_type_t kind;
+    rd_kafka_headers_t *headers = NULL;
+    (void)rd_kafka_message_headers(message, &headers); /* none: stays NULL */
+    const struct frame_record record = {
+        .topic = topic,
+        .topic_name = sv(rd_kafka_topic_name(message->rkt)),
+        .partition = message->partition,
+        .offset = message->offset,
+        .timestamp_ms = rd_kafka_message_timestamp(message, &kind),
+        .created_us = now_us,
+        .key = sv_of(message->key, message->key ? message->key_len : 0),
+        .value = sv_of(message->payload, message->payload ? message->len : 0),
+        .headers = headers,
+        .cursor = cursor,
+    };
+    return frame_new(maker, &record);
+}
+
+struct frame *frame_state_new(uint16_t topic, const struct frame_state *state,
+                              struct strview cursor)
+{
+    size_t state_bytes =
+        sizeof *state + (size_t)state->partition_count * sizeof state->partitions[0];
+    size_t bytes = sizeof(struct frame) + state_bytes + cursor.len;
+    struct frame *frame = must_alloc(bytes);
+    char *at = (char *)(frame + 1);
+    *frame = (struct frame){.refs = 1, .kind = FRAME_STATE, .topic = topic, .bytes = bytes};
+    frame->value = copy_in(&at, sv_of(state, state_bytes)); /* aligned: first behind the struct */
+    frame->cursor = copy_in(&at, cursor);
+    return frame;
+}
+
+void frame_ref(struct frame *frame, unsigned count)
+{
+    atomic_fetch_add_explicit(&frame->refs, count, memory_order_relaxed);
+}
+
+void frame_unref(struct frame *frame)
+{
+    if (atomic_fetch_sub_explicit(&frame->refs, 1, memory_order_acq_rel) == 1) {
+        free(frame);
+    }
+}

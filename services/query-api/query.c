@@ -1,0 +1,250 @@
+#include "query.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "query_metrics.h"
+
+static const struct config_option query_options[] = {
+    CONFIG_ROW(struct query_config, topics, "query.topics", STRING,
+               "product-metrics,processed-orders,orders,orders.dlq", 0, 0,
+               "Topics to serve, separated by commas."),
+    CONFIG_ROW(struct query_config, load_records, "query.load.records", INT, "100000", 0, 1e12,
+               "Records of each partition, counted from its end, to read at start; 0: all."),
+    CONFIG_ROW(struct query_config, ring_bytes, "query.ring.bytes", SIZE, "16MiB", 4096, 1e12,
+               "Memory for the newest records of each topic; streams that resume further back read "
+               "from Kafka."),
+    CONFIG_ROW(struct query_config, latest_keys_max, "query.latest.keys.max", INT, "100000", 1, 1e9,
+               "Most keys of each topic whose latest value is held."),
+    CONFIG_ROW(struct query_config, heartbeat_ms, "sse.heartbeat", DURATION, "15s", 10, 3600000,
+               "Time without an event after which a stream gets a heartbeat."),
+    CONFIG_ROW(struct query_config, stall_timeout_ms, "sse.stall.timeout", DURATION, "30s", 100,
+               3600000, "A client that takes nothing for this long is closed."),
+    CONFIG_ROW(struct query_config, send_buffer_bytes, "sse.send.buffer", SIZE, "128KiB", 4096,
+               1 << 26, "What the kernel may hold for a client."),
+    CONFIG_ROW(struct query_config, clients_max, "sse.clients.max", INT, "20000", 1, 1e7,
+               "Most streams at a time; further clients are told to come back later."),
+    CONFIG_ROW(struct query_config, retry_ms, "sse.retry", DURATION, "2s", 1, 600000,
+               "Shortest time until a client reconnects; each gets up to as much again."),
+    CONFIG_ROW(struct query_config, catchup_threads, "sse.catchup.threads", INT, "2", 1, 64,
+               "Threads that read older records from Kafka for streams that resume."),
+    CONFIG_ROW(struct query_config, catchup_jobs_max, "sse.catchup.max", INT, "1000", 1, 1e6,
+               "Most streams that catch up at a time; further ones are told to come back later."),
+    CONFIG_ROW(struct query_config, catchup_bytes, "sse.catchup.bytes", SIZE, "256KiB", 4096,
+               1 << 28, "Records read ahead for a stream that catches up."),
+};
+
+static const struct config_default query_defaults[] = {{"http.port", "8081"}, {0}};
+
+/* --- topics -------------------------------------------------------------------------------------------- */
+
+static enum err topics_split(struct query *query, struct err_info *info)
+{
+    query->topic_text = must_strdup(query->config.topics);
+    char *rest = query->topic_text;
+    for (char *topic; (topic = strsep(&rest, ", ")) != NULL;) {
+        if (!topic[0] || query_topic_find(query, sv(topic)) < QUERY_TOPICS_MAX) {
+            continue;
+        }
+        if (query->topic_count == QUERY_TOPICS_MAX) {
+            return err_set(info, ERR_CONFIG, "query.topics: more than %d topics",
+                           QUERY_TOPICS_MAX);
+        }
+        query->topics[query->topic_count++] = sv(topic);
+    }
+    return query->topic_count ? ERR_OK : err_set(info, ERR_CONFIG, "query.topics: names no topic");
+}
+
+size_t query_topic_find(const struct query *query, struct strview name)
+{
+    for (size_t i = 0; i < query->topic_count; i++) {
+        if (sv_equal(query->topics[i], name)) {
+            return i;
+        }
+    }
+    return QUERY_TOPICS_MAX;
+}
+
+enum err query_topic_get(const struct query *query, struct strview name, size_t *ret_topic,
+                         struct err_info *info)
+{
+    size_t topic = query_topic_find(query, name);
+    if (topic == QUERY_TOPICS_MAX) {
+        return err_set(info, ERR_TOPIC_UNKNOWN, "\"%.*s\" is not served here (query.topics)",
+                       SV_ARG(name));
+    }
+    if (reader_topic_state(query->reader, topic) == READER_MISSING) {
+        return err_set(info, ERR_TOPIC_UNKNOWN, "Kafka has no topic \"%.*s\"", SV_ARG(name));
+    }
+    *ret_topic = topic;
+    return ERR_OK;
+}
+
+/* --- begin --------------------------------------------------------------------------------------------- */
+
+enum err query_begin(struct query *query, int argc, char **argv, enum config_action *ret_action,
+                     struct err_info *info)
+{
+    query->kafka.extra.prefix = "kafka.";
+    const struct config_section sections[] = {
+        {"Query", query_options, ARRAY_LEN(query_options), &query->config},
+        {"Kafka", kafka_options, kafka_options_count, &query->kafka},
+    };
+    static struct service_params params = {
+        .name = "query-api",
+        .summary = "Serves the latest values, live event streams and the dashboard.",
+        .section_count = ARRAY_LEN(sections),
+        .defaults = query_defaults,
+        .openapi = openapi_files,
+    };
+    query_metrics_start();
+    params.sections = sections;
+    params.passthrough = &query->kafka.extra;
+    enum err e = service_begin(&params, argc, argv, &query->service, ret_action);
+    return e || *ret_action == CONFIG_DONE ? e : topics_split(query, info);
+}
+
+/* --- start --------------------------------------------------------------------------------------------- */
+
+static enum err worker_start(struct http_worker *worker, void *context, void **ret_state)
+{
+    struct query *query = context;
+    unsigned index = http_worker_index(worker);
+    CHECK(index < QUERY_SHARDS_MAX);
+    enum err e = shard_new(&query->shard_config, worker, &query->stream_total,
+                           &query->shards[index]);
+    *ret_state = query->shards[index];
+    return e;
+}
+
+static void worker_drain(void *state)
+{
+    shard_drain(state);
+}
+
+static void worker_stop(void *state)
+{
+    shard_free(state);
+}
+
+/* Ready once everything that Kafka held has been read. Never again unready because of Kafka: a
+ * probe that follows the broker takes all replicas away at once. */
+static bool check_kafka(void *context, char *text, size_t text_bytes)
+{
+    const struct query *query = context;
+    size_t used = 0;
+    text[0] = '\0';
+    bool is_ready = true;
+    for (size_t i = 0; i < query->topic_count; i++) {
+        enum reader_topic state = reader_topic_state(query->reader, i);
+        static const char *const words[] = {
+            [READER_UNKNOWN] = "not looked for yet",
+            [READER_MISSING] = "does not exist",
+            [READER_LOADING] = "loading",
+        };
+        if (state == READER_LIVE) {
+            continue;
+        }
+        is_ready = is_ready && state == READER_MISSING;
+        int len = snprintf(text + used, text_bytes - used, "%s%s: %s", used ? ", " : "",
+                           query->topics[i].ptr, words[state]);
+        used += len > 0 && (size_t)len < text_bytes - used ? (size_t)len : 0;
+    }
+    return is_ready;
+}
+
+static void on_reader_failure(void *context, enum err err, const struct err_info *info)
+{
+    const struct query *query = context;
+    service_fail(query->service, err, info);
+}
+
+static enum err catchup_start(struct query *query, struct err_info *info)
+{
+    const struct catchup_config config = {
+        .kafka = &query->kafka,
+        .threads = query->config.catchup_threads,
+        .jobs_max = query->config.catchup_jobs_max,
+        .queue_bytes_max = query->config.catchup_bytes,
+    };
+    return catchup_new(&config, &query->catchup, info);
+}
+
+static enum err listen_start(struct query *query, struct err_info *info)
+{
+    query->shard_config = (struct shard_config){
+        .topics = query->topics,
+        .topic_count = query->topic_count,
+        .ring_bytes_max = query->config.ring_bytes,
+        .heartbeat_ms = query->config.heartbeat_ms,
+        .stall_timeout_ms = query->config.stall_timeout_ms,
+        .send_buffer_bytes = query->config.send_buffer_bytes,
+        .clients_max = query->config.clients_max,
+        .retry_ms = query->config.retry_ms,
+        .catchup = query->catchup,
+    };
+    const struct http_route_set routes = {query_routes, query_routes_count, query};
+    const struct http_worker_hooks hooks = {.start = worker_start,
+                                            .drain = worker_drain,
+                                            .stop = worker_stop,
+                                            .context = query};
+    return service_listen(query->service, &routes, &hooks, info);
+}
+
+static enum err read_start(struct query *query, struct err_info *info)
+{
+    size_t shard_count = 0;
+    while (shard_count < QUERY_SHARDS_MAX && query->shards[shard_count]) {
+        shard_count++;
+    }
+    const struct reader_params params = {
+        .kafka = &query->kafka,
+        .latest = query->latest,
+        .shards = query->shards,
+        .shard_count = shard_count,
+        .load_records = query->config.load_records,
+        .on_failure = on_reader_failure,
+        .context = query,
+    };
+    return reader_start(query->reader, &params, info);
+}
+
+enum err query_start(struct query *query, struct err_info *info)
+{
+    kafka_log_version();
+    for (size_t i = 0; i < query->topic_count; i++) {
+        query->latest[i] = latest_new((size_t)query->config.latest_keys_max);
+    }
+    service_add_check(query->service, &(struct service_check){"kafka", check_kafka, query});
+    query->reader = reader_new(query->topics, query->topic_count);
+    enum err e = catchup_start(query, info);
+    e = e ? e : listen_start(query, info); /* makes the shards, which the reader fills */
+    return e ? e : read_start(query, info);
+}
+
+/* --- stop ---------------------------------------------------------------------------------------------- */
+
+void query_stop(struct query *query)
+{
+    reader_stop(query->reader);
+}
+
+void query_free(struct query *query)
+{
+    catchup_free(query->catchup);
+    reader_free(query->reader);
+    for (size_t i = 0; i < query->topic_count; i++) {
+        latest_free(query->latest[i]);
+    }
+    free(query->topic_text);
+    *query = (struct query){0};
+}
+
+const struct http_route query_routes[] = {
+    {HTTP_GET, "/events/{topics}", query_handle_get_events},
+    {HTTP_GET, "/latest/{topic}", query_handle_get_latest},
+    {HTTP_GET, "/latest/{topic}/{key}", query_handle_get_latest_key},
+    {HTTP_GET, "/", query_handle_get_dashboard},
+    {HTTP_GET, "/assets/{file}", query_handle_get_asset},
+};
+const size_t query_routes_count = ARRAY_LEN(query_routes);

@@ -1,0 +1,86 @@
+/* query.h - what the parts of query-api share.
+ *
+ * MAP      main.c           order of start and stop
+ *          query.c          configuration, start-up, readiness
+ *          query_events.c   GET /events/{topics}: from a request to a stream
+ *          query_latest.c   GET /latest/{topic}, /latest/{topic}/{key}
+ *          query_pages.c    the dashboard
+ *          query_metrics.c  what is counted
+ *          reader.c         the thread that reads Kafka for everyone
+ *          frame.c          a record, ready for the socket, shared by reference
+ *          latest.c         the last value of each key
+ *          shard.c          an HTTP worker's rings and clients
+ *          ring.c           the last frames of a topic
+ *          stream.c         a client: socket, buffer, time-outs
+ *          reading.c        what a client has seen and what comes next for it (pure)
+ *          catchup.c        records that have left the rings, read from Kafka per client
+ *          cursor.c         positions as text
+ *
+ * FLOW     Kafka → reader → frame ─┬→ latest
+ *                                  └→ inbox of each shard → ring → writev per client
+ * THREADS  reader: 1 · HTTP workers: http.threads · catch-up: sse.catchup.threads. A frame crosses
+ *          threads by an atomic count, once a batch through an inbox; nothing else is shared.
+ */
+#pragma once
+
+#include <stdatomic.h>
+
+#include "http/http.h"
+#include "kafka/kafka_config.h"
+#include "latest.h"
+#include "reader.h"
+#include "service/service.h"
+#include "shard.h"
+
+#define QUERY_TOPICS_MAX 64
+
+struct query_config {
+    const char *topics;
+    int64_t load_records;
+    int64_t ring_bytes;
+    int64_t latest_keys_max;
+    int64_t heartbeat_ms;
+    int64_t stall_timeout_ms;
+    int64_t send_buffer_bytes;
+    int64_t clients_max;
+    int64_t retry_ms;
+    int64_t catchup_threads;
+    int64_t catchup_jobs_max;
+    int64_t catchup_bytes;
+};
+
+struct query {
+    struct service *service;
+    struct query_config config;
+    struct kafka_config kafka;
+    char *topic_text; /* config.topics, cut at its commas */
+    struct strview topics[QUERY_TOPICS_MAX]; /* each ends with a NUL */
+    size_t topic_count;
+    struct latest *latest[QUERY_TOPICS_MAX];
+    struct catchup *catchup;
+    struct reader *reader;
+    struct shard_config shard_config;
+    struct shard *shards[QUERY_SHARDS_MAX]; /* by worker; set before the reader starts */
+    atomic_size_t stream_total;
+};
+
+extern const struct http_route query_routes[];
+extern const size_t query_routes_count;
+
+MUST_CHECK enum err query_begin(struct query *query, int argc, char **argv,
+                                enum config_action *ret_action, struct err_info *info);
+MUST_CHECK enum err query_start(struct query *query, struct err_info *info);
+void query_stop(struct query *query); /* reads no more; streams still stand */
+void query_free(struct query *query); /* after service_end */
+
+/* The topic's index, or QUERY_TOPICS_MAX when it is not served. */
+size_t query_topic_find(const struct query *query, struct strview name);
+/* ERR_TOPIC_UNKNOWN: not served, or known not to exist. */
+MUST_CHECK enum err query_topic_get(const struct query *query, struct strview name,
+                                    size_t *ret_topic, struct err_info *info);
+
+void query_handle_get_events(struct http_request *request);
+void query_handle_get_latest(struct http_request *request);
+void query_handle_get_latest_key(struct http_request *request);
+void query_handle_get_dashboard(struct http_request *request);
+void query_handle_get_asset(struct http_request *request);

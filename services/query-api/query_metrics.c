@@ -1,0 +1,138 @@
+#include "query_metrics.h"
+
+#include <stdatomic.h>
+
+enum {
+    STREAMS,
+    FRAMES,
+    BYTES,
+    ENDS,
+    CATCHUPS,
+    CATCHUPS_NOW,
+    GAPS,
+    DELIVERY,
+    RECORDS,
+    LAG,
+    RING_BYTES,
+    KEYS,
+};
+
+static struct metric families[] = {
+    [STREAMS] = {"millrace_query_streams", METRIC_GAUGE, "Event streams that are open.", NULL},
+    [FRAMES] = {"millrace_query_frames_total", METRIC_COUNTER, "Events written to streams.", NULL},
+    [BYTES] = {"millrace_query_bytes_total", METRIC_COUNTER, "Bytes written to streams.", NULL},
+    [ENDS] = {"millrace_query_stream_ends_total", METRIC_COUNTER,
+              "Streams that ended; a rise of lagged or stalled: clients or the network are too slow, "
+              "of limit: raise sse.clients.max or add replicas.",
+              "reason"},
+    [CATCHUPS] = {"millrace_query_catchups_total", METRIC_COUNTER,
+                  "Streams that began with records which are not in memory any more; a steady rise: "
+                  "raise query.ring.bytes.",
+                  NULL},
+    [CATCHUPS_NOW] = {"millrace_query_catchups", METRIC_GAUGE, "Streams that are catching up.",
+                      NULL},
+    [GAPS] = {"millrace_query_gaps_total", METRIC_COUNTER,
+              "Gaps told to clients: they asked for records that Kafka has no more; raise the topic's "
+              "retention.",
+              NULL},
+    [DELIVERY] = {"millrace_query_delivery_seconds", METRIC_HISTOGRAM,
+                  "From a record's arrival here to the sockets of a worker's clients; the newest of "
+                  "each batch.",
+                  NULL},
+    [RECORDS] = {"millrace_query_records_total", METRIC_COUNTER, "Records read from Kafka.",
+                 "topic"},
+    [LAG] = {"millrace_query_lag_records", METRIC_GAUGE,
+             "Records in Kafka that have not been read yet; steady growth: more replicas will not "
+             "help, look at the machine's load.",
+             "topic"},
+    [RING_BYTES] = {"millrace_query_ring_bytes", METRIC_GAUGE,
+                    "Records held in memory for streams.", "topic"},
+    [KEYS] = {"millrace_query_latest_keys", METRIC_GAUGE,
+              "Keys whose latest value is held; at query.latest.keys.max new keys are left out.",
+              "topic"},
+};
+
+static const char *const end_names[QUERY_END_COUNT] = {
+    [QUERY_END_GONE] = "gone",   [QUERY_END_LAGGED] = "lagged", [QUERY_END_STALLED] = "stalled",
+    [QUERY_END_LIMIT] = "limit", [QUERY_END_FAILED] = "failed", [QUERY_END_SHUTDOWN] = "shutdown",
+};
+
+static struct {
+    struct metric_series *streams, *frames, *bytes, *ends[QUERY_END_COUNT], *catchups,
+        *catchups_now, *gaps, *delivery;
+} series;
+
+static _Atomic int64_t streams_open, catchups_open;
+
+static void on_collect(void *context)
+{
+    (void)context;
+    metric_set(series.streams, (double)atomic_load(&streams_open));
+    metric_set(series.catchups_now, (double)atomic_load(&catchups_open));
+}
+
+void query_metrics_start(void)
+{
+    metrics_register(families, ARRAY_LEN(families));
+    series.streams = METRIC(families[STREAMS], NULL);
+    series.frames = METRIC(families[FRAMES], NULL);
+    series.bytes = METRIC(families[BYTES], NULL);
+    series.catchups = METRIC(families[CATCHUPS], NULL);
+    series.catchups_now = METRIC(families[CATCHUPS_NOW], NULL);
+    series.gaps = METRIC(families[GAPS], NULL);
+    series.delivery = METRIC(families[DELIVERY], NULL);
+    for (size_t i = 0; i < QUERY_END_COUNT; i++) {
+        series.ends[i] = METRIC(families[ENDS], end_names[i]);
+    }
+    metrics_on_collect(on_collect, NULL);
+}
+
+struct query_topic_metrics query_metrics_topic(const char *topic)
+{
+    return (struct query_topic_metrics){
+        .records = METRIC(families[RECORDS], topic),
+        .lag = METRIC(families[LAG], topic),
+        .ring_bytes = METRIC(families[RING_BYTES], topic),
+        .keys = METRIC(families[KEYS], topic),
+    };
+}
+
+void query_metrics_stream_begin(void)
+{
+    atomic_fetch_add(&streams_open, 1);
+}
+
+void query_metrics_stream_end(enum query_end why)
+{
+    if (why != QUERY_END_LIMIT) { /* those never began */
+        atomic_fetch_sub(&streams_open, 1);
+    }
+    metric_add(series.ends[why], 1);
+}
+
+void query_metrics_sent(int64_t frames, int64_t bytes)
+{
+    metric_add(series.frames, frames);
+    metric_add(series.bytes, bytes);
+}
+
+void query_metrics_delivery(double seconds)
+{
+    metric_observe(series.delivery, seconds);
+}
+
+void query_metrics_catchup_begin(void)
+{
+    atomic_fetch_add(&catchups_open, 1);
+    metric_add(series.catchups, 1);
+}
+
+void query_metrics_catchup_end(void)
+{
+    atomic_fetch_sub(&catchups_open, 1);
+}
+
+void query_metrics_gap(void)
+{
+    metric_add(series.gaps, 1);
+}

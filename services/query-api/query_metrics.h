@@ -1,0 +1,28 @@
+/* query_metrics.h - what query-api counts. Any thread; once a batch, not once a record. */
+#pragma once
+
+#include "metrics/metrics.h"
+
+enum query_end {
+    QUERY_END_GONE,     /* the peer closed or died */
+    QUERY_END_LAGGED,   /* fell out of the ring */
+    QUERY_END_STALLED,  /* took nothing for sse.stall.timeout */
+    QUERY_END_LIMIT,    /* not begun: sse.clients.max or too many catch-ups */
+    QUERY_END_FAILED,   /* its records could not be read from Kafka */
+    QUERY_END_SHUTDOWN,
+    QUERY_END_COUNT
+};
+
+struct query_topic_metrics {
+    struct metric_series *records, *lag, *ring_bytes, *keys;
+};
+
+void query_metrics_start(void);
+struct query_topic_metrics query_metrics_topic(const char *topic);
+void query_metrics_stream_begin(void);
+void query_metrics_stream_end(enum query_end why);
+void query_metrics_sent(int64_t frames, int64_t bytes);
+void query_metrics_delivery(double seconds);
+void query_metrics_catchup_begin(void);
+void query_metrics_catchup_end(void);
+void query_metrics_gap(void);

@@ -1,0 +1,417 @@
+#include "reader.h"
+
+#include <stdlib.h>
+
+#include "core/clock.h"
+#include "cursor.h"
+#include "kafka/kafka_tail.h"
+#include "kafka/kafka_topics.h"
+#include "log/log.h"
+#include "query_metrics.h"
+
+#define BATCH_MAX 2000
+#define POLL_MS 50
+#define LOOK_PERIOD_US 5000000
+#define LOOK_FIRST_PERIOD_US 250000
+#define REVIEW_PERIOD_US 200000
+#define METADATA_TIMEOUT_MS 5000
+#define CURSOR_TEXT_MAX ((size_t)4 << 20)
+
+struct topic {
+    struct strview name;
+    int64_t *next; /* by partition: what is in the frames' ids */
+    struct frame_start *starts;
+    int32_t partition_count;
+    bool is_live;
+    bool is_told; /* what the shards know is up to date */
+    struct buf cursor;
+    struct query_topic_metrics metrics;
+    atomic_int state; /* enum reader_topic */
+    _Atomic int64_t lag;
+};
+
+struct reader {
+    struct reader_params params;
+    struct kafka_tail *tail;
+    struct topic *topics;
+    size_t topic_count;
+    struct frame_maker maker;
+    struct frame **batch;
+    size_t batch_count, batch_capacity;
+    const rd_kafka_topic_t *memo; /* the last message's topic */
+    size_t memo_topic;
+    int64_t look_due_us, review_due_us;
+    bool has_new; /* partitions whose present end is not known yet */
+    _Atomic int64_t as_of_ms;
+    atomic_bool is_stopping;
+    bool is_running;
+    pthread_t thread;
+};
+
+/* --- handing over ------------------------------------------------------------------------------------ */
+
+static void batch_add(struct reader *reader, struct frame *frame)
+{
+    if (reader->batch_count == reader->batch_capacity) {
+        reader->batch_capacity = reader->batch_capacity ? reader->batch_capacity * 2 : 256;
+        reader->batch =
+            must_realloc(reader->batch, reader->batch_capacity * sizeof *reader->batch);
+    }
+    reader->batch[reader->batch_count++] = frame;
+}
+
+/* Latest values first: who is told of an event finds it there. */
+static void batch_to_latest(struct reader *reader)
+{
+    for (size_t i = 0; i < reader->batch_count;) {
+        size_t topic = reader->batch[i]->topic, end = i + 1;
+        while (end < reader->batch_count && reader->batch[end]->topic == topic) {
+            end++;
+        }
+        latest_apply(reader->params.latest[topic], &reader->batch[i], end - i,
+                     reader->batch[end - 1]->cursor);
+        i = end;
+    }
+}
+
+static void batch_publish(struct reader *reader)
+{
+    if (reader->batch_count == 0) {
+        return;
+    }
+    batch_to_latest(reader);
+    unsigned shards = (unsigned)reader->params.shard_count;
+    for (size_t i = 0; i < reader->batch_count; i++) {
+        frame_ref(reader->batch[i], shards);
+    }
+    for (size_t s = 0; s < reader->params.shard_count; s++) {
+        shard_publish(reader->params.shards[s], reader->batch, reader->batch_count);
+    }
+    for (size_t i = 0; i < reader->batch_count; i++) {
+        frame_unref(reader->batch[i]);
+    }
+    reader->batch_count = 0;
+}
+
+static void cursor_make(struct topic *topic)
+{
+    buf_reset(&topic->cursor);
+    cursor_append(&topic->cursor, topic->name, topic->next, topic->partition_count);
+}
+
+static void state_publish(struct reader *reader, size_t index)
+{
+    struct topic *topic = &reader->topics[index];
+    size_t count = (size_t)topic->partition_count;
+    struct frame_state *state =
+        must_alloc(sizeof *state + count * sizeof state->partitions[0]);
+    state->is_live = topic->is_live;
+    state->partition_count = topic->partition_count;
+    for (size_t p = 0; p < count; p++) {
+        state->partitions[p] = topic->starts[p];
+        state->partitions[p].next = topic->next[p];
+    }
+    cursor_make(topic);
+    batch_add(reader, frame_state_new((uint16_t)index, state, buf_view(&topic->cursor)));
+    free(state);
+    topic->is_told = true;
+}
+
+/* --- topics -------------------------------------------------------------------------------------------- */
+
+static enum err partition_start(struct reader *reader, struct topic *topic, int32_t partition,
+                                struct err_info *info)
+{
+    int64_t low, high;
+    rd_kafka_resp_err_t code =
+        rd_kafka_query_watermark_offsets(kafka_tail_client(reader->tail), topic->name.ptr,
+                                         partition, &low, &high, METADATA_TIMEOUT_MS);
+    if (code) {
+        return err_set(info, kafka_err(code), "asking for the bounds of %s-%d: %s",
+                       topic->name.ptr, partition, rd_kafka_err2str(code));
+    }
+    int64_t load = reader->params.load_records;
+    int64_t start = load == 0 || high - low <= load ? low : high - load;
+    const struct kafka_position position = {topic->name.ptr, partition, start};
+    enum err e = kafka_tail_add(reader->tail, &position, 1, info);
+    if (!e) {
+        topic->starts[partition] =
+            (struct frame_start){.start = start, .is_begin = start == low};
+        topic->next[partition] = start;
+    }
+    return e;
+}
+
+static enum err partitions_add(struct reader *reader, struct topic *topic, int32_t count,
+                               struct err_info *info)
+{
+    if (count <= topic->partition_count) {
+        return ERR_OK;
+    }
+    topic->next = must_realloc(topic->next, (size_t)count * sizeof *topic->next);
+    topic->starts = must_realloc(topic->starts, (size_t)count * sizeof *topic->starts);
+    enum err e = ERR_OK;
+    int32_t first = topic->partition_count;
+    for (int32_t p = first; p < count && !e; p++) {
+        e = partition_start(reader, topic, p, info);
+        if (!e) {
+            topic->partition_count = p + 1;
+            topic->is_told = false;
+            reader->has_new = true;
+        }
+    }
+    return e;
+}
+
+static enum err topic_look(struct reader *reader, struct topic *topic, struct err_info *info)
+{
+    int32_t count = 0, before = topic->partition_count;
+    enum err e = kafka_topic_partitions(kafka_tail_client(reader->tail), topic->name.ptr,
+                                        METADATA_TIMEOUT_MS, &count, info);
+    if (e == ERR_TOPIC_UNKNOWN && before == 0) {
+        atomic_store(&topic->state, READER_MISSING);
+    }
+    e = e ? e : partitions_add(reader, topic, count, info);
+    if (topic->partition_count > before && before == 0) {
+        atomic_store(&topic->state, READER_LOADING);
+    }
+    return e;
+}
+
+static void topics_look(struct reader *reader)
+{
+    bool is_complete = true;
+    struct err_info info = {0};
+    for (size_t i = 0; i < reader->topic_count; i++) {
+        struct topic *topic = &reader->topics[i];
+        enum err e = topic_look(reader, topic, &info);
+        if (e) {
+            is_complete = false;
+            log_event(LOG_DEBUG, "topic_missing", err_detail(e, &info),
+                      KV("topic", topic->name));
+        }
+    }
+    /* The ends as of now: a topic is live once what was there has been read. */
+    if (reader->has_new && kafka_tail_mark_end(reader->tail, METADATA_TIMEOUT_MS, &info)) {
+        log_event(LOG_WARN, "ends_unknown", info.text, KV("retry_ms", LOOK_FIRST_PERIOD_US / 1000));
+        is_complete = false;
+    } else {
+        reader->has_new = false;
+    }
+    reader->look_due_us =
+        clock_mono_us() + (is_complete ? LOOK_PERIOD_US : LOOK_FIRST_PERIOD_US);
+}
+
+static bool topic_is_caught_up(const struct reader *reader, const struct topic *topic)
+{
+    for (int32_t p = 0; p < topic->partition_count; p++) {
+        if (!kafka_tail_partition_is_caught_up(reader->tail, topic->name.ptr, p)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Lag, and positions past transaction markers and holes. */
+static void topic_review_positions(const struct reader *reader, struct topic *topic)
+{
+    int64_t lag = 0;
+    for (int32_t p = 0; p < topic->partition_count; p++) {
+        int64_t next, end;
+        kafka_tail_position(reader->tail, topic->name.ptr, p, &next, &end);
+        lag += next >= 0 && end > next ? end - next : 0;
+        if (next > topic->next[p]) {
+            topic->next[p] = next;
+            topic->is_told = false;
+        }
+    }
+    atomic_store(&topic->lag, lag);
+    metric_set(topic->metrics.lag, (double)lag);
+}
+
+static void topics_review(struct reader *reader)
+{
+    for (size_t i = 0; i < reader->topic_count; i++) {
+        struct topic *topic = &reader->topics[i];
+        if (topic->partition_count == 0) {
+            continue;
+        }
+        topic_review_positions(reader, topic);
+        if (!topic->is_live && topic_is_caught_up(reader, topic)) {
+            topic->is_live = true;
+            topic->is_told = false;
+            log_event(LOG_INFO, "topic_live", "what Kafka holds has been read",
+                      KV("topic", topic->name), KV("partitions", topic->partition_count));
+        }
+        if (!topic->is_told) {
+            state_publish(reader, i);
+        }
+        metric_set(topic->metrics.keys, (double)latest_count(reader->params.latest[i]));
+    }
+    batch_publish(reader);
+    for (size_t i = 0; i < reader->topic_count; i++) {
+        if (reader->topics[i].is_live) {
+            atomic_store(&reader->topics[i].state, READER_LIVE);
+        }
+    }
+    reader->review_due_us = clock_mono_us() + REVIEW_PERIOD_US;
+}
+
+/* The reader itself has lost records: its clients are told in their order. */
+static void on_gap(void *context, const struct kafka_position *at, int64_t from, int64_t to)
+{
+    struct reader *reader = context;
+    if (at->offset < to) {
+        /* The log ends before where we were: it was cut or made anew. What was read may not be
+         * there any more; beginning again is the one way that is certainly right. */
+        struct err_info info = {0};
+        (void)err_set(&info, ERR_STATE, "the log of %s-%d was cut from %lld to %lld", at->topic,
+                      at->partition, (long long)to, (long long)from);
+        reader->params.on_failure(reader->params.context, ERR_STATE, &info);
+        return;
+    }
+    for (size_t i = 0; i < reader->topic_count; i++) {
+        struct topic *topic = &reader->topics[i];
+        if (strcmp(topic->name.ptr, at->topic) == 0 && at->partition < topic->partition_count) {
+            topic->next[at->partition] = to;
+            cursor_make(topic);
+            const struct frame_gap gap = {(uint16_t)i, topic->name, at->partition, from, to};
+            batch_add(reader, frame_gap_new(&reader->maker, &gap, buf_view(&topic->cursor)));
+        }
+    }
+}
+
+/* --- records --------------------------------------------------------------------------------------------- */
+
+static size_t topic_of(struct reader *reader, const rd_kafka_message_t *message)
+{
+    if (message->rkt != reader->memo) {
+        const char *name = rd_kafka_topic_name(message->rkt);
+        size_t i = 0;
+        while (strcmp(reader->topics[i].name.ptr, name) != 0) {
+            i++;
+            CHECK(i < reader->topic_count); /* only these were assigned */
+        }
+        reader->memo = message->rkt;
+        reader->memo_topic = i;
+    }
+    return reader->memo_topic;
+}
+
+static void message_take(struct reader *reader, const rd_kafka_message_t *message, int64_t now_us)
+{
+    size_t index = topic_of(reader, message);
+    struct topic *topic = &reader->topics[index];
+    if (!topic->is_told) { /* the shards must know the partition before its first record */
+        state_publish(reader, index);
+    }
+    topic->next[message->partition] = message->offset + 1;
+    cursor_make(topic);
+    batch_add(reader, frame_of_message(&reader->maker, message, (uint16_t)index,
+                                       buf_view(&topic->cursor), now_us));
+    metric_add(topic->metrics.records, 1);
+}
+
+static void records_read(struct reader *reader)
+{
+    rd_kafka_message_t *messages[BATCH_MAX];
+    size_t count = kafka_tail_poll(reader->tail, messages, BATCH_MAX, POLL_MS);
+    int64_t now_us = clock_mono_us();
+    for (size_t i = 0; i < count; i++) {
+        message_take(reader, messages[i], now_us);
+        rd_kafka_message_destroy(messages[i]);
+    }
+    atomic_store(&reader->as_of_ms, clock_now_ms());
+    batch_publish(reader);
+}
+
+static void *reader_run(void *context)
+{
+    struct reader *reader = context;
+    while (!atomic_load(&reader->is_stopping)) {
+        if (clock_mono_us() >= reader->look_due_us) {
+            topics_look(reader);
+        }
+        records_read(reader);
+        if (clock_mono_us() >= reader->review_due_us) {
+            topics_review(reader);
+        }
+    }
+    return NULL;
+}
+
+/* --- life ---------------------------------------------------------------------------------------------------- */
+
+void reader_free(struct reader *reader)
+{
+    if (!reader) {
+        return;
+    }
+    kafka_tail_free(reader->tail);
+    frame_maker_free(&reader->maker);
+    for (size_t i = 0; i < reader->topic_count; i++) {
+        free(reader->topics[i].next);
+        free(reader->topics[i].starts);
+        buf_free(&reader->topics[i].cursor);
+    }
+    free(reader->topics);
+    free(reader->batch);
+    free(reader);
+}
+
+struct reader *reader_new(const struct strview *topics, size_t topic_count)
+{
+    struct reader *reader = must_alloc(sizeof *reader);
+    reader->topic_count = topic_count;
+    reader->topics = must_alloc(topic_count * sizeof *reader->topics);
+    frame_maker_init(&reader->maker);
+    for (size_t i = 0; i < topic_count; i++) {
+        struct topic *topic = &reader->topics[i];
+        topic->name = topics[i];
+        topic->metrics = query_metrics_topic(topic->name.ptr);
+        buf_init(&topic->cursor, CURSOR_TEXT_MAX);
+    }
+    return reader;
+}
+
+enum err reader_start(struct reader *reader, const struct reader_params *params,
+                      struct err_info *info)
+{
+    reader->params = *params;
+    const struct kafka_tail_params tail = {
+        .config = params->kafka, .on_gap = on_gap, .context = reader, .label = "reader"};
+    enum err e = kafka_tail_new(&tail, &reader->tail, info);
+    if (!e) {
+        CHECK(pthread_create(&reader->thread, NULL, reader_run, reader) == 0);
+        reader->is_running = true;
+    }
+    return e;
+}
+
+void reader_stop(struct reader *reader)
+{
+    if (!reader || !reader->is_running) {
+        return;
+    }
+    atomic_store(&reader->is_stopping, true);
+    for (size_t i = 0; i < reader->params.shard_count; i++) {
+        shard_release(reader->params.shards[i]); /* it may wait for room there */
+    }
+    CHECK(pthread_join(reader->thread, NULL) == 0);
+    reader->is_running = false;
+}
+
+enum reader_topic reader_topic_state(const struct reader *reader, size_t topic)
+{
+    return (enum reader_topic)atomic_load(&reader->topics[topic].state);
+}
+
+int64_t reader_topic_lag(const struct reader *reader, size_t topic)
+{
+    return atomic_load(&reader->topics[topic].lag);
+}
+
+int64_t reader_as_of_ms(const struct reader *reader)
+{
+    return atomic_load(&reader->as_of_ms);
+}

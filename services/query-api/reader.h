@@ -1,0 +1,41 @@
+/* reader.h - the one thread that reads Kafka, for all clients.
+ *
+ * WHAT     finds the topics (again and again: those that appear later and new partitions are taken
+ *          up), begins load_records back from each partition's end, makes frames, and hands them to
+ *          `latest` and to every shard. Tells the shards with FRAME_STATE what a topic's partitions
+ *          are, when all that was there at start has been read, and positions past what is no record.
+ * THREADS  start, stop and free by the main thread; reader_topic_* and reader_as_of_ms by any.
+ */
+#pragma once
+
+#include "kafka/kafka_config.h"
+#include "latest.h"
+#include "shard.h"
+
+#define QUERY_SHARDS_MAX 64
+
+struct reader;
+
+struct reader_params {
+    const struct kafka_config *kafka;
+    struct latest *const *latest; /* by topic */
+    struct shard *const *shards;
+    size_t shard_count;
+    int64_t load_records;
+    /* Reading cannot go on; any thread. */
+    void (*on_failure)(void *context, enum err err, const struct err_info *info);
+    void *context;
+};
+
+enum reader_topic { READER_UNKNOWN, READER_MISSING, READER_LOADING, READER_LIVE };
+
+void reader_stop(struct reader *reader); /* NULL is a no-op; what it knows can still be asked */
+void reader_free(struct reader *reader); /* NULL is a no-op; stopped before */
+/* Its state can be asked from here on. topics live as long as it does. */
+DEALLOC(reader_free)
+struct reader *reader_new(const struct strview *topics, size_t topic_count);
+MUST_CHECK enum err reader_start(struct reader *reader, const struct reader_params *params,
+                                 struct err_info *info);
+enum reader_topic reader_topic_state(const struct reader *reader, size_t topic);
+int64_t reader_topic_lag(const struct reader *reader, size_t topic);
+int64_t reader_as_of_ms(const struct reader *reader); /* when Kafka was last asked */

@@ -1,0 +1,399 @@
+#include "reading.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define SCAN_MAX 8192 /* frames looked at in one call: skipping costs time as well */
+
+/* --- positions --------------------------------------------------------------------------------------- */
+
+void reading_free(struct reading *reading)
+{
+    if (reading) {
+        for (size_t i = 0; i < reading->topic_count; i++) {
+            free(reading->topics[i].next);
+        }
+        free(reading);
+    }
+}
+
+struct reading *reading_new(const uint16_t *topics, size_t count)
+{
+    CHECK(count > 0 && count <= READING_TOPICS_MAX);
+    struct reading *reading =
+        must_alloc(sizeof *reading + count * sizeof reading->topics[0]);
+    reading->topic_count = (uint8_t)count;
+    reading->is_chunked = true;
+    for (size_t i = 0; i < count; i++) {
+        reading->topics[i].topic = topics[i];
+    }
+    return reading;
+}
+
+/* Partitions that a topic has got meanwhile are read from their beginning. */
+static void topic_grow(struct reading_topic *topic, const struct ring *ring)
+{
+    if (topic->partition_count >= ring->partition_count) {
+        return;
+    }
+    topic->next =
+        must_realloc(topic->next, (size_t)ring->partition_count * sizeof *topic->next);
+    for (int32_t p = topic->partition_count; p < ring->partition_count; p++) {
+        topic->next[p] = ring->partitions[p].start;
+    }
+    topic->partition_count = ring->partition_count;
+}
+
+static void reading_grow(struct reading *reading, const struct reading_source *source)
+{
+    for (size_t i = 0; i < reading->topic_count; i++) {
+        topic_grow(&reading->topics[i], &source->rings[reading->topics[i].topic]);
+    }
+}
+
+static bool topic_is_in_ring(const struct reading_topic *topic, const struct ring *ring)
+{
+    for (int32_t p = 0; p < topic->partition_count; p++) {
+        if (topic->next[p] < ring->partitions[p].first) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool topic_is_at_reader(const struct reading_topic *topic, const struct ring *ring)
+{
+    for (int32_t p = 0; p < topic->partition_count; p++) {
+        if (topic->next[p] != ring->partitions[p].next) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* --- the beginning --------------------------------------------------------------------------------------- */
+
+static int64_t earliest_of(const struct ring_partition *partition)
+{
+    bool is_here = partition->is_begin && partition->first == partition->start;
+    return is_here ? partition->start : CURSOR_EARLIEST;
+}
+
+static void topic_begin(struct reading_topic *topic, const struct ring *ring,
+                        bool is_from_earliest)
+{
+    topic_grow(topic, ring);
+    for (int32_t p = 0; p < topic->partition_count; p++) {
+        const struct ring_partition *partition = &ring->partitions[p];
+        topic->next[p] = is_from_earliest ? earliest_of(partition) : partition->next;
+    }
+}
+
+static void asked_apply(struct reading *reading, const struct reading_source *source,
+                        const struct cursor *asked)
+{
+    for (size_t i = 0; i < asked->count; i++) {
+        const struct cursor_position *position = &asked->positions[i];
+        struct reading_topic *topic = &reading->topics[position->topic];
+        const struct ring *ring = &source->rings[topic->topic];
+        if (position->partition < topic->partition_count) {
+            topic->next[position->partition] = position->next == CURSOR_LATEST
+                                                   ? ring->partitions[position->partition].next
+                                                   : position->next;
+        }
+    }
+}
+
+/* A position that the reader has not reached yet may be past the end of the log altogether: only
+ * Kafka can tell, so a catch-up job asks. */
+static bool topic_is_ahead(const struct reading_topic *topic, const struct ring *ring)
+{
+    for (int32_t p = 0; p < topic->partition_count; p++) {
+        if (topic->next[p] > ring->partitions[p].next) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void reading_enter_copy(struct reading *reading, const struct reading_source *source)
+{
+    reading->mode = READING_COPY;
+    for (size_t i = 0; i < reading->topic_count; i++) {
+        struct reading_topic *topic = &reading->topics[i];
+        const struct ring *ring = &source->rings[topic->topic];
+        topic->sequence = topic_is_at_reader(topic, ring) ? ring->end : ring->oldest;
+    }
+}
+
+bool reading_begin(struct reading *reading, const struct reading_source *source,
+                   const struct reading_start *start)
+{
+    for (size_t i = 0; i < reading->topic_count; i++) {
+        if (!source->rings[reading->topics[i].topic].is_live) {
+            return false;
+        }
+    }
+    bool is_here = true;
+    for (size_t i = 0; i < reading->topic_count; i++) {
+        topic_begin(&reading->topics[i], &source->rings[reading->topics[i].topic],
+                    start->is_from_earliest);
+    }
+    if (start->asked) {
+        asked_apply(reading, source, start->asked);
+    }
+    for (size_t i = 0; i < reading->topic_count; i++) {
+        const struct reading_topic *topic = &reading->topics[i];
+        const struct ring *ring = &source->rings[topic->topic];
+        is_here = is_here && topic_is_in_ring(topic, ring) && !topic_is_ahead(topic, ring);
+    }
+    if (is_here) {
+        reading_enter_copy(reading, source);
+    } else {
+        reading->mode = READING_CATCHUP;
+    }
+    return true;
+}
+
+/* --- events ------------------------------------------------------------------------------------------------ */
+
+static void put_view(struct buf *out, struct strview view)
+{
+    /* Bounded by the caller's bytes_max and one record, far below the buffer's bound. */
+    CHECK(buf_append_view(out, view) == ERR_OK);
+}
+
+static void put_cursor(const struct reading *reading, const struct reading_source *source,
+                       struct buf *out)
+{
+    for (size_t i = 0; i < reading->topic_count; i++) {
+        const struct reading_topic *topic = &reading->topics[i];
+        if (i > 0) {
+            put_view(out, SV(";"));
+        }
+        if (reading->mode == READING_SHARED) {
+            put_view(out, buf_view(&source->rings[topic->topic].cursor));
+        } else {
+            cursor_append(out, source->names[topic->topic], topic->next, topic->partition_count);
+        }
+    }
+}
+
+/* Whether there is a position that all that was sent lies before, and nothing else. */
+static bool has_position(const struct reading *reading, const struct reading_source *source)
+{
+    if (reading->mode == READING_SHARED) {
+        return reading->topics[0].sequence == source->rings[reading->topics[0].topic].end;
+    }
+    for (size_t i = 0; i < reading->topic_count; i++) {
+        const struct reading_topic *topic = &reading->topics[i];
+        for (int32_t p = 0; p < topic->partition_count; p++) {
+            if (topic->next[p] < 0) { /* earliest, not resolved yet */
+                return false;
+            }
+        }
+    }
+    return reading->mode != READING_WAITING;
+}
+
+static void put_id(const struct reading *reading, const struct reading_source *source, struct buf *out)
+{
+    if (has_position(reading, source)) {
+        put_view(out, SV("id: "));
+        put_cursor(reading, source, out);
+        put_view(out, SV("\n"));
+    }
+}
+
+void reading_append_heartbeat(const struct reading *reading, const struct reading_source *source,
+                              struct buf *out)
+{
+    size_t mark = sse_chunk_open(out, reading->is_chunked);
+    put_view(out, SV(":hb\n"));
+    put_id(reading, source, out);
+    put_view(out, SV("\n"));
+    sse_chunk_close(out, mark, reading->is_chunked);
+}
+
+void reading_append_event(const struct reading *reading, const struct reading_source *source,
+                          const char *name, struct strview data, struct buf *out)
+{
+    size_t mark = sse_chunk_open(out, reading->is_chunked);
+    if (name) {
+        put_view(out, SV("event: "));
+        put_view(out, sv(name));
+        put_view(out, SV("\n"));
+    }
+    put_id(reading, source, out);
+    if (data.len) {
+        sse_append_data(out, data);
+    } else {
+        put_view(out, SV("\n"));
+    }
+    sse_chunk_close(out, mark, reading->is_chunked);
+}
+
+static void frame_render(struct reading *reading, const struct reading_source *source,
+                         const struct frame *frame, struct buf *out)
+{
+    size_t mark = sse_chunk_open(out, reading->is_chunked);
+    put_view(out, frame_event_line(frame));
+    put_id(reading, source, out);
+    if (reading->is_envelope && frame->kind == FRAME_RECORD) {
+        frame_append_envelope_data(out, frame, source->names[frame->topic]);
+    } else {
+        put_view(out, frame->data);
+    }
+    sse_chunk_close(out, mark, reading->is_chunked);
+}
+
+static void topic_hand_out(struct reading *reading, struct reading_topic *topic,
+                           const struct reading_source *source, const struct frame *frame,
+                           struct buf *out)
+{
+    if (frame->offset >= topic->next[frame->partition]) {
+        topic->next[frame->partition] = frame->offset + 1;
+        frame_render(reading, source, frame, out);
+    }
+}
+
+/* --- catching up -------------------------------------------------------------------------------------------- */
+
+void reading_take(struct reading *reading, const struct reading_source *source,
+                  const struct frame *frame, struct buf *out)
+{
+    for (size_t i = 0; i < reading->topic_count; i++) {
+        struct reading_topic *topic = &reading->topics[i];
+        if (topic->topic == frame->topic && frame->partition < topic->partition_count) {
+            topic_hand_out(reading, topic, source, frame, out);
+        }
+    }
+}
+
+void reading_move(struct reading *reading, uint32_t index, int32_t partition, int64_t next)
+{
+    CHECK(index < reading->topic_count);
+    struct reading_topic *topic = &reading->topics[index];
+    if (partition < topic->partition_count) {
+        topic->next[partition] = next;
+    }
+}
+
+bool reading_join(struct reading *reading, const struct reading_source *source)
+{
+    reading_grow(reading, source);
+    for (size_t i = 0; i < reading->topic_count; i++) {
+        if (!topic_is_in_ring(&reading->topics[i],
+                              &source->rings[reading->topics[i].topic])) {
+            return false;
+        }
+    }
+    reading_enter_copy(reading, source);
+    return true;
+}
+
+/* --- from the rings ------------------------------------------------------------------------------------------ */
+
+static bool topic_is_lost(struct reading_topic *topic, const struct ring *ring)
+{
+    if (topic->sequence >= ring->oldest) {
+        return false;
+    }
+    if (!topic->next || !topic_is_in_ring(topic, ring)) {
+        return true;
+    }
+    topic->sequence = ring->oldest; /* what has gone had been seen */
+    return false;
+}
+
+bool reading_is_lost(struct reading *reading, const struct reading_source *source)
+{
+    for (size_t i = 0; i < reading->topic_count; i++) {
+        struct reading_topic *topic = &reading->topics[i];
+        if (topic_is_lost(topic, &source->rings[topic->topic])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static enum reading_result topic_fill(struct reading *reading, struct reading_topic *topic,
+                                      const struct reading_source *source, size_t bytes_max,
+                                      struct buf *out)
+{
+    const struct ring *ring = &source->rings[topic->topic];
+    size_t begin = out->len;
+    for (size_t scanned = 0; topic->sequence < ring->end; scanned++) {
+        if (out->len - begin >= bytes_max || scanned == SCAN_MAX) {
+            return READING_MORE;
+        }
+        topic_hand_out(reading, topic, source, ring_at(ring, topic->sequence), out);
+        topic->sequence++;
+    }
+    /* All that the ring had has been seen, so is what is no record (transaction markers). */
+    for (int32_t p = 0; p < topic->partition_count; p++) {
+        if (topic->next[p] < ring->partitions[p].next) {
+            topic->next[p] = ring->partitions[p].next;
+        }
+    }
+    return READING_HEAD;
+}
+
+static void try_enter_shared(struct reading *reading, const struct reading_source *source)
+{
+    struct reading_topic *topic = &reading->topics[0];
+    if (reading->topic_count == 1 && !reading->is_envelope &&
+        topic_is_at_reader(topic, &source->rings[topic->topic])) {
+        reading->mode = READING_SHARED;
+        free(topic->next);
+        topic->next = NULL;
+        topic->partition_count = 0;
+    }
+}
+
+enum reading_result reading_fill(struct reading *reading, const struct reading_source *source,
+                                 size_t bytes_max, struct buf *out)
+{
+    reading_grow(reading, source);
+    if (reading_is_lost(reading, source)) {
+        return READING_LOST;
+    }
+    enum reading_result result = READING_HEAD;
+    for (size_t i = 0; i < reading->topic_count; i++) {
+        /* Each topic its share, so that a busy one does not hold up the others. */
+        if (topic_fill(reading, &reading->topics[i], source, bytes_max / reading->topic_count,
+                       out) == READING_MORE) {
+            result = READING_MORE;
+        }
+    }
+    if (result == READING_HEAD) {
+        try_enter_shared(reading, source);
+    }
+    return result;
+}
+
+enum reading_result reading_gather(const struct reading *reading,
+                                   const struct reading_source *source, struct iovec *parts,
+                                   size_t max, size_t *ret_count)
+{
+    const struct reading_topic *topic = &reading->topics[0];
+    const struct ring *ring = &source->rings[topic->topic];
+    *ret_count = 0;
+    if (topic->sequence < ring->oldest) {
+        return READING_LOST;
+    }
+    uint64_t waiting = ring->end - topic->sequence;
+    size_t count = waiting < max ? (size_t)waiting : max;
+    for (size_t i = 0; i < count; i++) {
+        const struct frame *frame = ring_at(ring, topic->sequence + i);
+        struct strview bytes = reading->is_chunked ? frame->unit : frame->event;
+        parts[i] = (struct iovec){.iov_base = (void *)(uintptr_t)bytes.ptr, .iov_len = bytes.len};
+    }
+    *ret_count = count;
+    return count < waiting ? READING_MORE : READING_HEAD;
+}
+
+void reading_advance(struct reading *reading, size_t frames)
+{
+    reading->topics[0].sequence += frames;
+}

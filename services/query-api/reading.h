@@ -1,0 +1,91 @@
+/* reading.h - what one client has seen of its topics, and what comes next for it. Pure: no sockets.
+ *
+ * A reading is in one of these modes, in this order:
+ *
+ *   WAITING   its topics are not known or not loaded yet
+ *   CATCHUP   some position is not in the rings: records come from a catch-up job (catchup.h) until
+ *             every position is (`next` ≥ ring's `first`)
+ *   COPY      from the rings; events are rendered for this client, under its own positions, and
+ *             what it has seen already is skipped. So joining the rings from anywhere is exact.
+ *   SHARED    one topic, plain values, exactly where the reader is: the frames' own bytes are sent,
+ *             and no positions of its own are kept
+ *
+ * INVARIANT  a record at offset o of partition p is handed out only if o ≥ next[p], and then
+ *            next[p] = o + 1; otherwise next[p] passes only what is no record, or a gap that is told.
+ */
+#pragma once
+
+#include <sys/uio.h>
+
+#include "cursor.h"
+#include "ring.h"
+
+#define READING_TOPICS_MAX 8
+
+enum reading_mode { READING_WAITING, READING_CATCHUP, READING_COPY, READING_SHARED };
+
+struct reading_topic {
+    uint64_t sequence; /* of the ring's frame to look at next */
+    int64_t *next;     /* by partition; NULL in SHARED */
+    int32_t partition_count;
+    uint16_t topic;
+};
+
+struct reading {
+    enum reading_mode mode;
+    bool is_envelope;
+    bool is_chunked; /* HTTP/1.0 gets events without chunk framing */
+    uint8_t topic_count;
+    struct reading_topic topics[]; /* topic_count */
+};
+
+/* Where readings get frames from: by topic. */
+struct reading_source {
+    const struct ring *rings;
+    const struct strview *names;
+};
+
+struct reading_start {
+    const struct cursor *asked; /* by index into topics of the reading; may be NULL */
+    bool is_from_earliest;      /* for what `asked` does not name */
+};
+
+enum reading_result {
+    READING_HEAD, /* nothing more for now */
+    READING_MORE, /* stopped at a bound */
+    READING_LOST, /* what comes next has left the ring */
+};
+
+void reading_free(struct reading *reading); /* NULL is a no-op */
+DEALLOC(reading_free) struct reading *reading_new(const uint16_t *topics, size_t count);
+
+/* Leaves WAITING once all topics are loaded; false until then. */
+bool reading_begin(struct reading *reading, const struct reading_source *source,
+                   const struct reading_start *start);
+/* An event of that name (NULL: none) and data (empty: none), with the present position as its id
+ * where there is one. */
+void reading_append_event(const struct reading *reading, const struct reading_source *source,
+                          const char *name, struct strview data, struct buf *out);
+/* A comment that also carries the position: a client that sees no event moves on as well. */
+void reading_append_heartbeat(const struct reading *reading, const struct reading_source *source,
+                              struct buf *out);
+
+/* CATCHUP: a record from Kafka; skipped when it has been seen. */
+void reading_take(struct reading *reading, const struct reading_source *source,
+                  const struct frame *frame, struct buf *out);
+/* CATCHUP: nothing lies before `next` that is still to be read. */
+void reading_move(struct reading *reading, uint32_t index, int32_t partition, int64_t next);
+/* CATCHUP: goes on from the rings if every position is there; false if not. */
+bool reading_join(struct reading *reading, const struct reading_source *source);
+
+/* COPY: appends about bytes_max of events. */
+enum reading_result reading_fill(struct reading *reading, const struct reading_source *source,
+                                 size_t bytes_max, struct buf *out);
+/* SHARED: the next frames' bytes, borrowed until the ring changes; reading_advance counts what was
+ * sent. *ret_count 0 at the head. */
+enum reading_result reading_gather(const struct reading *reading,
+                                   const struct reading_source *source, struct iovec *parts,
+                                   size_t max, size_t *ret_count);
+void reading_advance(struct reading *reading, size_t frames);
+/* COPY, SHARED: whether what comes next has left the ring. */
+bool reading_is_lost(struct reading *reading, const struct reading_source *source);

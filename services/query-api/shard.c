@@ -1,0 +1,185 @@
+#include "shard.h"
+
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "core/clock.h"
+#include "stream.h"
+
+#define TICK_MS 250
+
+/* --- the reader's side ------------------------------------------------------------------------------ */
+
+void shard_wake(struct shard *shard)
+{
+    ssize_t written = write(shard->event_fd, &(uint64_t){1}, sizeof(uint64_t));
+    (void)written; /* an eventfd takes a 1 unless it is full, which wakes as well */
+}
+
+static void inbox_append(struct shard *shard, struct frame *frame)
+{
+    if (shard->inbox_count == shard->inbox_capacity) {
+        shard->inbox_capacity = shard->inbox_capacity ? shard->inbox_capacity * 2 : 1024;
+        shard->inbox = must_realloc(shard->inbox, shard->inbox_capacity * sizeof *shard->inbox);
+    }
+    shard->inbox[shard->inbox_count++] = frame;
+    shard->inbox_bytes += frame->bytes;
+}
+
+void shard_publish(struct shard *shard, struct frame *const *frames, size_t count)
+{
+    (void)pthread_mutex_lock(&shard->lock);
+    while (shard->inbox_bytes > (size_t)shard->config->ring_bytes_max && !shard->is_released) {
+        (void)pthread_cond_wait(&shard->has_room, &shard->lock);
+    }
+    bool was_empty = shard->inbox_count == 0;
+    for (size_t i = 0; i < count; i++) {
+        inbox_append(shard, frames[i]);
+    }
+    (void)pthread_mutex_unlock(&shard->lock);
+    if (was_empty) {
+        shard_wake(shard);
+    }
+}
+
+void shard_release(struct shard *shard)
+{
+    (void)pthread_mutex_lock(&shard->lock);
+    shard->is_released = true;
+    (void)pthread_cond_signal(&shard->has_room);
+    (void)pthread_mutex_unlock(&shard->lock);
+}
+
+/* --- the worker's side -------------------------------------------------------------------------------- */
+
+/* Swaps the inbox for the empty half. */
+static size_t inbox_take(struct shard *shard)
+{
+    (void)pthread_mutex_lock(&shard->lock);
+    struct frame **frames = shard->inbox;
+    size_t count = shard->inbox_count, capacity = shard->inbox_capacity;
+    shard->inbox = shard->taken;
+    shard->inbox_capacity = shard->taken_capacity;
+    shard->inbox_count = shard->inbox_bytes = 0;
+    shard->taken = frames;
+    shard->taken_capacity = capacity;
+    (void)pthread_cond_signal(&shard->has_room);
+    (void)pthread_mutex_unlock(&shard->lock);
+    return count;
+}
+
+static void streams_pump(struct shard *shard)
+{
+    for (size_t i = shard->stream_count; i > 0; i--) {
+        stream_pump(shard->streams[i - 1]); /* may end it: the last one moves into its place */
+    }
+    if (shard->sent_bytes) {
+        query_metrics_sent(shard->sent_frames, shard->sent_bytes);
+        shard->sent_frames = shard->sent_bytes = 0;
+    }
+}
+
+static void on_wake(void *context, uint32_t events)
+{
+    (void)events;
+    struct shard *shard = context;
+    uint64_t ignored;
+    (void)!read(shard->event_fd, &ignored, sizeof ignored); /* only empties the counter */
+    size_t count = inbox_take(shard);
+    int64_t newest_us = 0;
+    for (size_t i = 0; i < count; i++) {
+        struct frame *frame = shard->taken[i];
+        newest_us = frame->created_us > newest_us ? frame->created_us : newest_us;
+        ring_take(&shard->rings[frame->topic], frame);
+    }
+    streams_pump(shard);
+    if (newest_us && shard->stream_count) {
+        query_metrics_delivery((double)(clock_mono_us() - newest_us) / 1e6);
+    }
+}
+
+static void on_tick(void *context)
+{
+    struct shard *shard = context;
+    int64_t now_us = clock_mono_us();
+    for (size_t i = shard->stream_count; i > 0; i--) {
+        stream_tick(shard->streams[i - 1], now_us);
+    }
+}
+
+void shard_drain(struct shard *shard)
+{
+    shard->is_draining = true;
+    for (size_t i = shard->stream_count; i > 0; i--) {
+        stream_end(shard->streams[i - 1], QUERY_END_SHUTDOWN);
+    }
+}
+
+int64_t shard_retry_ms(struct shard *shard, int64_t base_ms)
+{
+    shard->random ^= shard->random << 13;
+    shard->random ^= shard->random >> 7;
+    shard->random ^= shard->random << 17;
+    return base_ms + (int64_t)(shard->random % (uint64_t)(base_ms + 1));
+}
+
+/* --- life ------------------------------------------------------------------------------------------------ */
+
+enum err shard_new(const struct shard_config *config, struct http_worker *worker,
+                   atomic_size_t *stream_total, struct shard **ret)
+{
+    int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (fd < 0) {
+        return ERR_IO;
+    }
+    struct shard *shard = must_alloc(sizeof *shard);
+    *shard = (struct shard){.config = config,
+                            .worker = worker,
+                            .stream_total = stream_total,
+                            .event_fd = fd,
+                            .random = (uint64_t)clock_mono_us() | 1};
+    CHECK(pthread_mutex_init(&shard->lock, NULL) == 0);
+    CHECK(pthread_cond_init(&shard->has_room, NULL) == 0);
+    shard->rings = must_alloc(config->topic_count * sizeof *shard->rings);
+    for (size_t i = 0; i < config->topic_count; i++) {
+        ring_init(&shard->rings[i], (size_t)config->ring_bytes_max);
+    }
+    shard->source = (struct reading_source){shard->rings, config->topics};
+    shard->watch = http_worker_watch(worker, fd, EPOLLIN, on_wake, shard);
+    if (!shard->watch) {
+        shard_free(shard);
+        return ERR_IO;
+    }
+    http_worker_every(worker, TICK_MS, on_tick, shard);
+    *ret = shard;
+    return ERR_OK;
+}
+
+void shard_free(struct shard *shard)
+{
+    if (!shard) {
+        return;
+    }
+    while (shard->stream_count > 0) {
+        stream_free(shard->streams[shard->stream_count - 1], QUERY_END_SHUTDOWN);
+    }
+    if (shard->watch) {
+        http_watch_close(shard->watch);
+    }
+    (void)close(shard->event_fd);
+    for (size_t i = 0; i < shard->inbox_count; i++) {
+        frame_unref(shard->inbox[i]);
+    }
+    for (size_t i = 0; i < shard->config->topic_count; i++) {
+        ring_free(&shard->rings[i]);
+    }
+    CHECK(pthread_mutex_destroy(&shard->lock) == 0);
+    CHECK(pthread_cond_destroy(&shard->has_room) == 0);
+    free(shard->inbox);
+    free(shard->taken);
+    free(shard->rings);
+    free(shard->streams);
+    free(shard);
+}

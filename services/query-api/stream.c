@@ -1,0 +1,481 @@
+#define _GNU_SOURCE /* EPOLLRDHUP */
+
+#include "stream.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+#include "core/clock.h"
+
+#define GATHER_MAX 64
+#define FILL_BYTES 65536
+#define ROUNDS_MAX 16 /* of one pump: then other clients have their turn */
+#define OUT_BYTES_MAX ((size_t)1 << 30)
+#define OUT_KEPT_BYTES 512 /* of an idle client's buffer */
+#define END_TIMEOUT_US 2000000
+
+struct stream {
+    struct shard *shard;
+    size_t index; /* in shard->streams */
+    struct http_stream http;
+    struct http_watch *watch;
+    struct reading *reading;
+    struct cursor asked; /* until it has begun */
+    struct catchup_job *job;
+    struct buf out;
+    size_t sent; /* of out */
+    int64_t wrote_us;
+    int64_t heartbeat_us;
+    bool is_from_earliest;
+    bool is_resolved; /* the catch-up job has told every position */
+    bool is_waiting;  /* for the socket */
+    bool is_ending;
+    enum query_end end;
+};
+
+enum outcome {
+    IDLE,    /* nothing to send */
+    SENT,    /* or prepared: go on */
+    BLOCKED, /* the socket takes no more */
+    GONE,
+};
+
+/* --- writing ------------------------------------------------------------------------------------------ */
+
+static bool has_out(const struct stream *stream)
+{
+    return stream->sent < stream->out.len;
+}
+
+static void count_sent(struct stream *stream, size_t frames, ssize_t bytes)
+{
+    stream->wrote_us = clock_mono_us();
+    stream->heartbeat_us = stream->wrote_us;
+    stream->shard->sent_frames += (int64_t)frames;
+    stream->shard->sent_bytes += bytes;
+}
+
+static enum outcome flush(struct stream *stream)
+{
+    while (has_out(stream)) {
+        ssize_t sent = send(stream->http.fd, stream->out.data + stream->sent,
+                            stream->out.len - stream->sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (sent < 0) {
+            return errno == EAGAIN ? BLOCKED : errno == EINTR ? SENT : GONE;
+        }
+        stream->sent += (size_t)sent;
+        count_sent(stream, 0, sent);
+    }
+    buf_reset(&stream->out);
+    stream->sent = 0;
+    return SENT;
+}
+
+/* Moves past what the socket took; the rest of a frame that was cut goes into `out`. */
+static void shared_sent(struct stream *stream, const struct iovec *parts, size_t count,
+                        size_t sent)
+{
+    size_t whole = 0;
+    while (whole < count && sent >= parts[whole].iov_len) {
+        sent -= parts[whole++].iov_len;
+    }
+    if (sent > 0) {
+        const char *bytes = parts[whole].iov_base;
+        CHECK(buf_append(&stream->out, bytes + sent, parts[whole].iov_len - sent) == ERR_OK);
+        whole++;
+    }
+    reading_advance(stream->reading, whole);
+    stream->shard->sent_frames += (int64_t)whole;
+}
+
+static enum outcome send_shared(struct stream *stream)
+{
+    struct iovec parts[GATHER_MAX];
+    size_t count;
+    if (reading_gather(stream->reading, &stream->shard->source, parts, GATHER_MAX, &count) ==
+        READING_LOST) {
+        stream_end(stream, QUERY_END_LAGGED);
+        return GONE;
+    }
+    if (count == 0) {
+        return IDLE;
+    }
+    struct msghdr message = {.msg_iov = parts, .msg_iovlen = count};
+    ssize_t sent = sendmsg(stream->http.fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (sent < 0) {
+        if (errno == EAGAIN || errno == EINTR) {
+            return BLOCKED;
+        }
+        stream_free(stream, QUERY_END_GONE);
+        return GONE;
+    }
+    count_sent(stream, 0, sent);
+    shared_sent(stream, parts, count, (size_t)sent);
+    return SENT;
+}
+
+/* --- what to write -------------------------------------------------------------------------------------- */
+
+static void append_event(struct stream *stream, const char *name, struct strview data)
+{
+    reading_append_event(stream->reading, &stream->shard->source, name, data, &stream->out);
+}
+
+static void append_comment(struct stream *stream, const char *text)
+{
+    size_t mark = sse_chunk_open(&stream->out, stream->reading->is_chunked);
+    CHECK(buf_append_view(&stream->out, sv(text)) == ERR_OK);
+    sse_chunk_close(&stream->out, mark, stream->reading->is_chunked);
+}
+
+static size_t positions_count(const struct reading *reading)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < reading->topic_count; i++) {
+        count += (size_t)reading->topics[i].partition_count;
+    }
+    return count;
+}
+
+static void on_items(void *context)
+{
+    shard_wake(context);
+}
+
+/* All partitions of all topics: those that are in the rings now might not be when it has joined. */
+static struct catchup_job *job_new(struct stream *stream)
+{
+    const struct reading *reading = stream->reading;
+    struct shard *shard = stream->shard;
+    struct catchup_position *positions =
+        must_alloc((positions_count(reading) + 1) * sizeof *positions);
+    size_t count = 0;
+    for (uint32_t i = 0; i < reading->topic_count; i++) {
+        const struct reading_topic *topic = &reading->topics[i];
+        for (int32_t p = 0; p < topic->partition_count; p++) {
+            positions[count++] = (struct catchup_position){
+                .topic = shard->config->topics[topic->topic].ptr, /* ends with a NUL */
+                .topic_index = topic->topic,
+                .reading_index = i,
+                .partition = p,
+                .next = topic->next[p],
+            };
+        }
+    }
+    const struct catchup_params params = {
+        .positions = positions, .count = count, .on_items = on_items, .context = shard};
+    struct catchup_job *job = catchup_submit(shard->config->catchup, &params);
+    free(positions);
+    return job;
+}
+
+static enum outcome begin(struct stream *stream)
+{
+    const struct reading_start start = {&stream->asked, stream->is_from_earliest};
+    if (!reading_begin(stream->reading, &stream->shard->source, &start)) {
+        return IDLE;
+    }
+    cursor_free(&stream->asked);
+    if (stream->reading->mode != READING_CATCHUP) {
+        append_event(stream, NULL, (struct strview){0});
+        return SENT;
+    }
+    stream->job = job_new(stream);
+    if (!stream->job) {
+        stream_end(stream, QUERY_END_LIMIT);
+        return GONE;
+    }
+    return IDLE;
+}
+
+static void append_gap(struct stream *stream, const struct catchup_item *item)
+{
+    const struct reading_topic *topic = &stream->reading->topics[item->reading_index];
+    const struct frame_gap gap = {topic->topic, stream->shard->config->topics[topic->topic],
+                                  item->partition, item->from, item->to};
+    CLEANUP(buf_free) struct buf text;
+    buf_init(&text, OUT_BYTES_MAX);
+    frame_append_gap(&text, &gap);
+    append_event(stream, "gap", buf_view(&text));
+    query_metrics_gap();
+}
+
+static bool item_apply(struct stream *stream, const struct catchup_item *item)
+{
+    switch (item->kind) {
+    case CATCHUP_FRAME:
+        reading_take(stream->reading, &stream->shard->source, item->frame, &stream->out);
+        frame_unref(item->frame);
+        break;
+    case CATCHUP_POSITION:
+        reading_move(stream->reading, item->reading_index, item->partition, item->to);
+        break;
+    case CATCHUP_GAP:
+        append_gap(stream, item);
+        break;
+    case CATCHUP_RESOLVED:
+        stream->is_resolved = true;
+        append_event(stream, NULL, (struct strview){0});
+        break;
+    case CATCHUP_FAILED:
+        return false;
+    }
+    return true;
+}
+
+static enum outcome catch_up(struct stream *stream)
+{
+    struct catchup_item item;
+    bool is_any = false;
+    while (stream->out.len < FILL_BYTES && catchup_take(stream->job, &item)) {
+        is_any = true;
+        if (!item_apply(stream, &item)) {
+            stream_end(stream, QUERY_END_FAILED);
+            return GONE;
+        }
+    }
+    if (stream->is_resolved && reading_join(stream->reading, &stream->shard->source)) {
+        catchup_end(TAKE(stream->job));
+        is_any = true;
+    }
+    return is_any ? SENT : IDLE;
+}
+
+static enum outcome copy(struct stream *stream)
+{
+    enum reading_result result = reading_fill(stream->reading, &stream->shard->source, FILL_BYTES,
+                                              &stream->out);
+    if (result == READING_LOST) {
+        stream_end(stream, QUERY_END_LAGGED);
+        return GONE;
+    }
+    return has_out(stream) || result == READING_MORE ? SENT : IDLE;
+}
+
+static enum outcome produce(struct stream *stream)
+{
+    switch (stream->reading->mode) {
+    case READING_WAITING:
+        return begin(stream);
+    case READING_CATCHUP:
+        return catch_up(stream);
+    case READING_COPY:
+        return copy(stream);
+    case READING_SHARED:
+        return send_shared(stream);
+    }
+    return IDLE;
+}
+
+/* --- turns ------------------------------------------------------------------------------------------------ */
+
+static void wait_for_socket(struct stream *stream, bool is_waiting)
+{
+    if (stream->is_waiting != is_waiting) {
+        stream->is_waiting = is_waiting;
+        http_watch_events(stream->watch, is_waiting ? EPOLLRDHUP | EPOLLOUT : EPOLLRDHUP);
+    }
+}
+
+/* Nothing to send: an idle client keeps as little memory as it can. */
+static void rest(struct stream *stream)
+{
+    wait_for_socket(stream, false);
+    if (stream->out.capacity > OUT_KEPT_BYTES) {
+        buf_free(&stream->out);
+    }
+}
+
+static void blocked(struct stream *stream)
+{
+    wait_for_socket(stream, true);
+    if (!stream->is_ending && stream->reading->mode >= READING_COPY &&
+        reading_is_lost(stream->reading, &stream->shard->source)) {
+        stream_end(stream, QUERY_END_LAGGED);
+    }
+}
+
+void stream_pump(struct stream *stream)
+{
+    for (int round = 0; round < ROUNDS_MAX; round++) {
+        switch (flush(stream)) {
+        case BLOCKED:
+            blocked(stream);
+            return;
+        case GONE:
+            stream_free(stream, QUERY_END_GONE);
+            return;
+        case IDLE:
+        case SENT:
+            break;
+        }
+        if (stream->is_ending) {
+            stream_free(stream, stream->end);
+            return;
+        }
+        switch (produce(stream)) {
+        case IDLE:
+            rest(stream);
+            return;
+        case BLOCKED:
+            blocked(stream);
+            return;
+        case GONE:
+            return;
+        case SENT:
+            break;
+        }
+    }
+    wait_for_socket(stream, true); /* which is ready: the next turn goes on */
+}
+
+static void on_ready(void *context, uint32_t events)
+{
+    struct stream *stream = context;
+    if (events & (EPOLLHUP | EPOLLERR | EPOLLRDHUP)) {
+        stream_free(stream, QUERY_END_GONE);
+    } else {
+        stream_pump(stream);
+    }
+}
+
+void stream_tick(struct stream *stream, int64_t now_us)
+{
+    const struct shard_config *config = stream->shard->config;
+    if (stream->is_ending) {
+        if (now_us - stream->wrote_us > END_TIMEOUT_US) {
+            stream_free(stream, stream->end);
+        }
+        return;
+    }
+    if (has_out(stream) || stream->is_waiting) {
+        if (now_us - stream->wrote_us > config->stall_timeout_ms * 1000) {
+            stream_end(stream, QUERY_END_STALLED);
+        }
+        return;
+    }
+    if (now_us - stream->heartbeat_us > config->heartbeat_ms * 1000) {
+        stream->heartbeat_us = now_us;
+        reading_append_heartbeat(stream->reading, &stream->shard->source, &stream->out);
+        stream_pump(stream);
+    }
+}
+
+/* --- the end -------------------------------------------------------------------------------------------------- */
+
+static const struct {
+    const char *event, *data;
+} farewells[QUERY_END_COUNT] = {
+    [QUERY_END_LAGGED] = {"lagged", "{\"reason\":\"records have left the memory before they were "
+                                    "taken; reconnect with the last id\"}"},
+    [QUERY_END_STALLED] = {"lagged", "{\"reason\":\"nothing was taken for too long; reconnect with "
+                                     "the last id\"}"},
+    [QUERY_END_LIMIT] = {"error", "{\"reason\":\"too many clients are catching up; reconnect "
+                                  "later\"}"},
+    [QUERY_END_FAILED] = {"error", "{\"reason\":\"records cannot be read from Kafka now; reconnect "
+                                   "with the last id\"}"},
+    [QUERY_END_SHUTDOWN] = {"shutdown", "{\"reason\":\"the server is shutting down; reconnect with "
+                                        "the last id\"}"},
+};
+
+void stream_end(struct stream *stream, enum query_end why)
+{
+    if (stream->is_ending) {
+        return;
+    }
+    stream->is_ending = true;
+    stream->end = why;
+    stream->wrote_us = clock_mono_us(); /* from which the time to take it counts */
+    catchup_end(TAKE(stream->job));
+    append_event(stream, farewells[why].event, sv(farewells[why].data));
+    if (stream->reading->is_chunked) {
+        CHECK(buf_append_view(&stream->out, SV("0\r\n\r\n")) == ERR_OK);
+    }
+    stream_pump(stream);
+}
+
+void stream_free(struct stream *stream, enum query_end why)
+{
+    struct shard *shard = stream->shard;
+    struct stream *last = shard->streams[--shard->stream_count];
+    shard->streams[stream->index] = last;
+    last->index = stream->index;
+    atomic_fetch_sub(shard->stream_total, 1);
+    catchup_end(stream->job);
+    http_watch_close(stream->watch);
+    http_stream_close(&stream->http);
+    cursor_free(&stream->asked);
+    reading_free(stream->reading);
+    buf_free(&stream->out);
+    query_metrics_stream_end(why);
+    free(stream);
+}
+
+/* --- the beginning ------------------------------------------------------------------------------------------------ */
+
+/* Bounds what the kernel holds for a client, and how long it believes in one that is silent. */
+static void socket_prepare(int fd, const struct shard_config *config)
+{
+    int bytes = (int)config->send_buffer_bytes, unsent = bytes / 4;
+    unsigned timeout_ms = (unsigned)config->stall_timeout_ms;
+    /* Each is an improvement only: a kernel without it serves as well. */
+    (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof unsent);
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout_ms, sizeof timeout_ms);
+}
+
+static void append_greeting(struct stream *stream)
+{
+    char retry[64];
+    (void)snprintf(retry, sizeof retry, "retry: %" PRId64 "\n\n",
+                   shard_retry_ms(stream->shard, stream->shard->config->retry_ms));
+    append_comment(stream, ":ok\n\n");
+    append_comment(stream, retry);
+}
+
+static void shard_add(struct shard *shard, struct stream *stream)
+{
+    if (shard->stream_count == shard->stream_capacity) {
+        shard->stream_capacity = shard->stream_capacity ? shard->stream_capacity * 2 : 16;
+        shard->streams =
+            must_realloc(shard->streams, shard->stream_capacity * sizeof *shard->streams);
+    }
+    stream->index = shard->stream_count;
+    shard->streams[shard->stream_count++] = stream;
+    atomic_fetch_add(shard->stream_total, 1);
+    query_metrics_stream_begin();
+}
+
+void stream_open(struct shard *shard, struct stream_params *params)
+{
+    struct stream *stream = must_alloc(sizeof *stream);
+    int64_t now_us = clock_mono_us();
+    *stream = (struct stream){.shard = shard,
+                              .http = params->http,
+                              .reading = params->reading,
+                              .asked = params->asked,
+                              .out = params->head,
+                              .is_from_earliest = params->is_from_earliest,
+                              .wrote_us = now_us,
+                              .heartbeat_us = now_us};
+    stream->out.bytes_max = OUT_BYTES_MAX;
+    socket_prepare(stream->http.fd, shard->config);
+    shard_add(shard, stream);
+    stream->watch =
+        http_worker_watch(shard->worker, stream->http.fd, EPOLLRDHUP, on_ready, stream);
+    if (!stream->watch) { /* epoll's own limit */
+        stream_free(stream, QUERY_END_GONE);
+        return;
+    }
+    append_greeting(stream);
+    if (shard->is_draining) {
+        stream_end(stream, QUERY_END_SHUTDOWN);
+    } else {
+        stream_pump(stream);
+    }
+}
