@@ -2,12 +2,15 @@
 
 #include <errno.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 static const int BROKER_TIMEOUT_MS = 15000;
+static const int NEW_TOPIC_TIMEOUT_MS = 10000;
+static const int NEW_TOPIC_LOOK_MS = 20;
 static const char *program_name = "bench";
 
 void bench_die(const char *format, ...)
@@ -121,34 +124,65 @@ rd_kafka_t *bench_client(rd_kafka_type_t type, const char *bootstrap,
     return client;
 }
 
+/* What a broker answers while a new topic is still becoming known to it. */
+static bool is_passing(rd_kafka_resp_err_t error)
+{
+    return error == RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION ||
+           error == RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE ||
+           error == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
+}
+
+static rd_kafka_resp_err_t count_partitions(rd_kafka_t *client, rd_kafka_topic_t *topic, int *ret)
+{
+    const struct rd_kafka_metadata *metadata = NULL;
+    rd_kafka_resp_err_t error = rd_kafka_metadata(client, 0, topic, &metadata, BROKER_TIMEOUT_MS);
+    if (error) {
+        return error;
+    }
+    error = metadata->topics[0].err;
+    *ret = metadata->topics[0].partition_cnt;
+    rd_kafka_metadata_destroy(metadata);
+    return error;
+}
+
 int bench_partitions(rd_kafka_t *client, const char *topic)
 {
+    const double deadline_s = bench_now_s() + NEW_TOPIC_TIMEOUT_MS / 1000.0;
     rd_kafka_topic_t *handle = rd_kafka_topic_new(client, topic, NULL);
-    const struct rd_kafka_metadata *metadata = NULL;
-    rd_kafka_resp_err_t error = rd_kafka_metadata(client, 0, handle, &metadata, BROKER_TIMEOUT_MS);
-    if (!error && metadata->topic_cnt == 1) {
-        error = metadata->topics[0].err;
+    int partitions = 0;
+    rd_kafka_resp_err_t error;
+    while ((error = count_partitions(client, handle, &partitions))) {
+        if (!is_passing(error) || bench_now_s() > deadline_s) {
+            bench_die("topic %s: %s", topic, rd_kafka_err2str(error));
+        }
+        rd_kafka_poll(client, NEW_TOPIC_LOOK_MS);
     }
-    if (error) {
-        bench_die("topic %s: %s", topic, rd_kafka_err2str(error));
-    }
-    int partitions = metadata->topics[0].partition_cnt;
-    rd_kafka_metadata_destroy(metadata);
     rd_kafka_topic_destroy(handle);
     return partitions;
+}
+
+static int64_t end_offset(rd_kafka_t *client, const char *topic, int partition)
+{
+    const double deadline_s = bench_now_s() + NEW_TOPIC_TIMEOUT_MS / 1000.0;
+    for (;;) {
+        int64_t low = 0, high = 0;
+        rd_kafka_resp_err_t error = rd_kafka_query_watermark_offsets(client, topic, partition, &low,
+                                                                     &high, BROKER_TIMEOUT_MS);
+        if (!error) {
+            return high;
+        }
+        if (!is_passing(error) || bench_now_s() > deadline_s) {
+            bench_die("topic %s [%d]: %s", topic, partition, rd_kafka_err2str(error));
+        }
+        rd_kafka_poll(client, NEW_TOPIC_LOOK_MS);
+    }
 }
 
 int64_t bench_records(rd_kafka_t *client, const char *topic)
 {
     int64_t records = 0;
     for (int partition = bench_partitions(client, topic) - 1; partition >= 0; partition--) {
-        int64_t low = 0, high = 0;
-        rd_kafka_resp_err_t error = rd_kafka_query_watermark_offsets(client, topic, partition, &low,
-                                                                     &high, BROKER_TIMEOUT_MS);
-        if (error) {
-            bench_die("topic %s [%d]: %s", topic, partition, rd_kafka_err2str(error));
-        }
-        records += high;
+        records += end_offset(client, topic, partition);
     }
     return records;
 }

@@ -35,7 +35,7 @@ int64_t bench_number(const struct bench_option *options, const char *name);
 rd_kafka_t *bench_client(rd_kafka_type_t type, const char *bootstrap,
                          const struct bench_setting *settings, int events);
 
-/* The topic's partition count; fails when there is no such topic. */
+/* The topic's partition count. Waits a while for a topic that has just been made. */
 int bench_partitions(rd_kafka_t *client, const char *topic);
 
 /* Sum of the partitions' end offsets: the records of a topic that has no transactions in it. */

@@ -2,7 +2,8 @@
  *
  * bench-topics create NAME:PARTITIONS[:compact] …      bench-topics delete NAME …
  * bench-topics count NAME                              prints its records, by end offsets
- * Returns when the broker has answered; a topic that cannot be made or removed fails the program.
+ * create returns when the new topics can be used; a topic that cannot be made or removed fails the
+ * program.
  */
 #include "bench.h"
 
@@ -72,6 +73,11 @@ static void create_topics(rd_kafka_t *client, rd_kafka_queue_t *queue, char **wo
     await_results(queue);
     rd_kafka_NewTopic_destroy_array(topics, count);
     free(topics);
+    /* The answer says that the controller has them; the next program wants them led by a broker.
+     * new_topic() has cut each word behind the name. */
+    for (size_t i = 0; i < count; i++) {
+        (void)bench_records(client, words[i]);
+    }
 }
 
 static void delete_topics(rd_kafka_t *client, rd_kafka_queue_t *queue, char **words, size_t count)
