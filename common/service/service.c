@@ -113,6 +113,7 @@ enum err service_begin(const struct service_params *params, int argc, char **arg
         return e;
     }
     log_start(params->name, &service->log_config);
+    service->is_begun = true;
     log_event(LOG_INFO, "start", "starting", KV("version", MILLRACE_VERSION), KV("pid", getpid()));
     config_each_changed(service->config, log_changed_option, NULL);
     service_process_metrics_start(params->name);
@@ -284,11 +285,10 @@ int service_end(struct service *service, enum err err, const struct err_info *in
         }
     }
     /* What service_fail said was logged then; what main passes on has not been. */
-    if (err && service->fail_err == ERR_OK && service->config && log_threshold < LOG_OFF &&
-        service->log_config.level) {
+    if (err && service->is_begun && service->fail_err == ERR_OK) {
         log_event(LOG_ERROR, "failed", err_detail(err, info), KV("error", err_name(err)));
     }
-    if (service->log_config.level) {
+    if (service->is_begun) {
         log_event(LOG_INFO, "end", "stopped", KV("exit_code", exit_code(err)));
     }
     config_free(service->config);

@@ -19,6 +19,7 @@ struct service {
     struct service_check checks[SERVICE_CHECKS_MAX]; /* complete before HTTP starts */
     size_t check_count;
     int64_t started_ms;
+    bool is_begun; /* configured and logging; before that the command line was answered on stderr */
     atomic_bool is_draining;
     _Atomic int64_t drain_deadline_us;
     int signal_fd;
