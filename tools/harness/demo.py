@@ -182,7 +182,7 @@ class Demo:
         say(f"Starting {sort} …")
         self._broker.up()
         self._interrupt.check()
-        settings = Settings(window=WINDOW, port_base=self._given.port_base)
+        settings = Settings(window=WINDOW, port_base=self._given.port_base, kafka=self._broker.properties)
         platform = Platform(self._layout, self._broker.bootstrap, settings)
         self._platform = platform
         self._interrupt.guard(platform, self._broker)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import subprocess
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Sequence
 
 from harness.process import Ended, Process
 from harness.waiting import wait_for
@@ -29,6 +29,7 @@ class Broker(Protocol):
     """What demos and tests need from a Kafka of either sort."""
 
     bootstrap: str
+    properties: Sequence[str]    # librdkafka's, NAME=VALUE, that its clients need
 
     def up(self) -> None: ...
 
@@ -37,6 +38,8 @@ class Broker(Protocol):
 
 class KafkaCluster:
     """Real brokers, numbered from 1, with their data under `directory` and ports of their own."""
+
+    properties: Sequence[str] = ()
 
     def __init__(self, root: Path, directory: Path, brokers: int = 1, max_seconds: int = 3600) -> None:
         self._script = root / "scripts" / "kafka"
@@ -94,6 +97,10 @@ class KafkaCluster:
 
 class DevBroker:
     """dev-broker: librdkafka's mock cluster as a process. For trying out; nothing is on disk."""
+
+    # It writes the markers that end a transaction without a CRC: who checks CRCs, as our services do
+    # unless told otherwise, reads no further than the first of them.
+    properties: Sequence[str] = ("check.crcs=false",)
 
     def __init__(self, root: Path, binary: Path, directory: Path) -> None:
         self._bootstrap_file = directory / "dev-broker.bootstrap"

@@ -46,6 +46,7 @@ class Settings:
     guarantee: str = "exactly_once"
     port_base: int = 0                                # 0: any free ports
     services: Sequence[str] = SERVICES
+    kafka: Sequence[str] = ()                         # librdkafka properties for all, NAME=VALUE
     flags: dict[str, list[str]] = field(default_factory=dict)    # more flags by service name
 
 
@@ -64,11 +65,11 @@ class Platform:
 
     # --- Commands --------------------------------------------------------------------------------
 
-    def _kafka_flag(self) -> str:
-        return f"--kafka.bootstrap.servers={self.bootstrap}"
+    def _kafka_flags(self) -> list[str]:
+        return [f"--kafka.{prop}" for prop in (f"bootstrap.servers={self.bootstrap}", *self.settings.kafka)]
 
     def _service(self, name: str) -> Process:
-        argv = [str(self.layout.bin_dir / name), self._kafka_flag(), "--http.host=127.0.0.1",
+        argv = [str(self.layout.bin_dir / name), *self._kafka_flags(), "--http.host=127.0.0.1",
                 f"--http.port={self.ports[name]}", "--log.format=json", *self._own_flags(name),
                 *self.settings.flags.get(name, [])]
         return Process(name, argv, self.layout.log(name), cwd=self.layout.run_dir)
@@ -89,7 +90,7 @@ class Platform:
 
     def _tool(self, name: str, *flags: str) -> None:
         """Run a tool to its end; its output goes to its log."""
-        argv = [str(self.layout.bin_dir / name), self._kafka_flag(), *flags]
+        argv = [str(self.layout.bin_dir / name), *self._kafka_flags(), *flags]
         process = Process(name, argv, self.layout.log(name)).start()
         code = process.wait(READY_SECONDS)
         if code != 0:
@@ -132,7 +133,7 @@ class Platform:
         self._loads += 1
         ledger = self.layout.run_dir / "ledger" / f"generator-{self._loads}.ndjson"
         ledger.parent.mkdir(parents=True, exist_ok=True)
-        argv = [str(self.layout.bin_dir / "event-generator"), self._kafka_flag(), "--target=http",
+        argv = [str(self.layout.bin_dir / "event-generator"), *self._kafka_flags(), "--target=http",
                 f"--url=http://127.0.0.1:{self.ports['ingest-api']}", f"--rate={rate}",
                 f"--seed={self._loads}", f"--ledger={ledger}", *flags]
         self.generator = Process("event-generator", argv, self.layout.log("event-generator")).start()

@@ -66,8 +66,8 @@ def _kcat(arguments: list[str], seconds: float, stdin: bytes | None = None) -> b
 def read_topic(bootstrap: str, topic: str, seconds: float = READ_SECONDS) -> list[Record]:
     """Every committed record of the topic, by partition and offset."""
     out = _kcat(["-C", "-J", "-e", "-b", bootstrap, "-t", topic, "-o", "beginning",
-                 "-X", "isolation.level=read_committed", "-X", "check.crcs=true",
-                 "-X", "fetch.wait.max.ms=20", "-X", "queued.max.messages.kbytes=1000000"], seconds)
+                 "-X", "isolation.level=read_committed", "-X", "fetch.wait.max.ms=20",
+                 "-X", "queued.max.messages.kbytes=1000000"], seconds)
     lines = out.decode("utf-8", errors="surrogateescape").split("\n")
     return sorted((_record(line) for line in lines if line), key=lambda record: record.position)
 
