@@ -13,6 +13,7 @@
 
 #include "core/clock.h"
 #include "kafka/kafka_stats.h"
+#include "kafka/kafka_topics.h"
 #include "log/log.h"
 
 #define GAP_QUERY_MS 5000
@@ -138,8 +139,6 @@ static bool has_topic(const struct kafka_tail *tail, const char *topic)
     return false;
 }
 
-/* librdkafka asks for a new topic's leaders in the background and looks half a second later whether
- * they have come; known beforehand, reading starts at once. */
 static void leaders_learn(struct kafka_tail *tail, const struct kafka_position *positions,
                           size_t count)
 {
@@ -147,9 +146,8 @@ static void leaders_learn(struct kafka_tail *tail, const struct kafka_position *
     for (size_t i = 0; i < count; i++) {
         is_known = is_known && has_topic(tail, positions[i].topic);
     }
-    const struct rd_kafka_metadata *metadata;
-    if (!is_known && !rd_kafka_metadata(tail->client, 1, NULL, &metadata, LEADERS_MS)) {
-        rd_kafka_metadata_destroy(metadata); /* the client keeps what it learned */
+    if (!is_known) {
+        (void)kafka_client_warm_up(tail->client, LEADERS_MS); /* without it, it only starts later */
     }
 }
 

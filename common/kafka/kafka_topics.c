@@ -101,6 +101,20 @@ enum err kafka_topic_partitions(rd_kafka_t *client, const char *topic, int64_t t
     return ERR_OK;
 }
 
+bool kafka_client_warm_up(rd_kafka_t *client, int64_t timeout_ms)
+{
+    /* The first answer may come through the bootstrap connection, which is then dropped for the
+     * broker's own: asked twice. */
+    for (int i = 0; i < 2; i++) {
+        const struct rd_kafka_metadata *metadata;
+        if (rd_kafka_metadata(client, 1, NULL, &metadata, (int)timeout_ms)) {
+            return false;
+        }
+        rd_kafka_metadata_destroy(metadata);
+    }
+    return true;
+}
+
 /* --- making what is missing -------------------------------------------------------------------------- */
 
 /* Waits for the one result of an admin request and turns it into an error. */

@@ -22,3 +22,7 @@ MUST_CHECK enum err kafka_topic_ensure(const struct kafka_config *config,
 MUST_CHECK enum err kafka_topic_partitions(rd_kafka_t *client, const char *topic,
                                            int64_t timeout_ms, int32_t *ret_count,
                                            struct err_info *info);
+/* Connects a fresh client and lets it learn every topic's leaders: librdkafka looks for brokers,
+ * leaders and coordinators again only half a second after it has missed one. False when no broker
+ * answered in time. */
+bool kafka_client_warm_up(rd_kafka_t *client, int64_t timeout_ms);

@@ -5,6 +5,7 @@
 
 #include "core/clock.h"
 #include "kafka/kafka_stats.h"
+#include "kafka/kafka_topics.h"
 #include "log/log.h"
 #include "worker/worker_crash.h"
 
@@ -129,22 +130,6 @@ bool worker_output_is_ready(const struct worker_output *output)
     return output->is_ready;
 }
 
-/* librdkafka looks for the transaction coordinator again only half a second after it has found no
- * broker; connected beforehand, and with the topics' leaders known, it starts at once. The first
- * answer may come through the bootstrap connection, which is dropped for the broker's own: asked
- * twice. */
-static bool client_is_connected(const struct worker_output *output)
-{
-    for (int i = 0; i < 2; i++) {
-        const struct rd_kafka_metadata *metadata;
-        if (rd_kafka_metadata(output->client, 1, NULL, &metadata, STEP_MS)) {
-            return false;
-        }
-        rd_kafka_metadata_destroy(metadata);
-    }
-    return true;
-}
-
 void worker_output_step(struct worker_output *output)
 {
     if (output->is_ready || clock_mono_us() < output->next_try_us) {
@@ -158,7 +143,7 @@ void worker_output_step(struct worker_output *output)
         output->next_try_us = clock_mono_us() + REBUILD_PAUSE_MS * 1000;
         return;
     }
-    if (!client_is_connected(output)) {
+    if (!kafka_client_warm_up(output->client, STEP_MS)) {
         return;
     }
     rd_kafka_error_t *error = rd_kafka_init_transactions(output->client, STEP_MS);
