@@ -6,13 +6,12 @@
  *          Before any handler: ambiguous framing refused, route matched, limits applied, body
  *          collected. A handler runs once, with the whole body, and replies or defers; a deferred
  *          request is answered later from the same thread.
- * BOUNDS   connections, body bytes, head bytes, header and body arrival time, request time, bytes of
- *          bodies in flight a worker: all in http_config.
- * OWNS     what http_request_* return is borrowed until the reply.
- * THREADS  a request belongs to its worker's thread from the handler to the reply; http_server_*
- *          are called by the main thread.
- * ERRORS   http_reply_err is the one way an error leaves: problem+json, Retry-After where due.
- * SOURCE   docs/adr/0001; ../reference facts on libmicrohttpd are repeated where they bite.
+ * BOUNDS   connections, body bytes, head bytes, header and body arrival time, request time, bytes
+ * of bodies in flight a worker: all in http_config. OWNS     what http_request_* return is borrowed
+ * until the reply. THREADS  a request belongs to its worker's thread from the handler to the reply;
+ * http_server_* are called by the main thread. ERRORS   http_reply_err is the one way an error
+ * leaves: problem+json, Retry-After where due. SOURCE   docs/adr/0001; ../reference facts on
+ * libmicrohttpd are repeated where they bite.
  */
 #pragma once
 
@@ -28,17 +27,17 @@
 
 struct http_config {
     const char *host;
-    int64_t port; /* 0: any free one */
+    int64_t port;    /* 0: any free one */
     int64_t threads; /* 0: one a core */
     int64_t connections_max;
     int64_t body_bytes_max;
     int64_t inflight_bytes_max; /* bodies held, all workers together; past it 503 */
-    int64_t header_timeout_ms; /* connection to complete head */
-    int64_t body_timeout_ms;   /* head to complete body: 408 */
-    int64_t idle_timeout_ms;   /* keep-alive connection between requests */
+    int64_t header_timeout_ms;  /* connection to complete head */
+    int64_t body_timeout_ms;    /* head to complete body: 408 */
+    int64_t idle_timeout_ms;    /* keep-alive connection between requests */
     int64_t request_timeout_ms; /* complete request to reply: 503 */
-    int64_t pool_bytes;        /* libmicrohttpd's memory a connection */
-    const char *cors_origins;  /* "*", a comma list, or "" for none */
+    int64_t pool_bytes;         /* libmicrohttpd's memory a connection */
+    const char *cors_origins;   /* "*", a comma list, or "" for none */
 };
 extern const struct config_option http_options[];
 extern const size_t http_options_count;
@@ -87,7 +86,8 @@ uint16_t http_server_port(const struct http_server *server);
 /* From now on requests to routes other than GET get ERR_DRAINING and connections are closed after
  * their answer; returns when nothing is in flight or at the deadline (false). Streams are told. */
 bool http_server_drain(struct http_server *server, int64_t timeout_ms);
-void http_server_stop(struct http_server *server); /* NULL is a no-op; answers what is left with 503 */
+void http_server_stop(
+    struct http_server *server); /* NULL is a no-op; answers what is left with 503 */
 
 /* --- worker --------------------------------------------------------------------------------- */
 
@@ -115,8 +115,8 @@ struct http_worker *http_request_worker(const struct http_request *request);
 void *http_request_context(const struct http_request *request);
 enum http_method http_request_method(const struct http_request *request);
 struct strview http_request_path(const struct http_request *request);
-const char *http_request_param(const struct http_request *request, const char *name); /* decoded */
-const char *http_request_query(const struct http_request *request, const char *name); /* or NULL */
+const char *http_request_param(const struct http_request *request, const char *name);  /* decoded */
+const char *http_request_query(const struct http_request *request, const char *name);  /* or NULL */
 const char *http_request_header(const struct http_request *request, const char *name); /* or NULL */
 /* BUF_SLACK readable bytes lie behind it. */
 struct strview http_request_body(const struct http_request *request);
@@ -133,7 +133,8 @@ double http_request_accepts(const struct http_request *request, const char *medi
 void http_request_defer(struct http_request *request, void (*on_abandon)(void *opaque),
                         void *opaque);
 
-/* --- reply: exactly one per request --------------------------------------------------------------- */
+/* --- reply: exactly one per request
+ * --------------------------------------------------------------- */
 
 /* Before the reply; name and value are copied. */
 void http_reply_header(struct http_request *request, const char *name, const char *value);
@@ -141,22 +142,24 @@ void http_reply_bytes(struct http_request *request, int status, const char *cont
                       struct strview body); /* copied */
 void http_reply_buf(struct http_request *request, int status, const char *content_type,
                     struct buf *body); /* takes the bytes; body is left empty */
-void http_reply_json(struct http_request *request, int status, json_t *body); /* takes the reference */
+void http_reply_json(struct http_request *request, int status,
+                     json_t *body); /* takes the reference */
 /* GET of an embedded file: ETag, 304, gzip when accepted, security headers for pages. */
 void http_reply_file(struct http_request *request, const struct embedded_file *file);
 
 struct http_problem {
     enum err err;
-    const struct err_info *info;         /* may be NULL */
-    int64_t retry_after_ms;              /* 0: the default for the error */
-    json_t *extra;                       /* more members, e.g. errors; reference taken; may be NULL */
+    const struct err_info *info; /* may be NULL */
+    int64_t retry_after_ms;      /* 0: the default for the error */
+    json_t *extra;               /* more members, e.g. errors; reference taken; may be NULL */
 };
 void http_reply_err(struct http_request *request, enum err err, const struct err_info *info);
 void http_reply_problem(struct http_request *request, const struct http_problem *problem);
 /* The problem as JSON without replying (for results inside a 207); new reference. */
 json_t *http_problem_json(struct http_request *request, enum err err, const struct err_info *info);
 
-/* --- streams: the connection leaves libmicrohttpd ----------------------------------------------- */
+/* --- streams: the connection leaves libmicrohttpd -----------------------------------------------
+ */
 
 /* A socket of ours from now on: non-blocking, the request answered by whatever the caller writes
  * (status line included). Same thread. The handler must return right after. */
@@ -170,6 +173,5 @@ bool http_request_is_head(const struct http_request *request); /* a stream's ans
  * http_reply_header, CORS, request id. *ret_chunked: what follows is in chunked coding. */
 MUST_CHECK enum err http_stream_head(struct http_request *request, const char *content_type,
                                      struct buf *out, bool *ret_chunked);
-MUST_CHECK enum err http_request_take_stream(struct http_request *request,
-                                             struct http_stream *ret);
+MUST_CHECK enum err http_request_take_stream(struct http_request *request, struct http_stream *ret);
 void http_stream_close(struct http_stream *stream); /* same thread; closes fd */

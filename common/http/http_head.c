@@ -4,21 +4,33 @@
 
 enum { TOKEN = 1, ID = 2, HOST = 4 };
 
-/* Three alphabets: field names (RFC 9110 token), request ids, Host values. Letters and digits are in
- * all of them. */
+/* Three alphabets: field names (RFC 9110 token), request ids, Host values. Letters and digits are
+ * in all of them. */
 static const uint8_t classes[256] = {
-    ['!'] = TOKEN | HOST,      ['#'] = TOKEN,
-    ['$'] = TOKEN | HOST,      ['%'] = TOKEN | HOST,
-    ['&'] = TOKEN | HOST,      ['\''] = TOKEN | HOST,
-    ['*'] = TOKEN | HOST,      ['+'] = TOKEN | ID | HOST,
-    ['-'] = TOKEN | ID | HOST, ['.'] = TOKEN | ID | HOST,
-    ['^'] = TOKEN,             ['_'] = TOKEN | ID | HOST,
-    ['`'] = TOKEN,             ['|'] = TOKEN,
-    ['~'] = TOKEN | HOST,      [':'] = ID | HOST,
-    ['/'] = ID,                ['='] = ID | HOST,
-    ['@'] = ID,                ['['] = HOST,
-    [']'] = HOST,              ['('] = HOST,
-    [')'] = HOST,              [','] = HOST,
+    ['!'] = TOKEN | HOST,
+    ['#'] = TOKEN,
+    ['$'] = TOKEN | HOST,
+    ['%'] = TOKEN | HOST,
+    ['&'] = TOKEN | HOST,
+    ['\''] = TOKEN | HOST,
+    ['*'] = TOKEN | HOST,
+    ['+'] = TOKEN | ID | HOST,
+    ['-'] = TOKEN | ID | HOST,
+    ['.'] = TOKEN | ID | HOST,
+    ['^'] = TOKEN,
+    ['_'] = TOKEN | ID | HOST,
+    ['`'] = TOKEN,
+    ['|'] = TOKEN,
+    ['~'] = TOKEN | HOST,
+    [':'] = ID | HOST,
+    ['/'] = ID,
+    ['='] = ID | HOST,
+    ['@'] = ID,
+    ['['] = HOST,
+    [']'] = HOST,
+    ['('] = HOST,
+    [')'] = HOST,
+    [','] = HOST,
     [';'] = HOST,
 };
 

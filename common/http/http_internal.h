@@ -28,18 +28,18 @@
 #endif
 
 enum http_wait {
-    HTTP_WAIT_NONE,   /* a handler runs */
-    HTTP_WAIT_HEAD,   /* accepted or request line seen, head not complete */
-    HTTP_WAIT_IDLE,   /* keep-alive, nothing of the next request seen */
-    HTTP_WAIT_BODY,   /* head complete, body not */
-    HTTP_WAIT_REPLY,  /* deferred */
-    HTTP_WAIT_SEND,   /* answer being sent */
+    HTTP_WAIT_NONE,  /* a handler runs */
+    HTTP_WAIT_HEAD,  /* accepted or request line seen, head not complete */
+    HTTP_WAIT_IDLE,  /* keep-alive, nothing of the next request seen */
+    HTTP_WAIT_BODY,  /* head complete, body not */
+    HTTP_WAIT_REPLY, /* deferred */
+    HTTP_WAIT_SEND,  /* answer being sent */
     HTTP_WAIT_COUNT
 };
 
 struct http_connection {
     struct http_worker *worker;
-    struct http_request *request; /* NULL between requests */
+    struct http_request *request;          /* NULL between requests */
     struct http_connection *older, *newer; /* in worker->waits[wait] */
     int64_t since_us;
     uint64_t acked_bytes; /* WAIT_SEND: what the peer had acknowledged at since_us */
@@ -57,7 +57,7 @@ enum http_request_state {
     HTTP_REQUEST_BODY,     /* collecting the body */
     HTTP_REQUEST_DISCARD,  /* dropping the body; `early` is answered after it */
     HTTP_REQUEST_RUNNING,  /* the handler is on the stack */
-    HTTP_REQUEST_DEFERRED, /* suspended, waiting for http_reply_* */
+    HTTP_REQUEST_DEFERRED, /* waiting for http_reply_* */
     HTTP_REQUEST_REPLIED,  /* response made, not yet queued */
     HTTP_REQUEST_SENDING,  /* queued */
     HTTP_REQUEST_TAKEN,    /* the connection has left libmicrohttpd, or is about to be cut */
@@ -71,6 +71,7 @@ struct http_request {
     bool is_head, is_options;
     bool is_streaming; /* taken by a stream, not cut */
     bool is_suspended;
+    bool is_open_wait; /* deferred, not suspended: counted in worker->open_waits */
     enum err early;
     int status;
     struct MHD_Response *response;
@@ -80,7 +81,7 @@ struct http_request {
     void *opaque;
     struct http_head head;
     struct buf body;
-    struct buf headers; /* of the answer: name NUL value NUL … */
+    struct buf headers;  /* of the answer: name NUL value NUL … */
     struct strview path; /* in path_text */
     bool is_path_too_long;
     bool is_target_clean;
@@ -118,8 +119,10 @@ struct http_worker {
     int mhd_fd;
     int command_fd; /* eventfd: server->phase changed */
     int listen_fd;
-    int64_t now_us; /* taken once a turn */
-    int64_t replied; /* responses made for suspended requests since the last pump */
+    int64_t now_us;    /* taken once a turn */
+    int64_t replied;   /* responses made for deferred requests since the last pump */
+    unsigned activity; /* callbacks of libmicrohttpd in its last run that moved a request on */
+    unsigned open_waits;
     uint64_t id_state;
     struct http_wait_list waits[HTTP_WAIT_COUNT];
     struct http_connection *free_connections;
@@ -133,7 +136,6 @@ struct http_worker {
     bool is_drain_seen;
     _Atomic int64_t connections; /* written by the worker, read by server_* and gauges */
     _Atomic int64_t requests;    /* between request line and end of answer */
-    _Atomic int64_t deferred;
     struct metric_series *gauge_connections, *gauge_requests;
 };
 
@@ -154,7 +156,8 @@ struct http_server {
     _Atomic int64_t inflight_bytes;
 };
 
-/* --- http_worker.c -------------------------------------------------------------------------------- */
+/* --- http_worker.c
+ * -------------------------------------------------------------------------------- */
 
 void http_wait_enter(struct http_connection *connection, enum http_wait wait);
 /* Opens epoll, eventfd and the daemon on worker->listen_fd. */
@@ -163,7 +166,8 @@ void http_worker_close(struct http_worker *worker);
 void http_worker_run(struct http_worker *worker); /* until the server stops */
 void http_worker_wake(struct http_worker *worker);
 
-/* --- http_request.c: callbacks of libmicrohttpd ----------------------------------------------------- */
+/* --- http_request.c: callbacks of libmicrohttpd
+ * ----------------------------------------------------- */
 
 void *http_on_request_line(void *cls, const char *target, struct MHD_Connection *mhd);
 enum MHD_Result http_on_request(void *cls, struct MHD_Connection *mhd, const char *url,
@@ -178,7 +182,8 @@ void http_requests_free(struct http_worker *worker);
 /* Deferred and out of time, or the worker stops: on_abandon, then the answer. */
 void http_request_abandon(struct http_request *request, enum err err);
 
-/* --- http_reply.c ------------------------------------------------------------------------------------ */
+/* --- http_reply.c
+ * ------------------------------------------------------------------------------------ */
 
 enum MHD_Result http_reply_queue(struct http_request *request);
 /* Status line, fields and problem of a refusal, ready for the socket. */
@@ -190,7 +195,8 @@ const char *http_cors_origin(const struct http_request *request); /* NULL: say n
     "x-kafka-key, traceparent, tracestate"
 #define HTTP_CORS_EXPOSE "x-request-id, retry-after, etag, location"
 
-/* --- http_reject.c ----------------------------------------------------------------------------------- */
+/* --- http_reject.c
+ * ----------------------------------------------------------------------------------- */
 
 /* Answers at once, whatever is still to come of the request, and gives the connection up.
  * The caller returns MHD_NO to libmicrohttpd. */
@@ -201,18 +207,20 @@ void http_linger_expire(struct http_worker *worker);
 void http_linger_close_all(struct http_worker *worker);
 int64_t http_linger_due_us(const struct http_worker *worker); /* INT64_MAX: none */
 
-/* --- http_stream.c ----------------------------------------------------------------------------------- */
+/* --- http_stream.c
+ * ----------------------------------------------------------------------------------- */
 
 /* Whether a dup of a connection's descriptor outlives the connection in libmicrohttpd. */
 bool http_stream_self_test(void);
 
-/* --- http_metrics.c ---------------------------------------------------------------------------------- */
+/* --- http_metrics.c
+ * ---------------------------------------------------------------------------------- */
 
 enum http_refusal {
     HTTP_REFUSED_CONNECTIONS, /* connections_max */
     HTTP_REFUSED_AMBIGUOUS,
     HTTP_REFUSED_OVERLOAD,
-    HTTP_REFUSED_BODY,        /* too large */
+    HTTP_REFUSED_BODY, /* too large */
     HTTP_REFUSED_SLOW_HEAD,
     HTTP_REFUSED_SLOW_BODY,
     HTTP_REFUSED_SLOW_READER,

@@ -25,7 +25,8 @@ static struct metric http_metrics[] = {
     {.name = "millrace_http_requests_inflight",
      .type = METRIC_GAUGE,
      .labels = "worker",
-     .help = "Requests begun and not yet answered; growing without end: Kafka does not acknowledge"},
+     .help =
+         "Requests begun and not yet answered; growing without end: Kafka does not acknowledge"},
 };
 enum { REQUESTS, SECONDS, REFUSED, CONNECTIONS, INFLIGHT };
 

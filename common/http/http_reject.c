@@ -14,9 +14,9 @@
 
 #include "core/clock.h"
 
-#define LINGER_US 2000000
-#define LINGER_MAX 256          /* a worker; more are closed at once */
-#define LINGER_READ_BYTES 16384
+#define LINGER_US           2000000
+#define LINGER_MAX          256 /* a worker; more are closed at once */
+#define LINGER_READ_BYTES   16384
 #define LINGER_READS_A_TURN 16
 
 struct http_linger {

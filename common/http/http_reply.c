@@ -10,11 +10,12 @@
 #include "http/http_negotiate.h"
 #include "json/json_file.h"
 
-#define PROBLEM_TYPE "application/problem+json"
+#define PROBLEM_TYPE      "application/problem+json"
 #define REFUSAL_BYTES_MAX 8192
-#define RETRY_AFTER_MS 1000
+#define RETRY_AFTER_MS    1000
 
-/* --- fields every answer has ------------------------------------------------------------------------ */
+/* --- fields every answer has
+ * ------------------------------------------------------------------------ */
 
 void http_reply_header(struct http_request *request, const char *name, const char *value)
 {
@@ -82,7 +83,8 @@ static void response_add(void *context, const char *name, const char *value)
     (void)MHD_add_response_header(context, name, value);
 }
 
-/* --- giving the answer -------------------------------------------------------------------------------- */
+/* --- giving the answer
+ * -------------------------------------------------------------------------------- */
 
 enum MHD_Result http_reply_queue(struct http_request *request)
 {
@@ -109,11 +111,17 @@ static void reply(struct http_request *request, int status, const char *content_
     request->status = status;
     request->response = response;
     request->state = HTTP_REQUEST_REPLIED;
-    if (is_late && request->is_suspended) {
+    if (!is_late) {
+        return; /* queued when the handler returns */
+    }
+    http_wait_enter(request->connection, HTTP_WAIT_SEND);
+    worker->replied++;
+    if (request->is_suspended) {
         request->is_suspended = false;
-        http_wait_enter(request->connection, HTTP_WAIT_SEND);
         MHD_resume_connection(request->mhd);
-        worker->replied++;
+    } else if (request->is_open_wait) {
+        request->is_open_wait = false;
+        worker->open_waits--;
     }
 }
 
@@ -151,9 +159,10 @@ void http_reply_json(struct http_request *request, int status, json_t *body)
 
 void http_reply_file(struct http_request *request, const struct embedded_file *file)
 {
-    const bool is_same = http_etag_matches(http_request_header(request, "If-None-Match"), file->etag);
-    const bool is_gzip = file->gzip && http_accept_encoding(
-                                           http_request_header(request, "Accept-Encoding"), "gzip");
+    const bool is_same =
+        http_etag_matches(http_request_header(request, "If-None-Match"), file->etag);
+    const bool is_gzip =
+        file->gzip && http_accept_encoding(http_request_header(request, "Accept-Encoding"), "gzip");
     http_reply_header(request, "ETag", file->etag);
     http_reply_header(request, "Cache-Control", "no-cache");
     http_reply_header(request, "Vary", "Accept-Encoding");
@@ -172,7 +181,8 @@ void http_reply_file(struct http_request *request, const struct embedded_file *f
           MHD_create_response_from_buffer(len, (void *)(uintptr_t)bytes, MHD_RESPMEM_PERSISTENT));
 }
 
-/* --- problems (RFC 9457) --------------------------------------------------------------------------------- */
+/* --- problems (RFC 9457)
+ * --------------------------------------------------------------------------------- */
 
 /* Text from outside may not be UTF-8, which jansson refuses: such a member is left out. */
 static void member(json_t *object, const char *name, json_t *value)
@@ -235,7 +245,8 @@ void http_reply_err(struct http_request *request, enum err err, const struct err
     http_reply_problem(request, &problem);
 }
 
-/* --- refusals, written by us -------------------------------------------------------------------------------- */
+/* --- refusals, written by us
+ * -------------------------------------------------------------------------------- */
 
 struct refusal {
     struct buf *out;
@@ -255,7 +266,8 @@ static void refusal_date(struct refusal *refusal)
     const time_t now = (time_t)(clock_now_ms() / 1000);
     struct tm parts;
     char date[40];
-    if (gmtime_r(&now, &parts) && strftime(date, sizeof date, "%a, %d %b %Y %H:%M:%S GMT", &parts)) {
+    if (gmtime_r(&now, &parts) &&
+        strftime(date, sizeof date, "%a, %d %b %Y %H:%M:%S GMT", &parts)) {
         refusal_add(refusal, "Date", date);
     }
 }
@@ -278,8 +290,8 @@ enum err http_reply_refusal(struct http_request *request, enum err err, const ch
                         status, MHD_get_reason_phrase_for((unsigned)status), strlen(text))};
     refusal_date(&refusal);
     fields_each(request, PROBLEM_TYPE, refusal_add, &refusal);
-    const enum err e = refusal.err ? refusal.err
-                                   : buf_printf(out, "\r\n%s", request->is_head ? "" : text);
+    const enum err e =
+        refusal.err ? refusal.err : buf_printf(out, "\r\n%s", request->is_head ? "" : text);
     free(text);
     request->status = status;
     return e;
@@ -304,7 +316,8 @@ bool http_request_is_head(const struct http_request *request)
     return request->is_head;
 }
 
-/* --- what needs the answer's view of the request ----------------------------------------------------------- */
+/* --- what needs the answer's view of the request
+ * ----------------------------------------------------------- */
 
 struct strview http_request_media_type(const struct http_request *request)
 {

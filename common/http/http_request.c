@@ -19,11 +19,14 @@
 #include "log/log.h"
 
 #define REQUESTS_POOLED_MAX 4096
-#define BODY_KEPT_BYTES 65536        /* a pooled request does not hold on to more */
-#define DISCARD_BYTES_MAX 65536      /* longer unwanted bodies cost the client its connection */
-#define RESERVE_STEP_BYTES 16384     /* chunked bodies are admitted piece by piece */
+#define BODY_KEPT_BYTES     65536 /* a pooled request does not hold on to more */
+#define DISCARD_BYTES_MAX   65536 /* longer unwanted bodies cost the client its connection */
+#define RESERVE_STEP_BYTES  16384 /* chunked bodies are admitted piece by piece */
+#define OPEN_WAITS_MAX      1024  /* past it, and past this time, a deferred request is suspended */
+#define OPEN_WAIT_US        20000
 
-/* --- pools --------------------------------------------------------------------------------------- */
+/* --- pools ---------------------------------------------------------------------------------------
+ */
 
 static struct http_request *request_new(struct http_connection *connection)
 {
@@ -45,7 +48,7 @@ static void request_reset(struct http_request *request)
 {
     request->state = HTTP_REQUEST_HEAD;
     request->is_head = request->is_options = false;
-    request->is_streaming = request->is_suspended = false;
+    request->is_streaming = request->is_suspended = request->is_open_wait = false;
     request->method = HTTP_METHOD_COUNT;
     request->early = ERR_OK;
     request->status = 0;
@@ -92,7 +95,8 @@ void http_requests_free(struct http_worker *worker)
     }
 }
 
-/* --- admission of bodies --------------------------------------------------------------------------- */
+/* --- admission of bodies
+ * --------------------------------------------------------------------------- */
 
 static bool body_reserve(struct http_request *request, int64_t bytes)
 {
@@ -116,7 +120,8 @@ static void body_release(struct http_request *request)
     }
 }
 
-/* --- the end --------------------------------------------------------------------------------------- */
+/* --- the end
+ * --------------------------------------------------------------------------------------- */
 
 static void counter_add(_Atomic int64_t *counter, int64_t by)
 {
@@ -131,6 +136,9 @@ static void request_end(struct http_request *request)
     struct http_worker *worker = connection->worker;
     if (request->state == HTTP_REQUEST_DEFERRED && request->on_abandon) {
         request->on_abandon(request->opaque); /* the client has gone */
+    }
+    if (request->is_open_wait) {
+        worker->open_waits--;
     }
     if (request->response) {
         MHD_destroy_response(request->response);
@@ -153,7 +161,8 @@ static void request_end(struct http_request *request)
 void http_on_completed(void *cls, struct MHD_Connection *mhd, void **request,
                        enum MHD_RequestTerminationCode why)
 {
-    (void)cls, (void)mhd, (void)why;
+    (void)mhd, (void)why;
+    ((struct http_worker *)cls)->activity++;
     if (*request) {
         request_end(*request);
         *request = NULL;
@@ -170,7 +179,8 @@ void http_request_abandon(struct http_request *request, enum err err)
     http_reply_err(request, err, NULL);
 }
 
-/* --- connections ------------------------------------------------------------------------------------ */
+/* --- connections
+ * ------------------------------------------------------------------------------------ */
 
 enum MHD_Result http_on_accept(void *cls, const struct sockaddr *address, socklen_t bytes)
 {
@@ -224,7 +234,8 @@ void http_on_connection(void *cls, struct MHD_Connection *mhd, void **context,
     }
 }
 
-/* --- the head ---------------------------------------------------------------------------------------- */
+/* --- the head
+ * ---------------------------------------------------------------------------------------- */
 
 static bool has_encoded_nul(const char *target)
 {
@@ -340,8 +351,8 @@ static enum err request_admit(struct http_request *request)
     if (request->is_path_too_long) {
         return ERR_HEADERS_TOO_LARGE;
     }
-    enum err e = http_route_match(worker->server->routes, request->method, request->path,
-                                  &request->match);
+    enum err e =
+        http_route_match(worker->server->routes, request->method, request->path, &request->match);
     if (e && !(request->is_options && e == ERR_METHOD_NOT_ALLOWED)) {
         return e;
     }
@@ -406,7 +417,8 @@ static enum MHD_Result request_begin(struct http_request *request, const char *m
     return MHD_YES;
 }
 
-/* --- body and handler -------------------------------------------------------------------------------- */
+/* --- body and handler
+ * -------------------------------------------------------------------------------- */
 
 static enum MHD_Result body_append(struct http_request *request, const char *bytes, size_t *len)
 {
@@ -438,15 +450,34 @@ static void reply_options(struct http_request *request)
     http_reply_bytes(request, 204, NULL, SV(""));
 }
 
+/* Suspending and resuming costs four system calls a request. A request whose answer comes within
+ * milliseconds goes without: libmicrohttpd asks for it again in each of its runs, and finds nothing
+ * until it is there. As that costs a call a run and request, it is for few and short waits. */
+static enum MHD_Result wait_for_reply(struct http_request *request)
+{
+    struct http_worker *worker = request->connection->worker;
+    const bool is_short = worker->now_us - request->connection->since_us < OPEN_WAIT_US;
+    if (request->is_open_wait && is_short) {
+        return MHD_YES;
+    }
+    if (!request->is_open_wait && worker->open_waits < OPEN_WAITS_MAX) {
+        request->is_open_wait = true;
+        worker->open_waits++;
+        return MHD_YES;
+    }
+    worker->open_waits -= request->is_open_wait ? 1 : 0;
+    request->is_open_wait = false;
+    request->is_suspended = true;
+    MHD_suspend_connection(request->mhd);
+    return MHD_YES;
+}
+
 static enum MHD_Result after_handler(struct http_request *request)
 {
     switch (request->state) {
     case HTTP_REQUEST_DEFERRED:
         http_wait_enter(request->connection, HTTP_WAIT_REPLY);
-        counter_add(&request->connection->worker->deferred, 1);
-        request->is_suspended = true;
-        MHD_suspend_connection(request->mhd);
-        return MHD_YES;
+        return wait_for_reply(request);
     case HTTP_REQUEST_REPLIED:
         return http_reply_queue(request);
     case HTTP_REQUEST_TAKEN:
@@ -484,6 +515,7 @@ enum MHD_Result http_on_request(void *cls, struct MHD_Connection *mhd, const cha
     (void)cls, (void)mhd, (void)url;
     struct http_request *request = *context;
     CHECK(request != NULL);
+    request->connection->worker->activity += request->state == HTTP_REQUEST_DEFERRED ? 0 : 1;
     switch (request->state) {
     case HTTP_REQUEST_HEAD:
         return request_begin(request, method, version);
@@ -498,6 +530,7 @@ enum MHD_Result http_on_request(void *cls, struct MHD_Connection *mhd, const cha
     case HTTP_REQUEST_REPLIED:
         return http_reply_queue(request);
     case HTTP_REQUEST_DEFERRED:
+        return wait_for_reply(request);
     case HTTP_REQUEST_SENDING:
         return MHD_YES;
     case HTTP_REQUEST_RUNNING:
@@ -516,7 +549,8 @@ void http_request_defer(struct http_request *request, void (*on_abandon)(void *o
     request->opaque = opaque;
 }
 
-/* --- what a handler asks -------------------------------------------------------------------------------- */
+/* --- what a handler asks
+ * -------------------------------------------------------------------------------- */
 
 struct http_worker *http_request_worker(const struct http_request *request)
 {
@@ -547,8 +581,8 @@ const char *http_request_query(const struct http_request *request, const char *n
 {
     const char *value = NULL;
     size_t bytes = 0;
-    const enum MHD_Result found = MHD_lookup_connection_value_n(
-        request->mhd, MHD_GET_ARGUMENT_KIND, name, strlen(name), &value, &bytes);
+    const enum MHD_Result found = MHD_lookup_connection_value_n(request->mhd, MHD_GET_ARGUMENT_KIND,
+                                                                name, strlen(name), &value, &bytes);
     if (found != MHD_YES) {
         return NULL;
     }

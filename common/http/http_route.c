@@ -29,9 +29,11 @@ const char *http_method_name(enum http_method method)
     return method < HTTP_METHOD_COUNT ? method_names[method] : "other";
 }
 
-/* --- segments ---------------------------------------------------------------------------------- */
+/* --- segments ----------------------------------------------------------------------------------
+ */
 
-/* Cuts "/a/b" into "a" and "b"; "/" has none. False when there are too many, or no leading slash. */
+/* Cuts "/a/b" into "a" and "b"; "/" has none. False when there are too many, or no leading slash.
+ */
 static bool path_split(struct strview path, struct strview segments[HTTP_SEGMENTS_MAX],
                        size_t *ret_count)
 {
@@ -105,7 +107,8 @@ static bool path_is_clean(struct strview path)
     return true;
 }
 
-/* --- table ------------------------------------------------------------------------------------- */
+/* --- table -------------------------------------------------------------------------------------
+ */
 
 static enum err pattern_init(struct pattern *pattern, const char *path, struct err_info *info)
 {
@@ -191,7 +194,8 @@ enum err http_route_table_new(const struct http_route_set *sets, size_t set_coun
     return ERR_OK;
 }
 
-/* --- matching ---------------------------------------------------------------------------------- */
+/* --- matching ----------------------------------------------------------------------------------
+ */
 
 static bool pattern_fits(const struct pattern *pattern, const struct strview *parts, size_t count)
 {
@@ -200,8 +204,7 @@ static bool pattern_fits(const struct pattern *pattern, const struct strview *pa
     }
     for (size_t i = 0; i < count; i++) {
         const struct segment *segment = &pattern->segments[i];
-        const bool fits = segment->is_param ? parts[i].len > 0
-                                            : sv_equal(segment->text, parts[i]);
+        const bool fits = segment->is_param ? parts[i].len > 0 : sv_equal(segment->text, parts[i]);
         if (!fits) {
             return false;
         }

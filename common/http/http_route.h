@@ -18,8 +18,8 @@
 #include "metrics/metrics.h"
 
 #define HTTP_SEGMENTS_MAX 16
-#define HTTP_PARAMS_MAX 4
-#define HTTP_PATH_BYTES 1024
+#define HTTP_PARAMS_MAX   4
+#define HTTP_PATH_BYTES   1024
 
 /* A route as compiled: one method of one pattern. */
 struct http_target {

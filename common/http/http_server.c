@@ -14,8 +14,8 @@
 #include "core/clock.h"
 #include "log/log.h"
 
-#define THREADS_MAX 64
-#define BACKLOG 4096
+#define THREADS_MAX          64
+#define BACKLOG              4096
 #define DESCRIPTORS_RESERVED 256 /* files, Kafka's sockets, listeners */
 
 #define ROW(field, key, kind, value, min, max, help)                                               \
@@ -57,7 +57,8 @@ struct threads {
     struct err_info info;
 };
 
-/* --- listeners ------------------------------------------------------------------------------------- */
+/* --- listeners
+ * ------------------------------------------------------------------------------------- */
 
 struct address {
     struct sockaddr_storage storage;
@@ -88,7 +89,8 @@ static enum err address_resolve(const struct http_config *config, struct address
 static int socket_bind(const struct address *address, bool is_shared)
 {
     const int on = 1;
-    const int fd = socket(address->storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    const int fd =
+        socket(address->storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0) {
         return -1;
     }
@@ -150,7 +152,8 @@ static enum err listeners_open(struct http_server *server, struct err_info *info
     return ERR_OK;
 }
 
-/* --- limits ---------------------------------------------------------------------------------------- */
+/* --- limits
+ * ---------------------------------------------------------------------------------------- */
 
 /* Raises the soft limit to the hard one; connections_max is what fits under it. */
 static int64_t descriptors_for_connections(int64_t wanted)
@@ -164,9 +167,8 @@ static int64_t descriptors_for_connections(int64_t wanted)
         (void)setrlimit(RLIMIT_NOFILE, &limit); /* read back below */
         (void)getrlimit(RLIMIT_NOFILE, &limit);
     }
-    const int64_t room = limit.rlim_cur == RLIM_INFINITY
-                             ? wanted
-                             : (int64_t)limit.rlim_cur - DESCRIPTORS_RESERVED;
+    const int64_t room =
+        limit.rlim_cur == RLIM_INFINITY ? wanted : (int64_t)limit.rlim_cur - DESCRIPTORS_RESERVED;
     if (room >= wanted) {
         return wanted;
     }
@@ -183,7 +185,8 @@ static unsigned threads_wanted(const struct http_config *config)
     return (unsigned)(wanted < 1 ? 1 : wanted > THREADS_MAX ? THREADS_MAX : wanted);
 }
 
-/* --- threads --------------------------------------------------------------------------------------- */
+/* --- threads
+ * --------------------------------------------------------------------------------------- */
 
 static enum err worker_start_hook(struct http_worker *worker)
 {
@@ -242,7 +245,8 @@ static enum err threads_start(struct http_server *server, struct err_info *info)
     return e;
 }
 
-/* --- the server -------------------------------------------------------------------------------------- */
+/* --- the server
+ * -------------------------------------------------------------------------------------- */
 
 static struct http_server *server_new(const struct http_server_params *params)
 {
@@ -292,10 +296,9 @@ enum err http_server_start(const struct http_server_params *params, struct http_
         http_server_stop(server);
         return e;
     }
-    log_event(LOG_DEBUG, "http_started", "the HTTP server listens",
-              KV("host", server->config.host), KV("port", (int)server->port),
-              KV("threads", (int)server->worker_count), KV("library", MHD_get_version()),
-              KV("streams_leave", (bool)server->can_dup_streams));
+    log_event(LOG_DEBUG, "http_started", "the HTTP server listens", KV("host", server->config.host),
+              KV("port", (int)server->port), KV("threads", (int)server->worker_count),
+              KV("library", MHD_get_version()), KV("streams_leave", (bool)server->can_dup_streams));
     *ret = server;
     return ERR_OK;
 }

@@ -54,7 +54,8 @@ void http_stream_close(struct http_stream *stream)
     *stream = (struct http_stream){.fd = -1};
 }
 
-/* --- self-test ------------------------------------------------------------------------------------- */
+/* --- self-test
+ * ------------------------------------------------------------------------------------- */
 
 struct self_test {
     int taken_fd;
@@ -63,7 +64,8 @@ struct self_test {
 
 static enum MHD_Result self_test_on_request(void *cls, struct MHD_Connection *mhd, const char *url,
                                             const char *method, const char *version,
-                                            const char *upload, size_t *upload_bytes, void **context)
+                                            const char *upload, size_t *upload_bytes,
+                                            void **context)
 {
     (void)url, (void)method, (void)version, (void)upload, (void)upload_bytes;
     struct self_test *test = cls;
@@ -71,9 +73,9 @@ static enum MHD_Result self_test_on_request(void *cls, struct MHD_Connection *mh
         *context = test;
         return MHD_YES;
     }
-    test->taken_fd = fcntl(
-        MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd,
-        F_DUPFD_CLOEXEC, 0);
+    test->taken_fd =
+        fcntl(MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd,
+              F_DUPFD_CLOEXEC, 0);
     return MHD_NO;
 }
 
@@ -125,8 +127,8 @@ bool http_stream_self_test(void)
                                          .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     struct MHD_Daemon *daemon = MHD_start_daemon(
         MHD_USE_EPOLL | MHD_USE_TURBO | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL,
-        self_test_on_request, &test, MHD_OPTION_SOCK_ADDR, &loopback,
-        MHD_OPTION_NOTIFY_CONNECTION, self_test_on_connection, &test, MHD_OPTION_END);
+        self_test_on_request, &test, MHD_OPTION_SOCK_ADDR, &loopback, MHD_OPTION_NOTIFY_CONNECTION,
+        self_test_on_connection, &test, MHD_OPTION_END);
     if (!daemon) {
         return false;
     }

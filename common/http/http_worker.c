@@ -25,13 +25,15 @@
 #include "core/clock.h"
 #include "log/log.h"
 
-#define EVENTS_MAX 128
-#define PUMP_RUNS_MAX 8
-#define ACCEPT_SLACK 64
+#define EVENTS_MAX       128
+#define PUMP_RUNS_MAX    8
+#define QUIET_RUNS_MAX   2
+#define ACCEPT_SLACK     64
 #define GAUGES_PERIOD_MS 250
-#define STOP_FLUSH_US 500000 /* what answers get to leave after a stop */
+#define STOP_FLUSH_US    500000 /* what answers get to leave after a stop */
 
-/* --- waits ------------------------------------------------------------------------------------------ */
+/* --- waits
+ * ------------------------------------------------------------------------------------------ */
 
 static void wait_leave(struct http_connection *connection)
 {
@@ -119,15 +121,16 @@ static void waits_expire(struct http_worker *worker)
     http_linger_expire(worker);
 }
 
-/* --- watches and ticks ------------------------------------------------------------------------------- */
+/* --- watches and ticks
+ * ------------------------------------------------------------------------------- */
 
 struct http_watch *http_worker_watch(struct http_worker *worker, int fd, uint32_t epoll_events,
                                      void (*on_ready)(void *context, uint32_t events),
                                      void *context)
 {
     struct http_watch *watch = must_alloc(sizeof *watch);
-    *watch = (struct http_watch){
-        .worker = worker, .on_ready = on_ready, .context = context, .fd = fd};
+    *watch =
+        (struct http_watch){.worker = worker, .on_ready = on_ready, .context = context, .fd = fd};
     struct epoll_event event = {.events = epoll_events, .data.ptr = watch};
     if (epoll_ctl(worker->epoll_fd, EPOLL_CTL_ADD, fd, &event)) {
         free(watch);
@@ -171,11 +174,11 @@ void http_worker_every(struct http_worker *worker, int64_t period_ms,
 {
     CHECK(worker->tick_count < HTTP_TICKS_MAX);
     CHECK(period_ms > 0);
-    worker->ticks[worker->tick_count++] = (struct http_tick){
-        .on_tick = on_tick,
-        .context = context,
-        .period_us = period_ms * 1000,
-        .due_us = clock_mono_us() + period_ms * 1000};
+    worker->ticks[worker->tick_count++] =
+        (struct http_tick){.on_tick = on_tick,
+                           .context = context,
+                           .period_us = period_ms * 1000,
+                           .due_us = clock_mono_us() + period_ms * 1000};
 }
 
 static void ticks_run(struct http_worker *worker)
@@ -196,27 +199,50 @@ static void gauges_update(void *context)
     metric_set(worker->gauge_requests, (double)worker->requests);
 }
 
-/* --- pumping libmicrohttpd ---------------------------------------------------------------------------- */
+/* --- pumping libmicrohttpd
+ * ---------------------------------------------------------------------------- */
 
+/* Exact as long as no deferred request waits open: those always make it say yes. */
 static bool daemon_has_more(struct http_worker *worker)
 {
     MHD_UNSIGNED_LONG_LONG timeout_ms;
     return MHD_get_timeout(worker->daemon, &timeout_ms) == MHD_YES && timeout_ms == 0;
 }
 
+/* With open waits what libmicrohttpd has to do shows by what it did: a run that called us back is
+ * followed by another. An answer takes a run or two without a call before it is out. */
 static void daemon_pump(struct http_worker *worker)
 {
     worker->replied = 0;
+    int quiet_runs = 0;
     for (int i = 0; i < PUMP_RUNS_MAX; i++) {
+        worker->activity = 0;
         MHD_run(worker->daemon);
-        if (!worker->replied && !daemon_has_more(worker)) {
+        if (worker->activity) {
+            quiet_runs = 0;
+        } else if (!worker->open_waits
+                       ? !daemon_has_more(worker)
+                       : !worker->waits[HTTP_WAIT_SEND].oldest || ++quiet_runs == QUIET_RUNS_MAX) {
             return;
         }
-        worker->replied = 0;
     }
 }
 
-/* --- the loop ------------------------------------------------------------------------------------------ */
+/* How long libmicrohttpd can do without a run though no event comes: 0, or 1 ms where it may have
+ * more to do than it showed, or -1 for as long as it takes. */
+static int daemon_patience_ms(struct http_worker *worker)
+{
+    if (worker->replied || worker->activity) {
+        return 0;
+    }
+    if (worker->open_waits) {
+        return 1;
+    }
+    return daemon_has_more(worker) ? 0 : -1;
+}
+
+/* --- the loop
+ * ------------------------------------------------------------------------------------------ */
 
 static int64_t next_due_us(const struct http_worker *worker)
 {
@@ -235,11 +261,8 @@ static int64_t next_due_us(const struct http_worker *worker)
     return due;
 }
 
-static int wait_ms(struct http_worker *worker)
+static int wait_ms(const struct http_worker *worker)
 {
-    if (worker->replied || daemon_has_more(worker)) {
-        return 0;
-    }
     const int64_t left_us = next_due_us(worker) - worker->now_us;
     return left_us <= 0 ? 0 : left_us > 1000000 ? 1000 : (int)((left_us + 999) / 1000);
 }
@@ -285,20 +308,22 @@ static bool events_handle(struct http_worker *worker, const struct epoll_event *
 static void turn(struct http_worker *worker)
 {
     struct epoll_event events[EVENTS_MAX];
-    const int timeout_ms = wait_ms(worker);
+    const int patience_ms = daemon_patience_ms(worker);
+    const int timeout_ms = patience_ms >= 0 ? patience_ms : wait_ms(worker);
     const int count = epoll_wait(worker->epoll_fd, events, EVENTS_MAX, timeout_ms);
     CHECK(count >= 0 || errno == EINTR);
     worker->now_us = clock_mono_us();
     const bool is_daemon_ready = events_handle(worker, events, count);
     waits_expire(worker);
     ticks_run(worker);
-    if (is_daemon_ready || worker->replied || timeout_ms == 0) {
+    if (is_daemon_ready || worker->replied || patience_ms >= 0) {
         daemon_pump(worker);
     }
     closed_watches_free(worker);
 }
 
-/* Nothing new comes in; what is deferred is answered, and what was answered gets a moment to leave. */
+/* Nothing new comes in; what is deferred is answered, and what was answered gets a moment to leave.
+ */
 static void worker_finish(struct http_worker *worker)
 {
     (void)MHD_quiesce_daemon(worker->daemon); /* the descriptor is worker->listen_fd */
@@ -332,7 +357,8 @@ void http_worker_run(struct http_worker *worker)
     gauges_update(worker);
 }
 
-/* --- opening and closing -------------------------------------------------------------------------------- */
+/* --- opening and closing
+ * -------------------------------------------------------------------------------- */
 
 PRINTF_LIKE(2, 0) static void on_daemon_log(void *cls, const char *format, va_list args)
 {
@@ -351,7 +377,8 @@ static struct MHD_Daemon *daemon_start(struct http_worker *worker)
     const struct http_server *server = worker->server;
     const struct MHD_OptionItem options[] = {
         {MHD_OPTION_LISTEN_SOCKET, worker->listen_fd, NULL},
-        /* Past ours, so that http_on_accept closes what is too much instead of leaving it unaccepted. */
+        /* Past ours, so that http_on_accept closes what is too much instead of leaving it
+           unaccepted. */
         {MHD_OPTION_CONNECTION_LIMIT, (intptr_t)(server->connections_max + ACCEPT_SLACK), NULL},
         {MHD_OPTION_CONNECTION_MEMORY_LIMIT, (intptr_t)server->config.pool_bytes, NULL},
         {MHD_OPTION_CONNECTION_TIMEOUT, 0, NULL}, /* the waits are ours */
@@ -365,10 +392,9 @@ static struct MHD_Daemon *daemon_start(struct http_worker *worker)
         {MHD_OPTION_STRICT_FOR_CLIENT, 1, NULL},
 #endif
         {MHD_OPTION_END, 0, NULL}};
-    return MHD_start_daemon(MHD_USE_EPOLL | MHD_USE_TURBO | MHD_ALLOW_SUSPEND_RESUME |
-                                MHD_USE_ERROR_LOG,
-                            0, http_on_accept, worker, http_on_request, worker,
-                            MHD_OPTION_ARRAY, options, MHD_OPTION_END);
+    return MHD_start_daemon(
+        MHD_USE_EPOLL | MHD_USE_TURBO | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0,
+        http_on_accept, worker, http_on_request, worker, MHD_OPTION_ARRAY, options, MHD_OPTION_END);
 }
 
 static void waits_init(struct http_worker *worker, const struct http_config *config)

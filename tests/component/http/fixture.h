@@ -23,9 +23,10 @@
 #include "test.h"
 
 #define CLIENT_WAIT_S 20
-#define HELD_MAX 4096
+#define HELD_MAX      4096
 
-/* --- server ------------------------------------------------------------------------------------ */
+/* --- server ------------------------------------------------------------------------------------
+ */
 
 /* One a worker. What the handlers defer is answered when the watch of `bell` fires, as a producer's
  * delivery reports would. */
@@ -44,10 +45,10 @@ struct fixture {
     struct http_config config;
     uint16_t port;
     struct bench *benches[8];
-    _Atomic int deferred;  /* requests that were ever held */
+    _Atomic int deferred; /* requests that were ever held */
     _Atomic int abandoned;
-    _Atomic int drained;   /* drain hooks called */
-    _Atomic int streams;   /* open */
+    _Atomic int drained;           /* drain hooks called */
+    _Atomic int streams;           /* open */
     _Atomic unsigned seen_workers; /* bit a worker that ran a handler */
 };
 
@@ -149,19 +150,16 @@ static inline void handle_stream(struct http_request *request)
     CHECK(http_request_take_stream(request, &bench->stream) == ERR_OK);
     static const char head[] = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n:ok\n\n";
     CHECK(send(bench->stream.fd, head, sizeof head - 1, MSG_NOSIGNAL) == sizeof head - 1);
-    bench->stream_watch = http_worker_watch(bench->worker, bench->stream.fd, EPOLLIN,
-                                            on_stream_ready, bench);
+    bench->stream_watch =
+        http_worker_watch(bench->worker, bench->stream.fd, EPOLLIN, on_stream_ready, bench);
     fixture.streams++;
 }
 
 static inline void handle_file(struct http_request *request)
 {
-    static const struct embedded_file file = {"x.txt",
-                                              "text/plain",
-                                              "\"v1\"",
-                                              (const unsigned char *)"plain text",
-                                              10,
-                                              (const unsigned char *)"zipped",
+    static const struct embedded_file file = {"x.txt",  "text/plain",
+                                              "\"v1\"", (const unsigned char *)"plain text",
+                                              10,       (const unsigned char *)"zipped",
                                               6};
     http_reply_file(request, &file);
 }
@@ -179,11 +177,11 @@ static inline void handle_about(struct http_request *request)
 }
 
 static const struct http_route routes[] = {
-    {HTTP_GET, "/hello", handle_hello},        {HTTP_POST, "/echo/{name}", handle_echo},
-    {HTTP_PUT, "/echo/{name}", handle_echo},   {HTTP_POST, "/defer", handle_defer},
-    {HTTP_POST, "/hold", handle_hold},         {HTTP_GET, "/big", handle_big},
-    {HTTP_GET, "/forget", handle_forget},      {HTTP_GET, "/stream", handle_stream},
-    {HTTP_GET, "/file", handle_file},          {HTTP_GET, "/about", handle_about},
+    {HTTP_GET, "/hello", handle_hello},      {HTTP_POST, "/echo/{name}", handle_echo},
+    {HTTP_PUT, "/echo/{name}", handle_echo}, {HTTP_POST, "/defer", handle_defer},
+    {HTTP_POST, "/hold", handle_hold},       {HTTP_GET, "/big", handle_big},
+    {HTTP_GET, "/forget", handle_forget},    {HTTP_GET, "/stream", handle_stream},
+    {HTTP_GET, "/file", handle_file},        {HTTP_GET, "/about", handle_about},
 };
 static const struct http_route_set set = {routes, ARRAY_LEN(routes), NULL};
 
@@ -285,7 +283,8 @@ static inline double metric_read(const char *series)
     return found ? strtod(found + strlen(series), NULL) : 0;
 }
 
-/* --- client --------------------------------------------------------------------------------------- */
+/* --- client
+ * --------------------------------------------------------------------------------------- */
 
 static inline int client_open(void)
 {

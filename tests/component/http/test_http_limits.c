@@ -18,7 +18,8 @@ static int start_default(void **state)
     return 0;
 }
 
-/* --- refusals ------------------------------------------------------------------------------------ */
+/* --- refusals ------------------------------------------------------------------------------------
+ */
 
 #define CHUNKED "POST /echo/n HTTP/1.1\r\n" H "Transfer-Encoding: chunked\r\n\r\n"
 #define POST    "POST /echo/n HTTP/1.1\r\n" H
@@ -40,14 +41,16 @@ static const struct smuggle {
     {"TE xchunked", SV(POST "Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n")},
     {"TE chunked, identity", SV(POST "Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n")},
     {"TE gzip, chunked", SV(POST "Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n")},
-    {"two TE", SV(POST "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n")},
+    {"two TE",
+     SV(POST "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n")},
     {"TE with a space before the colon",
      SV(POST "Transfer-Encoding : chunked\r\nContent-Length: 5" BODY)},
     {"TE in HTTP/1.0",
      SV("POST /echo/n HTTP/1.0\r\n" H "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n")},
     {"NUL in a value", SV(POST "X: a\0b\r\nContent-Length: 5" BODY)},
     {"line feeds only", SV("GET /hello HTTP/1.1\nHost: test\n\n")},
-    {"a line feed after one field", SV("GET /hello HTTP/1.1\r\n" "Host: test\nX: y\r\n\r\n")},
+    {"a line feed after one field", SV("GET /hello HTTP/1.1\r\n"
+                                       "Host: test\nX: y\r\n\r\n")},
     {"TE on a folded line", SV(POST "Transfer-Encoding:\r\n chunked\r\n\r\n0\r\n\r\n")},
     {"CL on two lines", SV(POST "Content-Length: 1\r\n 0\r\n\r\n0123456789")},
     {"folded CL beside TE",
@@ -235,7 +238,8 @@ static void test_http__too_many_connections__are_closed(void **state)
     }
 }
 
-/* --- time ------------------------------------------------------------------------------------------ */
+/* --- time
+ * ------------------------------------------------------------------------------------------ */
 
 static int start_hasty(void **state)
 {
@@ -333,7 +337,8 @@ static void test_http__reader_that_takes_nothing__is_cut(void **state)
     close(fd);
 }
 
-/* --- the end ----------------------------------------------------------------------------------------- */
+/* --- the end
+ * ----------------------------------------------------------------------------------------- */
 
 static void test_http__drain__refuses_new_work_and_waits_for_the_old(void **state)
 {
@@ -454,12 +459,10 @@ int main(void)
 {
 #define WITH(start, test) cmocka_unit_test_setup_teardown(test, start, stop)
     const struct CMUnitTest tests[] = {
-        WITH(start_default,
-             test_http__ambiguous_requests__are_refused_and_the_connection_ends),
+        WITH(start_default, test_http__ambiguous_requests__are_refused_and_the_connection_ends),
         WITH(start_default, test_http__heads_too_large__are_refused),
         WITH(start_default, test_http__unknown_path_and_method__keep_the_connection),
-        WITH(start_default,
-             test_http__body_too_large__is_told_although_the_client_goes_on_sending),
+        WITH(start_default, test_http__body_too_large__is_told_although_the_client_goes_on_sending),
         WITH(start_small, test_http__too_many_bytes_in_flight__503_until_there_is_room),
         WITH(start_small, test_http__too_many_connections__are_closed),
         WITH(start_hasty, test_http__slow_head__is_cut),

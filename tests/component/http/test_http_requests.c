@@ -153,7 +153,8 @@ static void test_http__cors__only_for_the_origins_named(void **state)
 {
     (void)state;
     struct answer answer = ask("GET /hello HTTP/1.1\r\n" H "Origin: http://good.example\r\n\r\n");
-    assert_string_equal("http://good.example", answer_field(&answer, "Access-Control-Allow-Origin"));
+    assert_string_equal("http://good.example",
+                        answer_field(&answer, "Access-Control-Allow-Origin"));
     assert_string_equal("Origin", answer_field(&answer, "Vary"));
     answer = ask("GET /hello HTTP/1.1\r\n" H "Origin: http://evil.example\r\n\r\n");
     assert_int_equal(200, answer.status);
@@ -161,7 +162,8 @@ static void test_http__cors__only_for_the_origins_named(void **state)
     answer = ask("OPTIONS /echo/x HTTP/1.1\r\n" H "Origin: http://other.example\r\n"
                  "Access-Control-Request-Method: POST\r\n\r\n");
     assert_int_equal(204, answer.status);
-    assert_string_equal("POST, PUT, OPTIONS", answer_field(&answer, "Access-Control-Allow-Methods"));
+    assert_string_equal("POST, PUT, OPTIONS",
+                        answer_field(&answer, "Access-Control-Allow-Methods"));
     assert_non_null(strstr(answer_field(&answer, "Access-Control-Allow-Headers"), "last-event-id"));
     answer = ask("GET /nope HTTP/1.1\r\n" H "Origin: http://good.example\r\n\r\n");
     assert_int_equal(404, answer.status);
@@ -188,7 +190,8 @@ static void test_http__accessors__tell_what_was_sent(void **state)
     assert_non_null(strstr(answer.body, "\"client\":\"127.0.0.1\""));
     assert_non_null(strstr(answer.body, "\"type\":\"text/plain\""));
     assert_non_null(strstr(answer.body, "\"q\":\"a b c\""));
-    const struct answer named = ask("POST /echo/%61%2fb HTTP/1.1\r\n" H "Content-Length: 0\r\n\r\n");
+    const struct answer named =
+        ask("POST /echo/%61%2fb HTTP/1.1\r\n" H "Content-Length: 0\r\n\r\n");
     assert_string_equal("a/b", answer_field(&named, "X-Name"));
     const struct answer absolute = ask("GET http://test/hello HTTP/1.1\r\n" H "\r\n");
     assert_int_equal(200, absolute.status);
@@ -213,7 +216,8 @@ static void test_http__expect_continue__is_told_to_go_on(void **state)
 {
     (void)state;
     const int fd = client_open();
-    client_say(fd, "POST /echo/n HTTP/1.1\r\n" H "Expect: 100-continue\r\nContent-Length: 2\r\n\r\n");
+    client_say(fd,
+               "POST /echo/n HTTP/1.1\r\n" H "Expect: 100-continue\r\nContent-Length: 2\r\n\r\n");
     assert_int_equal(100, answer_read(fd).status);
     client_say(fd, "ok");
     assert_string_equal("ok", answer_read(fd).body);
@@ -271,7 +275,8 @@ static void test_http__requests__are_counted(void **state)
     static const char series[] =
         "millrace_http_requests_total{route=\"/echo/{name}\",method=\"PUT\",status=\"2xx\"} ";
     const double before = metric_read(series);
-    const double seconds = metric_read("millrace_http_request_seconds_count{route=\"/echo/{name}\"} ");
+    const double seconds =
+        metric_read("millrace_http_request_seconds_count{route=\"/echo/{name}\"} ");
     const int fd = client_open();
     for (int i = 0; i < 3; i++) { /* the third answer proves that the first two are counted */
         client_say(fd, "PUT /echo/n HTTP/1.1\r\n" H "Content-Length: 0\r\n\r\n");
