@@ -175,6 +175,7 @@ static enum err listen_start(struct query *query, struct err_info *info)
     query->shard_config = (struct shard_config){
         .topics = query->topics,
         .topic_count = query->topic_count,
+        .metrics = query->metrics,
         .ring_bytes_max = query->config.ring_bytes,
         .heartbeat_ms = query->config.heartbeat_ms,
         .stall_timeout_ms = query->config.stall_timeout_ms,
@@ -199,6 +200,8 @@ static enum err read_start(struct query *query, struct err_info *info)
     }
     const struct reader_params params = {
         .kafka = &query->kafka,
+        .topics = query->topics,
+        .metrics = query->metrics,
         .latest = query->latest,
         .shards = query->shards,
         .shard_count = shard_count,
@@ -214,6 +217,7 @@ enum err query_start(struct query *query, struct err_info *info)
     kafka_log_version();
     for (size_t i = 0; i < query->topic_count; i++) {
         query->latest[i] = latest_new((size_t)query->config.latest_keys_max);
+        query->metrics[i] = query_metrics_topic(query->topics[i].ptr);
     }
     service_add_check(query->service, &(struct service_check){"kafka", check_kafka, query});
     query->reader = reader_new(query->topics, query->topic_count);

@@ -7,6 +7,7 @@
  *          query_pages.c    the dashboard
  *          query_metrics.c  what is counted
  *          reader.c         the thread that reads Kafka for everyone
+ *          finder.c         topics and partitions as they appear
  *          frame.c          a record, ready for the socket, shared by reference
  *          latest.c         the last value of each key
  *          shard.c          an HTTP worker's rings and clients
@@ -18,7 +19,7 @@
  *
  * FLOW     Kafka → reader → frame ─┬→ latest
  *                                  └→ inbox of each shard → ring → writev per client
- * THREADS  reader: 1 · HTTP workers: http.threads · catch-up: sse.catchup.threads. A frame crosses
+ * THREADS  reader and finder: 1 each · HTTP workers: http.threads · catch-up: sse.catchup.threads. A frame crosses
  *          threads by an atomic count, once a batch through an inbox; nothing else is shared.
  */
 #pragma once
@@ -56,6 +57,7 @@ struct query {
     char *topic_text; /* config.topics, cut at its commas */
     struct strview topics[QUERY_TOPICS_MAX]; /* each ends with a NUL */
     size_t topic_count;
+    struct query_topic_metrics metrics[QUERY_TOPICS_MAX];
     struct latest *latest[QUERY_TOPICS_MAX];
     struct catchup *catchup;
     struct reader *reader;

@@ -4,28 +4,26 @@
 
 #include "core/clock.h"
 #include "cursor.h"
+#include "finder.h"
 #include "kafka/kafka_tail.h"
-#include "kafka/kafka_topics.h"
 #include "log/log.h"
 #include "query_metrics.h"
 
 #define BATCH_MAX 2000
 #define POLL_MS 50
-#define LOOK_PERIOD_US 5000000
-#define LOOK_FIRST_PERIOD_US 250000
-#define REVIEW_PERIOD_US 200000
-#define METADATA_TIMEOUT_MS 5000
+#define ASSIGN_MAX 1024 /* partitions at once */
+#define REVIEW_PERIOD_US 100000
 #define CURSOR_TEXT_MAX ((size_t)4 << 20)
 
 struct topic {
     struct strview name;
     int64_t *next; /* by partition: what is in the frames' ids */
+    int64_t *goal; /* the partitions' ends when they were found */
     struct frame_start *starts;
-    int32_t partition_count;
+    int32_t partition_count, capacity;
     bool is_live;
     bool is_told; /* what the shards know is up to date */
     struct buf cursor;
-    struct query_topic_metrics metrics;
     atomic_int state; /* enum reader_topic */
     _Atomic int64_t lag;
 };
@@ -33,6 +31,7 @@ struct topic {
 struct reader {
     struct reader_params params;
     struct kafka_tail *tail;
+    struct finder *finder;
     struct topic *topics;
     size_t topic_count;
     struct frame_maker maker;
@@ -40,8 +39,7 @@ struct reader {
     size_t batch_count, batch_capacity;
     const rd_kafka_topic_t *memo; /* the last message's topic */
     size_t memo_topic;
-    int64_t look_due_us, review_due_us;
-    bool has_new; /* partitions whose present end is not known yet */
+    int64_t review_due_us;
     _Atomic int64_t as_of_ms;
     atomic_bool is_stopping;
     bool is_running;
@@ -119,102 +117,81 @@ static void state_publish(struct reader *reader, size_t index)
 
 /* --- topics -------------------------------------------------------------------------------------------- */
 
-static enum err partition_start(struct reader *reader, struct topic *topic, int32_t partition,
-                                struct err_info *info)
+static void topic_grow(struct topic *topic, int32_t count)
 {
-    int64_t low, high;
-    rd_kafka_resp_err_t code =
-        rd_kafka_query_watermark_offsets(kafka_tail_client(reader->tail), topic->name.ptr,
-                                         partition, &low, &high, METADATA_TIMEOUT_MS);
-    if (code) {
-        return err_set(info, kafka_err(code), "asking for the bounds of %s-%d: %s",
-                       topic->name.ptr, partition, rd_kafka_err2str(code));
+    if (count > topic->capacity) {
+        topic->next = must_realloc(topic->next, (size_t)count * sizeof *topic->next);
+        topic->goal = must_realloc(topic->goal, (size_t)count * sizeof *topic->goal);
+        topic->starts = must_realloc(topic->starts, (size_t)count * sizeof *topic->starts);
+        topic->capacity = count;
     }
+}
+
+static void partition_add(struct reader *reader, const struct finder_found *found)
+{
+    struct topic *topic = &reader->topics[found->topic];
+    CHECK(found->partition == topic->partition_count);
+    topic_grow(topic, found->partition_count);
     int64_t load = reader->params.load_records;
-    int64_t start = load == 0 || high - low <= load ? low : high - load;
-    const struct kafka_position position = {topic->name.ptr, partition, start};
-    enum err e = kafka_tail_add(reader->tail, &position, 1, info);
-    if (!e) {
-        topic->starts[partition] =
-            (struct frame_start){.start = start, .is_begin = start == low};
-        topic->next[partition] = start;
-    }
-    return e;
+    int64_t start =
+        load == 0 || found->high - found->low <= load ? found->low : found->high - load;
+    topic->starts[found->partition] =
+        (struct frame_start){.start = start, .is_begin = start == found->low};
+    topic->next[found->partition] = start;
+    topic->goal[found->partition] = found->high;
+    topic->partition_count++;
+    topic->is_told = false;
 }
 
-static enum err partitions_add(struct reader *reader, struct topic *topic, int32_t count,
-                               struct err_info *info)
+/* In one go: librdkafka begins to fetch at once, and what is added later waits behind that. */
+static void partitions_assign(struct reader *reader, struct kafka_position *positions,
+                              size_t count)
 {
-    if (count <= topic->partition_count) {
-        return ERR_OK;
-    }
-    topic->next = must_realloc(topic->next, (size_t)count * sizeof *topic->next);
-    topic->starts = must_realloc(topic->starts, (size_t)count * sizeof *topic->starts);
-    enum err e = ERR_OK;
-    int32_t first = topic->partition_count;
-    for (int32_t p = first; p < count && !e; p++) {
-        e = partition_start(reader, topic, p, info);
-        if (!e) {
-            topic->partition_count = p + 1;
-            topic->is_told = false;
-            reader->has_new = true;
-        }
-    }
-    return e;
-}
-
-static enum err topic_look(struct reader *reader, struct topic *topic, struct err_info *info)
-{
-    int32_t count = 0, before = topic->partition_count;
-    enum err e = kafka_topic_partitions(kafka_tail_client(reader->tail), topic->name.ptr,
-                                        METADATA_TIMEOUT_MS, &count, info);
-    if (e == ERR_TOPIC_UNKNOWN && before == 0) {
-        atomic_store(&topic->state, READER_MISSING);
-    }
-    e = e ? e : partitions_add(reader, topic, count, info);
-    if (topic->partition_count > before && before == 0) {
-        atomic_store(&topic->state, READER_LOADING);
-    }
-    return e;
-}
-
-static void topics_look(struct reader *reader)
-{
-    bool is_complete = true;
     struct err_info info = {0};
-    for (size_t i = 0; i < reader->topic_count; i++) {
-        struct topic *topic = &reader->topics[i];
-        enum err e = topic_look(reader, topic, &info);
-        if (e) {
-            is_complete = false;
-            log_event(LOG_DEBUG, "topic_missing", err_detail(e, &info),
-                      KV("topic", topic->name));
-        }
+    enum err e = kafka_tail_add(reader->tail, positions, count, &info);
+    if (e) {
+        reader->params.on_failure(reader->params.context, e, &info);
     }
-    /* The ends as of now: a topic is live once what was there has been read. */
-    if (reader->has_new && kafka_tail_mark_end(reader->tail, METADATA_TIMEOUT_MS, &info)) {
-        log_event(LOG_WARN, "ends_unknown", info.text, KV("retry_ms", LOOK_FIRST_PERIOD_US / 1000));
-        is_complete = false;
-    } else {
-        reader->has_new = false;
-    }
-    reader->look_due_us =
-        clock_mono_us() + (is_complete ? LOOK_PERIOD_US : LOOK_FIRST_PERIOD_US);
 }
 
-static bool topic_is_caught_up(const struct reader *reader, const struct topic *topic)
+static void topics_take_found(struct reader *reader)
+{
+    struct kafka_position positions[ASSIGN_MAX];
+    size_t count = 0;
+    struct finder_found found;
+    while (count < ASSIGN_MAX && finder_take(reader->finder, &found)) {
+        struct topic *topic = &reader->topics[found.topic];
+        if (found.partition == FINDER_MISSING) {
+            atomic_store(&topic->state, READER_MISSING);
+            continue;
+        }
+        if (topic->partition_count == 0) {
+            atomic_store(&topic->state, READER_LOADING);
+        }
+        partition_add(reader, &found);
+        positions[count++] = (struct kafka_position){topic->name.ptr, found.partition,
+                                                     topic->next[found.partition]};
+    }
+    if (count) {
+        partitions_assign(reader, positions, count);
+    }
+}
+
+/* What was in Kafka when the partitions were found has been read. */
+static bool topic_is_caught_up(const struct topic *topic)
 {
     for (int32_t p = 0; p < topic->partition_count; p++) {
-        if (!kafka_tail_partition_is_caught_up(reader->tail, topic->name.ptr, p)) {
+        if (topic->next[p] < topic->goal[p]) {
             return false;
         }
     }
-    return true;
+    return topic->partition_count == topic->capacity;
 }
 
 /* Lag, and positions past transaction markers and holes. */
-static void topic_review_positions(const struct reader *reader, struct topic *topic)
+static void topic_review_positions(const struct reader *reader, size_t index)
 {
+    struct topic *topic = &reader->topics[index];
     int64_t lag = 0;
     for (int32_t p = 0; p < topic->partition_count; p++) {
         int64_t next, end;
@@ -226,7 +203,7 @@ static void topic_review_positions(const struct reader *reader, struct topic *to
         }
     }
     atomic_store(&topic->lag, lag);
-    metric_set(topic->metrics.lag, (double)lag);
+    metric_set(reader->params.metrics[index].lag, (double)lag);
 }
 
 static void topics_review(struct reader *reader)
@@ -236,8 +213,8 @@ static void topics_review(struct reader *reader)
         if (topic->partition_count == 0) {
             continue;
         }
-        topic_review_positions(reader, topic);
-        if (!topic->is_live && topic_is_caught_up(reader, topic)) {
+        topic_review_positions(reader, i);
+        if (!topic->is_live && topic_is_caught_up(topic)) {
             topic->is_live = true;
             topic->is_told = false;
             log_event(LOG_INFO, "topic_live", "what Kafka holds has been read",
@@ -246,7 +223,8 @@ static void topics_review(struct reader *reader)
         if (!topic->is_told) {
             state_publish(reader, i);
         }
-        metric_set(topic->metrics.keys, (double)latest_count(reader->params.latest[i]));
+        metric_set(reader->params.metrics[i].keys,
+                   (double)latest_count(reader->params.latest[i]));
     }
     batch_publish(reader);
     for (size_t i = 0; i < reader->topic_count; i++) {
@@ -309,7 +287,7 @@ static void message_take(struct reader *reader, const rd_kafka_message_t *messag
     cursor_make(topic);
     batch_add(reader, frame_of_message(&reader->maker, message, (uint16_t)index,
                                        buf_view(&topic->cursor), now_us));
-    metric_add(topic->metrics.records, 1);
+    metric_add(reader->params.metrics[index].records, 1);
 }
 
 static void records_read(struct reader *reader)
@@ -329,9 +307,7 @@ static void *reader_run(void *context)
 {
     struct reader *reader = context;
     while (!atomic_load(&reader->is_stopping)) {
-        if (clock_mono_us() >= reader->look_due_us) {
-            topics_look(reader);
-        }
+        topics_take_found(reader);
         records_read(reader);
         if (clock_mono_us() >= reader->review_due_us) {
             topics_review(reader);
@@ -351,6 +327,7 @@ void reader_free(struct reader *reader)
     frame_maker_free(&reader->maker);
     for (size_t i = 0; i < reader->topic_count; i++) {
         free(reader->topics[i].next);
+        free(reader->topics[i].goal);
         free(reader->topics[i].starts);
         buf_free(&reader->topics[i].cursor);
     }
@@ -368,7 +345,6 @@ struct reader *reader_new(const struct strview *topics, size_t topic_count)
     for (size_t i = 0; i < topic_count; i++) {
         struct topic *topic = &reader->topics[i];
         topic->name = topics[i];
-        topic->metrics = query_metrics_topic(topic->name.ptr);
         buf_init(&topic->cursor, CURSOR_TEXT_MAX);
     }
     return reader;
@@ -381,6 +357,10 @@ enum err reader_start(struct reader *reader, const struct reader_params *params,
     const struct kafka_tail_params tail = {
         .config = params->kafka, .on_gap = on_gap, .context = reader, .label = "reader"};
     enum err e = kafka_tail_new(&tail, &reader->tail, info);
+    if (!e) {
+        e = finder_start(params->kafka, params->topics, reader->topic_count, &reader->finder,
+                         info);
+    }
     if (!e) {
         CHECK(pthread_create(&reader->thread, NULL, reader_run, reader) == 0);
         reader->is_running = true;
@@ -399,6 +379,7 @@ void reader_stop(struct reader *reader)
     }
     CHECK(pthread_join(reader->thread, NULL) == 0);
     reader->is_running = false;
+    finder_stop(TAKE(reader->finder));
 }
 
 enum reader_topic reader_topic_state(const struct reader *reader, size_t topic)

@@ -1,7 +1,6 @@
 /* reader.h - the one thread that reads Kafka, for all clients.
  *
- * WHAT     finds the topics (again and again: those that appear later and new partitions are taken
- *          up), begins load_records back from each partition's end, makes frames, and hands them to
+ * WHAT     takes up the topics and partitions that the finder finds, begins load_records back from each partition's end, makes frames, and hands them to
  *          `latest` and to every shard. Tells the shards with FRAME_STATE what a topic's partitions
  *          are, when all that was there at start has been read, and positions past what is no record.
  * THREADS  start, stop and free by the main thread; reader_topic_* and reader_as_of_ms by any.
@@ -18,7 +17,9 @@ struct reader;
 
 struct reader_params {
     const struct kafka_config *kafka;
-    struct latest *const *latest; /* by topic */
+    const struct strview *topics; /* as given to reader_new */
+    const struct query_topic_metrics *metrics; /* by topic, as latest */
+    struct latest *const *latest;
     struct shard *const *shards;
     size_t shard_count;
     int64_t load_records;

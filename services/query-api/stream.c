@@ -371,15 +371,15 @@ void stream_tick(struct stream *stream, int64_t now_us)
 static const struct {
     const char *event, *data;
 } farewells[QUERY_END_COUNT] = {
-    [QUERY_END_LAGGED] = {"lagged", "{\"reason\":\"records have left the memory before they were "
+    [QUERY_END_LAGGED] = {"lagged", "{\"detail\":\"records have left the memory before they were "
                                     "taken; reconnect with the last id\"}"},
-    [QUERY_END_STALLED] = {"lagged", "{\"reason\":\"nothing was taken for too long; reconnect with "
+    [QUERY_END_STALLED] = {"lagged", "{\"detail\":\"nothing was taken for too long; reconnect with "
                                      "the last id\"}"},
-    [QUERY_END_LIMIT] = {"error", "{\"reason\":\"too many clients are catching up; reconnect "
+    [QUERY_END_LIMIT] = {"error", "{\"detail\":\"too many clients are catching up; reconnect "
                                   "later\"}"},
-    [QUERY_END_FAILED] = {"error", "{\"reason\":\"records cannot be read from Kafka now; reconnect "
+    [QUERY_END_FAILED] = {"error", "{\"detail\":\"records cannot be read from Kafka now; reconnect "
                                    "with the last id\"}"},
-    [QUERY_END_SHUTDOWN] = {"shutdown", "{\"reason\":\"the server is shutting down; reconnect with "
+    [QUERY_END_SHUTDOWN] = {"shutdown", "{\"detail\":\"the server is shutting down; reconnect with "
                                         "the last id\"}"},
 };
 
