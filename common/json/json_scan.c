@@ -286,8 +286,8 @@ static enum err walk_text(struct walk *w)
     return e;
 }
 
-/* Position of the opening quote of a string without an end, or of a control character in a string;
- * text.len when neither is there. */
+/* Position of what confuses the search for strings: the opening quote of one without an end, a
+ * control character in one, a backslash outside; text.len when nothing is wrong. */
 static size_t find_bad_string(struct strview text, const char **ret_reason)
 {
     bool is_inside = false;
@@ -297,10 +297,14 @@ static size_t find_bad_string(struct strview text, const char **ret_reason)
         if (c == '"') {
             is_inside = !is_inside;
             opened = i;
-        } else if (is_inside && c == '\\') {
+        } else if (c == '\\' && !is_inside) {
+            *ret_reason = "a backslash stands outside a string";
+            return i;
+        } else if (c == '\\' && i + 1 < text.len && (unsigned char)text.ptr[i + 1] >= 0x20) {
             i++;
-        } else if (is_inside && c < 0x20) {
-            *ret_reason = "a control character in a string is not escaped";
+        } else if (is_inside && (c < 0x20 || c == '\\')) {
+            *ret_reason = c < 0x20 ? "a control character in a string is not escaped"
+                                   : "an escape in a string is not valid";
             return i;
         }
     }
