@@ -38,8 +38,12 @@ static enum err broker_start(struct broker *broker, struct err_info *info)
         return err_set(info, ERR_INTERNAL, "librdkafka: %s", reason);
     }
     broker->cluster = rd_kafka_mock_cluster_new(broker->client, 1);
-    return broker->cluster ? ERR_OK
-                           : err_set(info, ERR_INTERNAL, "librdkafka made no mock cluster");
+    if (!broker->cluster) {
+        return err_set(info, ERR_INTERNAL, "librdkafka made no mock cluster");
+    }
+    /* A group's first member gets its partitions at once, instead of after 3 s for others to come. */
+    rd_kafka_mock_group_initial_rebalance_delay_ms(broker->cluster, 0);
+    return ERR_OK;
 }
 
 static enum err broker_add_topics(const struct broker *broker, const struct kafka_topic_file *file,
