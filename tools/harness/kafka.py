@@ -99,8 +99,9 @@ class DevBroker:
     """dev-broker: librdkafka's mock cluster as a process. For trying out; nothing is on disk."""
 
     # It writes the markers that end a transaction without a CRC: who checks CRCs, as our services do
-    # unless told otherwise, reads no further than the first of them.
-    properties: Sequence[str] = ("check.crcs=false",)
+    # unless told otherwise, reads no further than the first of them. And it answers a fetch that found
+    # nothing only when its time is over, whatever arrives meanwhile: that time is latency here.
+    properties: Sequence[str] = ("check.crcs=false", "fetch.wait.max.ms=20")
 
     def __init__(self, root: Path, binary: Path, directory: Path) -> None:
         self._bootstrap_file = directory / "dev-broker.bootstrap"
