@@ -86,7 +86,6 @@ static const struct property consumer_properties[] = {
     {"auto.offset.reset", "error", PROMISE,
      "where to start is decided and told by us; records lost to retention are never skipped silently"},
     {"enable.partition.eof", "true", PROMISE, "the end of a partition drives restores and idleness"},
-    {"check.crcs", "true", 0, "a flipped bit is an error, not an order"},
     {"fetch.error.backoff.ms", "100", 0, "a moved leader costs 100 ms, not 500"},
     {"fetch.message.max.bytes", "2097152", 0, "fewer, larger fetches while catching up"},
     /* Prefetch: bounded by bytes. Where the library can (2.2 and newer) a full queue pauses the
