@@ -176,6 +176,8 @@ static enum step_verdict run_add(struct aggregate_state *state, struct step_run 
         return STEP_REJECT;
     }
     if (run->record->offset < cell->next_offset) {
+        /* The state was written, but perhaps not what was to be put out with it. */
+        (void)window_store_edit(state->store, cell);
         return STEP_REPLAYED;
     }
     if (!aggregate_fits(aggregate, (const struct totals *)(void *)cell->totals, &event)) {
@@ -252,10 +254,12 @@ static enum err emit_changelog(struct aggregate_state *state, const struct step_
 static enum err emit_stored(struct aggregate_state *state, const struct step_commit *commit,
                             struct window_cell *cell)
 {
+    int64_t next_offset =
+        cell->next_offset > commit->next_offset ? cell->next_offset : commit->next_offset;
     buf_reset(&state->value);
     enum err e = window_encode_value((const struct totals *)(void *)cell->totals,
                                      state->step->aggregate.value_count, state->step->layout,
-                                     commit->next_offset, &state->value);
+                                     next_offset, &state->value);
     e = e ? e : emit_changelog(state, commit, cell, buf_view(&state->value));
     cell->is_being_stored = !e;
     return e;

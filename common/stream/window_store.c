@@ -386,7 +386,9 @@ void window_store_commit(struct window_store *store, int64_t next_offset)
         cell->is_dirty = false;
         cell->is_stored |= cell->is_being_stored;
         cell->is_being_stored = false;
-        cell->next_offset = next_offset;
+        if (next_offset > cell->next_offset) { /* a replay may not have caught up yet */
+            cell->next_offset = next_offset;
+        }
     }
     store->dirty_count = 0;
     /* From the last, so that each removal moves nothing but what stays. */
