@@ -89,9 +89,16 @@ static void topic_begin(struct reading_topic *topic, const struct ring *ring,
     }
 }
 
+/* A partition that the cursor of its topic does not name came after the cursor: all of it is new. */
 static void asked_apply(struct reading *reading, const struct reading_source *source,
                         const struct cursor *asked)
 {
+    for (size_t i = 0; i < asked->count; i++) {
+        struct reading_topic *topic = &reading->topics[asked->positions[i].topic];
+        for (int32_t p = 0; p < topic->partition_count; p++) {
+            topic->next[p] = 0;
+        }
+    }
     for (size_t i = 0; i < asked->count; i++) {
         const struct cursor_position *position = &asked->positions[i];
         struct reading_topic *topic = &reading->topics[position->topic];
