@@ -597,6 +597,11 @@ static enum err compile_keywords(struct compiler *c, const json_t *source, struc
          i = json_object_iter_next((json_t *)(uintptr_t)source, i)) {
         e = compile_keyword(c, json_object_iter_key(i), json_object_iter_value(i), rule);
     }
+    for (uint32_t i = 0; i < rule->member_count; i++) {
+        if (rule->members[i].rule == RULE_NONE) { /* required, but not one of the properties */
+            rule->members[i].rule = rule->additional;
+        }
+    }
     return e ? e : rule_sort_members(c, rule);
 }
 

@@ -23,7 +23,7 @@
 
 struct rule_member {
     struct strview name;
-    uint32_t rule; /* RULE_NONE: only required */
+    uint32_t rule; /* RULE_NONE: anything */
 };
 
 struct rule_value { /* of enum or const */

@@ -1,0 +1,440 @@
+#include "test.h"
+
+#include <jansson.h>
+#include <stdio.h>
+
+#include "json/json_file.h"
+#include "schema/schema.h"
+
+#define ERRORS_MAX 8
+
+static struct json_scanner *scanner;
+
+static int setup(void **state)
+{
+    (void)state;
+    scanner = json_scanner_new(64, 65536);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    json_scanner_free(scanner);
+    return 0;
+}
+
+static enum err compile(const char *text, struct schema **ret, struct err_info *info)
+{
+    json_t *document = NULL;
+    assert_err(ERR_OK, json_text_load(sv(text), "test", &document, info));
+    enum err e = schema_compile(document, "test.json", ret, info);
+    json_decref(document); /* a compiled schema does not need it */
+    return e;
+}
+
+struct check_case {
+    const char *schema;
+    const char *event;
+    const char *error; /* "pointer message" of the first error; NULL: valid */
+};
+
+static void check_cases(const struct check_case *rows, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct schema *schema = NULL;
+        struct err_info info = {0};
+        if (compile(rows[i].schema, &schema, &info)) {
+            fail_msg("%s: %s", rows[i].schema, info.text);
+        }
+        struct json_doc doc;
+        assert_err(ERR_OK, json_scan(scanner, sv(rows[i].event), &doc, NULL));
+        struct schema_error items[ERRORS_MAX];
+        struct schema_errors errors = {items, ERRORS_MAX, 0};
+        enum err e = schema_check(schema, &doc, 0, &errors);
+        enum err quick = schema_check(schema, &doc, 0, NULL);
+        char first[320] = "";
+        if (errors.count > 0) {
+            (void)snprintf(first, sizeof first, "%s %s", items[0].pointer, items[0].message);
+        }
+        enum err expected = rows[i].error ? ERR_SCHEMA_MISMATCH : ERR_OK;
+        if (e != expected || quick != expected || (e != ERR_OK) != (errors.count > 0) ||
+            strcmp(first, rows[i].error ? rows[i].error : "") != 0) {
+            fail_msg("%s on %s: %s \"%s\"", rows[i].schema, rows[i].event, err_name(e), first);
+        }
+        schema_free(schema);
+    }
+}
+
+static void test_schema_check__types(void **state)
+{
+    (void)state;
+    static const struct check_case rows[] = {
+        {"true", "1", NULL},
+        {"{}", "[{}]", NULL},
+        {"false", "1", " is not allowed here"},
+        {"{\"type\":\"null\"}", "null", NULL},
+        {"{\"type\":\"null\"}", "false", " must be null, is a boolean"},
+        {"{\"type\":\"boolean\"}", "true", NULL},
+        {"{\"type\":\"boolean\"}", "false", NULL},
+        {"{\"type\":\"boolean\"}", "0", " must be a boolean, is a number"},
+        {"{\"type\":\"number\"}", "1.5", NULL},
+        {"{\"type\":\"number\"}", "\"1\"", " must be a number, is a string"},
+        {"{\"type\":\"integer\"}", "12", NULL},
+        {"{\"type\":\"integer\"}", "12.0", NULL},
+        {"{\"type\":\"integer\"}", "1.2e1", NULL},
+        {"{\"type\":\"integer\"}", "0.0", NULL},
+        {"{\"type\":\"integer\"}", "-0.00e-9", NULL},
+        {"{\"type\":\"integer\"}", "100e-2", NULL},
+        {"{\"type\":\"integer\"}", "1e999999999999999999999", NULL},
+        {"{\"type\":\"integer\"}", "12.5", " must be an integer, is a number with a fraction"},
+        {"{\"type\":\"integer\"}", "1e-1", " must be an integer, is a number with a fraction"},
+        {"{\"type\":[\"integer\",\"number\"]}", "[]", " must be a number, is an array"},
+        {"{\"type\":[\"string\",\"null\"]}", "{}", " must be null or a string, is an object"},
+        {"{\"type\":\"array\"}", "[]", NULL},
+        {"{\"type\":\"object\"}", "[]", " must be an object, is an array"},
+    };
+    check_cases(rows, ARRAY_LEN(rows));
+}
+
+static void test_schema_check__numbers__are_exact(void **state)
+{
+    (void)state;
+    static const struct check_case rows[] = {
+        {"{\"minimum\":0.1}", "0.1", NULL},
+        {"{\"minimum\":0.1}", "0.10000000000000000", NULL},
+        {"{\"minimum\":0.1}", "0.0999999999999999999999", " must be at least 0.1"},
+        {"{\"minimum\":0}", "-0.0", NULL},
+        {"{\"minimum\":0}", "-1e-999999", " must be at least 0"},
+        {"{\"minimum\":-2.5}", "-2.50", NULL},
+        {"{\"minimum\":-2.5}", "-2.51", " must be at least -2.5"},
+        {"{\"minimum\":-2.5}", "-10", " must be at least -2.5"},
+        {"{\"minimum\":9007199254740993}", "9007199254740992",
+         " must be at least 9007199254740993"},
+        {"{\"exclusiveMinimum\":0}", "0e5", " must be more than 0"},
+        {"{\"exclusiveMinimum\":0}", "0.0000000000000000001", NULL},
+        {"{\"maximum\":500}", "500.00", NULL},
+        {"{\"maximum\":500}", "5e2", NULL},
+        {"{\"maximum\":500}", "500.000000000000000001", " must be at most 500"},
+        {"{\"maximum\":500}", "0.05e4", NULL},
+        {"{\"maximum\":1e300}", "1e301", " must be at most 1e+300"},
+        {"{\"exclusiveMaximum\":10}", "9.999", NULL},
+        {"{\"exclusiveMaximum\":10}", "10.0", " must be less than 10"},
+        {"{\"multipleOf\":0.01}", "19.99", NULL},
+        {"{\"multipleOf\":0.01}", "0", NULL},
+        {"{\"multipleOf\":0.01}", "-4.35", NULL},
+        {"{\"multipleOf\":0.01}", "1e30", NULL},
+        {"{\"multipleOf\":0.01}", "4.355", " must be a multiple of 0.01"},
+        {"{\"multipleOf\":0.01}", "1e-10", " must be a multiple of 0.01"},
+        {"{\"multipleOf\":7}", "1e999999999", " must be a multiple of 7"},
+        {"{\"multipleOf\":8}", "1e999999999", NULL},
+        {"{\"multipleOf\":3}", "123456789012345678901234567890", NULL},
+        {"{\"minimum\":5}", "\"4\"", NULL},
+    };
+    check_cases(rows, ARRAY_LEN(rows));
+}
+
+static void test_schema_check__strings__are_counted_in_code_points(void **state)
+{
+    (void)state;
+    static const struct check_case rows[] = {
+        {"{\"minLength\":1}", "\"\"", " must have at least 1 character"},
+        {"{\"minLength\":1}", "\"\\n\"", NULL},
+        {"{\"minLength\":2}", "\"\xf0\x9f\x98\x80\"", " must have at least 2 characters"},
+        {"{\"maxLength\":1}", "\"\xf0\x9f\x98\x80\"", NULL},
+        {"{\"maxLength\":1}", "\"\\ud83d\\ude00\"", NULL},
+        {"{\"maxLength\":3}", "\"\xe2\x82\xac\xe2\x82\xac\xe2\x82\xac\"", NULL},
+        {"{\"maxLength\":3}", "\"abcd\"", " must have at most 3 characters"},
+        {"{\"maxLength\":2}", "\"\\u0061\\u0062\\u0063\"", " must have at most 2 characters"},
+        {"{\"minLength\":2,\"maxLength\":40}", "\"\\ud83d\\ude00\"",
+         " must have at least 2 characters"},
+        {"{\"maxLength\":0}", "12345", NULL},
+    };
+    check_cases(rows, ARRAY_LEN(rows));
+}
+
+static void test_schema_check__values(void **state)
+{
+    (void)state;
+    static const struct check_case rows[] = {
+        {"{\"enum\":[\"a\",2,null]}", "\"a\"", NULL},
+        {"{\"enum\":[\"a\",2,null]}", "\"\\u0061\"", NULL},
+        {"{\"enum\":[\"a\",2,null]}", "2.0", NULL},
+        {"{\"enum\":[\"a\",2,null]}", "null", NULL},
+        {"{\"enum\":[\"a\",2,null]}", "\"2\"", " must be one of \"a\", 2, null"},
+        {"{\"enum\":[true]}", "false", " must be true"},
+        {"{\"const\":0.1}", "1e-1", NULL},
+        {"{\"const\":0.1}", "0.10000000000000001", " must be 0.1"},
+    };
+    check_cases(rows, ARRAY_LEN(rows));
+}
+
+static void test_schema_check__objects(void **state)
+{
+    (void)state;
+#define PAIR "{\"properties\":{\"a\":{\"type\":\"number\"},\"b\":{\"minLength\":2}}"
+    static const struct check_case rows[] = {
+        {PAIR "}", "{}", NULL},
+        {PAIR "}", "{\"b\":\"xy\",\"a\":1,\"c\":[]}", NULL},
+        {PAIR "}", "{\"a\":\"1\"}", "/a must be a number, is a string"},
+        {PAIR "}", "{\"\\u0061\":\"1\"}", "/a must be a number, is a string"},
+        {PAIR "}", "{\"a\":1,\"a\":\"1\"}", "/a must be a number, is a string"},
+        {PAIR "}", "{\"a\":\"1\",\"a\":1}", "/a must be a number, is a string"},
+        {PAIR "}", "[{\"a\":\"1\"}]", NULL},
+        {PAIR ",\"required\":[\"b\"]}", "{\"a\":1}", " must have the member \"b\""},
+        {PAIR ",\"required\":[\"z\"]}", "{\"a\":1,\"z\":null}", NULL},
+        {PAIR ",\"required\":[\"z\"]}", "{\"a\":1,\"\\u007a\":null}", NULL},
+        {PAIR ",\"additionalProperties\":false}", "{\"a\":1,\"b/~\":2}",
+         "/b~1~0 is not allowed here"},
+        {PAIR ",\"additionalProperties\":{\"type\":\"null\"}}", "{\"a\":1,\"c\":null}", NULL},
+        {PAIR ",\"additionalProperties\":{\"type\":\"null\"}}", "{\"a\":1,\"c\":0}",
+         "/c must be null, is a number"},
+        {"{\"required\":[\"x\"],\"additionalProperties\":false}", "{\"x\":1}",
+         "/x is not allowed here"},
+        {"{\"properties\":{\"o\":{\"required\":[\"i\"]}}}", "{\"o\":{}}",
+         "/o must have the member \"i\""},
+    };
+    check_cases(rows, ARRAY_LEN(rows));
+}
+
+static void test_schema_check__arrays(void **state)
+{
+    (void)state;
+    static const struct check_case rows[] = {
+        {"{\"items\":{\"type\":\"string\"}}", "[\"a\",\"b\"]", NULL},
+        {"{\"items\":{\"type\":\"string\"}}", "[\"a\",[\"b\"]]",
+         "/1 must be a string, is an array"},
+        {"{\"items\":false}", "[]", NULL},
+        {"{\"items\":false}", "[1]", "/0 is not allowed here"},
+        {"{\"minItems\":1}", "[]", " must have at least 1 item"},
+        {"{\"maxItems\":2}", "[[],{},3]", " must have at most 2 items"},
+        {"{\"minItems\":2,\"maxItems\":2}", "[[1,2,3],{\"a\":4}]", NULL},
+    };
+    check_cases(rows, ARRAY_LEN(rows));
+}
+
+static void test_schema_check__combinations(void **state)
+{
+    (void)state;
+#define SMALL_OR_TEXT "[{\"maximum\":5,\"type\":\"number\"},{\"type\":\"string\"},{\"maximum\":9}]"
+    static const struct check_case rows[] = {
+        {"{\"allOf\":[{\"minimum\":1},{\"maximum\":3}]}", "2", NULL},
+        {"{\"allOf\":[{\"minimum\":1},{\"maximum\":3}]}", "4", " must be at most 3"},
+        {"{\"anyOf\":" SMALL_OR_TEXT "}", "7", NULL},
+        {"{\"anyOf\":" SMALL_OR_TEXT "}", "10", " must match one of 3 alternatives, matches none"},
+        {"{\"oneOf\":" SMALL_OR_TEXT "}", "7", NULL},
+        {"{\"oneOf\":" SMALL_OR_TEXT "}", "3",
+         " must match exactly one of 3 alternatives, matches more"},
+        {"{\"oneOf\":" SMALL_OR_TEXT "}", "10",
+         " must match exactly one of 3 alternatives, matches none"},
+        {"{\"not\":{\"type\":\"string\"}}", "1", NULL},
+        {"{\"not\":{\"type\":\"string\"}}", "\"\"", " is what the schema's \"not\" rules out"},
+        {"{\"not\":{\"not\":{\"type\":\"string\"}}}", "\"\"", NULL},
+    };
+    check_cases(rows, ARRAY_LEN(rows));
+}
+
+static void test_schema_check__references(void **state)
+{
+    (void)state;
+#define TREE                                                                                       \
+    "{\"$ref\":\"#/$defs/t~1ree\",\"$defs\":{\"t/ree\":{\"type\":\"object\",\"properties\":"       \
+    "{\"v\":{\"type\":\"number\"},\"kids\":{\"items\":{\"$ref\":\"#/$defs/t~1ree\"}}}}}}"
+    static const struct check_case rows[] = {
+        {TREE, "{\"v\":1,\"kids\":[{\"v\":2,\"kids\":[{}]}]}", NULL},
+        {TREE, "{\"v\":1,\"kids\":[{\"v\":2,\"kids\":[{\"v\":\"x\"}]}]}",
+         "/kids/0/kids/0/v must be a number, is a string"},
+        {"{\"items\":{\"$ref\":\"#\"},\"type\":[\"array\",\"null\"]}", "[[null,[]]]", NULL},
+        {"{\"items\":{\"$ref\":\"#\"},\"type\":[\"array\",\"null\"]}", "[[null,[1]]]",
+         "/0/1/0 must be null or an array, is a number"},
+        {"{\"allOf\":[{\"minimum\":3}],\"properties\":{\"a\":{\"$ref\":\"#/allOf/0\"}}}",
+         "{\"a\":2}", "/a must be at least 3"},
+        {"{\"$ref\":\"#/definitions/n\",\"maximum\":9,\"definitions\":{\"n\":{\"minimum\":3}}}",
+         "10", " must be at most 9"},
+    };
+    check_cases(rows, ARRAY_LEN(rows));
+}
+
+static void test_schema_check__several_errors__are_all_told(void **state)
+{
+    (void)state;
+    struct schema *schema = NULL;
+    struct err_info info = {0};
+    assert_err(ERR_OK,
+               compile("{\"required\":[\"x\",\"y\"],\"properties\":{\"a\":{\"type\":\"null\"},"
+                       "\"b\":{\"items\":{\"minimum\":5}}}}",
+                       &schema, &info));
+    struct json_doc doc;
+    assert_err(ERR_OK, json_scan(scanner, SV("{\"b\":[1,6,2],\"a\":0}"), &doc, NULL));
+    struct schema_error items[ERRORS_MAX];
+    struct schema_errors errors = {items, ERRORS_MAX, 0};
+    assert_err(ERR_SCHEMA_MISMATCH, schema_check(schema, &doc, 0, &errors));
+    static const char *const pointers[] = {"/b/0", "/b/2", "/a", "", ""};
+    assert_int_equal(ARRAY_LEN(pointers), errors.count);
+    for (size_t i = 0; i < errors.count; i++) {
+        assert_string_equal(pointers[i], items[i].pointer);
+    }
+    errors.items_max = 2;
+    assert_err(ERR_SCHEMA_MISMATCH, schema_check(schema, &doc, 0, &errors));
+    assert_int_equal(2, errors.count);
+    schema_free(schema);
+}
+
+static void test_schema_check__element_of_a_batch__is_checked_alone(void **state)
+{
+    (void)state;
+    struct schema *schema = NULL;
+    struct err_info info = {0};
+    assert_err(ERR_OK, compile("{\"type\":\"object\",\"required\":[\"a\"]}", &schema, &info));
+    struct json_doc doc;
+    assert_err(ERR_OK, json_scan(scanner, SV("[{\"a\":1},{\"b\":1}]"), &doc, NULL));
+    assert_err(ERR_OK, schema_check(schema, &doc, 1, NULL));
+    assert_err(ERR_SCHEMA_MISMATCH, schema_check(schema, &doc, doc.nodes[1].next, NULL));
+    schema_free(schema);
+}
+
+/* Two alternatives that both go down would double at each level: 2^60 steps without the bound. */
+static void test_schema_check__exploding_alternatives__are_cut_off(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {
+        "{\"anyOf\":[{\"items\":{\"$ref\":\"#\"},\"maxItems\":1,\"type\":\"array\"},"
+        "{\"items\":{\"$ref\":\"#\"},\"minItems\":1,\"type\":\"array\"}]}",
+        "{\"not\":{\"anyOf\":[{\"items\":{\"$ref\":\"#\"},\"type\":\"array\"},"
+        "{\"items\":{\"$ref\":\"#\"},\"minItems\":9}]}}",
+    };
+    char event[128];
+    memset(event, '[', 60);
+    event[60] = '1';
+    memset(event + 61, ']', 60);
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+        struct schema *schema = NULL;
+        struct err_info info = {0};
+        assert_err(ERR_OK, compile(texts[i], &schema, &info));
+        struct json_doc doc;
+        assert_err(ERR_OK, json_scan(scanner, sv_of(event, 121), &doc, NULL));
+        assert_err(ERR_SCHEMA_MISMATCH, schema_check(schema, &doc, 0, NULL));
+        schema_free(schema);
+    }
+}
+
+static void test_schema_compile__mistakes__are_told_with_their_place(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *schema;
+        const char *pointer;
+        const char *text;
+    } rows[] = {
+        {"{\"requried\":[]}", "/requried", "did you mean \"required\"?"},
+        {"{\"properties\":{\"a\":{\"minLenght\":1}}}", "/properties/a/minLenght", "\"minLength\""},
+        {"{\"xyzzy-plugh\":1}", "/xyzzy-plugh", "unknown keyword"},
+        {"{\"pattern\":\"^a\"}", "/pattern", "not supported"},
+        {"{\"uniqueItems\":true}", "/uniqueItems", "not supported"},
+        {"{\"type\":\"text\"}", "/type", "must be null, boolean"},
+        {"{\"type\":[]}", "/type", "names no type"},
+        {"{\"type\":[\"string\",3]}", "/type", "must be null, boolean"},
+        {"{\"items\":[{}]}", "/items", "must be a schema"},
+        {"{\"items\":{\"items\":4}}", "/items/items", "must be a schema"},
+        {"{\"properties\":[]}", "/properties", "object of schemas"},
+        {"{\"required\":\"a\"}", "/required", "array of names"},
+        {"{\"required\":[1]}", "/required", "array of names"},
+        {"{\"minimum\":\"1\"}", "/minimum", "must be a number"},
+        {"{\"minLength\":-1}", "/minLength", "not negative"},
+        {"{\"minItems\":1.5}", "/minItems", "whole number"},
+        {"{\"multipleOf\":0}", "/multipleOf", "above 0"},
+        {"{\"multipleOf\":-1}", "/multipleOf", "above 0"},
+        {"{\"multipleOf\":1e-10}", "/multipleOf", "nine decimals"},
+        {"{\"multipleOf\":1e20}", "/multipleOf", "below 1e20"},
+        {"{\"enum\":[]}", "/enum", "at least one"},
+        {"{\"enum\":[{}]}", "/enum", "only strings"},
+        {"{\"const\":[1]}", "/const", "only strings"},
+        {"{\"anyOf\":[]}", "/anyOf", "at least one schema"},
+        {"{\"anyOf\":[true,{\"typ\":1}]}", "/anyOf/1/typ", "\"type\""},
+        {"{\"$ref\":\"other.json\"}", "/$ref", "in this document"},
+        {"{\"$ref\":\"#/$defs/none\"}", "/$ref", "not in this document"},
+        {"{\"$ref\":\"#anchor\"}", "/$ref", "not in this document"},
+        {"{\"$ref\":\"#/type\",\"type\":\"string\"}", "/$ref", "must be a schema"},
+        {"{\"$ref\":\"#\"}", "", "leads back"},
+        {"{\"allOf\":[{\"not\":{\"$ref\":\"#\"}}]}", "", "leads back"},
+        {"{\"properties\":{\"x\":{\"$ref\":\"#/$defs/b\"}},\"allOf\":[{\"$ref\":\"#/$defs/b\"}],"
+         "\"$defs\":{\"b\":{\"anyOf\":[{\"$ref\":\"#\"}]}}}",
+         "", "leads back"},
+        {"{\"$defs\":{\"unused\":{\"typo\":1}}}", "/$defs/unused/typo", "unknown"},
+        {"[]", "", "must be a schema"},
+        {"\"x\"", "", "must be a schema"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct schema *schema = NULL;
+        struct err_info info = {0};
+        enum err e = compile(rows[i].schema, &schema, &info);
+        if (e != ERR_CONFIG || strcmp(info.pointer, rows[i].pointer) != 0 ||
+            !strstr(info.text, rows[i].text) || strncmp(info.text, "test.json: ", 11) != 0) {
+            fail_msg("%s: %s, at \"%s\": %s", rows[i].schema, err_name(e), info.pointer, info.text);
+        }
+    }
+}
+
+static void test_schema_compile__annotations__check_nothing(void **state)
+{
+    (void)state;
+    static const struct check_case rows[] = {
+        {"{\"$schema\":\"x\",\"$id\":\"y\",\"title\":\"t\",\"description\":\"d\",\"default\":1,"
+         "\"examples\":[],\"$comment\":\"c\",\"format\":\"email\",\"x-owner\":{\"type\":3}}",
+         "[]", NULL},
+    };
+    check_cases(rows, ARRAY_LEN(rows));
+}
+
+static void test_schema_compile__many_members__are_all_found(void **state)
+{
+    (void)state;
+    json_t *members = json_object();
+    json_t *document = json_pack("{s:o}", "properties", members);
+    for (int i = 0; i < 257; i++) {
+        char name[16];
+        (void)snprintf(name, sizeof name, "m%d", i);
+        if (i == 256) {
+            struct schema *schema = NULL;
+            struct err_info info = {0};
+            assert_err(ERR_OK, schema_compile(document, "many", &schema, &info));
+            struct json_doc doc;
+            assert_err(ERR_OK, json_scan(scanner,
+                                         SV("{\"m255\":null,\"m0\":null,\"m128\":null,"
+                                            "\"m256\":1,\"m99\":1}"),
+                                         &doc, NULL));
+            struct schema_error items[2];
+            struct schema_errors errors = {items, 2, 0};
+            assert_err(ERR_SCHEMA_MISMATCH, schema_check(schema, &doc, 0, &errors));
+            assert_int_equal(1, errors.count);
+            assert_string_equal("/m99", items[0].pointer);
+            schema_free(schema);
+        }
+        assert_int_equal(0, json_object_set_new(members, name, json_pack("{s:s}", "type", "null")));
+    }
+    struct schema *schema = NULL;
+    struct err_info info = {0};
+    assert_err(ERR_CONFIG, schema_compile(document, "many", &schema, &info));
+    json_decref(document);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_schema_check__types),
+        cmocka_unit_test(test_schema_check__numbers__are_exact),
+        cmocka_unit_test(test_schema_check__strings__are_counted_in_code_points),
+        cmocka_unit_test(test_schema_check__values),
+        cmocka_unit_test(test_schema_check__objects),
+        cmocka_unit_test(test_schema_check__arrays),
+        cmocka_unit_test(test_schema_check__combinations),
+        cmocka_unit_test(test_schema_check__references),
+        cmocka_unit_test(test_schema_check__several_errors__are_all_told),
+        cmocka_unit_test(test_schema_check__element_of_a_batch__is_checked_alone),
+        cmocka_unit_test(test_schema_check__exploding_alternatives__are_cut_off),
+        cmocka_unit_test(test_schema_compile__mistakes__are_told_with_their_place),
+        cmocka_unit_test(test_schema_compile__annotations__check_nothing),
+        cmocka_unit_test(test_schema_compile__many_members__are_all_found),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
