@@ -159,7 +159,7 @@ static enum err event_check(struct ingest_pending *pending, const struct json_do
     if (!pending->topic->rules.schema) {
         return ERR_OK;
     }
-    struct schema_error items[INGEST_SCHEMA_ERRORS_MAX];
+    struct schema_error *items = pending->worker->schema_errors;
     struct schema_errors errors = {
         .items = items,
         .items_max = (size_t)pending->worker->ingest->config.schema_errors_max};

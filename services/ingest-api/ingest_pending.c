@@ -92,6 +92,8 @@ enum err ingest_worker_start(struct http_worker *http_worker, void *context, voi
     worker->ingest = ingest;
     atomic_fetch_add(&ingest->workers, 1);
     worker->scanner = json_scanner_new((uint32_t)ingest->config.depth_max, NODES_MAX);
+    worker->schema_errors =
+        must_alloc((size_t)ingest->config.schema_errors_max * sizeof *worker->schema_errors);
     worker->topics = hash_map_new(sizeof(struct ingest_topic_state *), TOPICS_MAX);
     worker->ack_seconds = METRIC(ingest_metrics[INGEST_ACK], NULL);
     worker->event_bytes = METRIC(ingest_metrics[INGEST_BYTES], NULL);
@@ -142,6 +144,7 @@ void ingest_worker_stop(void *state)
     }
     hash_map_free(worker->topics);
     json_scanner_free(worker->scanner);
+    free(worker->schema_errors);
     free(worker);
 }
 

@@ -44,6 +44,8 @@ struct ingest_worker {
     struct kafka_producer *producer;
     struct http_watch *watch;
     struct json_scanner *scanner;
+    struct schema_error *schema_errors; /* room for one event's; too large for the stack, which is
+                                         * zeroed at each call */
     struct hash_map *topics; /* name → struct ingest_topic_state * */
     struct ingest_pending *free_list;
     struct metric_series *ack_seconds;

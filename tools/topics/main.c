@@ -32,7 +32,7 @@ static enum err ensure_all(const struct kafka_topic_file *file, const struct kaf
             return err_set(info, e, "%s", err_detail(e, &remark));
         }
         printf("%-40s %s%s%s\n", file->entries[i].spec.name, words[state],
-               remark.text[0] ? ": " : "", remark.text);
+               state == KAFKA_TOPIC_DIFFERS ? ": " : "", state == KAFKA_TOPIC_DIFFERS ? remark.text : "");
     }
     return ERR_OK;
 }
