@@ -101,10 +101,10 @@ enum err worker_restore_step(struct worker_restore *restore,
                              struct err_info *info)
 {
     *ret_records = 0;
-    if (restore->count == 0) {
+    if (!restore->tail) {
         return ERR_OK;
     }
-    if (!restore->is_end_marked) {
+    if (restore->count > 0 && !restore->is_end_marked) {
         struct err_info why = {0};
         enum err e = kafka_tail_mark_end(restore->tail, MARK_MS, &why);
         if (e) {
@@ -113,6 +113,8 @@ enum err worker_restore_step(struct worker_restore *restore,
         }
         restore->is_end_marked = e == ERR_OK;
     }
+    /* Also with nothing to restore: statistics and errors of the client wait in the same queue, and
+     * keep worker_restore_fd readable until they are taken. */
     size_t count = RECORDS_BATCH;
     for (int i = 0; i < STEP_BATCHES_MAX && count == RECORDS_BATCH; i++) {
         enum err e = records_take(restore, handlers, &count, info);
