@@ -356,8 +356,8 @@ static void compile_changelog(struct program_builder *builder, const struct spec
 
 static void compile_file(struct program_builder *builder, const struct spec *file)
 {
-    static const char *const names[] = {"name",   "source",      "tables", "steps",
-                                        "output", "dead_letter", "late",   NULL};
+    static const char *const names[] = {"$schema", "name",        "source", "tables", "steps",
+                                        "output",  "dead_letter", "late",   NULL};
     struct pipeline *pipeline = builder->pipeline;
     if (!spec_is_object(file, names)) {
         return;

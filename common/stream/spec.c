@@ -110,7 +110,7 @@ const char *spec_hint(const char *word, const char *const *choices, char out[SPE
     return out;
 }
 
-static const char *const ANYWHERE[] = {"$schema", "description", NULL};
+static const char *const ANYWHERE[] = {"description", NULL};
 
 bool spec_is_object(const struct spec *spec, const char *const *names)
 {

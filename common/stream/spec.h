@@ -34,8 +34,8 @@ void spec_error_info(const struct spec *at, enum err err, const struct err_info 
 /* JSON Pointer to the value, cut to fit. */
 void spec_pointer(const struct spec *spec, char out[ERR_INFO_POINTER_BYTES]);
 
-/* Whether it is an object with no members but these (`names` ends with NULL). "$schema" and
- * "description" are allowed everywhere. */
+/* Whether it is an object with no members but these (`names` ends with NULL). A
+ * "description" is allowed everywhere. */
 bool spec_is_object(const struct spec *spec, const char *const *names);
 /* The member; value NULL when absent. */
 struct spec spec_member(const struct spec *object, const char *name);

@@ -125,7 +125,9 @@ static void *aggregate_step_compile(struct program_builder *builder, const struc
         builder->result_key = step->aggregate.key_column;
     }
     step->store.totals_bytes = aggregate_totals_bytes(&step->aggregate);
-    step->layout = aggregate_layout(&step->aggregate, step->size_ms);
+    if (builder->loader.errors->count == 0) { /* else it is half made, and will not be run */
+        step->layout = aggregate_layout(&step->aggregate, step->size_ms);
+    }
     return step;
 }
 

@@ -1,0 +1,289 @@
+/* Pipeline files: what is taken, and what is said about what is not. pipelines/pipeline.schema.json
+ * is held against the same table: an editor and the loader must agree on a file's shape. */
+#include "schema/schema.h"
+#include "stream_fixture.h"
+
+#define SOURCE "\"source\":{\"topic\":\"in\"}"
+#define OUTPUT "\"output\":{\"topic\":\"out\"}"
+#define WITH(members)                                                                              \
+    "{\"name\":\"p\"," SOURCE "," OUTPUT "," members "}"
+#define STEP(step)    WITH("\"tables\":{\"users\":{\"topic\":\"u\"}},\"steps\":[" step "]")
+#define AGGREGATE(members)                                                                         \
+    STEP("{\"aggregate\":{\"by\":\"/k\",\"store\":{\"name\":\"s\"}," members "}}")
+#define WINDOW "\"window\":{\"tumbling\":\"1m\"}"
+#define RESULT "\"result\":{\"n\":\"count\"}"
+
+struct row {
+    const char *text;
+    const char *pointer;
+    const char *reason;
+    bool is_shape; /* the schema says no, too */
+};
+
+static const struct row BAD[] = {
+    {"[]", "", "an object is needed", true},
+    {"{" SOURCE "," OUTPUT "}", "", "\"name\" is missing", true},
+    {"{\"name\":\"p\"," OUTPUT "}", "", "\"source\" is missing", true},
+    {"{\"name\":\"p\"," SOURCE "}", "", "\"output\" is missing", true},
+    {"{\"name\":\"a b\"," SOURCE "," OUTPUT "}", "/name", "no name for a Kafka topic", false},
+    {"{\"name\":7," SOURCE "," OUTPUT "}", "/name", "a string that is not empty", true},
+    {WITH("\"tabels\":{}"), "/tabels", "unknown member (did you mean \"tables\"?)", true},
+    {WITH("\"tables\":[]"), "/tables", "an object of tables by name", true},
+    {WITH("\"tables\":{\"a/b\":{}}"), "/tables/a~1b", "\"topic\" is missing", true},
+    {WITH("\"tables\":{\"a\":{\"topic\":\"t\",\"rows_max\":0}}"), "/tables/a/rows_max",
+     "a whole number from 1", true},
+    {WITH("\"steps\":{}"), "/steps", "an array of steps", true},
+    {WITH("\"steps\":[{}]"), "/steps/0", "exactly one member", true},
+    {WITH("\"late\":{\"topic\":\"l\"}"), "/late", "nothing can be late", false},
+    {"{\"name\":\"p\"," OUTPUT ",\"source\":{\"topic\":\"in\",\"timestamp\":{}}}",
+     "/source/timestamp", "\"field\" is missing", true},
+    {"{\"name\":\"p\"," OUTPUT
+     ",\"source\":{\"topic\":\"in\",\"timestamp\":{\"field\":\"t\",\"format\":\"epoch\"}}}",
+     "/source/timestamp/format", "(did you mean \"epoch-s\"?)", true},
+    {"{\"name\":\"p\"," OUTPUT
+     ",\"source\":{\"topic\":\"in\",\"timestamp\":{\"field\":\"/~2\"}}}",
+     "/source/timestamp/field", "'~' must be followed by", false},
+    {"{\"name\":\"p\"," OUTPUT ",\"source\":{\"topic\":\"in\",\"watermark\":{\"delay\":5}}}",
+     "/source/watermark/delay", "a duration like", true},
+    {"{\"name\":\"p\"," OUTPUT ",\"source\":{\"topic\":\"in\",\"watermark\":{\"delay\":\"5 parsecs\"}}}",
+     "/source/watermark/delay", "a duration like", false},
+    {"{\"name\":\"p\"," OUTPUT ",\"source\":{\"topic\":\"in\",\"watermark\":{\"delay\":\"4000d\"}}}",
+     "/source/watermark/delay", "at most ten years", false},
+    {STEP("{\"fliter\":{}}"), "/steps/0/fliter", "(did you mean \"filter\"?)", true},
+    {STEP("{\"filter\":{\"field\":\"a\"}}"), "/steps/0/filter", "an operator is missing", true},
+    {STEP("{\"filter\":{\"field\":\"a\",\"=\":1}}"), "/steps/0/filter/=", "unknown member", true},
+    {STEP("{\"filter\":{\">\":1}}"), "/steps/0/filter", "\"field\" is missing", true},
+    {STEP("{\"filter\":{\"field\":\"a\",\">\":null}}"), "/steps/0/filter/>",
+     "only numbers and strings have an order", true},
+    {STEP("{\"filter\":{\"field\":\"a\",\"==\":[]}}"), "/steps/0/filter/==",
+     "a number, a string, true, false or null", true},
+    {STEP("{\"filter\":{\"field\":\"a\",\"in\":[]}}"), "/steps/0/filter/in",
+     "an array of at least one", true},
+    {STEP("{\"filter\":{\"field\":\"a\",\"in\":[1,{}]}}"), "/steps/0/filter/in/1",
+     "a number, a string", true},
+    {STEP("{\"filter\":{\"field\":\"a\",\"exists\":1}}"), "/steps/0/filter/exists",
+     "true or false", true},
+    {STEP("{\"filter\":{\"all\":[]}}"), "/steps/0/filter/all", "at least one condition", true},
+    {STEP("{\"filter\":{\"all\":[{\"field\":\"a\",\"==\":1},{\"not\":[]}]}}"),
+     "/steps/0/filter/all/1/not", "an object is needed", true},
+    {STEP("{\"filter\":{\"all\":[{\"field\":\"a\",\"==\":1}],\"any\":[]}}"), "/steps/0/filter",
+     "exactly one member", true},
+    {STEP("{\"validate\":{}}"), "/steps/0/validate", "\"schema\" is missing", true},
+    {STEP("{\"validate\":{\"schema\":{\"tpye\":1}}}"), "/steps/0/validate/schema", "tpye", false},
+    {STEP("{\"validate\":{\"schema\":\"no-such-file.json\"}}"), "/steps/0/validate/schema",
+     "no-such-file.json", false},
+    {STEP("{\"join\":{\"table\":\"user\",\"on\":\"/u\",\"set\":{\"a\":\"b\"}}}"),
+     "/steps/0/join/table", "there is no table \"user\" (did you mean \"users\"?)", false},
+    {STEP("{\"join\":{\"table\":\"users\",\"on\":\"/u\",\"set\":{}}}"), "/steps/0/join/set",
+     "at least one member", false},
+    {STEP("{\"join\":{\"table\":\"users\",\"on\":\"/u\",\"set\":{\"a\":1}}}"),
+     "/steps/0/join/set/a", "the field of the table's row", true},
+    {STEP("{\"join\":{\"table\":\"users\",\"on\":\"/u\",\"set\":{\"a\":\"b\"}}},"
+          "{\"join\":{\"table\":\"users\",\"on\":\"/v\",\"set\":{\"a\":\"c\"}}}"),
+     "/steps/1/join/set/a", "an earlier step sets \"a\" already", false},
+    {STEP("{\"join\":{\"table\":\"users\",\"set\":{\"a\":\"b\"}}}"), "/steps/0/join",
+     "\"on\" is missing", true},
+    {AGGREGATE(RESULT), "/steps/0/aggregate", "\"window\" is missing", true},
+    {AGGREGATE(WINDOW), "/steps/0/aggregate", "\"result\" is missing", true},
+    {AGGREGATE("\"window\":{\"tumbling\":\"0s\"}," RESULT), "/steps/0/aggregate/window",
+     "longer than 0", false},
+    {AGGREGATE("\"window\":{\"grace\":\"1s\"}," RESULT), "/steps/0/aggregate/window",
+     "\"tumbling\" is missing", true},
+    {AGGREGATE(WINDOW ",\"emit\":[]," RESULT), "/steps/0/aggregate/emit", "\"update\", \"final\"",
+     true},
+    {AGGREGATE(WINDOW ",\"emit\":[\"finals\"]," RESULT), "/steps/0/aggregate/emit/0",
+     "(did you mean \"final\"?)", true},
+    {AGGREGATE(WINDOW ",\"result\":{}"), "/steps/0/aggregate/result", "at least one member", false},
+    {AGGREGATE(WINDOW ",\"result\":{\"a\":\"cuont\"}"), "/steps/0/aggregate/result/a",
+     "(did you mean \"count\"?)", true},
+    {AGGREGATE(WINDOW ",\"result\":{\"a\":{\"smu\":\"v\"}}"), "/steps/0/aggregate/result/a/smu",
+     "(did you mean \"sum\"?)", true},
+    {AGGREGATE(WINDOW ",\"result\":{\"a\":{\"sum\":7}}"), "/steps/0/aggregate/result/a/sum",
+     "a field is needed", true},
+    {AGGREGATE(WINDOW ",\"result\":{\"a\":{\"window\":\"middle\"}}"),
+     "/steps/0/aggregate/result/a/window", "not known here", true},
+    {STEP("{\"aggregate\":{\"by\":\"/k\"," WINDOW "," RESULT "}}"), "/steps/0/aggregate",
+     "\"store\" is missing", true},
+    {STEP("{\"aggregate\":{\"by\":\"/k\",\"store\":{\"name\":\"s\"}," WINDOW "," RESULT "}},"
+          "{\"filter\":{\"field\":\"a\",\"==\":1}}"),
+     "/steps/1/filter", "no step can follow one that aggregates", false},
+    {"{\"name\":\"p\"," SOURCE ",\"output\":{\"topic\":\"o\",\"key\":\"/n\"},\"steps\":["
+     "{\"aggregate\":{\"by\":\"/k\",\"store\":{\"name\":\"s\"}," WINDOW "," RESULT "}}]}",
+     "/output/key", "a result's key is its group's", false},
+};
+
+static enum err compile(const char *text, struct pipeline **ret, struct pipeline_errors *errors)
+{
+    CLEANUP(json_decrefp) json_t *document = NULL;
+    struct err_info info = {0};
+    if (json_text_load(sv(text), "f.json", &document, &info)) {
+        fail_msg("%s: %s", info.text, text);
+    }
+    return pipeline_compile(document, "f.json", PIPELINE_OVERRIDES_NONE, ret, errors);
+}
+
+static void test_pipeline_compile__mistakes__are_named_with_their_place(void **state)
+{
+    (void)state;
+    static struct pipeline_errors errors;
+    for (size_t i = 0; i < ARRAY_LEN(BAD); i++) {
+        struct pipeline *pipeline = NULL;
+        enum err e = compile(BAD[i].text, &pipeline, &errors);
+        if (!e) {
+            fail_msg("taken: %s", BAD[i].text);
+        }
+        char want[160];
+        (void)snprintf(want, sizeof want, "f.json: %s: ",
+                       BAD[i].pointer[0] ? BAD[i].pointer : "the file");
+        bool is_said = false;
+        for (size_t n = 0; n < errors.count; n++) {
+            is_said |= strcmp(errors.items[n].pointer, BAD[i].pointer) == 0 &&
+                       strncmp(errors.items[n].text, want, strlen(want)) == 0 &&
+                       strstr(errors.items[n].text, BAD[i].reason);
+        }
+        if (!is_said) {
+            fail_msg("%s\n  expected %s%s\n  got %s", BAD[i].text, want, BAD[i].reason,
+                     errors.items[0].text);
+        }
+        assert_null(pipeline);
+    }
+}
+
+static void test_pipeline_compile__several_mistakes__are_all_told(void **state)
+{
+    (void)state;
+    static struct pipeline_errors errors;
+    struct pipeline *pipeline = NULL;
+    assert_err(ERR_CONFIG, compile("{\"nmae\":\"p\",\"source\":{\"topic\":\"\",\"x\":1},"
+                                   "\"steps\":[{\"jion\":{}},{\"require\":{\"field\":\"a\"}}]}",
+                                   &pipeline, &errors));
+    /* nmae, no name, x, empty topic, jion, no operator, no output */
+    assert_int_equal(7, errors.count);
+}
+
+static void test_pipeline_compile__hundreds_of_mistakes__are_counted(void **state)
+{
+    (void)state;
+    static struct pipeline_errors errors;
+    static char text[65536];
+    struct pipeline *pipeline = NULL;
+    size_t len = 0;
+    len += (size_t)snprintf(text, sizeof text, "{\"name\":\"p\"," SOURCE "," OUTPUT);
+    for (int i = 0; i < 500; i++) {
+        len += (size_t)snprintf(text + len, sizeof text - len, ",\"unknown-%d\":0", i);
+    }
+    (void)snprintf(text + len, sizeof text - len, "}");
+    assert_err(ERR_CONFIG, compile(text, &pipeline, &errors));
+    assert_int_equal(500, errors.count);
+}
+
+static void test_pipeline_load__file_cannot_be_read__is_one_error(void **state)
+{
+    (void)state;
+    static struct pipeline_errors errors;
+    struct pipeline *pipeline = NULL;
+    assert_err(ERR_IO, pipeline_load("/no/such/file.json", PIPELINE_OVERRIDES_NONE, &pipeline,
+                                     &errors));
+    assert_int_equal(1, errors.count);
+    assert_non_null(strstr(errors.items[0].text, "/no/such/file.json"));
+}
+
+/* --- the schema for editors ---------------------------------------------------------------------*/
+
+struct editor {
+    struct schema *schema;
+    struct json_scanner *scanner;
+};
+
+static void editor_open(struct editor *editor)
+{
+    CLEANUP(json_decrefp) json_t *document = NULL;
+    struct err_info info = {0};
+    assert_err(ERR_OK, json_file_load(MILLRACE_SOURCE_DIR "/pipelines/pipeline.schema.json",
+                                      &document, &info));
+    enum err e = schema_compile(document, "pipeline.schema.json", &editor->schema, &info);
+    if (e) {
+        fail_msg("%s", info.text);
+    }
+    editor->scanner = json_scanner_new(64, 65536);
+}
+
+static void editor_close(struct editor *editor)
+{
+    schema_free(editor->schema);
+    json_scanner_free(editor->scanner);
+}
+
+static bool editor_takes(const struct editor *editor, const char *text)
+{
+    struct json_doc doc;
+    assert_err(ERR_OK, json_scan(editor->scanner, sv(text), &doc, NULL));
+    return !schema_check(editor->schema, &doc, 0, NULL);
+}
+
+static void test_pipeline_schema__agrees_with_the_loader(void **state)
+{
+    (void)state;
+    static const char *const good[] = {
+        WITH("\"description\":\"d\",\"$schema\":\"x\""),
+        WITH("\"dead_letter\":{\"topic\":\"d\",\"description\":\"d\"}"),
+        STEP("{\"description\":\"d\",\"filter\":{\"description\":\"d\",\"field\":\"a\",\"==\":null}}"),
+        STEP("{\"filter\":{\"not\":{\"any\":[{\"all\":[{\"field\":\"a\",\">=\":1,\"<\":\"x\"}]},"
+             "{\"field\":\"a\",\"in\":[1,\"x\",true,null]},{\"field\":\"a\",\"exists\":false}]}}}"),
+        STEP("{\"validate\":{\"schema\":true}}"),
+        STEP("{\"join\":{\"table\":\"users\",\"on\":\"u\",\"set\":{\"description\":\"b\"}}}"),
+        AGGREGATE(WINDOW ",\"emit\":[\"final\"],\"result\":{\"a\":\"key\",\"b\":{\"min\":\"/x\"},"
+                         "\"c\":{\"window\":\"start\",\"as\":\"iso8601\"}}"),
+    };
+    static struct pipeline_errors errors;
+    struct editor editor;
+    editor_open(&editor);
+    for (size_t i = 0; i < ARRAY_LEN(good); i++) {
+        struct pipeline *pipeline = NULL;
+        enum err e = compile(good[i], &pipeline, &errors);
+        if (e || !editor_takes(&editor, good[i])) {
+            fail_msg("%s: %s", good[i], e ? errors.items[0].text : "the schema does not take it");
+        }
+        pipeline_free(pipeline);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(BAD); i++) {
+        if (editor_takes(&editor, BAD[i].text) == BAD[i].is_shape) {
+            fail_msg("the schema %s %s", BAD[i].is_shape ? "takes" : "does not take", BAD[i].text);
+        }
+    }
+    editor_close(&editor);
+}
+
+static void test_pipelines_that_ship__load_and_match_the_schema(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"orders.json", "product-metrics.json"};
+    struct editor editor;
+    editor_open(&editor);
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        struct fixture f;
+        fixture_load(&f, names[i]);
+        fixture_stop(&f);
+        char path[512];
+        CLEANUP(json_decrefp) json_t *document = NULL;
+        (void)snprintf(path, sizeof path, "%s/pipelines/%s", MILLRACE_SOURCE_DIR, names[i]);
+        assert_err(ERR_OK, json_file_load(path, &document, NULL));
+        char *text = json_dumps(document, 0);
+        assert_true(editor_takes(&editor, text));
+        free(text);
+    }
+    editor_close(&editor);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_pipeline_compile__mistakes__are_named_with_their_place),
+        cmocka_unit_test(test_pipeline_compile__several_mistakes__are_all_told),
+        cmocka_unit_test(test_pipeline_compile__hundreds_of_mistakes__are_counted),
+        cmocka_unit_test(test_pipeline_load__file_cannot_be_read__is_one_error),
+        cmocka_unit_test(test_pipeline_schema__agrees_with_the_loader),
+        cmocka_unit_test(test_pipelines_that_ship__load_and_match_the_schema),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
