@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from decimal import Decimal
+from pathlib import Path
 
 from harness.ledger import OK, Entry
 from harness.reader import SseStream, http_get, http_request, produce, read_topic
@@ -13,6 +15,7 @@ from harness.waiting import wait_for
 from site_under_test import Site
 
 WINDOW_S = 10
+IDLE_SECONDS = 1.5    # what is measured is the passing of time itself
 
 
 def fresh_window_ms() -> int:
@@ -137,6 +140,22 @@ def test_every_service__answers_for_operators(site: Site) -> None:
         assert http_get(port, "/docs").headers["content-type"].startswith("text/html"), name
         missing = http_get(port, "/no/such/path")
         assert missing.status == 404 and missing.headers["content-type"] == "application/problem+json", name
+
+
+def test_idle_service__costs_next_to_nothing(site: Site) -> None:
+    """A loop that wakes for nothing shows here; idle services measure 1 to 3 % of a core."""
+    site.require_exact()
+    before = {name: cpu_seconds(site.platform.service(name).pid) for name in site.platform.ports}
+    time.sleep(IDLE_SECONDS)
+    for name, begin in before.items():
+        share = (cpu_seconds(site.platform.service(name).pid) - begin) / IDLE_SECONDS
+        assert share < 0.2, f"{name} uses {share:.0%} of a core with nothing to do"
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of a process so far (proc(5), fields 14 and 15)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def test_stop__in_drain_order__each_ends_with_exit_code_0(site: Site) -> None:
