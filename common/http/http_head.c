@@ -94,7 +94,8 @@ static void head_fault(struct http_head *head, const char *fault)
 
 static bool is_named(struct strview name, struct strview wanted)
 {
-    return name.len == wanted.len && strncasecmp(name.ptr, wanted.ptr, wanted.len) == 0;
+    return name.len == wanted.len &&
+           (name.len == 0 || strncasecmp(name.ptr, wanted.ptr, wanted.len) == 0);
 }
 
 static void head_length(struct http_head *head, struct strview value)
