@@ -128,8 +128,8 @@ struct strview http_request_media_type(const struct http_request *request);
 double http_request_accepts(const struct http_request *request, const char *media_type);
 
 /* The handler returns without a reply; one of http_reply_* follows from the same thread. When the
- * request ends first (deadline passed, client gone, worker stopping) on_abandon is called: the request
- * is gone after it returns. */
+ * request ends first (deadline passed, client gone, worker stopping) on_abandon is called: the
+ * request is gone after it returns. */
 void http_request_defer(struct http_request *request, void (*on_abandon)(void *opaque),
                         void *opaque);
 
