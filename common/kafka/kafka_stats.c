@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/attributes.h"
+#include "json/json_file.h"
 #include "log/log.h"
 
 /* Our names of librdkafka's figures (its STATISTICS.md). Counters restart with their client. */
@@ -170,7 +171,7 @@ static void stats_take_lag(const char *client, const char *topic, json_t *partit
 void kafka_stats_take(const char *label, struct strview json)
 {
     json_error_t error;
-    json_t *root = json_loadb(json.ptr, json.len, 0, &error);
+    CLEANUP(json_decrefp) json_t *root = json_loadb(json.ptr, json.len, 0, &error);
     if (!root) {
         log_event(LOG_DEBUG, "kafka_stats_unreadable", error.text, KV("client", label));
         return;
@@ -192,5 +193,4 @@ void kafka_stats_take(const char *label, struct strview json)
             stats_take_scope(TOPIC, label, name, object);
         }
     }
-    json_decref(root);
 }

@@ -103,7 +103,7 @@ static void partition_resolve(struct source_partition *partition, int64_t commit
         is_place(committed, metadata, partition->sent, partition->sent_metadata)) {
         stream_task_committed(partition->task);
         partition->committed = partition->sent;
-        (void)strcpy(partition->committed_metadata, partition->sent_metadata);
+        (void)snprintf(partition->committed_metadata, sizeof partition->committed_metadata, "%s", partition->sent_metadata);
     } else {
         stream_task_aborted(partition->task);
     }
@@ -147,7 +147,7 @@ static enum err partition_place(struct worker_thread *thread,
         }
     }
     partition->committed = committed;
-    (void)strcpy(partition->committed_metadata, metadata);
+    (void)snprintf(partition->committed_metadata, sizeof partition->committed_metadata, "%s", metadata);
     partition->next = committed;
     partition->is_at_end = false;
     if (!partition->task) {

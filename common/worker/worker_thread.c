@@ -318,7 +318,7 @@ static void partitions_apply(struct worker_thread *thread)
         }
         stream_task_committed(partition->task);
         partition->committed = partition->sent;
-        (void)strcpy(partition->committed_metadata, partition->sent_metadata);
+        (void)snprintf(partition->committed_metadata, sizeof partition->committed_metadata, "%s", partition->sent_metadata);
         partition->is_sent = partition->is_provisional = partition->is_touched = false;
         partition_tell(thread, partition);
     }
@@ -749,5 +749,7 @@ void *worker_thread_main(void *context)
         worker_tables_free(TAKE(thread->tables));
         free(TAKE(thread->batch));
     }
+    static const uint64_t one = 1;
+    (void)!write(thread->worker->ended_fd, &one, sizeof one); /* the last use of the worker */
     return is_closed ? thread : NULL;
 }

@@ -123,6 +123,9 @@ enum err ingest_worker_start(struct http_worker *http_worker, void *context, voi
 void ingest_worker_stop(void *state)
 {
     struct ingest_worker *worker = state;
+    if (worker->watch) {
+        http_watch_close(worker->watch);
+    }
     if (worker->producer) {
         /* Only records whose request has timed out can be left; they were answered as unknown. */
         if (kafka_producer_flush(worker->producer, STOP_FLUSH_MS)) {
