@@ -1,13 +1,13 @@
-#define _GNU_SOURCE /* pthread_clockjoin_np */
+#define _DEFAULT_SOURCE /* gethostname */
 
 #include "worker/worker.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "core/clock.h"
@@ -140,6 +140,13 @@ static void worker_describe(const struct worker *worker)
               KV("commit_records", worker->commit_records));
 }
 
+static void worker_free(struct worker *worker)
+{
+    (void)close(worker->stop_fd);
+    (void)close(worker->ended_fd);
+    free(worker);
+}
+
 enum err worker_start(const struct worker_params *params, struct worker **ret,
                       struct err_info *info)
 {
@@ -152,12 +159,13 @@ enum err worker_start(const struct worker_params *params, struct worker **ret,
                                                                 : COMMIT_RECORDS_AT_LEAST_ONCE;
     worker->thread_count = (int)params->config->threads;
     worker->stop_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    worker->ended_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     crash_points_load();
     worker_metrics_open(&worker->metrics, pipeline_name(params->pipeline));
 
     char instance[160];
     instance_name(params, instance, sizeof instance);
-    enum err e = worker->stop_fd < 0 ? err_set(info, ERR_IO, "eventfd: %s", strerror(errno))
+    enum err e = worker->stop_fd < 0 || worker->ended_fd < 0 ? err_set(info, ERR_IO, "eventfd: %s", strerror(errno))
                                      : output_configuration_check(worker, info);
     int prepared = 0;
     for (; !e && prepared < worker->thread_count; prepared++) {
@@ -167,8 +175,7 @@ enum err worker_start(const struct worker_params *params, struct worker **ret,
         while (prepared-- > 0) {
             thread_discard(&worker->threads[prepared]);
         }
-        (void)close(worker->stop_fd);
-        free(worker);
+        worker_free(worker);
         return e;
     }
     worker_describe(worker);
@@ -183,14 +190,34 @@ enum err worker_start(const struct worker_params *params, struct worker **ret,
 
 /* --- stop ---------------------------------------------------------------------------------------------------- */
 
-/* Whether the thread has ended and has given back what it held. */
-static bool thread_join(struct worker_thread *thread, int64_t deadline_us)
+/* Waits until every thread has said that it is at its end; false at the deadline. */
+static bool threads_await_end(const struct worker *worker, int64_t deadline_us)
 {
-    int64_t until_us = deadline_us + JOIN_GRACE_US;
-    struct timespec until = {.tv_sec = until_us / 1000000, .tv_nsec = until_us % 1000000 * 1000};
-    void *is_closed = NULL;
-    return pthread_clockjoin_np(thread->thread, &is_closed, CLOCK_MONOTONIC, &until) == 0 &&
-           is_closed != NULL;
+    for (uint64_t ended = 0; ended < (uint64_t)worker->thread_count;) {
+        int64_t left_ms = (deadline_us + JOIN_GRACE_US - clock_mono_us()) / 1000;
+        struct pollfd wait = {.fd = worker->ended_fd, .events = POLLIN};
+        uint64_t count = 0;
+        if (left_ms <= 0) {
+            return false;
+        }
+        if (poll(&wait, 1, (int)left_ms) > 0 &&
+            read(worker->ended_fd, &count, sizeof count) == sizeof count) {
+            ended += count;
+        }
+    }
+    return true;
+}
+
+/* Whether all threads have given back what they held. */
+static bool threads_join(struct worker *worker)
+{
+    bool is_clean = true;
+    for (int i = 0; i < worker->thread_count; i++) {
+        void *is_closed = NULL;
+        (void)pthread_join(worker->threads[i].thread, &is_closed);
+        is_clean = is_clean && is_closed;
+    }
+    return is_clean;
 }
 
 enum err worker_stop(struct worker *worker, int64_t timeout_ms)
@@ -203,17 +230,12 @@ enum err worker_stop(struct worker *worker, int64_t timeout_ms)
     atomic_store(&worker->is_stopping, true);
     static const uint64_t one = 1;
     (void)!write(worker->stop_fd, &one, sizeof one); /* an eventfd at 0 takes it */
-    bool is_clean = true;
-    for (int i = 0; i < worker->thread_count; i++) {
-        is_clean = thread_join(&worker->threads[i], deadline_us) && is_clean;
-    }
-    if (!is_clean) { /* a thread may still use it: the process ends with it */
+    if (!threads_await_end(worker, deadline_us) || !threads_join(worker)) { /* a thread may still use it: the process ends with it */
         log_event(LOG_ERROR, "worker_stop_timeout", "worker threads did not end in time",
                   KV("timeout_ms", timeout_ms));
         return ERR_DRAIN_TIMEOUT;
     }
-    (void)close(worker->stop_fd);
-    free(worker);
+    worker_free(worker);
     return ERR_OK;
 }
 

@@ -106,6 +106,7 @@ struct worker {
     bool is_exactly_once;
     int64_t commit_records;
     int stop_fd; /* eventfd, readable from worker_stop on and never read */
+    int ended_fd; /* eventfd: how many threads are at their end */
     atomic_bool is_stopping;
     _Atomic int64_t stop_deadline_us;
     int thread_count;

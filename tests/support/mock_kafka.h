@@ -18,6 +18,9 @@ static inline struct mock_kafka mock_kafka_start(int brokers)
     struct mock_kafka mock = {0};
     mock.owner = rd_kafka_new(RD_KAFKA_PRODUCER, rd_kafka_conf_new(), why, sizeof why);
     mock.cluster = rd_kafka_mock_cluster_new(mock.owner, brokers);
+#if RD_KAFKA_VERSION >= 0x02040000
+    rd_kafka_mock_group_initial_rebalance_delay_ms(mock.cluster, 0); /* else 3 s a group */
+#endif
     mock.config.bootstrap_servers = rd_kafka_mock_cluster_bootstraps(mock.cluster);
     return mock;
 }

@@ -49,6 +49,11 @@ struct fixture {
     char last[256]; /* value read last */
 };
 
+static void pause_ms(int ms)
+{
+    (void)poll(NULL, 0, ms);
+}
+
 /* --- fixture --------------------------------------------------------------------------------------------- */
 
 static void on_fatal(void *context, enum err err, const struct err_info *info)
@@ -123,6 +128,10 @@ static void fixture_start(struct fixture *f, const char *pipeline, const char *g
                                                            .context = f,
                                                            .label = "feeder"},
                            &f->feeder, &info));
+    int32_t ignored;
+    while (kafka_producer_topic(f->feeder, "in", &ignored) == ERR_KAFKA_UNAVAILABLE) {
+        pause_ms(5);
+    }
     tail_all(f, "out", PARTITIONS);
 }
 
@@ -204,11 +213,6 @@ static double metric_of(const struct fixture *f, const char *family, const char 
     double value = found ? strtod(found + strlen(line), NULL) : 0;
     buf_free(&text);
     return value;
-}
-
-static void pause_ms(int ms)
-{
-    (void)poll(NULL, 0, ms);
 }
 
 static void await_metric(const struct fixture *f, const char *family, const char *more, double least)
