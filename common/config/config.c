@@ -12,7 +12,7 @@
 
 extern char **environ;
 
-#define KEY_BYTES_MAX 128
+#define KEY_BYTES_MAX    128
 #define SECRET_BYTES_MAX 65536
 
 /* One option as it stands: what was said last, and where. */
@@ -62,7 +62,7 @@ static struct setting *setting_find(struct config *config, const char *key)
     return NULL;
 }
 
-/* --- where a value may come from --------------------------------------------------------------- */
+/* --- where a value may come from -------------------------------------------------------------- */
 
 static void passthrough_set(struct config *config, const char *name, const char *value)
 {
@@ -74,8 +74,7 @@ static void passthrough_set(struct config *config, const char *name, const char 
         }
     }
     pass->pairs = must_realloc(pass->pairs, (pass->count + 1) * sizeof *pass->pairs);
-    pass->pairs[pass->count++] =
-        (struct config_pair){keep(config, must_strdup(name)), value};
+    pass->pairs[pass->count++] = (struct config_pair){keep(config, must_strdup(name)), value};
 }
 
 static bool is_passthrough(const struct config *config, const char *key)
@@ -144,11 +143,12 @@ static void value_take(struct config *config, const char *key, char *owned, cons
         return;
     }
     const char *nearest = config_nearest(key, config->keys, config->setting_count);
-    complain(config, nearest ? "unknown option %s (%s), did you mean %s?" : "unknown option %s (%s)",
-             key, origin, nearest);
+    complain(config,
+             nearest ? "unknown option %s (%s), did you mean %s?" : "unknown option %s (%s)", key,
+             origin, nearest);
 }
 
-/* --- file ----------------------------------------------------------------------------------------- */
+/* --- file ------------------------------------------------------------------------------------- */
 
 static char *json_scalar_text(const json_t *value)
 {
@@ -194,7 +194,7 @@ static void file_take(struct config *config, const char *path)
     }
 }
 
-/* --- environment and flags --------------------------------------------------------------------------- */
+/* --- environment and flags -------------------------------------------------------------------- */
 
 static void environment_take(struct config *config)
 {
@@ -274,10 +274,8 @@ enum flag_kind { FLAG_HELP, FLAG_VERSION, FLAG_PRINT, FLAG_DOCS, FLAG_CHECK, FLA
 static enum flag_kind flag_kind_of(const char *argument)
 {
     static const char *const names[] = {
-        [FLAG_HELP] = "--help",
-        [FLAG_VERSION] = "--version",
-        [FLAG_PRINT] = "--print-config",
-        [FLAG_DOCS] = "--print-config-docs",
+        [FLAG_HELP] = "--help",          [FLAG_VERSION] = "--version",
+        [FLAG_PRINT] = "--print-config", [FLAG_DOCS] = "--print-config-docs",
         [FLAG_CHECK] = "--check",
     };
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
@@ -336,7 +334,7 @@ static void sources_take(struct config *config, const struct flag *flags, size_t
     }
 }
 
-/* --- load --------------------------------------------------------------------------------------------- */
+/* --- load ------------------------------------------------------------------------------------- */
 
 static struct config *config_new(const struct config_program *program)
 {

@@ -36,7 +36,7 @@ enum config_flags {
 struct config_option {
     const char *key;
     enum config_type type;
-    size_t offset; /* of the field in the target struct */
+    size_t offset;     /* of the field in the target struct */
     const char *value; /* default */
     double min, max;   /* numbers, durations (ms) and sizes (bytes); both 0: no bound */
     const char *choices;
@@ -46,11 +46,20 @@ struct config_option {
 
 /* Rows read: CONFIG_ROW(struct http_config, port, "http.port", INT, "8080", 0, 65535, "…"). */
 #define CONFIG_ROW(type_, field_, key_, kind_, default_, min_, max_, help_)                        \
-    {.key = (key_), .type = CONFIG_##kind_, .offset = offsetof(type_, field_), .value = (default_), \
-     .min = (min_), .max = (max_), .help = (help_)}
+    {.key = (key_),                                                                                \
+     .type = CONFIG_##kind_,                                                                       \
+     .offset = offsetof(type_, field_),                                                            \
+     .value = (default_),                                                                          \
+     .min = (min_),                                                                                \
+     .max = (max_),                                                                                \
+     .help = (help_)}
 #define CONFIG_CHOICE_ROW(type_, field_, key_, default_, choices_, help_)                          \
-    {.key = (key_), .type = CONFIG_CHOICE, .offset = offsetof(type_, field_), .value = (default_), \
-     .choices = (choices_), .help = (help_)}
+    {.key = (key_),                                                                                \
+     .type = CONFIG_CHOICE,                                                                        \
+     .offset = offsetof(type_, field_),                                                            \
+     .value = (default_),                                                                          \
+     .choices = (choices_),                                                                        \
+     .help = (help_)}
 
 struct config_section {
     const char *title; /* heading in --help and the docs */
@@ -71,7 +80,7 @@ struct config_passthrough {
 };
 
 struct config_program {
-    const char *name; /* "ingest-api" */
+    const char *name;    /* "ingest-api" */
     const char *summary; /* first line of --help */
     const char *version;
     const struct config_section *sections;

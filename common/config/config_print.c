@@ -42,15 +42,16 @@ static void print_option_help(const struct config_program *program,
 
 void config_print_help(const struct config_program *program, FILE *out)
 {
-    fprintf(out,
-            "%s - %s\n\nUsage: %s [--config FILE] [--key=value …]\n\n"
-            "  --config FILE   read options from a JSON file\n"
-            "  --print-config  show the configuration in force and where each value is from, and end\n"
-            "  --check         check configuration and what it names, and end\n"
-            "  --help, --version\n\n"
-            "Every option is also a key of the file and, as MILLRACE_KEY_WITH_UNDERSCORES, an\n"
-            "environment variable. Precedence: default < file < environment < flag.\n",
-            program->name, program->summary, program->name);
+    fprintf(
+        out,
+        "%s - %s\n\nUsage: %s [--config FILE] [--key=value …]\n\n"
+        "  --config FILE   read options from a JSON file\n"
+        "  --print-config  show the configuration in force and where each value is from, and end\n"
+        "  --check         check configuration and what it names, and end\n"
+        "  --help, --version\n\n"
+        "Every option is also a key of the file and, as MILLRACE_KEY_WITH_UNDERSCORES, an\n"
+        "environment variable. Precedence: default < file < environment < flag.\n",
+        program->name, program->summary, program->name);
     for (size_t s = 0; s < program->section_count; s++) {
         const struct config_section *section = &program->sections[s];
         fprintf(out, "\n%s:\n", section->title);

@@ -103,7 +103,8 @@ bool config_has_bounds(const struct config_option *option)
     return option->min != 0 || option->max != 0;
 }
 
-static void quantity_text(const struct config_option *option, double value, char *text, size_t bytes)
+static void quantity_text(const struct config_option *option, double value, char *text,
+                          size_t bytes)
 {
     const struct unit *units = option->type == CONFIG_DURATION ? duration_units
                                : option->type == CONFIG_SIZE   ? size_units

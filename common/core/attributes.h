@@ -4,14 +4,14 @@
 #include <stddef.h>
 
 #define CLEANUP(fn) __attribute__((cleanup(fn)))
-#define MUST_CHECK __attribute__((warn_unused_result))
+#define MUST_CHECK  __attribute__((warn_unused_result))
 #ifdef __clang__ /* knows no deallocators; the fuzzers are built with it */
 #define DEALLOC(fn) __attribute__((warn_unused_result))
 #else
 #define DEALLOC(fn) __attribute__((malloc, malloc(fn, 1), warn_unused_result))
 #endif
 #define PRINTF_LIKE(f, a) __attribute__((format(printf, f, a)))
-#define NORETURN __attribute__((noreturn))
+#define NORETURN          __attribute__((noreturn))
 
 /* Moves ownership out of a variable: `*ret_thing = TAKE(thing);`. */
 #define TAKE(p)                                                                                    \

@@ -20,7 +20,7 @@
 struct buf {
     char *data;
     size_t len;
-    size_t capacity;  /* without the slack */
+    size_t capacity; /* without the slack */
     size_t bytes_max;
 };
 
@@ -30,7 +30,8 @@ static inline void buf_reset(struct buf *buf)
 {
     buf->len = 0;
 }
-MUST_CHECK enum err buf_reserve(struct buf *buf, size_t more); /* room for `more` bytes beyond len */
+MUST_CHECK enum err buf_reserve(struct buf *buf,
+                                size_t more); /* room for `more` bytes beyond len */
 MUST_CHECK enum err buf_append(struct buf *buf, const void *bytes, size_t len);
 MUST_CHECK enum err buf_append_view(struct buf *buf, struct strview view);
 MUST_CHECK PRINTF_LIKE(2, 3) enum err buf_printf(struct buf *buf, const char *format, ...);

@@ -135,9 +135,11 @@ void timestamp_format_iso8601(int64_t ms, char text[TIMESTAMP_TEXT_BYTES])
     time_t seconds = (time_t)whole;
     struct tm utc;
     if (!gmtime_r(&seconds, &utc) || utc.tm_year > 9999 - 1900 || utc.tm_year < -1900) {
-        (void)snprintf(text, TIMESTAMP_TEXT_BYTES, "%lldms", (long long)ms); /* out of the calendar */
+        (void)snprintf(text, TIMESTAMP_TEXT_BYTES, "%lldms",
+                       (long long)ms); /* out of the calendar */
         return;
     }
     size_t length = strftime(text, TIMESTAMP_TEXT_BYTES, "%Y-%m-%dT%H:%M:%S", &utc);
-    (void)snprintf(text + length, TIMESTAMP_TEXT_BYTES - length, ".%03dZ", (int)(ms - whole * 1000));
+    (void)snprintf(text + length, TIMESTAMP_TEXT_BYTES - length, ".%03dZ",
+                   (int)(ms - whole * 1000));
 }

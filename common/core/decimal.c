@@ -4,7 +4,7 @@
 
 #include "core/attributes.h"
 
-#define NANO 1000000000LL
+#define NANO            1000000000LL
 #define FRACTION_DIGITS 9
 
 __extension__ typedef __int128 int128;
@@ -15,10 +15,10 @@ static const uint128 LIMIT = (uint128)100000000000ULL * 1000000000ULL * 10000000
 
 /* The digits of a number text, and where its point is. */
 struct digits {
-    uint128 value;    /* kept digits as an integer */
-    int exponent;     /* value × 10^exponent */
+    uint128 value; /* kept digits as an integer */
+    int exponent;  /* value × 10^exponent */
     bool is_negative;
-    bool has_rest;    /* non-zero digits were left off behind the kept ones */
+    bool has_rest; /* non-zero digits were left off behind the kept ones */
 };
 
 #define DIGITS_KEPT 30 /* 1e20 with nine more, and one to round by */
@@ -172,31 +172,45 @@ int decimal_compare(struct decimal a, struct decimal b)
     return (a.nano > b.nano) - (a.nano < b.nano);
 }
 
+#define CHUNK_DIGITS 18
+#define CHUNK        1000000000000000000ULL /* what 64 bits divide quickly */
+
+/* Digits of a magnitude, last one first; at least one more than the fraction has. */
+static size_t digits_reversed(uint128 magnitude, char reversed[3 * CHUNK_DIGITS])
+{
+    size_t count = 0;
+    while (magnitude > 0 || count <= FRACTION_DIGITS) {
+        uint64_t chunk = (uint64_t)(magnitude % CHUNK);
+        magnitude /= CHUNK;
+        for (int i = 0; i < CHUNK_DIGITS; i++, chunk /= 10) {
+            reversed[count++] = (char)('0' + (int)(chunk % 10));
+        }
+    }
+    while (count > FRACTION_DIGITS + 1 && reversed[count - 1] == '0') {
+        count--;
+    }
+    return count;
+}
+
 size_t decimal_format(struct decimal value, char text[DECIMAL_TEXT_BYTES])
 {
-    char reversed[DECIMAL_TEXT_BYTES];
-    size_t length = 0;
+    char reversed[3 * CHUNK_DIGITS];
     bool is_negative = value.nano < 0;
-    uint128 rest = is_negative ? -(uint128)value.nano : (uint128)value.nano;
-    bool is_significant = false; /* trailing zeros of the fraction are not written */
-    for (int digit = 0; digit <= FRACTION_DIGITS || rest; digit++, rest /= 10) {
-        char c = (char)('0' + (int)(rest % 10));
-        if (digit == FRACTION_DIGITS) {
-            if (is_significant) {
-                reversed[length++] = '.';
-            }
-            is_significant = true;
-        }
-        is_significant |= c != '0';
-        if (is_significant) {
-            reversed[length++] = c;
-        }
+    size_t count = digits_reversed(
+        is_negative ? -(uint128)value.nano : (uint128)value.nano, reversed);
+    size_t rest = 0; /* trailing zeros of the fraction are not written */
+    while (rest < FRACTION_DIGITS && reversed[rest] == '0') {
+        rest++;
     }
+    size_t length = 0;
     if (is_negative) {
-        reversed[length++] = '-';
+        text[length++] = '-';
     }
-    for (size_t i = 0; i < length; i++) {
-        text[i] = reversed[length - 1 - i];
+    for (size_t at = count; at > rest; at--) {
+        if (at == FRACTION_DIGITS) {
+            text[length++] = '.';
+        }
+        text[length++] = reversed[at - 1];
     }
     text[length] = '\0';
     return length;

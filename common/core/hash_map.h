@@ -24,7 +24,8 @@ size_t hash_map_bytes(const struct hash_map *map); /* memory held */
 void *hash_map_find(const struct hash_map *map, struct strview key); /* NULL when absent */
 /* The value of the key, made of zero bytes when it was absent (*ret_new, optional). */
 void *hash_map_get_or_add(struct hash_map *map, struct strview key, bool *ret_new);
-bool hash_map_remove(struct hash_map *map, struct strview key); /* moves the last entry into the gap */
+bool hash_map_remove(struct hash_map *map,
+                     struct strview key); /* moves the last entry into the gap */
 void hash_map_clear(struct hash_map *map);
 
 /* Entries 0 … count-1, in insertion order as long as nothing was removed. */

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #define NAME_MAX_BYTES 96
-#define DISTANCE_MAX 3
+#define DISTANCE_MAX   3
 
 /* Levenshtein distance of two short names; large when one is too long to care. */
 static size_t edit_distance(const char *a, const char *b)

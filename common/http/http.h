@@ -89,7 +89,7 @@ bool http_server_drain(struct http_server *server, int64_t timeout_ms);
 void http_server_stop(
     struct http_server *server); /* NULL is a no-op; answers what is left with 503 */
 
-/* --- worker --------------------------------------------------------------------------------- */
+/* --- worker ----------------------------------------------------------------------------------- */
 
 void *http_worker_state(const struct http_worker *worker);
 unsigned http_worker_index(const struct http_worker *worker); /* 0 … threads-1 */

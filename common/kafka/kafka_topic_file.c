@@ -7,7 +7,7 @@
 #include "json/json_file.h"
 
 #define TOPIC_NAME_BYTES_MAX 249
-#define PARTITIONS_MAX 100000
+#define PARTITIONS_MAX       100000
 
 static const char *const entry_keys[] = {"name", "partitions", "replication", "config", "key"};
 
@@ -92,8 +92,9 @@ static enum err entry_load(json_t *object, const char *path, size_t index,
     }
     const char *name = json_string_value(json_object_get(object, "name"));
     if (!name || !kafka_topic_name_is_valid(name)) {
-        return err_set(info, ERR_CONFIG, "%s/name: must be a topic name (1 to %d of A-Z a-z 0-9 . _ -)",
-                       where, TOPIC_NAME_BYTES_MAX);
+        return err_set(info, ERR_CONFIG,
+                       "%s/name: must be a topic name (1 to %d of A-Z a-z 0-9 . _ -)", where,
+                       TOPIC_NAME_BYTES_MAX);
     }
     entry->spec.name = name;
     entry->key_pointer = json_string_value(json_object_get(object, "key"));
@@ -102,7 +103,8 @@ static enum err entry_load(json_t *object, const char *path, size_t index,
         e = entry_load_count(object, "replication", where, &entry->spec.replication, info);
     }
     return e ? e
-             : entry_load_config(json_object_get(object, "config"), path, index, &entry->spec, info);
+             : entry_load_config(json_object_get(object, "config"), path, index, &entry->spec,
+                                 info);
 }
 
 enum err kafka_topic_file_load(const char *path, struct kafka_topic_file *ret,
@@ -120,8 +122,8 @@ enum err kafka_topic_file_load(const char *path, struct kafka_topic_file *ret,
     if (!json_is_array(root)) {
         return err_set(info, ERR_CONFIG, "%s: must be an array of topics", path);
     }
-    struct kafka_topic_file file = {.entries = must_alloc((json_array_size(root) + 1) *
-                                                          sizeof *file.entries)};
+    struct kafka_topic_file file = {
+        .entries = must_alloc((json_array_size(root) + 1) * sizeof *file.entries)};
     for (; file.count < json_array_size(root) && !e; file.count++) {
         e = entry_load(json_array_get(root, file.count), path, file.count,
                        &file.entries[file.count], info);

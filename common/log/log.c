@@ -9,10 +9,10 @@
 #include "core/buf.h"
 #include "core/clock.h"
 
-#define LINE_BYTES_MAX ((size_t)8192)
-#define VALUE_BYTES_MAX ((size_t)1024)
+#define LINE_BYTES_MAX   ((size_t)8192)
+#define VALUE_BYTES_MAX  ((size_t)1024)
 #define LINES_PER_SECOND 20
-#define RATE_SLOTS 64
+#define RATE_SLOTS       64
 
 const struct config_option log_options[] = {
     CONFIG_CHOICE_ROW(struct log_config, level, "log.level", "info", "debug|info|warn|error|off",
@@ -52,7 +52,7 @@ void log_capture(void (*on_line)(void *context, struct strview line), void *cont
     sink.on_line_context = context;
 }
 
-/* --- rate: a small table of event names, by address hash; two names in one slot share it -------- */
+/* --- rate: a small table of event names, by address hash; two names in one slot share it ------ */
 
 static struct rate {
     int64_t second;
@@ -92,7 +92,7 @@ static bool rate_allows(const char *event, unsigned *ret_suppressed)
     return is_allowed;
 }
 
-/* --- writing: a line that overflows its buffer is cut, never lost ---------------------------------- */
+/* --- writing: a line that overflows its buffer is cut, never lost ----------------------------- */
 
 struct line {
     struct buf buf;
@@ -148,8 +148,9 @@ static void line_json(struct line *line, enum log_level level, const char *event
 {
     char time[TIMESTAMP_TEXT_BYTES];
     timestamp_format_iso8601(clock_now_ms(), time);
-    line_printf(line, "{\"ts\":\"%s\",\"level\":\"%s\",\"service\":\"%s\",\"event\":\"%s\",\"msg\":",
-                time, level_names[level], sink.service, event);
+    line_printf(
+        line, "{\"ts\":\"%s\",\"level\":\"%s\",\"service\":\"%s\",\"event\":\"%s\",\"msg\":", time,
+        level_names[level], sink.service, event);
     line_json_text(line, sv(message));
 }
 
@@ -200,8 +201,10 @@ void log_write(enum log_level level, const char *event, const char *message,
     }
     line.is_full = false;
     if (suppressed) {
-        line_field(&line, &(struct log_kv){.key = "suppressed", .type = LOG_KV_INT,
-                                           .value.integer = suppressed}, is_json);
+        line_field(
+            &line,
+            &(struct log_kv){.key = "suppressed", .type = LOG_KV_INT, .value.integer = suppressed},
+            is_json);
     }
     if (is_json) {
         line_printf(&line, "}");

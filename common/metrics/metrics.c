@@ -12,7 +12,7 @@
  * are published with release stores, so that readers walk them without the lock. */
 
 #define LABELS_BYTES_MAX 512
-#define BOUNDS_MAX 16
+#define BOUNDS_MAX       16
 
 const double METRIC_SECONDS[] = {0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1,
                                  0.25,   0.5,   1,      2.5,   5,    10,    30,   0};
@@ -20,7 +20,7 @@ const double METRIC_SECONDS[] = {0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05
 struct metric_series {
     struct metric_series *next;
     const struct metric *family;
-    char *labels; /* `topic="orders",outcome="ok"`, escaped; "" for none */
+    char *labels;                /* `topic="orders",outcome="ok"`, escaped; "" for none */
     _Atomic int64_t count;       /* counter; histogram: observations */
     _Atomic uint64_t value_bits; /* gauge; histogram: sum (a double's bits) */
     _Atomic int64_t buckets[BOUNDS_MAX];
@@ -79,7 +79,7 @@ void metrics_register(struct metric *metrics, size_t count)
     (void)pthread_mutex_unlock(&registry_lock);
 }
 
-/* --- series ------------------------------------------------------------------------------------------ */
+/* --- series ----------------------------------------------------------------------------------- */
 
 static size_t label_count(const struct metric *metric)
 {
@@ -94,8 +94,8 @@ static size_t label_count(const struct metric *metric)
 static size_t label_append(char *out, size_t at, const char *name, size_t name_len,
                            const char *value)
 {
-    int written = snprintf(out + at, LABELS_BYTES_MAX - at, "%s%.*s=\"", at ? "," : "",
-                           (int)name_len, name);
+    int written =
+        snprintf(out + at, LABELS_BYTES_MAX - at, "%s%.*s=\"", at ? "," : "", (int)name_len, name);
     at += (size_t)written;
     for (const char *c = value; *c && at + 4 < LABELS_BYTES_MAX; c++) {
         if (*c == '\\' || *c == '"' || *c == '\n') {
@@ -198,7 +198,7 @@ double metric_value(const struct metric_series *series)
                                                 : (double)series->count;
 }
 
-/* --- text ---------------------------------------------------------------------------------------------- */
+/* --- text ------------------------------------------------------------------------------------- */
 
 void metrics_on_collect(void (*collect)(void *context), void *context)
 {
@@ -255,7 +255,8 @@ static enum err render_histogram(struct buf *out, const struct metric_series *se
                        bounds[i], below < count ? below : count);
     }
     if (!e) {
-        e = buf_printf(out, "%s_bucket{%s%sle=\"+Inf\"} %lld\n", name, series->labels, comma, count);
+        e = buf_printf(out, "%s_bucket{%s%sle=\"+Inf\"} %lld\n", name, series->labels, comma,
+                       count);
     }
     const char *open = series->labels[0] ? "{" : "", *close = series->labels[0] ? "}" : "";
     if (!e) {
@@ -287,7 +288,8 @@ enum err metrics_render(struct buf *out)
 
 enum err metrics_describe(struct buf *out)
 {
-    enum err e = buf_printf(out, "| metric | type | labels | meaning; what to do |\n|---|---|---|---|\n");
+    enum err e =
+        buf_printf(out, "| metric | type | labels | meaning; what to do |\n|---|---|---|---|\n");
     for (const struct metric *family = families; family && !e; family = family->next) {
         e = buf_printf(out, "| `%s` | %s | %s | %s |\n", family->name, type_names[family->type],
                        family->labels ? family->labels : "", family->help);

@@ -27,8 +27,8 @@ struct metric_series;
 struct metric {
     const char *name; /* millrace_…_total, …_seconds, …_bytes */
     enum metric_type type;
-    const char *help;   /* what it counts; after a semicolon what a rise asks of the operator */
-    const char *labels; /* "topic,outcome" or NULL */
+    const char *help;     /* what it counts; after a semicolon what a rise asks of the operator */
+    const char *labels;   /* "topic,outcome" or NULL */
     const double *bounds; /* histogram: ascending upper bounds, ended by 0; NULL: METRIC_SECONDS */
     struct metric_series *series; /* private */
     struct metric *next;          /* private */
@@ -50,10 +50,10 @@ struct metric_series *metric_series(struct metric *metric, const char *const *la
 #define METRIC(metric, ...)                                                                        \
     metric_series(&(metric), (const char *const[METRIC_LABELS_MAX]){__VA_ARGS__})
 
-void metric_add(struct metric_series *series, int64_t count);       /* counter, count ≥ 0 */
-void metric_set(struct metric_series *series, double value);        /* gauge (or an absolute counter) */
-void metric_observe(struct metric_series *series, double value);    /* histogram */
-double metric_value(const struct metric_series *series);            /* tests; histogram: its count */
+void metric_add(struct metric_series *series, int64_t count); /* counter, count ≥ 0 */
+void metric_set(struct metric_series *series, double value);  /* gauge (or an absolute counter) */
+void metric_observe(struct metric_series *series, double value); /* histogram */
+double metric_value(const struct metric_series *series);         /* tests; histogram: its count */
 
 /* Collectors run at the start of a render, to set gauges that are cheaper to read than to keep. */
 void metrics_on_collect(void (*collect)(void *context), void *context);

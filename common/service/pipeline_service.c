@@ -43,8 +43,8 @@ static enum err pipeline_open(struct pipeline_service *self, struct err_info *in
 }
 
 enum err pipeline_service_begin(struct pipeline_service *self,
-                                const struct pipeline_service_params *params, int argc,
-                                char **argv, enum config_action *ret_action, struct err_info *info)
+                                const struct pipeline_service_params *params, int argc, char **argv,
+                                enum config_action *ret_action, struct err_info *info)
 {
     self->kafka.extra.prefix = "kafka.";
     const struct config_section sections[] = {
@@ -86,8 +86,8 @@ enum err pipeline_service_start(struct pipeline_service *self, struct err_info *
     if (e) {
         return e;
     }
-    service_add_check(self->service, &(struct service_check){"worker", worker_is_ready,
-                                                             self->worker});
+    service_add_check(self->service,
+                      &(struct service_check){"worker", worker_is_ready, self->worker});
     return service_listen(self->service, NULL, NULL, info);
 }
 

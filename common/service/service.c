@@ -14,10 +14,10 @@
 #include "metrics/metrics.h"
 #include "service_state.h"
 
-#define EXIT_FAILED 1
-#define EXIT_USAGE 2
+#define EXIT_FAILED    1
+#define EXIT_USAGE     2
 #define EXIT_UNDRAINED 3
-#define SECTIONS_MAX 12
+#define SECTIONS_MAX   12
 #define DOCS_BYTES_MAX ((size_t)1 << 20)
 
 static const struct config_option service_options[] = {
@@ -25,7 +25,7 @@ static const struct config_option service_options[] = {
                600000, "From SIGTERM to the end: what is in flight must be done by then."),
 };
 
-/* --- begin ------------------------------------------------------------------------------------------- */
+/* --- begin ------------------------------------------------------------------------------------ */
 
 /* Before any thread exists: every thread inherits the mask, so that only the signalfd gets them. */
 static void signals_block(struct service *service)
@@ -35,7 +35,8 @@ static void signals_block(struct service *service)
     (void)sigaddset(&set, SIGINT);
     (void)sigaddset(&set, SIGTERM);
     CHECK(pthread_sigmask(SIG_BLOCK, &set, NULL) == 0);
-    CHECK(signal(SIGPIPE, SIG_IGN) != SIG_ERR); /* a vanished client is an error code, not a death */
+    CHECK(signal(SIGPIPE, SIG_IGN) !=
+          SIG_ERR); /* a vanished client is an error code, not a death */
     service->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     service->fail_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     CHECK(service->signal_fd >= 0 && service->fail_fd >= 0);
@@ -50,8 +51,8 @@ static size_t sections_collect(struct service *service, struct config_section *s
         sections[count++] = params->sections[i];
     }
     if (params->openapi) {
-        sections[count++] =
-            (struct config_section){"HTTP", http_options, http_options_count, &service->http_config};
+        sections[count++] = (struct config_section){"HTTP", http_options, http_options_count,
+                                                    &service->http_config};
     }
     sections[count++] =
         (struct config_section){"Log", log_options, log_options_count, &service->log_config};
@@ -120,7 +121,7 @@ enum err service_begin(const struct service_params *params, int argc, char **arg
     return ERR_OK;
 }
 
-/* --- while it runs ------------------------------------------------------------------------------------- */
+/* --- while it runs ---------------------------------------------------------------------------- */
 
 const struct http_config *service_http_config(const struct service *service)
 {
@@ -136,8 +137,7 @@ void service_add_check(struct service *service, const struct service_check *chec
 enum err service_listen(struct service *service, const struct http_route_set *routes,
                         const struct http_worker_hooks *hooks, struct err_info *info)
 {
-    service->route_sets[0] =
-        (struct http_route_set){service_routes, service_routes_count, service};
+    service->route_sets[0] = (struct http_route_set){service_routes, service_routes_count, service};
     service->route_sets[1] = routes ? *routes : (struct http_route_set){0};
     struct http_server_params params = {
         .config = &service->http_config,
@@ -258,7 +258,7 @@ struct http_server *service_http(const struct service *service)
     return service->http;
 }
 
-/* --- end -------------------------------------------------------------------------------------------------- */
+/* --- end -------------------------------------------------------------------------------------- */
 
 static int exit_code(enum err err)
 {

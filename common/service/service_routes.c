@@ -19,7 +19,7 @@ static const struct service *service_of(const struct http_request *request)
     return http_request_context(request);
 }
 
-/* --- health ----------------------------------------------------------------------------------------- */
+/* --- health ----------------------------------------------------------------------------------- */
 
 static json_t *check_json(const struct service_check *check, bool *is_all_ready)
 {
@@ -38,8 +38,10 @@ static json_t *health_json(const struct service *service, bool *ret_ready)
     }
     *ret_ready = is_ready;
     return json_pack("{s:s, s:s, s:s, s:I, s:o}", "status",
-                     is_draining ? "draining" : is_ready ? "ready" : "not ready", "service",
-                     service->params->name, "version", MILLRACE_VERSION, "uptime_ms",
+                     is_draining ? "draining"
+                     : is_ready  ? "ready"
+                                 : "not ready",
+                     "service", service->params->name, "version", MILLRACE_VERSION, "uptime_ms",
                      (json_int_t)(clock_now_ms() - service->started_ms), "checks", checks);
 }
 
@@ -64,7 +66,7 @@ static void service_handle_get_health(struct http_request *request)
     http_reply_json(request, 200, health_json(service_of(request), &is_ready));
 }
 
-/* --- metrics, documents, version ----------------------------------------------------------------------- */
+/* --- metrics, documents, version -------------------------------------------------------------- */
 
 static void service_handle_get_metrics(struct http_request *request)
 {

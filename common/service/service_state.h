@@ -23,7 +23,7 @@ struct service {
     atomic_bool is_draining;
     _Atomic int64_t drain_deadline_us;
     int signal_fd;
-    int fail_fd; /* eventfd: service_fail or service_finish was called */
+    int fail_fd;               /* eventfd: service_fail or service_finish was called */
     pthread_mutex_t fail_lock; /* guards the two below */
     enum err fail_err;
     struct err_info fail_info;

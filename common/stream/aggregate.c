@@ -254,14 +254,28 @@ static enum err render_decimal(struct decimal value, struct buf *out)
     return buf_append(out, text, len);
 }
 
+/* value >= 0 */
+static enum err render_integer(int64_t value, struct buf *out)
+{
+    char text[24];
+    size_t at = sizeof text;
+    do {
+        text[--at] = (char)('0' + value % 10);
+        value /= 10;
+    } while (value > 0);
+    return buf_append(out, text + at, sizeof text - at);
+}
+
 static enum err render_time(enum column_time time, int64_t ms, struct buf *out)
 {
     if (time == COLUMN_EPOCH_MS) {
-        return render_decimal(decimal_from_int(ms), out);
+        return render_integer(ms, out);
+    }
+    if (time == COLUMN_EPOCH_S && ms % 1000 == 0) {
+        return render_integer(ms / 1000, out);
     }
     if (time == COLUMN_EPOCH_S) { /* a window of 500 ms has bounds like 1700000000.5 */
-        struct decimal seconds = decimal_divide(decimal_from_int(ms), 1000);
-        return render_decimal(seconds, out);
+        return render_decimal(decimal_divide(decimal_from_int(ms), 1000), out);
     }
     char text[TIMESTAMP_TEXT_BYTES];
     timestamp_format_iso8601(ms, text);
@@ -275,7 +289,7 @@ static enum err render_column(const struct aggregate_column *column, const struc
     case COLUMN_KEY:
         return buf_append_json_string(out, window->key);
     case COLUMN_COUNT:
-        return render_decimal(decimal_from_int(totals->count), out);
+        return render_integer(totals->count, out);
     case COLUMN_WINDOW_START:
         return render_time(column->time, window->start_ms, out);
     case COLUMN_WINDOW_END:

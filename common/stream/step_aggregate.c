@@ -38,6 +38,7 @@ struct aggregate_state {
     int64_t closing_ms; /* the same, if the commit under way succeeds */
     int64_t next_offset;
     struct buf key, value; /* of the record being made */
+    struct aggregate_event event; /* being added */
 };
 
 #define KEY_BYTES_MAX    4096
@@ -168,9 +169,9 @@ static enum step_verdict run_add(struct aggregate_state *state, struct step_run 
                                  struct strview key, int64_t start_ms)
 {
     const struct aggregate *aggregate = &state->step->aggregate;
-    struct aggregate_event event;
+    struct aggregate_event *event = &state->event;
     struct window_cell *cell;
-    run->reason = aggregate_read(aggregate, run->slots, &event, run->info);
+    run->reason = aggregate_read(aggregate, run->slots, event, run->info);
     if (!run->reason) {
         run->reason = window_store_get(state->store, key, start_ms, &cell, run->info);
     }
@@ -182,10 +183,10 @@ static enum step_verdict run_add(struct aggregate_state *state, struct step_run 
         (void)window_store_edit(state->store, cell);
         return STEP_REPLAYED;
     }
-    if (!aggregate_fits(aggregate, (const struct totals *)(void *)cell->totals, &event)) {
+    if (!aggregate_fits(aggregate, (const struct totals *)(void *)cell->totals, event)) {
         return step_reject(run, ERR_NUMBER_RANGE, "the window's sum would overflow");
     }
-    aggregate_add(aggregate, window_store_edit(state->store, cell), &event, run->event_ms);
+    aggregate_add(aggregate, window_store_edit(state->store, cell), event, run->event_ms);
     return STEP_DONE;
 }
 

@@ -27,6 +27,8 @@ struct stream_task {
     int64_t next_offset;
     bool has_records; /* since the last commit */
     struct buf scratch, members, value, key;
+    struct err_info why; /* of the dead letter being made: here, not on the stack of each record, since
+                          * it is large and rarely used */
 };
 
 /* --- life ---------------------------------------------------------------------------------------*/
@@ -305,9 +307,7 @@ enum err stream_task_process(struct stream_task *task, const struct stream_recor
                              const struct stream_sink *sink, struct err_info *info)
 {
     struct json_doc doc;
-    struct err_info why; /* of a dead letter; filled only then */
-    why.text[0] = why.pointer[0] = '\0'; /* not the whole: it is large and rarely used */
-    why.at = 0;
+    task->why.text[0] = '\0';
     struct step_run run = {.record = record,
                            .doc = &doc,
                            .slots = task->slots,
@@ -316,7 +316,7 @@ enum err stream_task_process(struct stream_task *task, const struct stream_recor
                            .sink = sink,
                            .scratch = &task->scratch,
                            .members_of_many = &task->members,
-                           .info = &why};
+                           .info = &task->why};
     const char *place;
     task->has_records = true;
     task->stats.records++;

@@ -60,7 +60,8 @@ static bool ingest_check_kafka(void *context, char *text, size_t text_bytes)
     const struct ingest *ingest = context;
     bool is_ready = atomic_load(&ingest->workers_ready) == atomic_load(&ingest->workers);
     if (!is_ready) {
-        (void)snprintf(text, text_bytes, "no metadata from %s yet", ingest->kafka.bootstrap_servers);
+        (void)snprintf(text, text_bytes, "no metadata from %s yet",
+                       ingest->kafka.bootstrap_servers);
     }
     return is_ready;
 }
@@ -68,7 +69,8 @@ static bool ingest_check_kafka(void *context, char *text, size_t text_bytes)
 enum err ingest_listen(struct ingest *ingest, struct err_info *info)
 {
     kafka_log_version();
-    service_add_check(ingest->service, &(struct service_check){"kafka", ingest_check_kafka, ingest});
+    service_add_check(ingest->service,
+                      &(struct service_check){"kafka", ingest_check_kafka, ingest});
     const struct http_route_set routes = {ingest_routes, ingest_routes_count, ingest};
     const struct http_worker_hooks hooks = {
         .start = ingest_worker_start, .stop = ingest_worker_stop, .context = ingest};

@@ -5,7 +5,7 @@
 #include "core/clock.h"
 #include "json/json_file.h"
 
-#define ANSWER_BYTES_MAX ((size_t)64 << 20)
+#define ANSWER_BYTES_MAX   ((size_t)64 << 20)
 #define PROBLEM_ERRORS_MAX 100 /* schema errors repeated at the top when a whole batch is refused */
 
 struct tally {
@@ -31,17 +31,18 @@ static struct tally tally_count(const struct ingest_pending *pending)
     return tally;
 }
 
-/* --- one event -------------------------------------------------------------------------------------------- */
+/* --- one event -------------------------------------------------------------------------------- */
 
 static void answer_single_stored(struct ingest_pending *pending)
 {
     const struct ingest_result *result = &pending->results[0];
     char body[512]; /* a topic name is at most 249 bytes, none of which JSON escapes */
-    int length = snprintf(body, sizeof body,
-                          "{\"status\":\"stored\",\"topic\":\"%s\",\"partition\":%d,\"offset\":%lld,"
-                          "\"timestamp\":%lld}",
-                          pending->topic->name, result->partition, (long long)result->offset,
-                          (long long)result->timestamp_ms);
+    int length =
+        snprintf(body, sizeof body,
+                 "{\"status\":\"stored\",\"topic\":\"%s\",\"partition\":%d,\"offset\":%lld,"
+                 "\"timestamp\":%lld}",
+                 pending->topic->name, result->partition, (long long)result->offset,
+                 (long long)result->timestamp_ms);
     http_reply_bytes(pending->request, 201, "application/json", sv_of(body, (size_t)length));
 }
 
@@ -67,7 +68,7 @@ static void answer_single_refused(struct ingest_pending *pending)
     reply_with(pending, result->err, detail ? detail : err_title(result->err), json_incref(errors));
 }
 
-/* --- several events ------------------------------------------------------------------------------------------ */
+/* --- several events --------------------------------------------------------------------------- */
 
 static enum err result_append(struct buf *out, const struct ingest_result *result)
 {

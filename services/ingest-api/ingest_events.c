@@ -8,9 +8,9 @@
 #include "ingest_answer.h"
 #include "ingest_pending.h"
 
-#define HEADERS_MAX 4
+#define HEADERS_MAX   4
 #define KEY_BYTES_MAX 1024
-#define NO_PARTITION (-1)
+#define NO_PARTITION  (-1)
 
 /* What a request says of all its events. */
 struct ingest_options {
@@ -22,7 +22,7 @@ struct ingest_options {
     char ingest_time[24];
 };
 
-/* --- the request --------------------------------------------------------------------------------------- */
+/* --- the request ------------------------------------------------------------------------------ */
 
 static enum err read_partition(const struct http_request *request, int32_t *ret,
                                struct err_info *info)
@@ -125,15 +125,15 @@ static enum err check_media(const struct http_request *request, struct err_info 
     return ERR_OK;
 }
 
-/* --- one event ---------------------------------------------------------------------------------------------- */
+/* --- one event -------------------------------------------------------------------------------- */
 
 static json_t *schema_errors_json(const struct schema_errors *errors)
 {
     json_t *list = json_array();
     for (size_t i = 0; i < errors->count; i++) {
-        (void)json_array_append_new(list, json_pack("{s:s, s:s}", "pointer",
-                                                    errors->items[i].pointer, "message",
-                                                    errors->items[i].message));
+        (void)json_array_append_new(list,
+                                    json_pack("{s:s, s:s}", "pointer", errors->items[i].pointer,
+                                              "message", errors->items[i].message));
     }
     return list;
 }
@@ -161,8 +161,7 @@ static enum err event_check(struct ingest_pending *pending, const struct json_do
     }
     struct schema_error *items = pending->worker->schema_errors;
     struct schema_errors errors = {
-        .items = items,
-        .items_max = (size_t)pending->worker->ingest->config.schema_errors_max};
+        .items = items, .items_max = (size_t)pending->worker->ingest->config.schema_errors_max};
     enum err e = schema_check(pending->topic->rules.schema, doc, node, &errors);
     if (e) {
         if (errors.count) {
@@ -215,7 +214,7 @@ static void event_send(struct ingest_pending *pending, const struct json_doc *do
     metric_add(pending->worker->event_bytes, event->bytes);
 }
 
-/* --- all of them ------------------------------------------------------------------------------------------------ */
+/* --- all of them ------------------------------------------------------------------------------ */
 
 static void on_abandon(void *opaque)
 {

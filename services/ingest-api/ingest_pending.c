@@ -9,11 +9,11 @@
 #include "ingest_answer.h"
 #include "json/json_file.h"
 
-#define TOPICS_MAX 10000
-#define NODES_MAX (1u << 22)
+#define TOPICS_MAX         10000
+#define NODES_MAX          (1u << 22)
 #define METADATA_PERIOD_MS 200
-#define STOP_FLUSH_MS 1000
-#define RESULTS_KEPT 64 /* a larger array is not kept for reuse */
+#define STOP_FLUSH_MS      1000
+#define RESULTS_KEPT       64 /* a larger array is not kept for reuse */
 
 enum { INGEST_EVENTS, INGEST_BYTES, INGEST_ACK };
 
@@ -31,7 +31,7 @@ static struct metric ingest_metrics[] = {
 };
 METRICS_TABLE(ingest_metrics)
 
-/* --- worker ------------------------------------------------------------------------------------------ */
+/* --- worker ----------------------------------------------------------------------------------- */
 
 static void result_fill(struct ingest_result *result, const struct kafka_report *report)
 {
@@ -151,7 +151,7 @@ void ingest_worker_stop(void *state)
     free(worker);
 }
 
-/* --- topics ---------------------------------------------------------------------------------------------- */
+/* --- topics ----------------------------------------------------------------------------------- */
 
 static enum err topic_exists(struct ingest_worker *worker, const char *name, struct err_info *info)
 {
@@ -198,7 +198,7 @@ enum err ingest_worker_topic(struct ingest_worker *worker, const char *name,
     return ERR_OK;
 }
 
-/* --- pending requests --------------------------------------------------------------------------------------- */
+/* --- pending requests ------------------------------------------------------------------------- */
 
 struct ingest_pending *ingest_pending_take(struct ingest_worker *worker,
                                            struct http_request *request, size_t count)

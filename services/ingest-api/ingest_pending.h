@@ -46,7 +46,7 @@ struct ingest_worker {
     struct json_scanner *scanner;
     struct schema_error *schema_errors; /* room for one event's; too large for the stack, which is
                                          * zeroed at each call */
-    struct hash_map *topics; /* name → struct ingest_topic_state * */
+    struct hash_map *topics;            /* name → struct ingest_topic_state * */
     struct ingest_pending *free_list;
     struct metric_series *ack_seconds;
     struct metric_series *event_bytes;
@@ -56,7 +56,7 @@ struct ingest_pending {
     struct ingest_worker *worker;
     struct http_request *request; /* NULL once the request has ended without us */
     const struct ingest_topic_state *topic;
-    bool is_single;         /* the body was one event, not an array */
+    bool is_single; /* the body was one event, not an array */
     size_t count;
     size_t outstanding; /* records without a report */
     int64_t started_us;

@@ -8,7 +8,7 @@
 #include "kafka/kafka_topic_file.h"
 
 #define PATTERNS_MAX 256
-#define KEYS_MAX 100000
+#define KEYS_MAX     100000
 
 struct ingest_topics {
     char *allow_text; /* cut at its commas */
@@ -49,8 +49,7 @@ static enum err key_add(struct ingest_topics *topics, const struct kafka_topic_e
         return err_set(info, ERR_CONFIG, "%s: topic %s: key \"%s\": %s", path, entry->spec.name,
                        entry->key_pointer, why.text);
     }
-    struct json_pointer **slot =
-        hash_map_get_or_add(topics->keys, sv(entry->spec.name), NULL);
+    struct json_pointer **slot = hash_map_get_or_add(topics->keys, sv(entry->spec.name), NULL);
     CHECK(slot);
     json_pointer_free(*slot); /* a topic listed twice: the last one counts */
     *slot = pointer;

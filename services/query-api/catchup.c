@@ -281,6 +281,7 @@ static enum err job_resolve(struct thread *thread)
             tell_gap(job, partition, partition->gap_from, partition->gap_to);
         }
     }
+    job_push(job, &(struct catchup_item){.kind = CATCHUP_READY});
     return ERR_OK;
 }
 

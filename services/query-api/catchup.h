@@ -5,7 +5,7 @@
  *          queue is full gives its thread up and gets in line again when the client has taken some.
  *          So no thread ever waits for a client, and no slow client holds up another.
  * ORDER    items of a job: first CATCHUP_POSITION for every partition that had to be resolved and
- *          CATCHUP_RESOLVED; then frames, gaps and positions as they come, until the client ends
+ *          CATCHUP_RESOLVED; then the gaps that were found, and CATCHUP_READY; then frames, gaps and positions as they come, until the client ends
  *          the job (it has joined the rings) or CATCHUP_FAILED.
  * BOUNDS   catchup_config. Past jobs_max catchup_submit returns NULL.
  * THREADS  catchup_new and _free by the main thread; a job's functions by its client's thread.
@@ -37,7 +37,8 @@ enum catchup_kind {
     CATCHUP_FRAME,
     CATCHUP_POSITION, /* all before `to` has been handed out or is no record */
     CATCHUP_GAP,      /* [from, to) cannot be had any more */
-    CATCHUP_RESOLVED,
+    CATCHUP_RESOLVED, /* every position is known */
+    CATCHUP_READY,    /* and every gap before them has been told */
     CATCHUP_FAILED,
 };
 

@@ -324,6 +324,15 @@ bool reading_is_lost(struct reading *reading, const struct reading_source *sourc
     return false;
 }
 
+bool reading_fall_back(struct reading *reading)
+{
+    if (reading->mode != READING_COPY || reading->has_caught_up) {
+        return false;
+    }
+    reading->mode = READING_CATCHUP;
+    return true;
+}
+
 static enum reading_result topic_fill(struct reading *reading, struct reading_topic *topic,
                                       const struct reading_source *source, size_t bytes_max,
                                       struct buf *out)
@@ -374,6 +383,7 @@ enum reading_result reading_fill(struct reading *reading, const struct reading_s
         }
     }
     if (result == READING_HEAD) {
+        reading->has_caught_up = true;
         try_enter_shared(reading, source);
     }
     return result;

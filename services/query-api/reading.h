@@ -33,6 +33,7 @@ struct reading_topic {
 
 struct reading {
     enum reading_mode mode;
+    bool has_caught_up; /* it has been at the head of the rings */
     bool is_envelope;
     bool is_chunked; /* HTTP/1.0 gets events without chunk framing */
     uint8_t topic_count;
@@ -87,5 +88,8 @@ enum reading_result reading_gather(const struct reading *reading,
                                    const struct reading_source *source, struct iovec *parts,
                                    size_t max, size_t *ret_count);
 void reading_advance(struct reading *reading, size_t frames);
+/* COPY, lost before it has caught up once: back to CATCHUP, nothing is missed. A client that was
+ * live and then lost is too slow: false. */
+bool reading_fall_back(struct reading *reading);
 /* COPY, SHARED: whether what comes next has left the ring. */
 bool reading_is_lost(struct reading *reading, const struct reading_source *source);

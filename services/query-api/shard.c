@@ -81,19 +81,32 @@ static void streams_pump(struct shard *shard)
     }
 }
 
+/* A burst larger than the ring must not pass clients by that had no chance to take it: they are
+ * served each time a part of the ring's size has been added. */
+static int64_t frames_take(struct shard *shard, size_t count)
+{
+    size_t part = (size_t)shard->config->ring_bytes_max / 4, added = 0;
+    int64_t newest_us = 0;
+    for (size_t i = 0; i < count; i++) {
+        struct frame *frame = shard->taken[i];
+        newest_us = frame->created_us > newest_us ? frame->created_us : newest_us;
+        added += frame->bytes;
+        ring_take(&shard->rings[frame->topic], frame);
+        if (added >= part) {
+            streams_pump(shard);
+            added = 0;
+        }
+    }
+    return newest_us;
+}
+
 static void on_wake(void *context, uint32_t events)
 {
     (void)events;
     struct shard *shard = context;
     uint64_t ignored;
     (void)!read(shard->event_fd, &ignored, sizeof ignored); /* only empties the counter */
-    size_t count = inbox_take(shard);
-    int64_t newest_us = 0;
-    for (size_t i = 0; i < count; i++) {
-        struct frame *frame = shard->taken[i];
-        newest_us = frame->created_us > newest_us ? frame->created_us : newest_us;
-        ring_take(&shard->rings[frame->topic], frame);
-    }
+    int64_t newest_us = frames_take(shard, inbox_take(shard));
     streams_pump(shard);
     if (newest_us && shard->stream_count) {
         query_metrics_delivery((double)(clock_mono_us() - newest_us) / 1e6);

@@ -32,7 +32,7 @@ struct stream {
     int64_t wrote_us;
     int64_t heartbeat_us;
     bool is_from_earliest;
-    bool is_resolved; /* the catch-up job has told every position */
+    bool is_ready;   /* the catch-up job has told every position and gap */
     bool is_waiting;  /* for the socket */
     bool is_ending;
     enum query_end end;
@@ -174,6 +174,17 @@ static struct catchup_job *job_new(struct stream *stream)
     return job;
 }
 
+static enum outcome catchup_begin(struct stream *stream)
+{
+    stream->is_ready = false;
+    stream->job = job_new(stream);
+    if (!stream->job) {
+        stream_end(stream, QUERY_END_LIMIT);
+        return GONE;
+    }
+    return IDLE;
+}
+
 static enum outcome begin(struct stream *stream)
 {
     const struct reading_start start = {&stream->asked, stream->is_from_earliest};
@@ -185,12 +196,7 @@ static enum outcome begin(struct stream *stream)
         append_event(stream, NULL, (struct strview){0});
         return SENT;
     }
-    stream->job = job_new(stream);
-    if (!stream->job) {
-        stream_end(stream, QUERY_END_LIMIT);
-        return GONE;
-    }
-    return IDLE;
+    return catchup_begin(stream);
 }
 
 static void append_gap(struct stream *stream, const struct catchup_item *item)
@@ -219,8 +225,10 @@ static bool item_apply(struct stream *stream, const struct catchup_item *item)
         append_gap(stream, item);
         break;
     case CATCHUP_RESOLVED:
-        stream->is_resolved = true;
         append_event(stream, NULL, (struct strview){0});
+        break;
+    case CATCHUP_READY:
+        stream->is_ready = true;
         break;
     case CATCHUP_FAILED:
         return false;
@@ -239,7 +247,7 @@ static enum outcome catch_up(struct stream *stream)
             return GONE;
         }
     }
-    if (stream->is_resolved && reading_join(stream->reading, &stream->shard->source)) {
+    if (stream->is_ready && reading_join(stream->reading, &stream->shard->source)) {
         catchup_end(TAKE(stream->job));
         is_any = true;
     }
@@ -250,6 +258,9 @@ static enum outcome copy(struct stream *stream)
 {
     enum reading_result result = reading_fill(stream->reading, &stream->shard->source, FILL_BYTES,
                                               &stream->out);
+    if (result == READING_LOST && reading_fall_back(stream->reading)) {
+        return catchup_begin(stream);
+    }
     if (result == READING_LOST) {
         stream_end(stream, QUERY_END_LAGGED);
         return GONE;
@@ -294,7 +305,7 @@ static void rest(struct stream *stream)
 static void blocked(struct stream *stream)
 {
     wait_for_socket(stream, true);
-    if (!stream->is_ending && stream->reading->mode >= READING_COPY &&
+    if (!stream->is_ending && stream->reading->has_caught_up &&
         reading_is_lost(stream->reading, &stream->shard->source)) {
         stream_end(stream, QUERY_END_LAGGED);
     }
@@ -422,7 +433,8 @@ void stream_free(struct stream *stream, enum query_end why)
 static void socket_prepare(int fd, const struct shard_config *config)
 {
     int bytes = (int)config->send_buffer_bytes, unsent = bytes / 4;
-    unsigned timeout_ms = (unsigned)config->stall_timeout_ms;
+    /* Ours comes first: it can still be told. */
+    unsigned timeout_ms = (unsigned)config->stall_timeout_ms + END_TIMEOUT_US / 1000;
     /* Each is an improvement only: a kernel without it serves as well. */
     (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof unsent);

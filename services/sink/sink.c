@@ -88,7 +88,8 @@ static bool sink_check_file(void *context, char *text, size_t text_bytes)
 {
     const struct sink *sink = context;
     bool is_failing = atomic_load(&sink->is_failing);
-    (void)snprintf(text, text_bytes, "%s%s", sink->config.file, is_failing ? ": cannot be written" : "");
+    (void)snprintf(text, text_bytes, "%s%s", sink->config.file,
+                   is_failing ? ": cannot be written" : "");
     return !is_failing;
 }
 

@@ -15,7 +15,7 @@
 #include "service/service.h"
 #include "sink_file.h"
 
-#define SINK_TOPICS_MAX 64
+#define SINK_TOPICS_MAX       64
 #define SINK_RECORD_BYTES_MAX ((size_t)128 << 20) /* more than any broker takes */
 
 struct sink_config {

@@ -14,7 +14,7 @@
 #include "json/json_file.h"
 
 #define PATH_BYTES_MAX 4096
-#define STATE_VERSION 1
+#define STATE_VERSION  1
 #define PARTITIONS_MAX 100000
 #define NAME_BYTES_MAX 300
 
@@ -24,10 +24,10 @@ struct sink_file {
     int fd;
     int lock_fd;
     int64_t generation;
-    int64_t length; /* committed bytes of the file */
+    int64_t length;             /* committed bytes of the file */
     struct hash_map *positions; /* "topic:partition" → int64_t next */
     struct buf pending;
-    bool is_rotating;           /* the full file must still be renamed to <path>.<generation - 1> */
+    bool is_rotating; /* the full file must still be renamed to <path>.<generation - 1> */
     bool is_dirty;
 };
 
@@ -36,7 +36,7 @@ static enum err io_error(struct err_info *info, const char *what, const char *pa
     return err_set(info, ERR_IO, "%s: cannot %s: %s", path, what, strerror(errno));
 }
 
-/* --- positions ----------------------------------------------------------------------------------------- */
+/* --- positions -------------------------------------------------------------------------------- */
 
 static struct strview position_name(char name[NAME_BYTES_MAX], const char *topic, int32_t partition)
 {
@@ -60,7 +60,7 @@ int64_t sink_file_position(const struct sink_file *file, const char *topic, int3
     return slot ? *slot : -1;
 }
 
-/* --- state file -------------------------------------------------------------------------------------------- */
+/* --- state file ------------------------------------------------------------------------------- */
 
 static json_t *state_json(const struct sink_file *file, int64_t generation, int64_t length)
 {
@@ -181,7 +181,7 @@ static enum err state_load(struct sink_file *file, struct err_info *info)
     return e ? ERR_STATE : state_apply(file, state, path, info);
 }
 
-/* --- the file --------------------------------------------------------------------------------------------------- */
+/* --- the file --------------------------------------------------------------------------------- */
 
 static enum err file_open(struct sink_file *file, struct err_info *info)
 {
@@ -189,7 +189,8 @@ static enum err file_open(struct sink_file *file, struct err_info *info)
     return file->fd >= 0 ? ERR_OK : io_error(info, "open", file->path);
 }
 
-static void rotated_path(const struct sink_file *file, int64_t generation, char path[PATH_BYTES_MAX])
+static void rotated_path(const struct sink_file *file, int64_t generation,
+                         char path[PATH_BYTES_MAX])
 {
     (void)snprintf(path, PATH_BYTES_MAX, "%s.%lld", file->path, (long long)generation);
 }
@@ -302,7 +303,7 @@ void sink_file_free(struct sink_file *file)
     free(file);
 }
 
-/* --- append and commit --------------------------------------------------------------------------------------------- */
+/* --- append and commit ------------------------------------------------------------------------ */
 
 void sink_file_skip(struct sink_file *file, const struct sink_position *position)
 {
@@ -358,8 +359,8 @@ enum err sink_file_commit(struct sink_file *file, struct err_info *info)
         if (file->params.is_synced && fdatasync(file->fd) != 0) {
             return io_error(info, "sync", file->path);
         }
-        enum err e = state_commit(file, file->generation,
-                                  file->length + (int64_t)file->pending.len, info);
+        enum err e =
+            state_commit(file, file->generation, file->length + (int64_t)file->pending.len, info);
         if (e) {
             return e;
         }

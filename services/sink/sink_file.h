@@ -30,8 +30,8 @@ struct sink_position {
 
 struct sink_file_params {
     const char *path;
-    bool is_synced;          /* fdatasync before the state is replaced */
-    int64_t rotate_bytes;    /* 0: never */
+    bool is_synced;       /* fdatasync before the state is replaced */
+    int64_t rotate_bytes; /* 0: never */
     size_t pending_bytes_max;
 };
 

@@ -5,12 +5,12 @@
 #include "kafka/kafka_topics.h"
 #include "sink.h"
 
-#define BATCH_MAX 1000
-#define POLL_MS 100
-#define TOPICS_PERIOD_US 5000000
+#define BATCH_MAX              1000
+#define POLL_MS                100
+#define TOPICS_PERIOD_US       5000000
 #define TOPICS_FIRST_PERIOD_US 250000
-#define METADATA_TIMEOUT_MS 5000
-#define RETRY_US 1000000
+#define METADATA_TIMEOUT_MS    5000
+#define RETRY_US               1000000
 
 struct loop {
     struct sink *sink;
@@ -20,9 +20,10 @@ struct loop {
     int64_t retry_us; /* a failed commit is not tried again before this */
 };
 
-/* --- topics: those that exist are read; the others, and new partitions, are looked for again ------- */
+/* --- topics: those that exist are read; the others, and new partitions, are looked for again -- */
 
-static enum err partitions_add(struct loop *loop, size_t topic, int32_t count, struct err_info *info)
+static enum err partitions_add(struct loop *loop, size_t topic, int32_t count,
+                               struct err_info *info)
 {
     struct sink *sink = loop->sink;
     for (int32_t p = loop->partitions[topic]; p < count; p++) {
@@ -50,7 +51,8 @@ static void topics_look(struct loop *loop)
         e = e ? e : partitions_add(loop, i, count, &info);
         if (e) {
             is_complete = false;
-            log_event(LOG_DEBUG, "topic_missing", err_detail(e, &info), KV("topic", sink->topics[i]));
+            log_event(LOG_DEBUG, "topic_missing", err_detail(e, &info),
+                      KV("topic", sink->topics[i]));
         }
     }
     if (is_complete) {
@@ -60,7 +62,7 @@ static void topics_look(struct loop *loop)
     loop->topics_due_us = clock_mono_us() + (is_ready ? TOPICS_PERIOD_US : TOPICS_FIRST_PERIOD_US);
 }
 
-/* --- commit ------------------------------------------------------------------------------------------------ */
+/* --- commit ----------------------------------------------------------------------------------- */
 
 static void lag_publish(const struct loop *loop)
 {
@@ -125,7 +127,7 @@ static void commit_or_wait(struct loop *loop)
     }
 }
 
-/* --- records -------------------------------------------------------------------------------------------------- */
+/* --- records ---------------------------------------------------------------------------------- */
 
 static void record_take(struct loop *loop, const rd_kafka_message_t *message)
 {

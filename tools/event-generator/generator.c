@@ -5,7 +5,7 @@
 
 #include "kafka/kafka_producer.h"
 
-#define PRODUCTS_TOPIC "products"
+#define PRODUCTS_TOPIC  "products"
 #define SEED_TIMEOUT_MS 30000
 
 static const struct config_option generator_options[] = {
@@ -63,7 +63,7 @@ enum err generator_begin(struct generator *generator, int argc, char **argv,
     return e;
 }
 
-/* --- products --------------------------------------------------------------------------------------- */
+/* --- products --------------------------------------------------------------------------------- */
 
 struct seeding {
     size_t acknowledged;
@@ -125,7 +125,7 @@ enum err generator_seed_products(const struct generator *generator, struct err_i
     return e;
 }
 
-/* --- start and stop ----------------------------------------------------------------------------------- */
+/* --- start and stop --------------------------------------------------------------------------- */
 
 enum err generator_start(struct generator *generator, struct err_info *info)
 {

@@ -6,9 +6,9 @@
 #include "core/clock.h"
 #include "generator.h"
 
-#define BURST_MAX 1000 /* orders made between two polls */
-#define POLL_MS_MAX 50
-#define PROGRESS_US 1000000
+#define BURST_MAX          1000 /* orders made between two polls */
+#define POLL_MS_MAX        50
+#define PROGRESS_US        1000000
 #define PROGRESS_LOG_EVERY 10 /* progress lines where nobody looks at a terminal */
 
 static struct event *event_take(struct generator *generator)
@@ -52,11 +52,11 @@ void generator_done(struct generator *generator, struct event *event,
     event_give(generator, event);
 }
 
-/* --- pace ------------------------------------------------------------------------------------------------ */
+/* --- pace ------------------------------------------------------------------------------------- */
 
 struct pace {
     int64_t started_us;
-    int64_t ends_us; /* INT64_MAX: no end */
+    int64_t ends_us;    /* INT64_MAX: no end */
     struct event *held; /* made, but the target had no room */
     int64_t progress_us;
     int64_t progress_sent;
@@ -110,7 +110,7 @@ static int64_t wait_ms(const struct generator *generator, int64_t due)
     return next_ms > POLL_MS_MAX ? POLL_MS_MAX : next_ms < 1 ? 1 : (int64_t)next_ms;
 }
 
-/* --- progress --------------------------------------------------------------------------------------------- */
+/* --- progress --------------------------------------------------------------------------------- */
 
 static void progress_tell(struct generator *generator, struct pace *pace)
 {

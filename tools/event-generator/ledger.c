@@ -23,7 +23,8 @@ enum err ledger_open(const char *path, struct ledger **ret, struct err_info *inf
     if (path[0]) {
         ledger->file = fopen(path, "ae");
         if (!ledger->file) {
-            enum err e = err_set(info, ERR_IO, "%s: cannot open the ledger: %s", path, strerror(errno));
+            enum err e =
+                err_set(info, ERR_IO, "%s: cannot open the ledger: %s", path, strerror(errno));
             free(ledger);
             return e;
         }

@@ -4,7 +4,7 @@
 
 #include "core/attributes.h"
 
-#define USERS 1000
+#define USERS            1000
 #define AMOUNT_MIN_CENTS 1000
 #define AMOUNT_MAX_CENTS 50000
 
@@ -59,11 +59,10 @@ void orders_next(struct orders *orders, int64_t now_ms, struct order *ret)
 {
     const double share = (double)(random_next(orders) >> 11) * 0x1p-53;
     ret->is_good = share >= orders->bad_share;
-    const char *format = ret->is_good
-                             ? good_format
-                             : bad_formats[random_below(orders, ARRAY_LEN(bad_formats))];
-    int cents = AMOUNT_MIN_CENTS +
-                (int)random_below(orders, AMOUNT_MAX_CENTS - AMOUNT_MIN_CENTS + 1);
+    const char *format =
+        ret->is_good ? good_format : bad_formats[random_below(orders, ARRAY_LEN(bad_formats))];
+    int cents =
+        AMOUNT_MIN_CENTS + (int)random_below(orders, AMOUNT_MAX_CENTS - AMOUNT_MIN_CENTS + 1);
     const char *product = order_products[random_below(orders, ORDER_PRODUCTS)].id;
     int user = (int)random_below(orders, USERS);
     ret->timestamp_ms = now_ms;
@@ -73,7 +72,8 @@ void orders_next(struct orders *orders, int64_t now_ms, struct order *ret)
     (void)snprintf(ret->id, sizeof ret->id, "o-%llx-%lld", (unsigned long long)orders->run,
                    (long long)orders->made++);
 #pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wformat-nonliteral" /* one of the formats above, all of one shape */
+#pragma GCC diagnostic ignored                                                                     \
+    "-Wformat-nonliteral" /* one of the formats above, all of one shape */
     int length = snprintf(ret->text, sizeof ret->text, format, ret->id, user, product, cents / 100,
                           cents % 100, (long long)ret->timestamp_ms);
 #pragma GCC diagnostic pop

@@ -6,7 +6,7 @@
 #include <stddef.h>
 
 #define ORDER_TEXT_BYTES 320
-#define ORDER_PRODUCTS 5
+#define ORDER_PRODUCTS   5
 
 struct orders {
     uint64_t random; /* splitmix64's state */

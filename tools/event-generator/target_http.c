@@ -7,7 +7,7 @@
 #include "generator.h"
 #include "json/json_file.h"
 
-#define URL_BYTES_MAX 1024
+#define URL_BYTES_MAX    1024
 #define ANSWER_BYTES_MAX 4096
 
 struct slot {

@@ -16,7 +16,7 @@ static void on_reports(void *context, const struct kafka_report *reports, size_t
     struct kafka_target *target = context;
     for (size_t i = 0; i < count; i++) {
         const struct ledger_answer answer = {
-            .outcome = reports[i].err == ERR_OK          ? LEDGER_OK
+            .outcome = reports[i].err == ERR_OK   ? LEDGER_OK
                        : reports[i].may_be_stored ? LEDGER_INFO
                                                   : LEDGER_FAIL,
             .partition = reports[i].partition,

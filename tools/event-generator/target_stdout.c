@@ -12,7 +12,8 @@ static enum err stdout_start(struct generator *generator, void **ret_state, stru
 
 static enum err stdout_send(void *state, struct event *event)
 {
-    static const struct ledger_answer answer = {.outcome = LEDGER_OK, .partition = -1, .offset = -1};
+    static const struct ledger_answer answer = {
+        .outcome = LEDGER_OK, .partition = -1, .offset = -1};
     if (fwrite(event->order.text, 1, event->order.text_bytes, stdout) != event->order.text_bytes ||
         fputc('\n', stdout) == EOF) {
         return ERR_QUEUE_FULL;

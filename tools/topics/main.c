@@ -32,7 +32,8 @@ static enum err ensure_all(const struct kafka_topic_file *file, const struct kaf
             return err_set(info, e, "%s", err_detail(e, &remark));
         }
         printf("%-40s %s%s%s\n", file->entries[i].spec.name, words[state],
-               state == KAFKA_TOPIC_DIFFERS ? ": " : "", state == KAFKA_TOPIC_DIFFERS ? remark.text : "");
+               state == KAFKA_TOPIC_DIFFERS ? ": " : "",
+               state == KAFKA_TOPIC_DIFFERS ? remark.text : "");
     }
     return ERR_OK;
 }

@@ -12,7 +12,7 @@
 
 #define JSON_TYPE "Content-Type: application/json"
 #define ORDER(id, amount)                                                                          \
-    "{\"order_id\":\"" id "\",\"user_id\":\"u-1\",\"product_id\":\"prod-1\",\"amount\":" amount      \
+    "{\"order_id\":\"" id "\",\"user_id\":\"u-1\",\"product_id\":\"prod-1\",\"amount\":" amount    \
     ",\"timestamp\":1795242600000}"
 
 struct fixture {
@@ -262,10 +262,10 @@ static void test_common_routes__answer(void **state)
     static const struct {
         const char *path, *type;
     } rows[] = {
-        {"/health", "application/json"},         {"/health/live", "application/json"},
-        {"/health/ready", "application/json"},   {"/metrics", "text/plain"},
-        {"/openapi.json", "application/json"},   {"/docs", "text/html"},
-        {"/version", "application/json"},        {"/problems/queue-full", "application/json"},
+        {"/health", "application/json"},       {"/health/live", "application/json"},
+        {"/health/ready", "application/json"}, {"/metrics", "text/plain"},
+        {"/openapi.json", "application/json"}, {"/docs", "text/html"},
+        {"/version", "application/json"},      {"/problems/queue-full", "application/json"},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         struct http_answer answer = http_call(fixture->port, rows[i].path, NULL, 0, NULL);

@@ -20,8 +20,12 @@ struct sample {
 static const struct config_option options[] = {
     CONFIG_ROW(struct sample, name, "sample.name", STRING, "anna", 0, 0, "A name."),
     CONFIG_CHOICE_ROW(struct sample, mode, "sample.mode", "fast", "fast|slow", "A mode."),
-    {.key = "sample.password", .type = CONFIG_STRING, .offset = offsetof(struct sample, password),
-     .value = "", .flags = CONFIG_SECRET, .help = "A secret."},
+    {.key = "sample.password",
+     .type = CONFIG_STRING,
+     .offset = offsetof(struct sample, password),
+     .value = "",
+     .flags = CONFIG_SECRET,
+     .help = "A secret."},
     CONFIG_ROW(struct sample, is_on, "sample.on", BOOL, "false", 0, 0, "On."),
     CONFIG_ROW(struct sample, count, "sample.count", INT, "3", 1, 10, "A count."),
     CONFIG_ROW(struct sample, share, "sample.share", FLOAT, "0.5", 0, 1, "A share."),
@@ -42,14 +46,17 @@ static enum err load(struct fixture *fixture, int argc, char **argv)
     static struct config_program program;
     section = (struct config_section){"Sample", options, ARRAY_LEN(options), &fixture->sample};
     fixture->pass = (struct config_passthrough){.prefix = "kafka."};
-    program = (struct config_program){.name = "sample", .summary = "A sample.", .version = "1",
-                                      .sections = &section, .section_count = 1,
+    program = (struct config_program){.name = "sample",
+                                      .summary = "A sample.",
+                                      .version = "1",
+                                      .sections = &section,
+                                      .section_count = 1,
                                       .passthrough = &fixture->pass};
     return config_load(&program, argc, argv, &fixture->config, &fixture->action);
 }
 
 #define LOAD(fixture, ...)                                                                         \
-    load((fixture), (int)ARRAY_LEN(((char *[]){"sample", __VA_ARGS__})),                            \
+    load((fixture), (int)ARRAY_LEN(((char *[]){"sample", __VA_ARGS__})),                           \
          (char *[]){"sample", __VA_ARGS__, NULL})
 
 static char *write_file(const char *text)
@@ -79,8 +86,9 @@ static void test_config_load__precedence__default_file_environment_flag(void **s
 {
     (void)state;
     struct fixture f = {0};
-    char *path = write_file("{\"sample\": {\"name\": \"file\", \"count\": 4}, \"sample.share\": 0.25,"
-                            "\"sample.mode\": \"slow\", \"kafka\": {\"linger.ms\": 7}}");
+    char *path =
+        write_file("{\"sample\": {\"name\": \"file\", \"count\": 4}, \"sample.share\": 0.25,"
+                   "\"sample.mode\": \"slow\", \"kafka\": {\"linger.ms\": 7}}");
     setenv("MILLRACE_SAMPLE_NAME", "environment", 1);
     setenv("MILLRACE_SAMPLE_MODE", "slow", 1);
     setenv("MILLRACE_KAFKA_CLIENT_ID", "me", 1);
@@ -101,9 +109,12 @@ static void test_config_load__wrong_values__are_refused(void **state)
 {
     (void)state;
     static const char *const arguments[] = {
-        "--sample.count=11", "--sample.count=x", "--sample.on=yes", "--sample.mode=medium",
-        "--sample.wait=10", "--sample.wait=61s", "--sample.size=1MB", "--sample.nmae=x",
-        "--sample.share=1.5", "stray", "--sample.count",
+        "--sample.count=11",  "--sample.count=x",
+        "--sample.on=yes",    "--sample.mode=medium",
+        "--sample.wait=10",   "--sample.wait=61s",
+        "--sample.size=1MB",  "--sample.nmae=x",
+        "--sample.share=1.5", "stray",
+        "--sample.count",
     };
     for (size_t i = 0; i < ARRAY_LEN(arguments); i++) {
         struct fixture f = {0};

@@ -6,7 +6,7 @@
 #include "core/decimal.h"
 
 /* Two of these overflow. */
-#define HUGE_SUM {.nano = (__extension__(__int128)1) << 126}
+#define HUGE_SUM {.nano = (__extension__(__int128) 1) << 126}
 
 static void assert_parses(const char *label, const char *text, const char *expected)
 {
@@ -94,12 +94,9 @@ static void test_decimal_divide__rounds_half_to_even(void **state)
         const char *sum;
         int64_t count;
         const char *expected;
-    } rows[] = {{"10", 4, "2.5"},
-                {"1", 3, "0.333333333"},
-                {"2", 3, "0.666666667"},
-                {"-2", 3, "-0.666666667"},
-                {"0.000000001", 2, "0"},
-                {"0.000000003", 2, "0.000000002"}};
+    } rows[] = {{"10", 4, "2.5"},        {"1", 3, "0.333333333"},
+                {"2", 3, "0.666666667"}, {"-2", 3, "-0.666666667"},
+                {"0.000000001", 2, "0"}, {"0.000000003", 2, "0.000000002"}};
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         struct decimal sum;
         char text[DECIMAL_TEXT_BYTES];

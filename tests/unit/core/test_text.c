@@ -33,7 +33,9 @@ static void test_buf_append_json_string__hostile_text__is_valid_json(void **stat
         {"quotes", {"a\"b\\", 4}, "\"a\\\"b\\\\\""},
         {"controls", {"\n\t\x01\x1f", 4}, "\"\\n\\t\\u0001\\u001f\""},
         {"nul", {"a\0b", 3}, "\"a\\u0000b\""},
-        {"utf-8", {"\xC3\xA4\xE2\x82\xAC\xF0\x9F\x98\x80", 9}, "\"\xC3\xA4\xE2\x82\xAC\xF0\x9F\x98\x80\""},
+        {"utf-8",
+         {"\xC3\xA4\xE2\x82\xAC\xF0\x9F\x98\x80", 9},
+         "\"\xC3\xA4\xE2\x82\xAC\xF0\x9F\x98\x80\""},
         {"a lone byte", {"\xFFz", 2}, "\"\xEF\xBF\xBDz\""},
         {"cut off", {"\xE2\x82", 2}, "\"\xEF\xBF\xBD\xEF\xBF\xBD\""},
         {"overlong", {"\xC0\xAF", 2}, "\"\xEF\xBF\xBD\xEF\xBF\xBD\""},
@@ -98,9 +100,17 @@ static void test_timestamp_parse__what_is_not_a_time__is_refused(void **state)
 {
     (void)state;
     static const char *const texts[] = {
-        "", "2026", "2026-11-21", "2026-11-21T06:30:00", "2026-13-01T00:00:00Z",
-        "2026-02-29T00:00:00Z", "2026-11-21T24:00:00Z", "2026-11-21T06:30:00.Z",
-        "2026-11-21T06:30:00Zx", "2026-11-21T06:30:00+24:00", "2O26-11-21T06:30:00Z",
+        "",
+        "2026",
+        "2026-11-21",
+        "2026-11-21T06:30:00",
+        "2026-13-01T00:00:00Z",
+        "2026-02-29T00:00:00Z",
+        "2026-11-21T24:00:00Z",
+        "2026-11-21T06:30:00.Z",
+        "2026-11-21T06:30:00Zx",
+        "2026-11-21T06:30:00+24:00",
+        "2O26-11-21T06:30:00Z",
     };
     for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
         int64_t ms;

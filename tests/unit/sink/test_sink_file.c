@@ -159,8 +159,9 @@ static void test_sink_file__killed_in_rotation__is_finished_at_start(void **stat
     char path[128];
     (void)snprintf(path, sizeof path, "%s.state", place->path);
     FILE *announced = fopen(path, "w");
-    fputs("{\"version\":1,\"generation\":1,\"length\":0,\"rotating\":true,\"positions\":{\"t:0\":4}}",
-          announced);
+    fputs(
+        "{\"version\":1,\"generation\":1,\"length\":0,\"rotating\":true,\"positions\":{\"t:0\":4}}",
+        announced);
     fclose(announced);
 
     file = open_file(place, 0);
