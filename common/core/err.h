@@ -74,19 +74,19 @@ enum err {
         ERR_COUNT
 };
 
-const char *err_name(enum err err);        /* "body-too-large" */
-const char *err_title(enum err err);       /* a sentence for people, without a full stop */
+const char *err_name(enum err err);  /* "body-too-large" */
+const char *err_title(enum err err); /* a sentence for people, without a full stop */
 int err_http_status(enum err err);
-bool err_is_retriable(enum err err);       /* the same call may succeed later */
+bool err_is_retriable(enum err err); /* the same call may succeed later */
 
-#define ERR_INFO_TEXT_BYTES 384
+#define ERR_INFO_TEXT_BYTES    384
 #define ERR_INFO_POINTER_BYTES 128
 
 /* Where and why. Caller's memory, zeroed before use; text is cut to fit, never over-run. */
 struct err_info {
     char text[ERR_INFO_TEXT_BYTES];       /* names the thing, the place and the reason; UTF-8 */
     char pointer[ERR_INFO_POINTER_BYTES]; /* JSON Pointer to the place in the input, or "" */
-    size_t at;                            /* byte position in the input, where that means something */
+    size_t at; /* byte position in the input, where that means something */
 };
 
 /* Fills info (may be NULL) and returns err, so that a failing path reads
