@@ -154,7 +154,7 @@ class SseStream:
         self._thread.start()
 
     def _read(self) -> None:
-        name = ""
+        name, event_id = "", self.last_id
         data: list[str] = []
         try:
             for raw in self._response:
@@ -162,10 +162,11 @@ class SseStream:
                 field, _, value = line.partition(":")
                 value = value.removeprefix(" ")
                 if line == "":
+                    self.last_id = event_id    # now, not earlier: an event cut in two was not seen
                     self._dispatch(name, data)
                     name, data = "", []
                 elif field == "id":
-                    self.last_id = value
+                    event_id = value
                 elif field == "event":
                     name = value
                 elif field == "data":
