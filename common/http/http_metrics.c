@@ -28,6 +28,7 @@ static struct metric http_metrics[] = {
      .help =
          "Requests begun and not yet answered; growing without end: Kafka does not acknowledge"},
 };
+METRICS_TABLE(http_metrics)
 enum { REQUESTS, SECONDS, REFUSED, CONNECTIONS, INFLIGHT };
 
 static const char *const refusal_names[HTTP_REFUSED_COUNT] = {
@@ -39,7 +40,6 @@ static struct metric_series *refused[HTTP_REFUSED_COUNT];
 
 void http_metrics_start(void)
 {
-    metrics_register(http_metrics, ARRAY_LEN(http_metrics));
     for (size_t i = 0; i < HTTP_REFUSED_COUNT; i++) {
         refused[i] = METRIC(http_metrics[REFUSED], refusal_names[i]);
     }

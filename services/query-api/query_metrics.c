@@ -51,6 +51,7 @@ static struct metric families[] = {
               "Keys whose latest value is held; at query.latest.keys.max new keys are left out.",
               "topic"},
 };
+METRICS_TABLE(families)
 
 static const char *const end_names[QUERY_END_COUNT] = {
     [QUERY_END_GONE] = "gone",   [QUERY_END_LAGGED] = "lagged", [QUERY_END_STALLED] = "stalled",
@@ -73,7 +74,6 @@ static void on_collect(void *context)
 
 void query_metrics_start(void)
 {
-    metrics_register(families, ARRAY_LEN(families));
     series.streams = METRIC(families[STREAMS], NULL);
     series.frames = METRIC(families[FRAMES], NULL);
     series.bytes = METRIC(families[BYTES], NULL);
