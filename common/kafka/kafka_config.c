@@ -34,7 +34,8 @@ static const struct property common_properties[] = {
     {"socket.connection.setup.timeout.ms", "5000", 0, "another broker is tried after 5 s, not 30"},
     {"reconnect.backoff.ms", "20", 0, "half of it also spaces first connections: 10 ms, not 50"},
     {"reconnect.backoff.max.ms", "1000", 0, "a broker that comes back is used within a second"},
-    {"retry.backoff.ms", "20", 0, "the coordinator's 'not yet' after a commit costs 20 ms, not 100"},
+    {"retry.backoff.ms", "20", 0,
+     "the coordinator's 'not yet' after a commit costs 20 ms, not 100"},
     {"topic.metadata.refresh.interval.ms", "10000", 0, "new partitions and leaders are seen soon"},
     {"allow.auto.create.topics", "false", PROMISE, "a mistyped name must not make a topic"},
     {"statistics.interval.ms", "5000", 0, "the rdkafka_ metrics"},
@@ -84,8 +85,10 @@ static const struct property consumer_properties[] = {
     {"enable.auto.commit", "false", PROMISE, "offsets are committed with the results, by us"},
     {"enable.auto.offset.store", "false", PROMISE, "offsets are committed with the results, by us"},
     {"auto.offset.reset", "error", PROMISE,
-     "where to start is decided and told by us; records lost to retention are never skipped silently"},
-    {"enable.partition.eof", "true", PROMISE, "the end of a partition drives restores and idleness"},
+     "where to start is decided and told by us; records lost to retention are never skipped "
+     "silently"},
+    {"enable.partition.eof", "true", PROMISE,
+     "the end of a partition drives restores and idleness"},
     {"fetch.error.backoff.ms", "100", 0, "a moved leader costs 100 ms, not 500"},
     {"fetch.message.max.bytes", "2097152", 0, "fewer, larger fetches while catching up"},
     /* Prefetch: bounded by bytes. Where the library can (2.2 and newer) a full queue pauses the
@@ -241,11 +244,12 @@ static enum err unknown_property(rd_kafka_conf_t *conf, const char *name, struct
     count += dump_names(topic_dump, topic_entries, names + count, PROPERTY_NAMES_MAX - count);
 
     const char *nearest = config_nearest(name, names, count);
-    enum err e = nearest ? err_set(info, ERR_CONFIG,
-                                   "kafka.%s: librdkafka %s does not know it; did you mean kafka.%s?",
-                                   name, rd_kafka_version_str(), nearest)
-                         : err_set(info, ERR_CONFIG, "kafka.%s: librdkafka %s does not know it",
-                                   name, rd_kafka_version_str());
+    enum err e = nearest
+                     ? err_set(info, ERR_CONFIG,
+                               "kafka.%s: librdkafka %s does not know it; did you mean kafka.%s?",
+                               name, rd_kafka_version_str(), nearest)
+                     : err_set(info, ERR_CONFIG, "kafka.%s: librdkafka %s does not know it", name,
+                               rd_kafka_version_str());
     rd_kafka_conf_dump_free(topic_dump, topic_entries);
     rd_kafka_conf_dump_free(dump, entries);
     rd_kafka_topic_conf_destroy(topic_conf);
@@ -384,12 +388,13 @@ void kafka_log_version(void)
                   KV("version", rd_kafka_version_str()));
         return;
     }
-    log_event(LOG_WARN, "librdkafka_version",
-              version < KAFKA_VERSION_FETCH_BACKOFF
-                  ? "an old Kafka client library: lacks fixes that exactly-once needs (#4438, #4261, "
-                    "#4750) and stalls at a full prefetch queue (256 MiB used instead of 64); "
-                    "scripts/deps builds a newer one"
-                  : "an old Kafka client library: lacks fixes of batch consume (#5213); scripts/deps "
-                    "builds a newer one",
-              KV("version", rd_kafka_version_str()));
+    log_event(
+        LOG_WARN, "librdkafka_version",
+        version < KAFKA_VERSION_FETCH_BACKOFF
+            ? "an old Kafka client library: lacks fixes that exactly-once needs (#4438, #4261, "
+              "#4750) and stalls at a full prefetch queue (256 MiB used instead of 64); "
+              "scripts/deps builds a newer one"
+            : "an old Kafka client library: lacks fixes of batch consume (#5213); scripts/deps "
+              "builds a newer one",
+        KV("version", rd_kafka_version_str()));
 }

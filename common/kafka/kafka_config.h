@@ -23,7 +23,7 @@ extern const size_t kafka_options_count;
 
 /* Versions of librdkafka that behave differently (rd_kafka_version()). */
 #define KAFKA_VERSION_FETCH_BACKOFF 0x02020000 /* fetch.queue.backoff.ms; before: sleeps of 1 s */
-#define KAFKA_VERSION_GOOD 0x020d0200 /* 2.13.2: nothing that exactly-once needs is missing */
+#define KAFKA_VERSION_GOOD          0x020d0200 /* 2.13.2: nothing that exactly-once needs is missing */
 
 enum kafka_role {
     KAFKA_ROLE_PRODUCER_ACKED,  /* each record waited for: small linger, idempotent */

@@ -30,14 +30,14 @@
 #include "metrics/metrics.h"
 
 #define TOPICS_REFRESH_MS 10000
-#define TOPICS_MISS_MS 250
-#define TOPICS_ASK_MS 2000
-#define TOPICS_MAX 100000
-#define REPORTS_BATCH 256
-#define SERVE_EVENTS_MAX 1000
-#define HEADERS_MAX 32
-#define FREE_WAIT_MS 5000
-#define METADATA_POLL_MS 10
+#define TOPICS_MISS_MS    250
+#define TOPICS_ASK_MS     2000
+#define TOPICS_MAX        100000
+#define REPORTS_BATCH     256
+#define SERVE_EVENTS_MAX  1000
+#define HEADERS_MAX       32
+#define FREE_WAIT_MS      5000
+#define METADATA_POLL_MS  10
 
 static struct metric producer_metrics[] = {
     {.name = "millrace_kafka_produced_total",
@@ -47,7 +47,8 @@ static struct metric producer_metrics[] = {
     {.name = "millrace_kafka_ack_seconds",
      .type = METRIC_HISTOGRAM,
      .labels = "client",
-     .help = "Time from send to acknowledgement, one sample a batch; rising: brokers or disks slow"},
+     .help =
+         "Time from send to acknowledgement, one sample a batch; rising: brokers or disks slow"},
     {.name = "millrace_kafka_producer_rebuilds_total",
      .type = METRIC_COUNTER,
      .labels = "client",
@@ -65,11 +66,11 @@ struct topics_thread {
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t wake;
-    rd_kafka_t *client;              /* under lock: whom to ask */
-    rd_kafka_t *retired;             /* under lock: to be destroyed */
-    struct topic_directory *fresh;   /* under lock: newer than the owner's, or NULL */
-    bool is_asked, is_stopping;      /* under lock */
-    atomic_bool has_fresh;           /* fresh is set: spares the owner the lock */
+    rd_kafka_t *client;            /* under lock: whom to ask */
+    rd_kafka_t *retired;           /* under lock: to be destroyed */
+    struct topic_directory *fresh; /* under lock: newer than the owner's, or NULL */
+    bool is_asked, is_stopping;    /* under lock */
+    atomic_bool has_fresh;         /* fresh is set: spares the owner the lock */
 };
 
 struct kafka_producer {
@@ -78,7 +79,7 @@ struct kafka_producer {
     rd_kafka_queue_t *events;
     int fd;
     size_t outstanding;
-    struct hash_map *handles; /* topic name → rd_kafka_topic_t *, of this client */
+    struct hash_map *handles;          /* topic name → rd_kafka_topic_t *, of this client */
     struct topic_directory *directory; /* NULL: nothing known yet */
     struct topics_thread topics;
     int64_t topics_asked_us;
@@ -403,8 +404,7 @@ static void outstanding_fail(struct kafka_producer *producer)
         }
     }
     log_event(LOG_ERROR, "kafka_reports_missing", "purged records were not reported",
-              KV("client", producer->params.label),
-              KV("count", (int64_t)producer->outstanding));
+              KV("client", producer->params.label), KV("count", (int64_t)producer->outstanding));
     producer->outstanding = 0;
 }
 
@@ -460,8 +460,9 @@ static enum err handle_find(struct kafka_producer *producer, const struct kafka_
         return err_set(info, e, "topic %s does not exist", record->topic);
     }
     if (!e && record->partition >= partitions) {
-        return err_set(info, ERR_REQUEST_PARAM, "topic %s has %d partitions: there is no partition %d",
-                       record->topic, partitions, record->partition);
+        return err_set(info, ERR_REQUEST_PARAM,
+                       "topic %s has %d partitions: there is no partition %d", record->topic,
+                       partitions, record->partition);
     }
     rd_kafka_topic_t **handle = hash_map_get_or_add(producer->handles, sv(record->topic), NULL);
     if (!handle) {
@@ -509,13 +510,11 @@ static enum err produce(const struct kafka_producer *producer, rd_kafka_topic_t 
     rd_kafka_vu_t arguments[] = {
         {.vtype = RD_KAFKA_VTYPE_RKT, .u.rkt = topic},
         {.vtype = RD_KAFKA_VTYPE_PARTITION, .u.i32 = record->partition},
-        {.vtype = RD_KAFKA_VTYPE_VALUE,
-         .u.mem = {unconst(record->value.ptr), record->value.len}},
+        {.vtype = RD_KAFKA_VTYPE_VALUE, .u.mem = {unconst(record->value.ptr), record->value.len}},
         {.vtype = RD_KAFKA_VTYPE_KEY,
          .u.mem = {has_key ? unconst(record->key.ptr) : NULL, has_key ? record->key.len : 0}},
         {.vtype = RD_KAFKA_VTYPE_TIMESTAMP, .u.i64 = record->timestamp_ms},
-        {.vtype = RD_KAFKA_VTYPE_MSGFLAGS,
-         .u.i = record->value_is_lent ? 0 : RD_KAFKA_MSG_F_COPY},
+        {.vtype = RD_KAFKA_VTYPE_MSGFLAGS, .u.i = record->value_is_lent ? 0 : RD_KAFKA_MSG_F_COPY},
         {.vtype = RD_KAFKA_VTYPE_OPAQUE, .u.ptr = record->opaque},
         {.vtype = RD_KAFKA_VTYPE_HEADERS, .u.headers = headers},
     };

@@ -27,8 +27,8 @@ struct kafka_header {
 
 struct kafka_record {
     const char *topic;
-    int32_t partition; /* -1: by key hash (murmur2), or any for a null key */
-    struct strview key; /* ptr NULL: null key */
+    int32_t partition;    /* -1: by key hash (murmur2), or any for a null key */
+    struct strview key;   /* ptr NULL: null key */
     struct strview value; /* ptr NULL: tombstone */
     bool value_is_lent;
     int64_t timestamp_ms; /* 0: now */
@@ -39,7 +39,7 @@ struct kafka_record {
 
 struct kafka_report {
     void *opaque;
-    enum err err; /* ERR_OK: acknowledged by all in-sync replicas */
+    enum err err;       /* ERR_OK: acknowledged by all in-sync replicas */
     bool may_be_stored; /* with an error: the broker may have it all the same */
     int32_t partition;
     int64_t offset;

@@ -40,7 +40,8 @@ enum {
 };
 
 #define FAMILY(index, name_, type_, labels_, help_)                                                \
-    [index] = {.name = "rdkafka_" name_, .type = METRIC_##type_, .labels = (labels_), .help = (help_)}
+    [index] = {                                                                                    \
+        .name = "rdkafka_" name_, .type = METRIC_##type_, .labels = (labels_), .help = (help_)}
 static struct metric families[FAMILIES] = {
     FAMILY(REPLYQ, "replyq_ops", GAUGE, "client",
            "Operations that wait for the program; rising: its thread is stuck"),
@@ -158,7 +159,8 @@ static void stats_take_lag(const char *client, const char *topic, json_t *partit
 {
     const char *partition;
     json_t *object;
-    json_object_foreach (partitions, partition, object) {
+    json_object_foreach(partitions, partition, object)
+    {
         json_int_t taken = json_integer_value(json_object_get(object, "app_offset"));
         json_int_t end = json_integer_value(json_object_get(object, "ls_offset"));
         if (taken >= 0 && end >= 0 && strcmp(partition, "-1") != 0) {
@@ -180,13 +182,15 @@ void kafka_stats_take(const char *label, struct strview json)
     json_t *object;
     bool is_consumer = json_object_get(root, "cgrp") != NULL;
     stats_take_scope(CLIENT, label, NULL, root);
-    json_object_foreach (json_object_get(root, "brokers"), name, object) {
+    json_object_foreach(json_object_get(root, "brokers"), name, object)
+    {
         /* Learned brokers have an id; the bootstrap entries and the coordinator stand-in do not. */
         if (json_integer_value(json_object_get(object, "nodeid")) >= 0) {
             stats_take_scope(BROKER, label, name, object);
         }
     }
-    json_object_foreach (json_object_get(root, "topics"), name, object) {
+    json_object_foreach(json_object_get(root, "topics"), name, object)
+    {
         if (is_consumer) {
             stats_take_lag(label, name, json_object_get(object, "partitions"));
         } else {

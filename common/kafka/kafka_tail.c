@@ -17,7 +17,7 @@
 #include "log/log.h"
 
 #define GAP_QUERY_MS 5000
-#define LEADERS_MS 1000
+#define LEADERS_MS   1000
 
 struct tail_partition {
     char *topic;
@@ -62,9 +62,8 @@ static struct tail_partition *partition_of(struct kafka_tail *tail,
         return &tail->partitions[tail->memo];
     }
     struct tail_partition *found =
-        message->rkt
-            ? partition_find(tail, rd_kafka_topic_name(message->rkt), message->partition)
-            : NULL;
+        message->rkt ? partition_find(tail, rd_kafka_topic_name(message->rkt), message->partition)
+                     : NULL;
     if (found) {
         tail->memo_topic = message->rkt;
         tail->memo = (size_t)(found - tail->partitions);
@@ -189,8 +188,7 @@ void kafka_tail_remove(struct kafka_tail *tail, const char *topic, int32_t parti
 
 /* The position is not in the log: retention has passed it, or the log was cut (an unclean leader).
  * Goes on at the nearest offset that exists and says what is missing. */
-static void partition_gap(struct kafka_tail *tail, struct tail_partition *partition,
-                          int64_t asked)
+static void partition_gap(struct kafka_tail *tail, struct tail_partition *partition, int64_t asked)
 {
     int64_t low, high;
     rd_kafka_resp_err_t code = rd_kafka_query_watermark_offsets(

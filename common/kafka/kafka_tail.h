@@ -21,7 +21,7 @@ struct kafka_position {
     int64_t offset; /* next to read; KAFKA_EARLIEST, KAFKA_LATEST */
 };
 #define KAFKA_EARLIEST (-2)
-#define KAFKA_LATEST (-1)
+#define KAFKA_LATEST   (-1)
 
 struct kafka_tail_params {
     const struct kafka_config *config;

@@ -6,7 +6,7 @@
 struct kafka_topic_spec {
     const char *name;
     int32_t partitions;
-    int32_t replication; /* at most; fewer when the cluster has fewer brokers */
+    int32_t replication;              /* at most; fewer when the cluster has fewer brokers */
     const struct config_pair *config; /* topic configuration, e.g. cleanup.policy */
     size_t config_count;
 };

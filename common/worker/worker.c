@@ -16,9 +16,9 @@
 #include "worker/worker_thread.h"
 
 /* By guarantee, when commit.records is 0. */
-#define COMMIT_RECORDS_EXACTLY_ONCE 100000
+#define COMMIT_RECORDS_EXACTLY_ONCE  100000
 #define COMMIT_RECORDS_AT_LEAST_ONCE 50
-#define JOIN_GRACE_US 500000
+#define JOIN_GRACE_US                500000
 
 const struct config_option worker_options[] = {
     CONFIG_ROW(struct worker_config, pipeline_file, "pipeline.file", STRING, "", 0, 0,
@@ -38,10 +38,10 @@ const struct config_option worker_options[] = {
     CONFIG_ROW(struct worker_config, instance_id, "instance.id", STRING, "", 0, 0,
                "Name of this instance: the same after a restart, no other's meanwhile; empty: host "
                "name and HTTP port."),
-    CONFIG_CHOICE_ROW(struct worker_config, offsets_lost, "pipeline.offsets.lost", "fail",
-                      "fail|earliest",
-                      "When retention has deleted records that were not processed: stop and say so, "
-                      "or go on from the oldest there is."),
+    CONFIG_CHOICE_ROW(
+        struct worker_config, offsets_lost, "pipeline.offsets.lost", "fail", "fail|earliest",
+        "When retention has deleted records that were not processed: stop and say so, "
+        "or go on from the oldest there is."),
 };
 const size_t worker_options_count = ARRAY_LEN(worker_options);
 
@@ -96,10 +96,9 @@ static enum err thread_prepare(struct worker *worker, int index, const char *ins
 static enum err output_configuration_check(const struct worker *worker, struct err_info *info)
 {
     rd_kafka_conf_t *conf;
-    enum err e = kafka_conf_new(worker->params.kafka,
-                                worker->is_exactly_once ? KAFKA_ROLE_PRODUCER_TXN
-                                                        : KAFKA_ROLE_PRODUCER_BULK,
-                                &conf, info);
+    enum err e = kafka_conf_new(
+        worker->params.kafka,
+        worker->is_exactly_once ? KAFKA_ROLE_PRODUCER_TXN : KAFKA_ROLE_PRODUCER_BULK, &conf, info);
     if (!e) {
         rd_kafka_conf_destroy(conf);
     }
@@ -165,8 +164,9 @@ enum err worker_start(const struct worker_params *params, struct worker **ret,
 
     char instance[160];
     instance_name(params, instance, sizeof instance);
-    enum err e = worker->stop_fd < 0 || worker->ended_fd < 0 ? err_set(info, ERR_IO, "eventfd: %s", strerror(errno))
-                                     : output_configuration_check(worker, info);
+    enum err e = worker->stop_fd < 0 || worker->ended_fd < 0
+                     ? err_set(info, ERR_IO, "eventfd: %s", strerror(errno))
+                     : output_configuration_check(worker, info);
     int prepared = 0;
     for (; !e && prepared < worker->thread_count; prepared++) {
         e = thread_prepare(worker, prepared, instance, info);
@@ -230,7 +230,8 @@ enum err worker_stop(struct worker *worker, int64_t timeout_ms)
     atomic_store(&worker->is_stopping, true);
     static const uint64_t one = 1;
     (void)!write(worker->stop_fd, &one, sizeof one); /* an eventfd at 0 takes it */
-    if (!threads_await_end(worker, deadline_us) || !threads_join(worker)) { /* a thread may still use it: the process ends with it */
+    if (!threads_await_end(worker, deadline_us) ||
+        !threads_join(worker)) { /* a thread may still use it: the process ends with it */
         log_event(LOG_ERROR, "worker_stop_timeout", "worker threads did not end in time",
                   KV("timeout_ms", timeout_ms));
         return ERR_DRAIN_TIMEOUT;

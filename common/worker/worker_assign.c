@@ -29,8 +29,8 @@
 #include "log/log.h"
 #include "worker/worker_crash.h"
 
-#define COMMITTED_MS 1000
-#define SEEK_MS 5000
+#define COMMITTED_MS  1000
+#define SEEK_MS       5000
 #define CLOSE_POLL_MS 100
 
 static const char *source_topic(const struct worker_thread *thread)
@@ -103,21 +103,21 @@ static void partition_resolve(struct source_partition *partition, int64_t commit
         is_place(committed, metadata, partition->sent, partition->sent_metadata)) {
         stream_task_committed(partition->task);
         partition->committed = partition->sent;
-        (void)snprintf(partition->committed_metadata, sizeof partition->committed_metadata, "%s", partition->sent_metadata);
+        (void)snprintf(partition->committed_metadata, sizeof partition->committed_metadata, "%s",
+                       partition->sent_metadata);
     } else {
         stream_task_aborted(partition->task);
     }
     partition->is_provisional = partition->is_sent = partition->is_touched = false;
 }
 
-static enum err partition_new_task(struct worker_thread *thread,
-                                   struct source_partition *partition, struct err_info *info)
+static enum err partition_new_task(struct worker_thread *thread, struct source_partition *partition,
+                                   struct err_info *info)
 {
     partition->task = stream_task_new(thread->worker->params.pipeline,
                                       worker_tables_all(thread->tables), partition->id);
     partition->told = stream_task_stats(partition->task);
-    enum err e =
-        stream_task_restore_metadata(partition->task, partition->committed_metadata, info);
+    enum err e = stream_task_restore_metadata(partition->task, partition->committed_metadata, info);
     if (!e && thread->worker->changelog) {
         e = worker_restore_add(thread->restore, partition->id, info);
     }
@@ -147,7 +147,8 @@ static enum err partition_place(struct worker_thread *thread,
         }
     }
     partition->committed = committed;
-    (void)snprintf(partition->committed_metadata, sizeof partition->committed_metadata, "%s", metadata);
+    (void)snprintf(partition->committed_metadata, sizeof partition->committed_metadata, "%s",
+                   metadata);
     partition->next = committed;
     partition->is_at_end = false;
     if (!partition->task) {
@@ -186,8 +187,8 @@ static void partitions_grow(struct worker_thread *thread, int32_t count)
     thread->partitions =
         must_realloc(thread->partitions, (size_t)count * sizeof *thread->partitions);
     for (int32_t i = thread->partition_count; i < count; i++) {
-        thread->partitions[i] = (struct source_partition){
-            .id = i, .committed = OFFSET_NONE, .next = OFFSET_NONE};
+        thread->partitions[i] =
+            (struct source_partition){.id = i, .committed = OFFSET_NONE, .next = OFFSET_NONE};
     }
     thread->partition_count = count;
 }
@@ -394,8 +395,7 @@ static void on_rebalance(rd_kafka_t *consumer, rd_kafka_resp_err_t code,
         return;
     }
     if (code != RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS) {
-        log_event(LOG_WARN, "rebalance_error", rd_kafka_err2str(code),
-                  KV("thread", thread->label));
+        log_event(LOG_WARN, "rebalance_error", rd_kafka_err2str(code), KV("thread", thread->label));
     }
     on_revoked(thread);
     (void)rd_kafka_assign(consumer, NULL); /* fails only while the client is being destroyed */

@@ -38,8 +38,9 @@ static struct metric families[FAMILIES] = {
            "Source records whose results are committed"),
     FAMILY(RECORDS_OUT, "records_out_total", COUNTER, "pipeline,target",
            "Committed records written, by target: output, changelog, dead_letter, late"),
-    FAMILY(DEAD_LETTERS, "dead_letters_total", COUNTER, "pipeline,reason",
-           "Source records that failed, by reason; rising: look at the dead-letter topic's headers"),
+    FAMILY(
+        DEAD_LETTERS, "dead_letters_total", COUNTER, "pipeline,reason",
+        "Source records that failed, by reason; rising: look at the dead-letter topic's headers"),
     FAMILY(JOINED, "joined_total", COUNTER, "pipeline", "Records that found their table row"),
     FAMILY(WINDOWS_CLOSED, "windows_closed_total", COUNTER, "pipeline",
            "Windows × keys that gave their final result"),

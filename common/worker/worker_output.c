@@ -9,22 +9,22 @@
 #include "log/log.h"
 #include "worker/worker_crash.h"
 
-#define STEP_MS 500
-#define REBUILD_PAUSE_MS 200
-#define CALL_MS 5000          /* one try of a call that may be called again */
-#define CYCLE_MS 9000         /* below transaction.timeout.ms: past it the broker aborts */
-#define ACKNOWLEDGE_MS 40000  /* at least once: below max.poll.interval.ms */
+#define STEP_MS             500
+#define REBUILD_PAUSE_MS    200
+#define CALL_MS             5000  /* one try of a call that may be called again */
+#define CYCLE_MS            9000  /* below transaction.timeout.ms: past it the broker aborts */
+#define ACKNOWLEDGE_MS      40000 /* at least once: below max.poll.interval.ms */
 #define QUEUE_FULL_PAUSE_MS 20
 
 struct worker_output {
     struct worker_output_params params;
-    rd_kafka_t *client;         /* NULL: to be made */
-    rd_kafka_topic_t **topics;  /* by the pipeline's topic index */
+    rd_kafka_t *client;        /* NULL: to be made */
+    rd_kafka_topic_t **topics; /* by the pipeline's topic index */
     size_t topic_count;
     bool is_ready;
     int64_t next_try_us;
     int64_t rebuilds;
-    size_t delivery_errors;     /* at least once: of this cycle */
+    size_t delivery_errors; /* at least once: of this cycle */
     rd_kafka_resp_err_t delivery_code;
     int64_t began_us;
     struct worker_output_counts counts;
@@ -164,8 +164,8 @@ void worker_output_serve(struct worker_output *output)
 /* --- librdkafka's four classes of errors ------------------------------------------------------------------ */
 
 /* ERR_OK, ERR_KAFKA_TIMEOUT (call again), ERR_TXN_ABORT, ERR_KAFKA_FATAL. Takes the error. */
-static enum err error_judge(struct worker_output *output, rd_kafka_error_t *error,
-                            const char *what, struct err_info *info)
+static enum err error_judge(struct worker_output *output, rd_kafka_error_t *error, const char *what,
+                            struct err_info *info)
 {
     if (!error) {
         return ERR_OK;
@@ -200,8 +200,7 @@ enum err worker_output_begin(struct worker_output *output)
     if (!is_transactional(output)) {
         return ERR_OK;
     }
-    enum err e =
-        error_judge(output, rd_kafka_begin_transaction(output->client), "begin", NULL);
+    enum err e = error_judge(output, rd_kafka_begin_transaction(output->client), "begin", NULL);
     return e == ERR_KAFKA_TIMEOUT ? ERR_TXN_ABORT : e;
 }
 
@@ -230,8 +229,7 @@ static void *unconst(const void *pointer)
 
 static rd_kafka_resp_err_t produce(struct worker_output *output, const struct stream_out *out)
 {
-    rd_kafka_headers_t *headers =
-        out->header_count > 0 || out->source ? headers_of(out) : NULL;
+    rd_kafka_headers_t *headers = out->header_count > 0 || out->source ? headers_of(out) : NULL;
     bool has_key = out->key.ptr && out->key.len > 0; /* null, never empty */
     rd_kafka_vu_t arguments[] = {
         {.vtype = RD_KAFKA_VTYPE_RKT, .u.rkt = output->topics[out->topic]},
@@ -239,13 +237,12 @@ static rd_kafka_resp_err_t produce(struct worker_output *output, const struct st
         {.vtype = RD_KAFKA_VTYPE_VALUE, .u.mem = {unconst(out->value.ptr), out->value.len}},
         {.vtype = RD_KAFKA_VTYPE_KEY,
          .u.mem = {has_key ? unconst(out->key.ptr) : NULL, has_key ? out->key.len : 0}},
-        {.vtype = RD_KAFKA_VTYPE_TIMESTAMP,
-         .u.i64 = out->timestamp_ms > 0 ? out->timestamp_ms : 0},
+        {.vtype = RD_KAFKA_VTYPE_TIMESTAMP, .u.i64 = out->timestamp_ms > 0 ? out->timestamp_ms : 0},
         {.vtype = RD_KAFKA_VTYPE_MSGFLAGS, .u.i = RD_KAFKA_MSG_F_COPY},
         {.vtype = RD_KAFKA_VTYPE_HEADERS, .u.headers = headers},
     };
-    rd_kafka_error_t *error = rd_kafka_produceva(output->client, arguments,
-                                                 ARRAY_LEN(arguments) - (headers ? 0 : 1));
+    rd_kafka_error_t *error =
+        rd_kafka_produceva(output->client, arguments, ARRAY_LEN(arguments) - (headers ? 0 : 1));
     if (!error) {
         return RD_KAFKA_RESP_ERR_NO_ERROR;
     }
@@ -274,8 +271,8 @@ enum err worker_output_emit(struct worker_output *output, const struct stream_ou
     }
     const char *topic = pipeline_topic_name(output->params.pipeline, out->topic);
     if (code == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE) {
-        return err_set(info, ERR_RECORD_TOO_LARGE, "a record of %zu bytes is too large for topic %s",
-                       out->value.len, topic);
+        return err_set(info, ERR_RECORD_TOO_LARGE,
+                       "a record of %zu bytes is too large for topic %s", out->value.len, topic);
     }
     if (code == RD_KAFKA_RESP_ERR__FATAL || rd_kafka_fatal_error(output->client, NULL, 0)) {
         return output_lose(output, "produce", rd_kafka_err2str(code), info);
@@ -294,10 +291,9 @@ static enum err offsets_send(struct worker_output *output, rd_kafka_t *consumer,
     }
     enum err e;
     do {
-        e = error_judge(output,
-                        rd_kafka_send_offsets_to_transaction(output->client, offsets, group,
-                                                             CALL_MS),
-                        "send offsets", info);
+        e = error_judge(
+            output, rd_kafka_send_offsets_to_transaction(output->client, offsets, group, CALL_MS),
+            "send offsets", info);
     } while (e == ERR_KAFKA_TIMEOUT && !is_cycle_over(output));
     rd_kafka_consumer_group_metadata_destroy(group);
     return e == ERR_KAFKA_TIMEOUT ? output_lose(output, "send offsets", "timed out", info) : e;
@@ -351,8 +347,7 @@ enum err worker_output_abort(struct worker_output *output)
     if (!is_transactional(output)) {
         return ERR_OK; /* what was sent stays; it will come again */
     }
-    enum err e =
-        error_judge(output, rd_kafka_abort_transaction(output->client, -1), "abort", NULL);
+    enum err e = error_judge(output, rd_kafka_abort_transaction(output->client, -1), "abort", NULL);
     return e == ERR_OK || e == ERR_KAFKA_FATAL
                ? e
                : output_lose(output, "abort", "the outcome is not known", NULL);

@@ -7,10 +7,10 @@
 #include "log/log.h"
 #include "worker/worker_crash.h"
 
-#define RECORDS_BATCH 2000
+#define RECORDS_BATCH    2000
 #define STEP_BATCHES_MAX 5
-#define MARK_MS 2000
-#define STALLED_US 10000000
+#define MARK_MS          2000
+#define STALLED_US       10000000
 
 struct worker_restore {
     const char *topic;
@@ -18,7 +18,7 @@ struct worker_restore {
     int32_t *partitions;     /* being restored */
     size_t count, capacity;
     bool is_end_marked;
-    int64_t progress_us;     /* when a record last came */
+    int64_t progress_us; /* when a record last came */
 };
 
 enum err worker_restore_add(struct worker_restore *restore, int32_t partition,

@@ -8,10 +8,10 @@
 #include "kafka/kafka_topics.h"
 #include "log/log.h"
 
-#define TABLES_MAX 64
-#define ROWS_BATCH 1000
-#define METADATA_MS 2000
-#define REFRESH_MS 2000
+#define TABLES_MAX       64
+#define ROWS_BATCH       1000
+#define METADATA_MS      2000
+#define REFRESH_MS       2000
 #define STEP_BATCHES_MAX 10
 
 struct worker_tables {
@@ -41,9 +41,9 @@ static void row_apply(struct worker_tables *tables, const rd_kafka_message_t *me
             continue;
         }
         struct err_info info = {0};
-        enum err e = stream_table_apply(tables->tables[i],
-                                        view_or_null(message->key, message->key_len),
-                                        view_or_null(message->payload, message->len), &info);
+        enum err e =
+            stream_table_apply(tables->tables[i], view_or_null(message->key, message->key_len),
+                               view_or_null(message->payload, message->len), &info);
         if (e) {
             metric_add(tables->rejects, 1);
             log_event(LOG_WARN, "table_row_rejected", err_detail(e, &info), KV("topic", topic),
@@ -147,7 +147,8 @@ bool worker_tables_refresh(struct worker_tables *tables)
     int64_t deadline_us = clock_mono_us() + REFRESH_MS * 1000;
     struct err_info info = {0};
     if (kafka_tail_mark_end(tables->tail, REFRESH_MS, &info)) {
-        log_event(LOG_WARN, "table_refresh_failed", info.text, KV("tables", (int64_t)tables->count));
+        log_event(LOG_WARN, "table_refresh_failed", info.text,
+                  KV("tables", (int64_t)tables->count));
         return false;
     }
     while (!kafka_tail_is_caught_up(tables->tail)) {
@@ -186,8 +187,8 @@ enum err worker_tables_new(const struct kafka_config *kafka, const struct pipeli
     tables->rejects = rejects;
     tables->count = pipeline_table_count(pipeline);
     if (tables->count > 0) {
-        enum err e = kafka_tail_new(
-            &(struct kafka_tail_params){.config = kafka, .label = label}, &tables->tail, info);
+        enum err e = kafka_tail_new(&(struct kafka_tail_params){.config = kafka, .label = label},
+                                    &tables->tail, info);
         if (e) {
             free(tables);
             return e;

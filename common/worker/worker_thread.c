@@ -21,16 +21,16 @@
 #include "log/log.h"
 #include "worker/worker_crash.h"
 
-#define TICK_US 100000
-#define GAUGES_US 1000000
-#define EARLY_COMMIT_RATIO 8
-#define EARLY_COMMIT_RECORDS 1000
-#define IDLE_COMMIT_US 1000000 /* a position that only moved over markers is committed this late */
+#define TICK_US                100000
+#define GAUGES_US              1000000
+#define EARLY_COMMIT_RATIO     8
+#define EARLY_COMMIT_RECORDS   1000
+#define IDLE_COMMIT_US         1000000 /* a position that only moved over markers is committed this late */
 #define CONSUMER_LOST_AGAIN_US 60000000
-#define CONSUMER_LOSSES_MAX 5
-#define ASK_MS 2000
-#define ENSURE_MS 20000
-#define RETRY_PAUSE_MS 500
+#define CONSUMER_LOSSES_MAX    5
+#define ASK_MS                 2000
+#define ENSURE_MS              20000
+#define RETRY_PAUSE_MS         500
 
 static bool is_stopping(const struct worker_thread *thread)
 {
@@ -318,7 +318,8 @@ static void partitions_apply(struct worker_thread *thread)
         }
         stream_task_committed(partition->task);
         partition->committed = partition->sent;
-        (void)snprintf(partition->committed_metadata, sizeof partition->committed_metadata, "%s", partition->sent_metadata);
+        (void)snprintf(partition->committed_metadata, sizeof partition->committed_metadata, "%s",
+                       partition->sent_metadata);
         partition->is_sent = partition->is_provisional = partition->is_touched = false;
         partition_tell(thread, partition);
     }
@@ -458,10 +459,10 @@ static void batch_process(struct worker_thread *thread, size_t count)
 static void turn_batch(struct worker_thread *thread)
 {
     uint64_t ignored;
-    (void)!read(thread->queue_fd, &ignored, sizeof ignored); /* armed again before the queue is read */
+    (void)!read(thread->queue_fd, &ignored,
+                sizeof ignored); /* armed again before the queue is read */
     thread->is_refreshed = false;
-    ssize_t taken =
-        rd_kafka_consume_batch_queue(thread->queue, 0, thread->batch, SOURCE_BATCH_MAX);
+    ssize_t taken = rd_kafka_consume_batch_queue(thread->queue, 0, thread->batch, SOURCE_BATCH_MAX);
     size_t count = taken > 0 ? (size_t)taken : 0;
     thread->has_more = count == SOURCE_BATCH_MAX;
     if (count == 0) {
@@ -504,9 +505,8 @@ static enum err on_restore_record(void *context, int32_t partition, struct strvi
 {
     struct worker_thread *thread = context;
     struct source_partition *found = &thread->partitions[partition];
-    return found->state == PARTITION_RESTORING
-               ? stream_task_restore(found->task, key, value, info)
-               : ERR_OK;
+    return found->state == PARTITION_RESTORING ? stream_task_restore(found->task, key, value, info)
+                                               : ERR_OK;
 }
 
 static void on_restore_done(void *context, int32_t partition)
@@ -648,12 +648,11 @@ static enum err changelog_ensure(struct worker_thread *thread, int32_t partition
     enum kafka_topic_state state;
     enum err e = kafka_topic_ensure(worker->params.kafka, &spec, ENSURE_MS, &state, info);
     if (!e && state == KAFKA_TOPIC_DIFFERS) {
-        worker_thread_fail(thread, err_set(info, ERR_CONFIG,
-                                           "changelog %s must have as many partitions as %s: %d",
-                                           worker->changelog,
-                                           pipeline_source_topic(worker->params.pipeline),
-                                           partitions),
-                           info);
+        worker_thread_fail(
+            thread,
+            err_set(info, ERR_CONFIG, "changelog %s must have as many partitions as %s: %d",
+                    worker->changelog, pipeline_source_topic(worker->params.pipeline), partitions),
+            info);
         return ERR_CONFIG;
     }
     return e;

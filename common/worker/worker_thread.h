@@ -14,7 +14,7 @@
 #include "worker/worker_restore.h"
 #include "worker/worker_tables.h"
 
-#define SOURCE_BATCH_MAX 10000
+#define SOURCE_BATCH_MAX   10000
 #define WORKER_THREADS_MAX 64
 
 enum partition_state {
@@ -33,10 +33,10 @@ struct source_partition {
     struct stream_task *task; /* NULL when ABSENT */
     int64_t committed;        /* offset and metadata as last committed or fetched */
     char committed_metadata[STREAM_METADATA_BYTES];
-    int64_t next;             /* offset to process next */
-    bool is_touched;          /* records were processed in this cycle */
-    bool is_provisional;      /* the task holds what no known commit covers */
-    bool is_sent;             /* sent and sent_metadata went into a commit of unknown outcome */
+    int64_t next;        /* offset to process next */
+    bool is_touched;     /* records were processed in this cycle */
+    bool is_provisional; /* the task holds what no known commit covers */
+    bool is_sent;        /* sent and sent_metadata went into a commit of unknown outcome */
     int64_t sent;
     char sent_metadata[STREAM_METADATA_BYTES];
     bool is_at_end;
@@ -47,10 +47,10 @@ struct source_partition {
 
 /* What health says about a thread; in the order in which it starts. */
 enum thread_phase {
-    PHASE_TOPICS,     /* waits for Kafka and for topics to exist */
-    PHASE_TABLES,     /* loads reference tables, takes its producer id */
-    PHASE_JOINING,    /* waits for its first assignment */
-    PHASE_RESTORING,  /* some partitions still read their changelog */
+    PHASE_TOPICS,    /* waits for Kafka and for topics to exist */
+    PHASE_TABLES,    /* loads reference tables, takes its producer id */
+    PHASE_JOINING,   /* waits for its first assignment */
+    PHASE_RESTORING, /* some partitions still read their changelog */
     PHASE_RUNNING,
     PHASE_RECOVERING, /* makes a new producer, or asks what was committed */
     PHASE_STOPPED,
@@ -60,19 +60,19 @@ struct worker_thread {
     struct worker *worker;
     int index;
     pthread_t thread;
-    char label[64];       /* metric and log label */
-    char instance[160];   /* group.instance.id, and part of transactional.id */
+    char label[64];     /* metric and log label */
+    char instance[160]; /* group.instance.id, and part of transactional.id */
     char transactional_id[256];
     _Atomic(enum thread_phase) phase;
-    atomic_int assigned;  /* source partitions, for health */
+    atomic_int assigned; /* source partitions, for health */
 
     rd_kafka_t *consumer;
     rd_kafka_queue_t *queue;
     int queue_fd;
     int consumer_losses; /* in a row */
     int64_t consumer_lost_us;
-    bool has_more;   /* more than a batch was waiting */
-    bool has_joined; /* an assignment was taken, be it empty */
+    bool has_more;                            /* more than a batch was waiting */
+    bool has_joined;                          /* an assignment was taken, be it empty */
     rd_kafka_topic_partition_list_t *pending; /* assigned by the group, not yet by us */
     struct source_partition *partitions;      /* by partition number */
     int32_t partition_count;
@@ -81,10 +81,10 @@ struct worker_thread {
     struct worker_tables *tables;
     struct worker_restore *restore;
     struct stream_sink sink;
-    bool is_refreshed;    /* tables were brought up to date in this batch */
-    bool is_recovering;   /* the producer was lost: nothing is processed until it is known what
+    bool is_refreshed;  /* tables were brought up to date in this batch */
+    bool is_recovering; /* the producer was lost: nothing is processed until it is known what
                              was committed */
-    bool has_failed;      /* on_fatal was called */
+    bool has_failed;    /* on_fatal was called */
 
     struct {
         bool is_open;
@@ -105,7 +105,7 @@ struct worker {
     const char *changelog; /* topic, or NULL */
     bool is_exactly_once;
     int64_t commit_records;
-    int stop_fd; /* eventfd, readable from worker_stop on and never read */
+    int stop_fd;  /* eventfd, readable from worker_stop on and never read */
     int ended_fd; /* eventfd: how many threads are at their end */
     atomic_bool is_stopping;
     _Atomic int64_t stop_deadline_us;

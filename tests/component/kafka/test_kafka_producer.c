@@ -30,13 +30,13 @@ static struct kafka_producer *producer_start(const struct mock_kafka *mock, stru
 {
     struct kafka_producer *producer = NULL;
     struct err_info info = {0};
-    enum err e = kafka_producer_new(
-        &(struct kafka_producer_params){.config = &mock->config,
-                                        .role = KAFKA_ROLE_PRODUCER_ACKED,
-                                        .on_reports = on_reports,
-                                        .context = reports,
-                                        .label = "test"},
-        &producer, &info);
+    enum err e =
+        kafka_producer_new(&(struct kafka_producer_params){.config = &mock->config,
+                                                           .role = KAFKA_ROLE_PRODUCER_ACKED,
+                                                           .on_reports = on_reports,
+                                                           .context = reports,
+                                                           .label = "test"},
+                           &producer, &info);
     if (e) {
         fail_msg("%s", info.text);
     }
@@ -97,9 +97,9 @@ static void test_send__acknowledged__report_has_partition_and_offset(void **stat
     assert_ptr_equal(&reports, reports.last.opaque);
 
     struct kafka_tail *tail = NULL;
-    assert_err(ERR_OK, kafka_tail_new(&(struct kafka_tail_params){.config = &mock.config,
-                                                                        .label = "tail"},
-                                            &tail, &info));
+    assert_err(ERR_OK,
+               kafka_tail_new(&(struct kafka_tail_params){.config = &mock.config, .label = "tail"},
+                              &tail, &info));
     struct kafka_position from = {"orders", 2, KAFKA_EARLIEST};
     assert_err(ERR_OK, kafka_tail_add(tail, &from, 1, &info));
     assert_err(ERR_OK, kafka_tail_mark_end(tail, 5000, &info));

@@ -16,8 +16,8 @@
 #include "test.h"
 
 #define DEADLINE_US 30000000
-#define RECORDS 200
-#define PARTITIONS 4
+#define RECORDS     200
+#define PARTITIONS  4
 
 enum request { PRODUCE = 0, ADD_PARTITIONS = 24, ADD_OFFSETS = 25, END_TXN = 26, TXN_OFFSETS = 28 };
 
@@ -30,7 +30,8 @@ static const char *const enrich_text =
 static const char *const count_text =
     "{\"source\": {\"topic\": \"in\","
     "   \"timestamp\": {\"field\": \"/t\", \"format\": \"epoch-ms\"}},"
-    " \"steps\": [{\"aggregate\": {\"by\": \"/id\", \"window\": {\"tumbling\": \"1h\", \"grace\": \"1h\"},"
+    " \"steps\": [{\"aggregate\": {\"by\": \"/id\", \"window\": {\"tumbling\": \"1h\", \"grace\": "
+    "\"1h\"},"
     "   \"store\": {\"name\": \"windows\"}, \"emit\": [\"update\"],"
     "   \"result\": {\"id\": \"key\", \"count\": \"count\"}}}],"
     " \"output\": {\"topic\": \"out\", \"key\": \"/id\"}, \"dead_letter\": {\"topic\": \"dlq\"},"
@@ -90,9 +91,9 @@ static void pipeline_make(struct fixture *f, const char *text)
 static void tail_all(struct fixture *f, const char *topic, int partitions)
 {
     struct err_info info = {0};
-    assert_err(ERR_OK, kafka_tail_new(&(struct kafka_tail_params){.config = &f->mock.config,
-                                                                  .label = "check"},
-                                      &f->tail, &info));
+    assert_err(ERR_OK, kafka_tail_new(
+                           &(struct kafka_tail_params){.config = &f->mock.config, .label = "check"},
+                           &f->tail, &info));
     for (int p = 0; p < partitions; p++) {
         struct kafka_position start = {topic, p, KAFKA_EARLIEST};
         assert_err(ERR_OK, kafka_tail_add(f->tail, &start, 1, &info));
@@ -121,13 +122,13 @@ static void fixture_start(struct fixture *f, const char *pipeline, const char *g
                                        .instance_id = "one",
                                        .offsets_lost = "fail"};
     struct err_info info = {0};
-    assert_err(ERR_OK, kafka_producer_new(
-                           &(struct kafka_producer_params){.config = &f->mock.config,
-                                                           .role = KAFKA_ROLE_PRODUCER_ACKED,
-                                                           .on_reports = on_reports,
-                                                           .context = f,
-                                                           .label = "feeder"},
-                           &f->feeder, &info));
+    assert_err(ERR_OK,
+               kafka_producer_new(&(struct kafka_producer_params){.config = &f->mock.config,
+                                                                  .role = KAFKA_ROLE_PRODUCER_ACKED,
+                                                                  .on_reports = on_reports,
+                                                                  .context = f,
+                                                                  .label = "feeder"},
+                                  &f->feeder, &info));
     int32_t ignored;
     while (kafka_producer_topic(f->feeder, "in", &ignored) == ERR_KAFKA_UNAVAILABLE) {
         pause_ms(5);
@@ -215,7 +216,8 @@ static double metric_of(const struct fixture *f, const char *family, const char 
     return value;
 }
 
-static void await_metric(const struct fixture *f, const char *family, const char *more, double least)
+static void await_metric(const struct fixture *f, const char *family, const char *more,
+                         double least)
 {
     int64_t deadline_us = clock_mono_us() + DEADLINE_US;
     while (metric_of(f, family, more) < least) {
@@ -427,7 +429,8 @@ static void test_restart__state_comes_back_from_the_changelog(void **state)
     feed(&f, "in", "k0", "{\"id\":\"a\",\"n\":1,\"t\":1700000000000}");
     assert_err(ERR_OK, kafka_producer_flush(f.feeder, 20000));
     await_metric(&f, "records_in_total", "", RECORDS + 1);
-    assert_int_equal((int)before + 1, (int)metric_of(&f, "records_out_total", ",target=\"output\""));
+    assert_int_equal((int)before + 1,
+                     (int)metric_of(&f, "records_out_total", ",target=\"output\""));
     read_output(&f, (size_t)before + 1);
     assert_null(strstr(f.last, "\"count\":1}")); /* counts on, not anew */
     assert_err(ERR_OK, worker_stop(worker, 20000));
