@@ -42,7 +42,8 @@ struct catchup_job {
     bool is_resolved;
     /* Below: catchup->lock. */
     enum job_state state;
-    bool is_ended; /* by the client */
+    bool is_ended;   /* by the client */
+    bool is_waiting; /* its thread waits for room in its queue */
     struct catchup_item *items; /* taken … item_count-1 */
     size_t taken, item_count, item_capacity;
     size_t bytes;
@@ -115,7 +116,7 @@ static void line_append(struct catchup_job *job)
         catchup->line_first = job;
     }
     catchup->line_last = job;
-    (void)pthread_cond_signal(&catchup->changed);
+    (void)pthread_cond_broadcast(&catchup->changed); /* an idle thread, or one that waits for room */
 }
 
 bool catchup_take(struct catchup_job *job, struct catchup_item *ret)
@@ -126,9 +127,13 @@ bool catchup_take(struct catchup_job *job, struct catchup_item *ret)
         *ret = job->items[job->taken++];
         job->bytes -= item_bytes(ret);
     }
-    if (job->state == JOB_PARKED &&
-        job->bytes <= (size_t)job->catchup->config.queue_bytes_max / 2) {
-        line_append(job);
+    if (job->bytes <= (size_t)job->catchup->config.queue_bytes_max / 2) {
+        if (job->state == JOB_PARKED) {
+            line_append(job);
+        } else if (job->is_waiting) {
+            job->is_waiting = false;
+            (void)pthread_cond_broadcast(&job->catchup->changed);
+        }
     }
     (void)pthread_mutex_unlock(&job->catchup->lock);
     return is_there;
@@ -174,6 +179,9 @@ void catchup_end(struct catchup_job *job)
     (void)pthread_mutex_lock(&catchup->lock);
     job->is_ended = true;
     catchup->job_count--;
+    if (job->is_waiting) {
+        (void)pthread_cond_broadcast(&catchup->changed);
+    }
     /* In line or running: the thread that has it next frees it. */
     bool is_mine = job->state == JOB_PARKED || job->state == JOB_DONE;
     (void)pthread_mutex_unlock(&catchup->lock);
@@ -353,15 +361,25 @@ static void job_poll(struct thread *thread)
     positions_tell(thread);
 }
 
-/* Whether the job is to leave the thread: its queue is full, others wait, or nobody wants it. */
+static bool is_full(const struct catchup_job *job)
+{
+    return job->bytes >= (size_t)job->catchup->config.queue_bytes_max;
+}
+
+/* Whether the job is to leave the thread: nobody wants it, or others wait and its queue is full or
+ * its time is up. While nobody waits, a full queue is waited for: to begin again costs a fetch. */
 static bool job_leaves(struct thread *thread, int64_t until_us)
 {
     struct catchup *catchup = thread->catchup;
     struct catchup_job *job = thread->job;
     (void)pthread_mutex_lock(&catchup->lock);
+    job->is_waiting = is_full(job);
+    while (job->is_waiting && !catchup->line_first && !job->is_ended && !catchup->is_stopping) {
+        (void)pthread_cond_wait(&catchup->changed, &catchup->lock);
+    }
+    job->is_waiting = false;
     bool is_leaving = job->is_ended || catchup->is_stopping ||
-                      job->bytes >= (size_t)catchup->config.queue_bytes_max ||
-                      (catchup->line_first && clock_mono_us() >= until_us);
+                      (catchup->line_first && (is_full(job) || clock_mono_us() >= until_us));
     (void)pthread_mutex_unlock(&catchup->lock);
     return is_leaving;
 }

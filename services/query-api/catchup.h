@@ -2,8 +2,8 @@
  *
  * WHAT     a job is a client's positions; a few threads serve all jobs in turn, each with a Kafka
  *          reader of its own. What a job has for its client waits in a bounded queue; a job whose
- *          queue is full gives its thread up and gets in line again when the client has taken some.
- *          So no thread ever waits for a client, and no slow client holds up another.
+ *          queue is full gives its thread up to a job that waits, and gets in line again when the
+ *          client has taken some. So no slow client holds up another.
  * ORDER    items of a job: first CATCHUP_POSITION for every partition that had to be resolved and
  *          CATCHUP_RESOLVED; then the gaps that were found, and CATCHUP_READY; then frames, gaps and positions as they come, until the client ends
  *          the job (it has joined the rings) or CATCHUP_FAILED.

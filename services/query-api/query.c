@@ -14,7 +14,7 @@ static const struct config_option query_options[] = {
     CONFIG_ROW(struct query_config, ring_bytes, "query.ring.bytes", SIZE, "16MiB", 4096, 1e12,
                "Memory for the newest records of each topic; streams that resume further back read "
                "from Kafka."),
-    CONFIG_ROW(struct query_config, latest_keys_max, "query.latest.keys.max", INT, "100000", 1, 1e9,
+    CONFIG_ROW(struct query_config, latest_keys_max, "query.latest.keys.max", INT, "10000", 1, 1e9,
                "Most keys of each topic whose latest value is held."),
     CONFIG_ROW(struct query_config, heartbeat_ms, "sse.heartbeat", DURATION, "15s", 10, 3600000,
                "Time without an event after which a stream gets a heartbeat."),
@@ -26,11 +26,11 @@ static const struct config_option query_options[] = {
                "Most streams at a time; further clients are told to come back later."),
     CONFIG_ROW(struct query_config, retry_ms, "sse.retry", DURATION, "2s", 1, 600000,
                "Shortest time until a client reconnects; each gets up to as much again."),
-    CONFIG_ROW(struct query_config, catchup_threads, "sse.catchup.threads", INT, "2", 1, 64,
+    CONFIG_ROW(struct query_config, catchup_threads, "sse.catchup.threads", INT, "4", 1, 64,
                "Threads that read older records from Kafka for streams that resume."),
     CONFIG_ROW(struct query_config, catchup_jobs_max, "sse.catchup.max", INT, "1000", 1, 1e6,
                "Most streams that catch up at a time; further ones are told to come back later."),
-    CONFIG_ROW(struct query_config, catchup_bytes, "sse.catchup.bytes", SIZE, "256KiB", 4096,
+    CONFIG_ROW(struct query_config, catchup_bytes, "sse.catchup.bytes", SIZE, "1MiB", 4096,
                1 << 28, "Records read ahead for a stream that catches up."),
 };
 
