@@ -52,9 +52,8 @@ static const struct property producer_properties[] = {
 };
 
 static const struct property acked_properties[] = {
-    /* Measured by tests/component/kafka and bench/: 0 sends each record in a request of its own
-     * while the broker is idle; under load batches form by themselves behind the five requests in
-     * flight. */
+    /* 0 would send each record in a request of its own while the broker is idle; under load batches
+     * form by themselves behind the five requests in flight. A choice, not yet a measurement. */
     {"linger.ms", "1", 0, "someone waits for each record"},
     {"message.timeout.ms", "8000", 0, "below the HTTP request's deadline: the answer is the truth"},
     {"queue.buffering.max.messages", "500000", 0, "the bound is in bytes"},
