@@ -9,6 +9,7 @@
 #include "schema/schema_program.h"
 
 #define COMPILE_DEPTH_MAX 64
+#define RULES_FIRST       16
 #define RULES_MAX         4096
 #define MEMORY_BYTES_MAX  ((size_t)16 << 20)
 #define NUMBER_BYTES_MAX  32
@@ -561,7 +562,7 @@ static enum err rule_add(struct compiler *c, const json_t *source, uint32_t *ret
         return compile_fail(c, "the schema has more than 4096 parts");
     }
     if (schema->rule_count == c->rule_capacity) {
-        c->rule_capacity = c->rule_capacity ? c->rule_capacity * 2 : 16;
+        c->rule_capacity *= 2;
         schema->rules = must_realloc(schema->rules, c->rule_capacity * sizeof *schema->rules);
         c->sources = must_realloc(c->sources, c->rule_capacity * sizeof(const json_t *));
     }
@@ -619,7 +620,7 @@ static enum err compile_rule(struct compiler *c, const json_t *source, uint32_t 
     if (c->depth == COMPILE_DEPTH_MAX) {
         return compile_fail(c, "is nested more than 64 deep");
     }
-    uint32_t index;
+    uint32_t index = 0;
     enum err e = rule_add(c, source, &index);
     if (e) {
         return e;
@@ -709,6 +710,9 @@ enum err schema_compile(const json_t *document, const char *name, struct schema 
     struct schema *schema = must_alloc(sizeof *schema);
     arena_init(&schema->memory, MEMORY_BYTES_MAX);
     struct compiler c = {.schema = schema, .document = document, .name = name, .info = info};
+    c.rule_capacity = RULES_FIRST;
+    c.sources = must_alloc(RULES_FIRST * sizeof(const json_t *));
+    schema->rules = must_alloc(RULES_FIRST * sizeof *schema->rules);
     uint32_t root;
     enum err e = compile_rule(&c, document, &root);
     if (!e) {
