@@ -9,11 +9,11 @@
 #include "log/log.h"
 #include "query_metrics.h"
 
-#define POLL_MS 20
-#define BATCH_MAX 500
+#define POLL_MS          20
+#define BATCH_MAX        500
 #define QUERY_TIMEOUT_MS 5000
-#define SLICE_US 200000 /* how long a job keeps its thread while others wait */
-#define EXTRA_MAX 64
+#define SLICE_US         200000 /* how long a job keeps its thread while others wait */
+#define EXTRA_MAX        64
 
 enum job_state {
     JOB_WAITING, /* in line */
@@ -42,8 +42,8 @@ struct catchup_job {
     bool is_resolved;
     /* Below: catchup->lock. */
     enum job_state state;
-    bool is_ended;   /* by the client */
-    bool is_waiting; /* its thread waits for room in its queue */
+    bool is_ended;              /* by the client */
+    bool is_waiting;            /* its thread waits for room in its queue */
     struct catchup_item *items; /* taken … item_count-1 */
     size_t taken, item_count, item_capacity;
     size_t bytes;
@@ -116,7 +116,8 @@ static void line_append(struct catchup_job *job)
         catchup->line_first = job;
     }
     catchup->line_last = job;
-    (void)pthread_cond_broadcast(&catchup->changed); /* an idle thread, or one that waits for room */
+    (void)pthread_cond_broadcast(
+        &catchup->changed); /* an idle thread, or one that waits for room */
 }
 
 bool catchup_take(struct catchup_job *job, struct catchup_item *ret)
@@ -456,10 +457,8 @@ static enum err tail_get(struct thread *thread)
         return ERR_OK;
     }
     struct err_info info = {0};
-    const struct kafka_tail_params params = {.config = &thread->catchup->kafka,
-                                             .on_gap = on_gap,
-                                             .context = thread,
-                                             .label = "catchup"};
+    const struct kafka_tail_params params = {
+        .config = &thread->catchup->kafka, .on_gap = on_gap, .context = thread, .label = "catchup"};
     enum err e = kafka_tail_new(&params, &thread->tail, &info);
     if (e) {
         log_event(LOG_ERROR, "catchup_client", err_detail(e, &info), KV("error", err_name(e)));

@@ -38,8 +38,8 @@ static size_t topic_find(const struct topics *topics, struct strview name)
 
 static bool is_topic_byte(char c)
 {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-           c == '.' || c == '_' || c == '-';
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
+           c == '_' || c == '-';
 }
 
 /* --- our text ------------------------------------------------------------------------------------- */
@@ -96,8 +96,8 @@ static bool take_topic_part(struct reader *reader, const struct topics *topics,
             return false;
         }
         if (topic < topics->count) {
-            position_add(cursor, &(struct cursor_position){(uint32_t)topic, (int32_t)partition,
-                                                           next});
+            position_add(cursor,
+                         &(struct cursor_position){(uint32_t)topic, (int32_t)partition, next});
         }
     } while (take_byte(reader, ','));
     return true;
@@ -115,9 +115,9 @@ static enum err parse_text(struct strview text, const struct topics *topics, str
         return ERR_OK;
     }
     size_t at = (size_t)(reader.at - reader.begin);
-    return err_set(info, ERR_CURSOR,
-                   "the position is not of the form topic~partition=offset,…;topic2~…: see byte %zu",
-                   at);
+    return err_set(
+        info, ERR_CURSOR,
+        "the position is not of the form topic~partition=offset,…;topic2~…: see byte %zu", at);
 }
 
 /* --- KafkaSSE's ------------------------------------------------------------------------------------ */
@@ -132,8 +132,7 @@ static enum err take_object(json_t *object, const struct topics *topics, struct 
         json_integer_value(offset) < CURSOR_LATEST || json_integer_value(offset) == INT64_MAX) {
         return ERR_CURSOR;
     }
-    size_t topic =
-        topic_find(topics, sv_of(json_string_value(name), json_string_length(name)));
+    size_t topic = topic_find(topics, sv_of(json_string_value(name), json_string_length(name)));
     if (topic < topics->count) {
         position_add(cursor, &(struct cursor_position){(uint32_t)topic,
                                                        (int32_t)json_integer_value(partition),

@@ -14,11 +14,11 @@
 #include "core/err.h"
 #include "core/strview.h"
 
-#define CURSOR_BYTES_MAX 65536
+#define CURSOR_BYTES_MAX       65536
 #define CURSOR_TOPIC_BYTES_MAX 249 /* Kafka's own bound on a topic's name */
 
 #define CURSOR_EARLIEST (-2)
-#define CURSOR_LATEST (-1)
+#define CURSOR_LATEST   (-1)
 
 struct cursor_position {
     uint32_t topic; /* index into the topics given to cursor_parse */

@@ -8,9 +8,9 @@
 #include "kafka/kafka_topics.h"
 #include "log/log.h"
 
-#define PERIOD_MS 5000
+#define PERIOD_MS            5000
 #define INCOMPLETE_PERIOD_MS 250
-#define TIMEOUT_MS 2000
+#define TIMEOUT_MS           2000
 
 struct finder_topic {
     int32_t partition_count; /* found so far */
@@ -36,8 +36,7 @@ static void found_add(struct finder *finder, const struct finder_found *found)
     (void)pthread_mutex_lock(&finder->lock);
     if (finder->found_count == finder->found_capacity) {
         finder->found_capacity = finder->found_capacity ? finder->found_capacity * 2 : 16;
-        finder->found =
-            must_realloc(finder->found, finder->found_capacity * sizeof *finder->found);
+        finder->found = must_realloc(finder->found, finder->found_capacity * sizeof *finder->found);
     }
     finder->found[finder->found_count++] = *found;
     atomic_store(&finder->has_found, true);

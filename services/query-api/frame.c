@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TEXT_BYTES_MAX ((size_t)1 << 30) /* several times what any broker takes as a record */
+#define TEXT_BYTES_MAX  ((size_t)1 << 30) /* several times what any broker takes as a record */
 #define VALUE_DEPTH_MAX 512
 #define VALUE_NODES_MAX (1u << 22)
 
@@ -84,8 +84,9 @@ void frame_append_envelope(struct buf *out, const struct frame *frame, struct st
 {
     PUT(out, "{\"topic\":\"");
     put_view(out, topic_name); /* letters, digits and ._- only */
-    CHECK(buf_printf(out, "\",\"partition\":%" PRId32 ",\"offset\":%" PRId64
-                          ",\"timestamp\":%" PRId64 ",\"key\":",
+    CHECK(buf_printf(out,
+                     "\",\"partition\":%" PRId32 ",\"offset\":%" PRId64 ",\"timestamp\":%" PRId64
+                     ",\"key\":",
                      frame->partition, frame->offset, frame->timestamp_ms) == ERR_OK);
     if (frame->key.ptr) {
         CHECK(buf_append_json_string(out, frame->key) == ERR_OK);

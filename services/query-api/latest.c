@@ -8,7 +8,7 @@
 #define CURSOR_TEXT_MAX ((size_t)4 << 20)
 
 struct latest {
-    pthread_mutex_t lock; /* guards all of it */
+    pthread_mutex_t lock;    /* guards all of it */
     struct hash_map *frames; /* key → struct frame * */
     struct buf cursor;
     int64_t left_out;

@@ -30,8 +30,8 @@ static const struct config_option query_options[] = {
                "Threads that read older records from Kafka for streams that resume."),
     CONFIG_ROW(struct query_config, catchup_jobs_max, "sse.catchup.max", INT, "1000", 1, 1e6,
                "Most streams that catch up at a time; further ones are told to come back later."),
-    CONFIG_ROW(struct query_config, catchup_bytes, "sse.catchup.bytes", SIZE, "1MiB", 4096,
-               1 << 28, "Records read ahead for a stream that catches up."),
+    CONFIG_ROW(struct query_config, catchup_bytes, "sse.catchup.bytes", SIZE, "1MiB", 4096, 1 << 28,
+               "Records read ahead for a stream that catches up."),
 };
 
 static const struct config_default query_defaults[] = {{"http.port", "8081"}, {0}};
@@ -47,8 +47,7 @@ static enum err topics_split(struct query *query, struct err_info *info)
             continue;
         }
         if (query->topic_count == QUERY_TOPICS_MAX) {
-            return err_set(info, ERR_CONFIG, "query.topics: more than %d topics",
-                           QUERY_TOPICS_MAX);
+            return err_set(info, ERR_CONFIG, "query.topics: more than %d topics", QUERY_TOPICS_MAX);
         }
         query->topics[query->topic_count++] = sv(topic);
     }
@@ -111,8 +110,8 @@ static enum err worker_start(struct http_worker *worker, void *context, void **r
     struct query *query = context;
     unsigned index = http_worker_index(worker);
     CHECK(index < QUERY_SHARDS_MAX);
-    enum err e = shard_new(&query->shard_config, worker, &query->stream_total,
-                           &query->shards[index]);
+    enum err e =
+        shard_new(&query->shard_config, worker, &query->stream_total, &query->shards[index]);
     *ret_state = query->shards[index];
     return e;
 }
@@ -185,10 +184,8 @@ static enum err listen_start(struct query *query, struct err_info *info)
         .catchup = query->catchup,
     };
     const struct http_route_set routes = {query_routes, query_routes_count, query};
-    const struct http_worker_hooks hooks = {.start = worker_start,
-                                            .drain = worker_drain,
-                                            .stop = worker_stop,
-                                            .context = query};
+    const struct http_worker_hooks hooks = {
+        .start = worker_start, .drain = worker_drain, .stop = worker_stop, .context = query};
     return service_listen(query->service, &routes, &hooks, info);
 }
 

@@ -54,7 +54,7 @@ struct query {
     struct service *service;
     struct query_config config;
     struct kafka_config kafka;
-    char *topic_text; /* config.topics, cut at its commas */
+    char *topic_text;                        /* config.topics, cut at its commas */
     struct strview topics[QUERY_TOPICS_MAX]; /* each ends with a NUL */
     size_t topic_count;
     struct query_topic_metrics metrics[QUERY_TOPICS_MAX];

@@ -7,7 +7,7 @@
 #include "query.h"
 #include "stream.h"
 
-#define SSE_TYPE "text/event-stream; charset=utf-8"
+#define SSE_TYPE       "text/event-stream; charset=utf-8"
 #define HEAD_BYTES_MAX 16384
 /* For those that are turned away: a 503 would end an EventSource for good. */
 #define RETRY_LATER_MS 10000
@@ -45,8 +45,8 @@ static enum err topic_add(const struct query *query, struct strview name,
     return ERR_OK;
 }
 
-static enum err read_topics(const struct query *query, const char *list,
-                            struct events_request *ret, struct err_info *info)
+static enum err read_topics(const struct query *query, const char *list, struct events_request *ret,
+                            struct err_info *info)
 {
     for (const char *at = list;; at++) {
         size_t len = strcspn(at, ",");
@@ -81,9 +81,8 @@ static enum err read_cursor(const struct http_request *request, struct events_re
     if (!text || !text[0]) {
         text = http_request_query(request, "last_event_id");
     }
-    return text && text[0]
-               ? cursor_parse(sv(text), ret->names, ret->topic_count, &ret->asked, info)
-               : ERR_OK;
+    return text && text[0] ? cursor_parse(sv(text), ret->names, ret->topic_count, &ret->asked, info)
+                           : ERR_OK;
 }
 
 static enum err read_request(const struct http_request *request, const struct query *query,

@@ -17,10 +17,9 @@ static enum err append_item(struct buf *out, const struct frame *frame)
     e = e ? e : buf_append(out, ",\"value\":", 9);
     if (!e) {
         frame_append_value(out, frame);
-        e = buf_printf(out,
-                       ",\"partition\":%" PRId32 ",\"offset\":%" PRId64 ",\"timestamp\":%" PRId64
-                       "}",
-                       frame->partition, frame->offset, frame->timestamp_ms);
+        e = buf_printf(
+            out, ",\"partition\":%" PRId32 ",\"offset\":%" PRId64 ",\"timestamp\":%" PRId64 "}",
+            frame->partition, frame->offset, frame->timestamp_ms);
     }
     return e;
 }
@@ -29,8 +28,7 @@ static enum err append_body(struct buf *out, const struct query *query, size_t t
                             const struct latest_view *view)
 {
     enum err e = buf_printf(out, "{\"as_of\":%" PRId64 ",\"lag\":%" PRId64 ",\"cursor\":",
-                            reader_as_of_ms(query->reader),
-                            reader_topic_lag(query->reader, topic));
+                            reader_as_of_ms(query->reader), reader_topic_lag(query->reader, topic));
     e = e ? e : buf_append_json_string(out, buf_view(&view->cursor));
     if (!e && view->left_out) {
         /* Said, not hidden: query.latest.keys.max is too small for this topic. */

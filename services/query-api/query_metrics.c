@@ -21,24 +21,28 @@ static struct metric families[] = {
     [STREAMS] = {"millrace_query_streams", METRIC_GAUGE, "Event streams that are open.", NULL},
     [FRAMES] = {"millrace_query_frames_total", METRIC_COUNTER, "Events written to streams.", NULL},
     [BYTES] = {"millrace_query_bytes_total", METRIC_COUNTER, "Bytes written to streams.", NULL},
-    [ENDS] = {"millrace_query_stream_ends_total", METRIC_COUNTER,
-              "Streams that ended; a rise of lagged or stalled: clients or the network are too slow, "
-              "of limit: raise sse.clients.max or add replicas.",
-              "reason"},
-    [CATCHUPS] = {"millrace_query_catchups_total", METRIC_COUNTER,
-                  "Streams that began with records which are not in memory any more; a steady rise: "
-                  "raise query.ring.bytes.",
-                  NULL},
+    [ENDS] =
+        {"millrace_query_stream_ends_total", METRIC_COUNTER,
+         "Streams that ended; a rise of lagged or stalled: clients or the network are too slow, "
+         "of limit: raise sse.clients.max or add replicas.",
+         "reason"},
+    [CATCHUPS] =
+        {"millrace_query_catchups_total", METRIC_COUNTER,
+         "Streams that began with records which are not in memory any more; a steady rise: "
+         "raise query.ring.bytes.",
+         NULL},
     [CATCHUPS_NOW] = {"millrace_query_catchups", METRIC_GAUGE, "Streams that are catching up.",
                       NULL},
-    [GAPS] = {"millrace_query_gaps_total", METRIC_COUNTER,
-              "Gaps told to clients: they asked for records that Kafka has no more; raise the topic's "
-              "retention.",
-              NULL},
-    [DELIVERY] = {"millrace_query_delivery_seconds", METRIC_HISTOGRAM,
-                  "From a record's arrival here to the sockets of a worker's clients; the newest of "
-                  "each batch.",
-                  NULL},
+    [GAPS] =
+        {"millrace_query_gaps_total", METRIC_COUNTER,
+         "Gaps told to clients: they asked for records that Kafka has no more; raise the topic's "
+         "retention.",
+         NULL},
+    [DELIVERY] =
+        {"millrace_query_delivery_seconds", METRIC_HISTOGRAM,
+         "From a record's arrival here to the sockets of a worker's clients; the newest of "
+         "each batch.",
+         NULL},
     [RECORDS] = {"millrace_query_records_total", METRIC_COUNTER, "Records read from Kafka.",
                  "topic"},
     [LAG] = {"millrace_query_lag_records", METRIC_GAUGE,

@@ -4,11 +4,11 @@
 #include "metrics/metrics.h"
 
 enum query_end {
-    QUERY_END_GONE,     /* the peer closed or died */
-    QUERY_END_LAGGED,   /* fell out of the ring */
-    QUERY_END_STALLED,  /* took nothing for sse.stall.timeout */
-    QUERY_END_LIMIT,    /* not begun: sse.clients.max or too many catch-ups */
-    QUERY_END_FAILED,   /* its records could not be read from Kafka */
+    QUERY_END_GONE,    /* the peer closed or died */
+    QUERY_END_LAGGED,  /* fell out of the ring */
+    QUERY_END_STALLED, /* took nothing for sse.stall.timeout */
+    QUERY_END_LIMIT,   /* not begun: sse.clients.max or too many catch-ups */
+    QUERY_END_FAILED,  /* its records could not be read from Kafka */
     QUERY_END_SHUTDOWN,
     QUERY_END_COUNT
 };

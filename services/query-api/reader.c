@@ -9,11 +9,11 @@
 #include "log/log.h"
 #include "query_metrics.h"
 
-#define BATCH_MAX 2000
-#define POLL_MS 50
-#define ASSIGN_MAX 1024 /* partitions at once */
+#define BATCH_MAX        2000
+#define POLL_MS          50
+#define ASSIGN_MAX       1024 /* partitions at once */
 #define REVIEW_PERIOD_US 100000
-#define CURSOR_TEXT_MAX ((size_t)4 << 20)
+#define CURSOR_TEXT_MAX  ((size_t)4 << 20)
 
 struct topic {
     struct strview name;
@@ -52,8 +52,7 @@ static void batch_add(struct reader *reader, struct frame *frame)
 {
     if (reader->batch_count == reader->batch_capacity) {
         reader->batch_capacity = reader->batch_capacity ? reader->batch_capacity * 2 : 256;
-        reader->batch =
-            must_realloc(reader->batch, reader->batch_capacity * sizeof *reader->batch);
+        reader->batch = must_realloc(reader->batch, reader->batch_capacity * sizeof *reader->batch);
     }
     reader->batch[reader->batch_count++] = frame;
 }
@@ -101,8 +100,7 @@ static void state_publish(struct reader *reader, size_t index)
 {
     struct topic *topic = &reader->topics[index];
     size_t count = (size_t)topic->partition_count;
-    struct frame_state *state =
-        must_alloc(sizeof *state + count * sizeof state->partitions[0]);
+    struct frame_state *state = must_alloc(sizeof *state + count * sizeof state->partitions[0]);
     state->is_live = topic->is_live;
     state->partition_count = topic->partition_count;
     for (size_t p = 0; p < count; p++) {
@@ -133,8 +131,7 @@ static void partition_add(struct reader *reader, const struct finder_found *foun
     CHECK(found->partition == topic->partition_count);
     topic_grow(topic, found->partition_count);
     int64_t load = reader->params.load_records;
-    int64_t start =
-        load == 0 || found->high - found->low <= load ? found->low : found->high - load;
+    int64_t start = load == 0 || found->high - found->low <= load ? found->low : found->high - load;
     topic->starts[found->partition] =
         (struct frame_start){.start = start, .is_begin = start == found->low};
     topic->next[found->partition] = start;
@@ -144,8 +141,7 @@ static void partition_add(struct reader *reader, const struct finder_found *foun
 }
 
 /* In one go: librdkafka begins to fetch at once, and what is added later waits behind that. */
-static void partitions_assign(struct reader *reader, struct kafka_position *positions,
-                              size_t count)
+static void partitions_assign(struct reader *reader, struct kafka_position *positions, size_t count)
 {
     struct err_info info = {0};
     enum err e = kafka_tail_add(reader->tail, positions, count, &info);
@@ -169,8 +165,8 @@ static void topics_take_found(struct reader *reader)
             atomic_store(&topic->state, READER_LOADING);
         }
         partition_add(reader, &found);
-        positions[count++] = (struct kafka_position){topic->name.ptr, found.partition,
-                                                     topic->next[found.partition]};
+        positions[count++] =
+            (struct kafka_position){topic->name.ptr, found.partition, topic->next[found.partition]};
     }
     if (count) {
         partitions_assign(reader, positions, count);
@@ -223,8 +219,7 @@ static void topics_review(struct reader *reader)
         if (!topic->is_told) {
             state_publish(reader, i);
         }
-        metric_set(reader->params.metrics[i].keys,
-                   (double)latest_count(reader->params.latest[i]));
+        metric_set(reader->params.metrics[i].keys, (double)latest_count(reader->params.latest[i]));
     }
     batch_publish(reader);
     for (size_t i = 0; i < reader->topic_count; i++) {
@@ -358,8 +353,7 @@ enum err reader_start(struct reader *reader, const struct reader_params *params,
         .config = params->kafka, .on_gap = on_gap, .context = reader, .label = "reader"};
     enum err e = kafka_tail_new(&tail, &reader->tail, info);
     if (!e) {
-        e = finder_start(params->kafka, params->topics, reader->topic_count, &reader->finder,
-                         info);
+        e = finder_start(params->kafka, params->topics, reader->topic_count, &reader->finder, info);
     }
     if (!e) {
         CHECK(pthread_create(&reader->thread, NULL, reader_run, reader) == 0);

@@ -17,7 +17,7 @@ struct reader;
 
 struct reader_params {
     const struct kafka_config *kafka;
-    const struct strview *topics; /* as given to reader_new */
+    const struct strview *topics;              /* as given to reader_new */
     const struct query_topic_metrics *metrics; /* by topic, as latest */
     struct latest *const *latest;
     struct shard *const *shards;

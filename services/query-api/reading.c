@@ -20,8 +20,7 @@ void reading_free(struct reading *reading)
 struct reading *reading_new(const uint16_t *topics, size_t count)
 {
     CHECK(count > 0 && count <= READING_TOPICS_MAX);
-    struct reading *reading =
-        must_alloc(sizeof *reading + count * sizeof reading->topics[0]);
+    struct reading *reading = must_alloc(sizeof *reading + count * sizeof reading->topics[0]);
     reading->topic_count = (uint8_t)count;
     reading->is_chunked = true;
     for (size_t i = 0; i < count; i++) {
@@ -36,8 +35,7 @@ static void topic_grow(struct reading_topic *topic, const struct ring *ring)
     if (topic->partition_count >= ring->partition_count) {
         return;
     }
-    topic->next =
-        must_realloc(topic->next, (size_t)ring->partition_count * sizeof *topic->next);
+    topic->next = must_realloc(topic->next, (size_t)ring->partition_count * sizeof *topic->next);
     for (int32_t p = topic->partition_count; p < ring->partition_count; p++) {
         topic->next[p] = ring->partitions[p].start;
     }
@@ -79,8 +77,7 @@ static int64_t earliest_of(const struct ring_partition *partition)
     return is_here ? partition->start : CURSOR_EARLIEST;
 }
 
-static void topic_begin(struct reading_topic *topic, const struct ring *ring,
-                        bool is_from_earliest)
+static void topic_begin(struct reading_topic *topic, const struct ring *ring, bool is_from_earliest)
 {
     topic_grow(topic, ring);
     for (int32_t p = 0; p < topic->partition_count; p++) {
@@ -203,7 +200,8 @@ static bool has_position(const struct reading *reading, const struct reading_sou
     return reading->mode != READING_WAITING;
 }
 
-static void put_id(const struct reading *reading, const struct reading_source *source, struct buf *out)
+static void put_id(const struct reading *reading, const struct reading_source *source,
+                   struct buf *out)
 {
     if (has_position(reading, source)) {
         put_view(out, SV("id: "));
@@ -290,8 +288,7 @@ bool reading_join(struct reading *reading, const struct reading_source *source)
 {
     reading_grow(reading, source);
     for (size_t i = 0; i < reading->topic_count; i++) {
-        if (!topic_is_in_ring(&reading->topics[i],
-                              &source->rings[reading->topics[i].topic])) {
+        if (!topic_is_in_ring(&reading->topics[i], &source->rings[reading->topics[i].topic])) {
             return false;
         }
     }

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CAPACITY_FIRST 64
+#define CAPACITY_FIRST  64
 #define CURSOR_TEXT_MAX ((size_t)4 << 20) /* 100,000 partitions */
 
 void ring_init(struct ring *ring, size_t bytes_max)
@@ -54,8 +54,8 @@ static void state_apply(struct ring *ring, const struct frame *frame)
 {
     const struct frame_state *state = (const struct frame_state *)(const void *)frame->value.ptr;
     if (state->partition_count > ring->partition_count) {
-        ring->partitions = must_realloc(ring->partitions, (size_t)state->partition_count *
-                                                              sizeof *ring->partitions);
+        ring->partitions = must_realloc(ring->partitions,
+                                        (size_t)state->partition_count * sizeof *ring->partitions);
         for (int32_t p = ring->partition_count; p < state->partition_count; p++) {
             const struct frame_start *from = &state->partitions[p];
             ring->partitions[p] =

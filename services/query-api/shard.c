@@ -117,7 +117,8 @@ static void on_tick(void *context)
 {
     struct shard *shard = context;
     /* All shards hold the same frames: one speaks for them. */
-    for (size_t i = 0; http_worker_index(shard->worker) == 0 && i < shard->config->topic_count; i++) {
+    for (size_t i = 0; http_worker_index(shard->worker) == 0 && i < shard->config->topic_count;
+         i++) {
         metric_set(shard->config->metrics[i].ring_bytes, (double)shard->rings[i].bytes);
     }
     int64_t now_us = clock_mono_us();

@@ -21,7 +21,7 @@ struct shard_config {
     const struct strview *topics;
     size_t topic_count;
     const struct query_topic_metrics *metrics; /* by topic */
-    int64_t ring_bytes_max; /* a topic */
+    int64_t ring_bytes_max;                    /* a topic */
     int64_t heartbeat_ms;
     int64_t stall_timeout_ms;
     int64_t send_buffer_bytes;

@@ -12,10 +12,10 @@
 
 #include "core/clock.h"
 
-#define GATHER_MAX 64
-#define FILL_BYTES 65536
-#define ROUNDS_MAX 16 /* of one pump: then other clients have their turn */
-#define OUT_BYTES_MAX ((size_t)1 << 30)
+#define GATHER_MAX     64
+#define FILL_BYTES     65536
+#define ROUNDS_MAX     16 /* of one pump: then other clients have their turn */
+#define OUT_BYTES_MAX  ((size_t)1 << 30)
 #define OUT_KEPT_BYTES 512 /* of an idle client's buffer */
 #define END_TIMEOUT_US 2000000
 
@@ -33,7 +33,7 @@ struct stream {
     int64_t heartbeat_us;
     bool is_from_earliest;
     bool is_ready;   /* the catch-up job has told every position and gap */
-    bool is_waiting;  /* for the socket */
+    bool is_waiting; /* for the socket */
     bool is_ending;
     enum query_end end;
 };
@@ -77,8 +77,7 @@ static enum outcome flush(struct stream *stream)
 }
 
 /* Moves past what the socket took; the rest of a frame that was cut goes into `out`. */
-static void shared_sent(struct stream *stream, const struct iovec *parts, size_t count,
-                        size_t sent)
+static void shared_sent(struct stream *stream, const struct iovec *parts, size_t count, size_t sent)
 {
     size_t whole = 0;
     while (whole < count && sent >= parts[whole].iov_len) {
@@ -256,8 +255,8 @@ static enum outcome catch_up(struct stream *stream)
 
 static enum outcome copy(struct stream *stream)
 {
-    enum reading_result result = reading_fill(stream->reading, &stream->shard->source, FILL_BYTES,
-                                              &stream->out);
+    enum reading_result result =
+        reading_fill(stream->reading, &stream->shard->source, FILL_BYTES, &stream->out);
     if (result == READING_LOST && reading_fall_back(stream->reading)) {
         return catchup_begin(stream);
     }
@@ -478,8 +477,7 @@ void stream_open(struct shard *shard, struct stream_params *params)
     stream->out.bytes_max = OUT_BYTES_MAX;
     socket_prepare(stream->http.fd, shard->config);
     shard_add(shard, stream);
-    stream->watch =
-        http_worker_watch(shard->worker, stream->http.fd, EPOLLRDHUP, on_ready, stream);
+    stream->watch = http_worker_watch(shard->worker, stream->http.fd, EPOLLRDHUP, on_ready, stream);
     if (!stream->watch) { /* epoll's own limit */
         stream_free(stream, QUERY_END_GONE);
         return;

@@ -124,7 +124,7 @@ static void test_resume__several_topics_in_an_envelope(void **state)
     client_await_text(client, "id: orders~0=2,1=2,2=2;product-metrics~0=0,1=1\n");
     client_close(client);
 
-    client = client_open(site, "/events/orders,product-metrics?envelope=1", 
+    client = client_open(site, "/events/orders,product-metrics?envelope=1",
                          "Last-Event-ID: orders~0=2,1=1,2=2;product-metrics~0=0,1=1\r\n");
     client_await_text(client, "\"topic\":\"orders\",\"partition\":1,\"offset\":1");
     site_produce(site, "product-metrics", 0, "prod-2", NULL);
@@ -164,8 +164,9 @@ static void test_resume__past_the_end__is_told_as_a_gap(void **state)
     struct client *client =
         client_open(site, "/events/orders", "Last-Event-ID: orders~0=500,1=1,2=1\r\n");
     client_await_text(client, "id: orders~0=1,1=1,2=1\n\n");
-    client_await_text(client, "event: gap\nid: orders~0=1,1=1,2=1\n"
-                              "data: {\"topic\":\"orders\",\"partition\":0,\"from\":1,\"to\":500}\n");
+    client_await_text(client,
+                      "event: gap\nid: orders~0=1,1=1,2=1\n"
+                      "data: {\"topic\":\"orders\",\"partition\":0,\"from\":1,\"to\":500}\n");
     site_produce_orders(site, 6, 3, 1);
     client_await_records(client, 3); /* and goes on */
     client_close(client);
@@ -234,8 +235,8 @@ static void test_slow_client__is_told_and_closed__others_are_served(void **state
                                           NULL};
     struct site *site = site_start(options);
     double lagged = site_metric("millrace_query_stream_ends_total{reason=\"lagged\"}");
-    struct client *slow = client_open_with(
-        site, "GET /events/orders HTTP/1.1\r\nHost: a\r\n\r\n", 4096);
+    struct client *slow =
+        client_open_with(site, "GET /events/orders HTTP/1.1\r\nHost: a\r\n\r\n", 4096);
     struct client *quick = client_open(site, "/events/orders", NULL);
     client_await_text(quick, "id: ");
     client_await_text(slow, "id: ");
@@ -272,8 +273,8 @@ static void test_stalled_client__is_closed_though_the_ring_has_its_records(void 
                                           NULL};
     struct site *site = site_start(options);
     double before = site_metric("millrace_query_stream_ends_total{reason=\"stalled\"}");
-    struct client *slow = client_open_with(
-        site, "GET /events/orders HTTP/1.1\r\nHost: a\r\n\r\n", 4096);
+    struct client *slow =
+        client_open_with(site, "GET /events/orders HTTP/1.1\r\nHost: a\r\n\r\n", 4096);
     client_await_text(slow, "id: ");
     site_produce_orders(site, 3, 3000, 1000);
     site_await(is_stalled, &before, "the client to be given up");

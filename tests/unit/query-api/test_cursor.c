@@ -60,8 +60,8 @@ static void test_cursor_parse__kafkasse_minus_one__is_latest(void **state)
 {
     (void)state;
     struct cursor cursor = {0};
-    assert_err(ERR_OK, parse(SV("[{\"topic\":\"orders\",\"partition\":2,\"offset\":-1}]"), &cursor,
-                             NULL));
+    assert_err(ERR_OK,
+               parse(SV("[{\"topic\":\"orders\",\"partition\":2,\"offset\":-1}]"), &cursor, NULL));
     assert_int_equal(CURSOR_LATEST, next_of(&cursor, 0, 2));
     cursor_free(&cursor);
 }

@@ -21,8 +21,7 @@ static int teardown(void **state)
 static void test_frame__record__is_one_chunk_with_id_and_data(void **state)
 {
     (void)state;
-    struct frame *frame =
-        frame_for_test(&maker, "k", SV("{\"a\":1}"), SV("orders~0=3,1=42"));
+    struct frame *frame = frame_for_test(&maker, "k", SV("{\"a\":1}"), SV("orders~0=3,1=42"));
     assert_sv("id: orders~0=3,1=42\ndata: {\"a\":1}\n\n", frame->event);
     assert_sv("00000023\r\nid: orders~0=3,1=42\ndata: {\"a\":1}\n\n\r\n", frame->unit);
     assert_sv("data: {\"a\":1}\n\n", frame->data);
@@ -97,10 +96,8 @@ static void test_envelope__headers__are_an_object(void **state)
     rd_kafka_headers_t *headers = rd_kafka_headers_new(2);
     (void)rd_kafka_header_add(headers, "millrace-result", -1, "update", 6);
     (void)rd_kafka_header_add(headers, "a\"b", -1, NULL, 0);
-    const struct frame_record record = {.topic_name = SV("orders"),
-                                        .value = SV("1"),
-                                        .headers = headers,
-                                        .cursor = SV("c")};
+    const struct frame_record record = {
+        .topic_name = SV("orders"), .value = SV("1"), .headers = headers, .cursor = SV("c")};
     struct frame *frame = frame_new(&maker, &record);
     rd_kafka_headers_destroy(headers);
     assert_sv("{\"millrace-result\":\"update\",\"a\\\"b\":null}", frame->headers);

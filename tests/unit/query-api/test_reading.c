@@ -8,11 +8,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define TOPICS 2
+#define TOPICS         2
 #define PARTITIONS_MAX 4
-#define RECORDS_MAX 4000
-#define STEPS 600
-#define SEEDS 400
+#define RECORDS_MAX    4000
+#define STEPS          600
+#define SEEDS          400
 
 static const struct strview names[TOPICS] = {SV("orders"), SV("product-metrics")};
 
@@ -187,7 +187,8 @@ static void check_record(struct client *client, const char *text)
     size_t topic;
     int partition;
     long long offset;
-    assert_int_equal(3, sscanf(text, "{\"t\":%zu,\"p\":%d,\"o\":%lld}", &topic, &partition, &offset));
+    assert_int_equal(3,
+                     sscanf(text, "{\"t\":%zu,\"p\":%d,\"o\":%lld}", &topic, &partition, &offset));
     const struct log *log = &client->world->logs[topic][partition];
     int64_t *seen = &client->seen[topic][partition];
     assert_true(*seen >= 0); /* an id came before */
@@ -205,7 +206,8 @@ static void check_gap(struct client *client, const char *text)
     char name[64];
     int partition;
     long long from, to;
-    assert_int_equal(4, sscanf(text, "{\"topic\":\"%63[^\"]\",\"partition\":%d,\"from\":%lld,\"to\":%lld",
+    assert_int_equal(4, sscanf(text,
+                               "{\"topic\":\"%63[^\"]\",\"partition\":%d,\"from\":%lld,\"to\":%lld",
                                name, &partition, &from, &to));
     size_t topic = strcmp(name, "orders") == 0 ? 0 : 1;
     assert_true(to <= client->world->logs[topic][partition].begin); /* it is true */
@@ -228,7 +230,8 @@ static void check_event(struct client *client, const char *event, size_t len)
         check_gap(client, (const char *)memmem(event, len, "data: ", 6) + 6);
     }
     if (id) {
-        check_id(client, id + 4, (size_t)((const char *)memchr(id, '\n', (size_t)(end - id)) - id) - 4);
+        check_id(client, id + 4,
+                 (size_t)((const char *)memchr(id, '\n', (size_t)(end - id)) - id) - 4);
     }
 }
 
@@ -274,8 +277,7 @@ static void resume_from_id(struct client *client)
 static void connect_client(struct client *client)
 {
     struct world *world = client->world;
-    client->reading =
-        reading_new((const uint16_t[]){0, 1}, client->is_multi ? TOPICS : 1);
+    client->reading = reading_new((const uint16_t[]){0, 1}, client->is_multi ? TOPICS : 1);
     client->reading->is_envelope = client->is_envelope;
     buf_reset(&client->wire);
     client->parsed = 0;
@@ -283,8 +285,8 @@ static void connect_client(struct client *client)
     struct reading_start start = {.asked = &cursor, .is_from_earliest = roll(world, 2)};
     if (client->has_id) {
         resume_from_id(client);
-        assert_err(ERR_OK, cursor_parse(sv(client->id), names,
-                                        client->reading->topic_count, &cursor, NULL));
+        assert_err(ERR_OK, cursor_parse(sv(client->id), names, client->reading->topic_count,
+                                        &cursor, NULL));
     } else {
         mark_any(client);
     }
@@ -321,8 +323,8 @@ static void catchup_step(struct client *client)
                 reading_move(reading, i, p, begin);
                 is_resolved = false;
             } else if (topic->next[p] < begin) {
-                const struct frame_gap gap = {topic->topic, names[topic->topic], p,
-                                              topic->next[p], begin};
+                const struct frame_gap gap = {topic->topic, names[topic->topic], p, topic->next[p],
+                                              begin};
                 reading_move(reading, i, p, begin);
                 struct buf text;
                 buf_init(&text, 4096);
@@ -358,8 +360,8 @@ static bool shared_step(struct client *client)
 {
     struct iovec parts[8];
     size_t count;
-    if (reading_gather(client->reading, &client->world->source, parts,
-                       1 + roll(client->world, 8), &count) == READING_LOST) {
+    if (reading_gather(client->reading, &client->world->source, parts, 1 + roll(client->world, 8),
+                       &count) == READING_LOST) {
         return false;
     }
     client->shareds += count;
@@ -472,9 +474,8 @@ static void run(uint64_t seed, struct totals *totals)
         world->partition_count[t] = 1 + (int32_t)roll(world, PARTITIONS_MAX);
         publish_state(world, t);
     }
-    struct client client = {.world = world,
-                            .is_envelope = roll(world, 2),
-                            .is_multi = roll(world, 2)};
+    struct client client = {
+        .world = world, .is_envelope = roll(world, 2), .is_multi = roll(world, 2)};
     buf_init(&client.wire, 1 << 24);
     for (size_t step = 0; step < STEPS; step++) {
         for (uint64_t i = roll(world, 12); i > 0; i--) {
