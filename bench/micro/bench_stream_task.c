@@ -77,7 +77,8 @@ static void bench_open(struct bench *bench, const char *file, unsigned keys)
         for (unsigned key = 1; key <= keys; key++) {
             char name[32], row[128];
             (void)snprintf(name, sizeof name, "prod-%u", key);
-            (void)snprintf(row, sizeof row, "{\"name\":\"Product %u\",\"category\":\"tools\"}", key);
+            (void)snprintf(row, sizeof row, "{\"name\":\"Product %u\",\"category\":\"tools\"}",
+                           key);
             CHECK(!stream_table_apply(bench->tables[i], sv(name), sv(row), NULL));
         }
     }
@@ -136,9 +137,10 @@ static void bench_case(struct orders *orders, const char *file, unsigned keys, i
     CHECK(stats.dead_lettered == 0);
     CHECK(stats.late == 0);
     printf("{\"case\":\"%s\",\"keys\":%u,\"order_bytes\":%zu,\"records\":%" PRId64
-           ",\"ns_per_record\":%.1f,\"million_per_second\":%.2f}\n",
-           file, keys, (size_t)orders->len[0], records,
-           (double)best_ns / (double)records, (double)records * 1000 / (double)best_ns);
+           ",\"ns_per_record\":%.1f,\"million_per_second\":%.2f,\"state_bytes_per_window\":%.0f}\n",
+           file, keys, (size_t)orders->len[0], records, (double)best_ns / (double)records,
+           (double)records * 1000 / (double)best_ns,
+           stats.windows_open ? (double)stats.state_bytes / (double)stats.windows_open : 0);
     bench_close(&bench);
 }
 

@@ -196,8 +196,8 @@ size_t decimal_format(struct decimal value, char text[DECIMAL_TEXT_BYTES])
 {
     char reversed[3 * CHUNK_DIGITS];
     bool is_negative = value.nano < 0;
-    size_t count = digits_reversed(
-        is_negative ? -(uint128)value.nano : (uint128)value.nano, reversed);
+    size_t count =
+        digits_reversed(is_negative ? -(uint128)value.nano : (uint128)value.nano, reversed);
     size_t rest = 0; /* trailing zeros of the fraction are not written */
     while (rest < FRACTION_DIGITS && reversed[rest] == '0') {
         rest++;

@@ -67,8 +67,8 @@ static void column_of_window(const struct spec *column, struct aggregate_column 
     if (!spec_is_object(column, names)) {
         return;
     }
-    out->kind = spec_get_choice(column, "window", bounds, -1) ? COLUMN_WINDOW_END
-                                                              : COLUMN_WINDOW_START;
+    out->kind =
+        spec_get_choice(column, "window", bounds, -1) ? COLUMN_WINDOW_END : COLUMN_WINDOW_START;
     out->time = (enum column_time)spec_get_choice(column, "as", times, COLUMN_EPOCH_MS);
 }
 
@@ -120,7 +120,7 @@ static char *column_prefix(const char *name, bool is_first)
     enum err e = buf_append(&text, is_first ? "{" : ",", 1);
     e = e ? e : buf_append_json_string(&text, sv(name));
     e = e ? e : buf_append(&text, ":", 2); /* with its NUL */
-    CHECK(!e); /* its length was checked */
+    CHECK(!e);                             /* its length was checked */
     return text.data;
 }
 
@@ -135,7 +135,8 @@ void aggregate_compile(struct program_builder *builder, const struct spec *resul
     }
     const char *name;
     json_t *value;
-    json_object_foreach ((json_t *)(uintptr_t)result->value, name, value) { /* no const in jansson */
+    json_object_foreach((json_t *)(uintptr_t)result->value, name, value)
+    { /* no const in jansson */
         struct spec column = spec_member(result, name);
         if (aggregate->column_count == AGGREGATE_COLUMNS_MAX) {
             spec_error(&column, ERR_LIMIT, "more than %d members", AGGREGATE_COLUMNS_MAX);

@@ -182,8 +182,8 @@ static void leaf_compile(struct program_builder *builder, struct condition *cond
 static void leaves_compile(struct program_builder *builder, struct condition *condition,
                            const struct spec *spec)
 {
-    static const char *const names[] = {"field", "==", "!=", "<",      "<=",
-                                        ">",     ">=", "in", "exists", NULL};
+    static const char *const names[] = {
+        "field", "==", "!=", "<", "<=", ">", ">=", "in", "exists", NULL};
     if (!spec_is_object(spec, names)) {
         return;
     }
@@ -377,6 +377,7 @@ void condition_explain(const struct condition *condition, size_t failed,
     }
     struct strview value = stream_value_excerpt(&slots[node->slot], EXCERPT_BYTES);
     bool is_negated = failed > 0 && condition->nodes[failed - 1].op == OP_NOT;
-    (void)err_set(info, ERR_CONDITION, "%s%s%s does not hold: %s is %.*s", is_negated ? "not (" : "",
-                  node->text, is_negated ? ")" : "", node->field, SV_ARG(value));
+    (void)err_set(info, ERR_CONDITION, "%s%s%s does not hold: %s is %.*s",
+                  is_negated ? "not (" : "", node->text, is_negated ? ")" : "", node->field,
+                  SV_ARG(value));
 }

@@ -32,7 +32,6 @@ struct event_time {
 };
 
 /* ERR_FIELD_MISSING or ERR_TIMESTAMP, with info. */
-MUST_CHECK enum err event_time_read(const struct event_time *time,
-                                    const struct stream_value *slots,
+MUST_CHECK enum err event_time_read(const struct event_time *time, const struct stream_value *slots,
                                     const struct stream_record *record, int64_t *ret_ms,
                                     struct err_info *info);

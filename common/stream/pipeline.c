@@ -139,7 +139,8 @@ size_t builder_get_table(struct program_builder *builder, const struct spec *obj
 /* Letters, digits, '.', '_' and '-'; not "." or "..". */
 static bool is_topic_name(const char *name)
 {
-    static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+    static const char allowed[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
     size_t len = strlen(name);
     return len > 0 && len <= TOPIC_NAME_BYTES_MAX && strspn(name, allowed) == len &&
            strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
@@ -148,9 +149,11 @@ static bool is_topic_name(const char *name)
 static void check_topic_name(const struct spec *at, const char *name)
 {
     if (*name && !is_topic_name(name)) {
-        spec_error(at, ERR_CONFIG,
-                   "\"%s\" is no name for a Kafka topic: letters, digits, '.', '_' and '-', at most "
-                   "%d", name, TOPIC_NAME_BYTES_MAX);
+        spec_error(
+            at, ERR_CONFIG,
+            "\"%s\" is no name for a Kafka topic: letters, digits, '.', '_' and '-', at most "
+            "%d",
+            name, TOPIC_NAME_BYTES_MAX);
     }
 }
 
@@ -183,7 +186,8 @@ static void compile_timestamp(struct program_builder *builder, const struct spec
     time->has_field = true;
     time->slot = builder_get_field(builder, &spec, "field", &field);
     time->field = must_strdup(field[0] == '/' ? field + 1 : field);
-    time->format = (enum event_time_format)spec_get_choice(&spec, "format", formats, EVENT_TIME_AUTO);
+    time->format =
+        (enum event_time_format)spec_get_choice(&spec, "format", formats, EVENT_TIME_AUTO);
     time->future_max_ms = spec_get_duration(&spec, "future_max", FUTURE_MAX_MS);
 }
 
@@ -243,7 +247,8 @@ static void compile_tables(struct program_builder *builder, const struct spec *f
     }
     const char *name;
     json_t *value;
-    json_object_foreach ((json_t *)(uintptr_t)tables.value, name, value) { /* no const in jansson */
+    json_object_foreach((json_t *)(uintptr_t)tables.value, name, value)
+    { /* no const in jansson */
         struct spec table = spec_member(&tables, name);
         compile_table(builder, &table);
     }
@@ -257,7 +262,8 @@ static void compile_step(struct program_builder *builder, const struct spec *ele
     const struct step_kind *kind = name ? step_kind_find(name) : NULL;
     if (name && !kind) {
         char hint[SPEC_HINT_BYTES];
-        spec_error(&spec, ERR_CONFIG, "there is no step \"%s\"%s", name, step_kind_hint(name, hint));
+        spec_error(&spec, ERR_CONFIG, "there is no step \"%s\"%s", name,
+                   step_kind_hint(name, hint));
     }
     if (!kind) {
         return;

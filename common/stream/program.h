@@ -15,23 +15,23 @@
 #include "stream/task.h"
 #include "stream/watermark.h"
 
-#define STEPS_MAX 32
-#define TABLES_MAX 16
-#define TOPICS_MAX 8
-#define PROJECTIONS_MAX 8 /* joins that use one table */
+#define STEPS_MAX        32
+#define TABLES_MAX       16
+#define TOPICS_MAX       8
+#define PROJECTIONS_MAX  8 /* joins that use one table */
 #define JOIN_MEMBERS_MAX 32
 #define STEP_PLACE_BYTES 64
 
 /* --- steps ------------------------------------------------------------------------------------ */
 
 enum step_verdict {
-    STEP_NEXT,   /* on to the next step */
-    STEP_DROP,   /* the record ends here, as the pipeline wants it */
-    STEP_DONE,   /* the record has been taken up into state: nothing is left to put out */
-    STEP_REJECT, /* to the dead letters; run->reason and run->info say why */
-    STEP_LATE,   /* to the late topic; run->late says why */
+    STEP_NEXT,     /* on to the next step */
+    STEP_DROP,     /* the record ends here, as the pipeline wants it */
+    STEP_DONE,     /* the record has been taken up into state: nothing is left to put out */
+    STEP_REJECT,   /* to the dead letters; run->reason and run->info say why */
+    STEP_LATE,     /* to the late topic; run->late says why */
     STEP_REPLAYED, /* state already holds it: nothing happens */
-    STEP_AGAIN,  /* a table was brought up to date: run the record from the start */
+    STEP_AGAIN,    /* a table was brought up to date: run the record from the start */
 };
 
 struct step_late {
@@ -48,8 +48,8 @@ struct step_run {
     int64_t watermark_ms; /* as it is before this record */
     struct stream_table *const *tables;
     const struct stream_sink *sink;
-    struct buf *scratch;    /* for the step's own use during its run */
-    struct strview members; /* `,"name":value`… to be spliced in at the output */
+    struct buf *scratch;         /* for the step's own use during its run */
+    struct strview members;      /* `,"name":value`… to be spliced in at the output */
     struct buf *members_of_many; /* holds them when they come from more than one join */
     enum err reason;
     struct err_info *info;

@@ -120,7 +120,8 @@ bool spec_is_object(const struct spec *spec, const char *const *names)
     }
     const char *name;
     json_t *value;
-    json_object_foreach ((json_t *)(uintptr_t)spec->value, name, value) { /* jansson takes no const */
+    json_object_foreach((json_t *)(uintptr_t)spec->value, name, value)
+    { /* jansson takes no const */
         if (list_has(names, name) || list_has(ANYWHERE, name)) {
             continue;
         }
@@ -162,7 +163,8 @@ const char *spec_only_member(const struct spec *object, struct spec *ret)
     json_t *value;
     size_t count = 0;
     if (json_is_object(object->value)) {
-        json_object_foreach ((json_t *)(uintptr_t)object->value, name, value) {
+        json_object_foreach((json_t *)(uintptr_t)object->value, name, value)
+        {
             if (strcmp(name, "description") != 0) {
                 only = name;
                 count++;

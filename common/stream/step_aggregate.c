@@ -37,7 +37,7 @@ struct aggregate_state {
     int64_t closed_ms;  /* windows whose end + grace is at most this have had their final */
     int64_t closing_ms; /* the same, if the commit under way succeeds */
     int64_t next_offset;
-    struct buf key, value; /* of the record being made */
+    struct buf key, value;        /* of the record being made */
     struct aggregate_event event; /* being added */
 };
 
@@ -242,14 +242,13 @@ static enum err emit_changelog(struct aggregate_state *state, const struct step_
     if (e) {
         return e;
     }
-    struct stream_out out = {.target = STREAM_CHANGELOG,
-                             .topic = commit->changelog_topic,
-                             .partition = commit->partition,
-                             .key = buf_view(&state->key),
-                             .value = value,
-                             .timestamp_ms =
-                                 ((const struct totals *)(const void *)cell->totals)
-                                     ->timestamp_max_ms};
+    struct stream_out out = {
+        .target = STREAM_CHANGELOG,
+        .topic = commit->changelog_topic,
+        .partition = commit->partition,
+        .key = buf_view(&state->key),
+        .value = value,
+        .timestamp_ms = ((const struct totals *)(const void *)cell->totals)->timestamp_max_ms};
     commit->stats->changelog_records++;
     return commit->sink->emit(commit->sink->context, &out);
 }
@@ -275,9 +274,9 @@ static enum err window_expire(struct aggregate_state *state, const struct step_c
     size_t count;
     struct window_cell *const *cells = window_store_cells(state->store, window, &count);
     for (size_t i = 0; i < count; i++) {
-        enum err e = cells[i]->is_stored ? emit_changelog(state, commit, cells[i],
-                                                          (struct strview){NULL, 0})
-                                         : ERR_OK;
+        enum err e = cells[i]->is_stored
+                         ? emit_changelog(state, commit, cells[i], (struct strview){NULL, 0})
+                         : ERR_OK;
         if (e) {
             return e;
         }
@@ -407,13 +406,13 @@ static enum err restore_value(struct aggregate_state *state, struct strview key,
                               struct strview value, struct err_info *info)
 {
     /* Decoded beside the store first: a record that cannot be read changes nothing. */
-    alignas(16) unsigned char decoded[sizeof(struct totals) +
-                                      AGGREGATE_VALUES_MAX * sizeof(struct decimal)];
+    alignas(16) unsigned char
+        decoded[sizeof(struct totals) + AGGREGATE_VALUES_MAX * sizeof(struct decimal)];
     struct totals *totals = (struct totals *)(void *)decoded;
     struct window_cell *cell;
     int64_t next_offset;
-    enum err e = window_decode_value(value, state->step->aggregate.value_count,
-                                     state->step->layout, totals, &next_offset, info);
+    enum err e = window_decode_value(value, state->step->aggregate.value_count, state->step->layout,
+                                     totals, &next_offset, info);
     e = e ? e : window_store_get(state->store, key, start_ms, &cell, info);
     if (!e) {
         memcpy(window_store_load(state->store, cell, next_offset), totals,
@@ -422,8 +421,8 @@ static enum err restore_value(struct aggregate_state *state, struct strview key,
     return e;
 }
 
-static enum err aggregate_restore(void *task_state, struct strview record_key,
-                                  struct strview value, struct err_info *info)
+static enum err aggregate_restore(void *task_state, struct strview record_key, struct strview value,
+                                  struct err_info *info)
 {
     struct aggregate_state *state = task_state;
     struct strview key;

@@ -71,7 +71,8 @@ static void projection_compile(struct program_builder *builder, struct projectio
     }
     const char *name;
     json_t *value;
-    json_object_foreach ((json_t *)(uintptr_t)set->value, name, value) { /* jansson takes no const */
+    json_object_foreach((json_t *)(uintptr_t)set->value, name, value)
+    { /* jansson takes no const */
         struct spec member = spec_member(set, name);
         if (projection->count == JOIN_MEMBERS_MAX) {
             spec_error(&member, ERR_LIMIT, "more than %d members", JOIN_MEMBERS_MAX);

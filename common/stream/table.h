@@ -25,8 +25,8 @@ struct stream_table;
 
 void stream_table_free(struct stream_table *table); /* NULL is a no-op */
 /* table: index among the pipeline's tables. The pipeline must outlive it. */
-DEALLOC(stream_table_free) struct stream_table *stream_table_new(const struct pipeline *pipeline,
-                                                                 size_t table);
+DEALLOC(stream_table_free)
+struct stream_table *stream_table_new(const struct pipeline *pipeline, size_t table);
 MUST_CHECK enum err stream_table_apply(struct stream_table *table, struct strview key,
                                        struct strview value, struct err_info *info);
 size_t stream_table_rows(const struct stream_table *table);

@@ -27,7 +27,8 @@ struct stream_task {
     int64_t next_offset;
     bool has_records; /* since the last commit */
     struct buf scratch, members, value, key;
-    struct err_info why; /* of the dead letter being made: here, not on the stack of each record, since
+    struct err_info
+        why; /* of the dead letter being made: here, not on the stack of each record, since
                           * it is large and rarely used */
 };
 

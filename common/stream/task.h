@@ -44,10 +44,10 @@ struct stream_header {
 
 struct stream_out {
     enum stream_target target;
-    uint16_t topic;            /* index among the pipeline's topics */
-    int32_t partition;         /* -1: by key; a changelog record: the task's */
-    struct strview key, value; /* ptr NULL = null, for a changelog: tombstone */
-    int64_t timestamp_ms;      /* negative: none */
+    uint16_t topic;                      /* index among the pipeline's topics */
+    int32_t partition;                   /* -1: by key; a changelog record: the task's */
+    struct strview key, value;           /* ptr NULL = null, for a changelog: tombstone */
+    int64_t timestamp_ms;                /* negative: none */
     const struct stream_header *headers; /* to be added to … */
     size_t header_count;
     const struct stream_record *source; /* … the headers of this one; NULL: none */

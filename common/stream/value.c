@@ -29,9 +29,9 @@ int stream_value_compare(const struct stream_value *value, struct strview text)
 const char *stream_value_kind(const struct stream_value *value)
 {
     static const char *const kinds[] = {
-        [JSON_NODE_NULL] = "null",         [JSON_NODE_FALSE] = "false",
-        [JSON_NODE_TRUE] = "true",         [JSON_NODE_NUMBER] = "a number",
-        [JSON_NODE_STRING] = "a string",   [JSON_NODE_OBJECT] = "an object",
+        [JSON_NODE_NULL] = "null",       [JSON_NODE_FALSE] = "false",
+        [JSON_NODE_TRUE] = "true",       [JSON_NODE_NUMBER] = "a number",
+        [JSON_NODE_STRING] = "a string", [JSON_NODE_OBJECT] = "an object",
         [JSON_NODE_ARRAY] = "an array",
     };
     return value->type < ARRAY_LEN(kinds) ? kinds[value->type] : "missing";

@@ -6,10 +6,8 @@ void watermark_init(struct watermark *watermark, unsigned inputs, int64_t delay_
 {
     CHECK(inputs > 0 && inputs <= WATERMARK_INPUTS_MAX);
     CHECK(delay_ms >= 0 && idle_ms >= 0);
-    *watermark = (struct watermark){.value_ms = TIME_NONE,
-                                    .delay_ms = delay_ms,
-                                    .idle_ms = idle_ms,
-                                    .input_count = inputs};
+    *watermark = (struct watermark){
+        .value_ms = TIME_NONE, .delay_ms = delay_ms, .idle_ms = idle_ms, .input_count = inputs};
     for (unsigned i = 0; i < inputs; i++) {
         watermark->inputs[i].timestamp_max_ms = TIME_NONE;
         watermark->inputs[i].quiet_since_ms = TIME_NONE;
@@ -90,8 +88,8 @@ void watermark_quiet(struct watermark *watermark, unsigned input, int64_t now_ms
     if (from->quiet_since_ms == TIME_NONE) {
         from->quiet_since_ms = now_ms;
     }
-    from->is_idle = now_ms >= from->quiet_since_ms &&
-                    now_ms - from->quiet_since_ms >= watermark->idle_ms;
+    from->is_idle =
+        now_ms >= from->quiet_since_ms && now_ms - from->quiet_since_ms >= watermark->idle_ms;
     if (watermark_all_idle(watermark)) {
         watermark_run_on(watermark, now_ms);
     } else {

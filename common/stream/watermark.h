@@ -22,7 +22,7 @@
 #include <stdint.h>
 
 #define WATERMARK_INPUTS_MAX 4
-#define TIME_NONE INT64_MIN
+#define TIME_NONE            INT64_MIN
 
 struct watermark {
     int64_t value_ms; /* TIME_NONE before the first record */

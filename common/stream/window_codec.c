@@ -75,8 +75,7 @@ enum err window_decode_key(struct strview record_key, struct strview *ret_key,
 }
 
 enum err window_decode_value(struct strview record_value, size_t values, uint32_t layout,
-                             struct totals *totals, int64_t *ret_next_offset,
-                             struct err_info *info)
+                             struct totals *totals, int64_t *ret_next_offset, struct err_info *info)
 {
     const char *at = record_value.ptr;
     if (record_value.len < 5 || take(&at, 1) != VERSION) {

@@ -14,12 +14,12 @@
 
 /* Key and value of `cell`, behind each other in out. */
 MUST_CHECK enum err window_encode_key(struct strview key, int64_t start_ms, struct buf *out);
-MUST_CHECK enum err window_encode_value(const struct totals *totals, size_t values,
-                                        uint32_t layout, int64_t next_offset, struct buf *out);
+MUST_CHECK enum err window_encode_value(const struct totals *totals, size_t values, uint32_t layout,
+                                        int64_t next_offset, struct buf *out);
 
 MUST_CHECK enum err window_decode_key(struct strview record_key, struct strview *ret_key,
                                       int64_t *ret_start_ms);
 /* totals has room for `values`. ERR_STATE with info. */
-MUST_CHECK enum err window_decode_value(struct strview record_value, size_t values,
-                                        uint32_t layout, struct totals *totals,
-                                        int64_t *ret_next_offset, struct err_info *info);
+MUST_CHECK enum err window_decode_value(struct strview record_value, size_t values, uint32_t layout,
+                                        struct totals *totals, int64_t *ret_next_offset,
+                                        struct err_info *info);

@@ -127,8 +127,7 @@ static void key_insert(struct window_key *key, struct window_cell *cell)
 {
     size_t place = key_place(key, cell->start_ms);
     key->cells = grow(key->cells, key->cell_count, &key->cell_capacity, sizeof(void *));
-    memmove(&key->cells[place + 1], &key->cells[place],
-            (key->cell_count - place) * sizeof(void *));
+    memmove(&key->cells[place + 1], &key->cells[place], (key->cell_count - place) * sizeof(void *));
     key->cells[place] = cell;
     key->cell_count++;
 }
@@ -140,8 +139,7 @@ static void key_remove(struct window_store *store, struct window_cell *cell)
     size_t place = key_place(key, cell->start_ms);
     CHECK(key->cells[place] == cell);
     key->cell_count--;
-    memmove(&key->cells[place], &key->cells[place + 1],
-            (key->cell_count - place) * sizeof(void *));
+    memmove(&key->cells[place], &key->cells[place + 1], (key->cell_count - place) * sizeof(void *));
     if (key->cell_count == 0) {
         store->key_bytes -= sizeof *key + key->len;
         (void)hash_map_remove(store->keys, sv_of(key->bytes, key->len)); /* it is there */
@@ -227,8 +225,7 @@ static void window_unlink(struct window_store *store, struct window_cell *cell)
 static struct window_cell *cell_take(struct window_store *store)
 {
     if (!store->free_cells) {
-        struct cell_chunk *chunk =
-            must_alloc(sizeof *chunk + CHUNK_CELLS * store->cell_stride);
+        struct cell_chunk *chunk = must_alloc(sizeof *chunk + CHUNK_CELLS * store->cell_stride);
         chunk->next = store->chunks;
         store->chunks = chunk;
         store->chunk_count++;
@@ -305,8 +302,8 @@ void *window_store_edit(struct window_store *store, struct window_cell *cell)
     if (!cell->is_dirty) {
         memcpy(cell_committed(store, cell), cell->totals, store->config.totals_bytes);
         cell->is_dirty = true;
-        store->dirty = grow(store->dirty, store->dirty_count, &store->dirty_capacity,
-                            sizeof(void *));
+        store->dirty =
+            grow(store->dirty, store->dirty_count, &store->dirty_capacity, sizeof(void *));
         store->dirty[store->dirty_count++] = cell;
     }
     return cell->totals;

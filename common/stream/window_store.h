@@ -30,11 +30,11 @@ struct window_cell {
     int64_t start_ms;
     int64_t next_offset; /* just past the last record that its committed totals hold */
     struct window_cell *next, *previous; /* in its window */
-    bool is_new;         /* not committed yet */
-    bool is_dirty;       /* edited since the last commit */
-    bool is_stored;      /* the changelog has it … */
-    bool is_being_stored; /* … or will, if the commit under way succeeds */
-    alignas(16) unsigned char totals[]; /* present ones, then the copy of the committed ones */
+    bool is_new;                         /* not committed yet */
+    bool is_dirty;                       /* edited since the last commit */
+    bool is_stored;                      /* the changelog has it … */
+    bool is_being_stored;                /* … or will, if the commit under way succeeds */
+    alignas(16) unsigned char totals[];  /* present ones, then the copy of the committed ones */
 };
 
 struct window_store_config {

@@ -10,9 +10,9 @@
 #include "stream/task.h"
 #include "test.h"
 
-#define KEPT_TEXT_BYTES   512
-#define KEPT_HEADERS_MAX  10
-#define KEPT_RECORDS_MAX  4096
+#define KEPT_TEXT_BYTES  512
+#define KEPT_HEADERS_MAX 10
+#define KEPT_RECORDS_MAX 4096
 
 struct kept {
     enum stream_target target;
@@ -95,7 +95,8 @@ static inline bool fixture_refresh(void *context, unsigned table)
     return true;
 }
 
-static inline struct pipeline *fixture_compile(const char *text, struct pipeline_overrides overrides)
+static inline struct pipeline *fixture_compile(const char *text,
+                                               struct pipeline_overrides overrides)
 {
     CLEANUP(json_decrefp) json_t *document = NULL;
     struct err_info info = {0};

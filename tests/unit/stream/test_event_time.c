@@ -77,7 +77,7 @@ static void test_event_time__future__is_bounded_by_the_record(void **state)
     assert_err(ERR_OK, read_as(EVENT_TIME_AUTO, "1700003600000", 1700000000000, &ms));
     assert_err(ERR_TIMESTAMP, read_as(EVENT_TIME_AUTO, "1700003600001", 1700000000000, &ms));
     assert_err(ERR_OK, read_as(EVENT_TIME_AUTO, "1700003600001", -1, &ms)); /* no own timestamp */
-    assert_err(ERR_OK, read_as(EVENT_TIME_AUTO, "1", 1700000000000, &ms)); /* the past is free */
+    assert_err(ERR_OK, read_as(EVENT_TIME_AUTO, "1", 1700000000000, &ms));  /* the past is free */
 }
 
 static void test_event_time__no_field__is_the_record(void **state)

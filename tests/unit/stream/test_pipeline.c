@@ -3,10 +3,9 @@
 #include "schema/schema.h"
 #include "stream_fixture.h"
 
-#define SOURCE "\"source\":{\"topic\":\"in\"}"
-#define OUTPUT "\"output\":{\"topic\":\"out\"}"
-#define WITH(members)                                                                              \
-    "{\"name\":\"p\"," SOURCE "," OUTPUT "," members "}"
+#define SOURCE        "\"source\":{\"topic\":\"in\"}"
+#define OUTPUT        "\"output\":{\"topic\":\"out\"}"
+#define WITH(members) "{\"name\":\"p\"," SOURCE "," OUTPUT "," members "}"
 #define STEP(step)    WITH("\"tables\":{\"users\":{\"topic\":\"u\"}},\"steps\":[" step "]")
 #define AGGREGATE(members)                                                                         \
     STEP("{\"aggregate\":{\"by\":\"/k\",\"store\":{\"name\":\"s\"}," members "}}")
@@ -40,14 +39,15 @@ static const struct row BAD[] = {
     {"{\"name\":\"p\"," OUTPUT
      ",\"source\":{\"topic\":\"in\",\"timestamp\":{\"field\":\"t\",\"format\":\"epoch\"}}}",
      "/source/timestamp/format", "(did you mean \"epoch-s\"?)", true},
-    {"{\"name\":\"p\"," OUTPUT
-     ",\"source\":{\"topic\":\"in\",\"timestamp\":{\"field\":\"/~2\"}}}",
+    {"{\"name\":\"p\"," OUTPUT ",\"source\":{\"topic\":\"in\",\"timestamp\":{\"field\":\"/~2\"}}}",
      "/source/timestamp/field", "'~' must be followed by", false},
     {"{\"name\":\"p\"," OUTPUT ",\"source\":{\"topic\":\"in\",\"watermark\":{\"delay\":5}}}",
      "/source/watermark/delay", "a duration like", true},
-    {"{\"name\":\"p\"," OUTPUT ",\"source\":{\"topic\":\"in\",\"watermark\":{\"delay\":\"5 parsecs\"}}}",
+    {"{\"name\":\"p\"," OUTPUT
+     ",\"source\":{\"topic\":\"in\",\"watermark\":{\"delay\":\"5 parsecs\"}}}",
      "/source/watermark/delay", "a duration like", false},
-    {"{\"name\":\"p\"," OUTPUT ",\"source\":{\"topic\":\"in\",\"watermark\":{\"delay\":\"4000d\"}}}",
+    {"{\"name\":\"p\"," OUTPUT
+     ",\"source\":{\"topic\":\"in\",\"watermark\":{\"delay\":\"4000d\"}}}",
      "/source/watermark/delay", "at most ten years", false},
     {STEP("{\"fliter\":{}}"), "/steps/0/fliter", "(did you mean \"filter\"?)", true},
     {STEP("{\"filter\":{\"field\":\"a\"}}"), "/steps/0/filter", "an operator is missing", true},
@@ -55,14 +55,14 @@ static const struct row BAD[] = {
     {STEP("{\"filter\":{\">\":1}}"), "/steps/0/filter", "\"field\" is missing", true},
     {STEP("{\"filter\":{\"field\":\"a\",\">\":null}}"), "/steps/0/filter/>",
      "only numbers and strings have an order", true},
-    {STEP("{\"filter\":{\"field\":\"a\",\"==\":[]}}"), "/steps/0/filter/==",
-     "a number, a string, true, false or null", true},
+    {STEP("{\"filter\":{\"field\":\"a\",\"==\":[]}}"),
+     "/steps/0/filter/==", "a number, a string, true, false or null", true},
     {STEP("{\"filter\":{\"field\":\"a\",\"in\":[]}}"), "/steps/0/filter/in",
      "an array of at least one", true},
     {STEP("{\"filter\":{\"field\":\"a\",\"in\":[1,{}]}}"), "/steps/0/filter/in/1",
      "a number, a string", true},
-    {STEP("{\"filter\":{\"field\":\"a\",\"exists\":1}}"), "/steps/0/filter/exists",
-     "true or false", true},
+    {STEP("{\"filter\":{\"field\":\"a\",\"exists\":1}}"), "/steps/0/filter/exists", "true or false",
+     true},
     {STEP("{\"filter\":{\"all\":[]}}"), "/steps/0/filter/all", "at least one condition", true},
     {STEP("{\"filter\":{\"all\":[{\"field\":\"a\",\"==\":1},{\"not\":[]}]}}"),
      "/steps/0/filter/all/1/not", "an object is needed", true},
@@ -133,8 +133,8 @@ static void test_pipeline_compile__mistakes__are_named_with_their_place(void **s
             fail_msg("taken: %s", BAD[i].text);
         }
         char want[160];
-        (void)snprintf(want, sizeof want, "f.json: %s: ",
-                       BAD[i].pointer[0] ? BAD[i].pointer : "the file");
+        (void)snprintf(want, sizeof want,
+                       "f.json: %s: ", BAD[i].pointer[0] ? BAD[i].pointer : "the file");
         bool is_said = false;
         for (size_t n = 0; n < errors.count; n++) {
             is_said |= strcmp(errors.items[n].pointer, BAD[i].pointer) == 0 &&
@@ -182,8 +182,8 @@ static void test_pipeline_load__file_cannot_be_read__is_one_error(void **state)
     (void)state;
     static struct pipeline_errors errors;
     struct pipeline *pipeline = NULL;
-    assert_err(ERR_IO, pipeline_load("/no/such/file.json", PIPELINE_OVERRIDES_NONE, &pipeline,
-                                     &errors));
+    assert_err(ERR_IO,
+               pipeline_load("/no/such/file.json", PIPELINE_OVERRIDES_NONE, &pipeline, &errors));
     assert_int_equal(1, errors.count);
     assert_non_null(strstr(errors.items[0].text, "/no/such/file.json"));
 }
@@ -227,7 +227,8 @@ static void test_pipeline_schema__agrees_with_the_loader(void **state)
     static const char *const good[] = {
         WITH("\"description\":\"d\",\"$schema\":\"x\""),
         WITH("\"dead_letter\":{\"topic\":\"d\",\"description\":\"d\"}"),
-        STEP("{\"description\":\"d\",\"filter\":{\"description\":\"d\",\"field\":\"a\",\"==\":null}}"),
+        STEP("{\"description\":\"d\",\"filter\":{\"description\":\"d\",\"field\":\"a\",\"==\":null}"
+             "}"),
         STEP("{\"filter\":{\"not\":{\"any\":[{\"all\":[{\"field\":\"a\",\">=\":1,\"<\":\"x\"}]},"
              "{\"field\":\"a\",\"in\":[1,\"x\",true,null]},{\"field\":\"a\",\"exists\":false}]}}}"),
         STEP("{\"validate\":{\"schema\":true}}"),

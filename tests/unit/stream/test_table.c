@@ -20,9 +20,8 @@ static void assert_joined(struct fixture *f, const char *key, const char *want)
     fixture_forget(f);
     fixture_process(f, event);
     const struct kept *out = &f->kept[0];
-    assert_string_equal(want, out->target == STREAM_OUTPUT
-                                  ? out->value
-                                  : kept_header(out, "millrace-error-code"));
+    assert_string_equal(
+        want, out->target == STREAM_OUTPUT ? out->value : kept_header(out, "millrace-error-code"));
 }
 
 static void test_table_apply__insert_replace_delete(void **state)

@@ -151,7 +151,8 @@ static const char TWO_JOINS[] =
     "\"steps\":["
     "{\"join\":{\"table\":\"users\",\"on\":\"/user\",\"set\":{\"city\":\"/address/city\"}}},"
     "{\"filter\":{\"field\":\"/city\",\"!=\":\"Nowhere\"}},"
-    "{\"join\":{\"table\":\"cities\",\"on\":\"/city\",\"set\":{\"zip\":\"zip\",\"tags\":\"tags\"}}},"
+    "{\"join\":{\"table\":\"cities\",\"on\":\"/"
+    "city\",\"set\":{\"zip\":\"zip\",\"tags\":\"tags\"}}},"
     "{\"require\":{\"field\":\"/zip\",\">\":1000}}],"
     "\"output\":{\"topic\":\"out\",\"key\":\"/zip\"}}";
 

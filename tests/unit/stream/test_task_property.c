@@ -67,7 +67,8 @@ static void event_make(struct scenario *s, struct event *event, int64_t now_ms)
     (void)snprintf(event->text, sizeof event->text,
                    "{\"k\":\"key-%d\",\"t\":%" PRId64 ",\"v\":%s%" PRId64 ".%02" PRId64 "%s",
                    event->key, event->time_ms, event->cents < 0 ? "-" : "",
-                   magnitude(event->cents) / 100, magnitude(event->cents) % 100, event->is_good ? "}" : "");
+                   magnitude(event->cents) / 100, magnitude(event->cents) % 100,
+                   event->is_good ? "}" : "");
 }
 
 static void scenario_make(struct scenario *s, uint64_t seed)
@@ -222,7 +223,7 @@ struct world {
     char metadata[STREAM_METADATA_BYTES];
     struct written *log; /* everything that counts … */
     size_t log_count;
-    size_t open_count; /* … and behind it what the cycle under way wrote */
+    size_t open_count;  /* … and behind it what the cycle under way wrote */
     int64_t fail_after; /* emit fails after so many; negative: never */
 };
 
@@ -260,12 +261,11 @@ static void world_restart(struct world *w)
     for (size_t i = 0; i < w->log_count; i++) {
         const struct written *record = &w->log[i];
         if (record->target == STREAM_CHANGELOG) {
-            assert_err(ERR_OK,
-                       stream_task_restore(w->task, sv_of(record->key, record->key_len),
-                                           record->has_value
-                                               ? sv_of(record->value, record->value_len)
-                                               : (struct strview){NULL, 0},
-                                           NULL));
+            assert_err(ERR_OK, stream_task_restore(w->task, sv_of(record->key, record->key_len),
+                                                   record->has_value
+                                                       ? sv_of(record->value, record->value_len)
+                                                       : (struct strview){NULL, 0},
+                                                   NULL));
         }
     }
 }
@@ -388,9 +388,8 @@ static void check_finals_in_order(const struct world *w, const struct oracle *o,
         assert_int_equal(o->cells[next].time_max_ms, w->log[i].timestamp_ms);
         next++;
     }
-    bool is_next_open =
-        next == o->cell_count ||
-        o->cells[next].start_ms + s->size_ms + s->grace_ms > o->watermark_ms;
+    bool is_next_open = next == o->cell_count ||
+                        o->cells[next].start_ms + s->size_ms + s->grace_ms > o->watermark_ms;
     if (!is_next_open) {
         fail_msg("seed %" PRIu64 ": the window from %" PRId64 " has no final", seed,
                  o->cells[next].start_ms);

@@ -396,8 +396,7 @@ static void test_aggregate__idle__closes_by_the_clock_when_asked_to(void **state
     assert_true(stream_task_wants_commit(f.task));
     fixture_forget(&f);
     fixture_commit(&f);
-    assert_string_equal("final",
-                        kept_header(fixture_out(&f, STREAM_OUTPUT, 0), "millrace-result"));
+    assert_string_equal("final", kept_header(fixture_out(&f, STREAM_OUTPUT, 0), "millrace-result"));
     fixture_stop(&f);
 }
 
@@ -512,8 +511,9 @@ static void test_restore__what_is_not_ours__is_refused(void **state)
     stored.value[0] = 9;
     assert_err(ERR_STATE, stream_task_restore(f.task, key, value, &info));
     assert_int_equal(0, stream_task_stats(f.task).windows_open);
-    static const char *const metadata[] = {"m2 1 1 1", "m1", "m1 1 1", "m1 1 1 1 1", "m1 x 1 1",
-                                           "m1 1  1 1", "AAAAAAAA", "m1 9999999999999999999 1 1"};
+    static const char *const metadata[] = {
+        "m2 1 1 1", "m1",        "m1 1 1",   "m1 1 1 1 1",
+        "m1 x 1 1", "m1 1  1 1", "AAAAAAAA", "m1 9999999999999999999 1 1"};
     for (size_t i = 0; i < ARRAY_LEN(metadata); i++) {
         assert_err(ERR_STATE, stream_task_restore_metadata(f.task, metadata[i], &info));
     }

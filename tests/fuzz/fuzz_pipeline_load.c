@@ -1,0 +1,85 @@
+/* A pipeline file, a NUL, an event: whatever the file says, it is refused with a reason or it runs,
+ * and then a record is never an error and a restart from what was written is possible. */
+#include "fuzz.h"
+#include "json/json_file.h"
+#include "stream/task.h"
+
+struct world {
+    struct pipeline *pipeline;
+    struct stream_task *task;
+    struct stream_task *heir; /* restored from what the task writes */
+    size_t written;
+};
+
+static enum err keep(void *context, const struct stream_out *out)
+{
+    struct world *world = context;
+    world->written++;
+    FUZZ_CHECK(out->topic < pipeline_topic_count(world->pipeline), "a topic that there is not");
+    FUZZ_CHECK(pipeline_topic_target(world->pipeline, out->topic) == out->target,
+               "a record for the wrong topic");
+    if (out->target == STREAM_CHANGELOG) {
+        FUZZ_CHECK(!stream_task_restore(world->heir, out->key, out->value, NULL),
+                   "what was written cannot be restored");
+    }
+    return ERR_OK;
+}
+
+static void run(struct world *world, struct strview event, struct stream_table *const *tables)
+{
+    char metadata[STREAM_METADATA_BYTES], restored[STREAM_METADATA_BYTES];
+    struct stream_sink sink = {.emit = keep, .context = world};
+    world->task = stream_task_new(world->pipeline, tables, 0);
+    world->heir = stream_task_new(world->pipeline, tables, 0);
+    for (int64_t offset = 0; offset < 3; offset++) {
+        struct stream_record record = {
+            .offset = offset, .timestamp_ms = 1700000000000, .key = SV("k"), .value = event};
+        FUZZ_CHECK(!stream_task_process(world->task, &record, &sink, NULL), "a record is an error");
+    }
+    FUZZ_CHECK(!stream_task_before_commit(world->task, &sink, NULL), "a commit is an error");
+    (void)stream_task_metadata(world->task, metadata);
+    stream_task_committed(world->task);
+    FUZZ_CHECK(!stream_task_restore_metadata(world->heir, metadata, NULL), "metadata is refused");
+    (void)stream_task_metadata(world->heir, restored);
+    FUZZ_CHECK(strcmp(metadata, restored) == 0, "metadata changes on its way");
+    struct stream_task_stats stats = stream_task_stats(world->task);
+    FUZZ_CHECK(stats.records == 3, "records are not counted");
+    FUZZ_CHECK(stats.windows_open == stream_task_stats(world->heir).windows_open,
+               "the heir has other windows");
+    stream_task_free(world->task);
+    stream_task_free(world->heir);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
+{
+    static struct pipeline_errors errors;
+    const uint8_t *nul = bytes ? memchr(data, '\0', bytes) : NULL;
+    size_t file_bytes = nul ? (size_t)(nul - data) : bytes;
+    json_t *document = NULL;
+    if (json_text_load(sv_of(data, file_bytes), "fuzz", &document, NULL)) {
+        return 0;
+    }
+    struct world world = {0};
+    enum err e =
+        pipeline_compile(document, "fuzz", PIPELINE_OVERRIDES_NONE, &world.pipeline, &errors);
+    json_decref(document);
+    FUZZ_CHECK(!e == (errors.count == 0), "the answer and its errors differ");
+    FUZZ_CHECK(!e || errors.items[0].text[0], "a pipeline is refused without a reason");
+    if (e) {
+        return 0;
+    }
+    struct stream_table *tables[16];
+    size_t count = pipeline_table_count(world.pipeline);
+    struct strview event = nul ? sv_of(nul + 1, bytes - file_bytes - 1) : SV("{}");
+    for (size_t i = 0; i < count; i++) {
+        tables[i] = stream_table_new(world.pipeline, i);
+        enum err row = stream_table_apply(tables[i], SV("k"), event, NULL);
+        FUZZ_CHECK(row || stream_table_rows(tables[i]) == 1, "a row is lost");
+    }
+    run(&world, event, tables);
+    for (size_t i = 0; i < count; i++) {
+        stream_table_free(tables[i]);
+    }
+    pipeline_free(world.pipeline);
+    return 0;
+}
