@@ -11,6 +11,14 @@
 #include "core/err.h"
 #include "core/strview.h"
 
+/* How many of `n` random runs a build makes: a sanitizer makes each ten times as dear, and finds what
+ * it finds in a tenth of them. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define TEST_RUNS(n) ((n) / 10)
+#else
+#define TEST_RUNS(n) (n)
+#endif
+
 #define assert_err(expected, call) assert_err_((expected), (call), #call, __FILE__, __LINE__)
 #define assert_sv(expected, view)  assert_sv_(sv(expected), (view), __FILE__, __LINE__)
 

@@ -7,7 +7,7 @@
  * may be lost; then finals may repeat but never differ. */
 #include "stream_fixture.h"
 
-#define RUNS         4000
+#define RUNS         TEST_RUNS(4000)
 #define EVENTS_MAX   160
 #define KEYS         4
 #define CELLS_MAX    (EVENTS_MAX * 2)
