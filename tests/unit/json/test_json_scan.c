@@ -37,10 +37,7 @@ struct text_case {
     size_t at; /* of the error */
 };
 
-#define TEXT(literal)                                                                              \
-    {                                                                                              \
-        "" literal, sizeof(literal) - 1                                                            \
-    }
+#define TEXT(literal) {"" literal, sizeof(literal) - 1}
 
 static const struct text_case accepted[] = {
     {"empty object", TEXT("{}"), ERR_OK, 0},
