@@ -55,7 +55,10 @@ static const struct property acked_properties[] = {
     /* 0 would send each record in a request of its own while the broker is idle; under load batches
      * form by themselves behind the five requests in flight. A choice, not yet a measurement. */
     {"linger.ms", "1", 0, "someone waits for each record"},
-    {"message.timeout.ms", "8000", 0, "below the HTTP request's deadline: the answer is the truth"},
+    /* Not shorter than a failover: a record that times out while it may be stored already costs the
+     * producer its epoch, and other records in flight are then sent again under the new one: stored
+     * twice. The client does not wait that long; it has its 503 at the HTTP request's deadline. */
+    {"message.timeout.ms", "60000", 0, "rides out a failover"},
     {"queue.buffering.max.messages", "500000", 0, "the bound is in bytes"},
     {"queue.buffering.max.kbytes", "65536", 0, "64 MiB a producer; past it callers get queue-full"},
 };
@@ -73,6 +76,9 @@ static const struct property txn_properties[] = {
      "a dead worker's open transaction holds up readers and its successor this long"},
     {"message.timeout.ms", "9000", 0, "must end before the transaction does"},
     {"socket.timeout.ms", "9000", 0, "must end before the transaction does"},
+    /* Looks for a group coordinator that has left the cluster are woken by nothing but another
+     * connection's change, and have no deadline (librdkafka #5511, #5456): idle ones must change. */
+    {"connections.max.idle.ms", "5000", 0, "a coordinator that has gone must not hold up a commit"},
     {"linger.ms", "5", 0, "full batches; a commit flushes at once"},
     {"compression.codec", "lz4", 0, "cheaper than the bytes it saves the broker"},
     {"queue.buffering.max.messages", "1000000", 0, "the bound is in bytes"},
