@@ -136,7 +136,14 @@ class Platform:
         argv = [str(self.layout.bin_dir / "event-generator"), *self._kafka_flags(), "--target=http",
                 f"--url=http://127.0.0.1:{self.ports['ingest-api']}", f"--rate={rate}",
                 f"--seed={self._loads}", f"--ledger={ledger}", *flags]
-        self.generator = Process("event-generator", argv, self.layout.log("event-generator")).start()
+        generator = Process("event-generator", argv, self.layout.log("event-generator")).start()
+        self.generator = generator
+
+        def opened() -> bool:
+            generator.require_running()
+            return ledger.exists()
+
+        wait_for("event-generator opens its ledger", READY_SECONDS, opened)    # from now on it ends in order
         return ledger
 
     # --- While it runs ---------------------------------------------------------------------------
