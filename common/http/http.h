@@ -129,8 +129,9 @@ double http_request_accepts(const struct http_request *request, const char *medi
 
 /* The handler returns without a reply; one of http_reply_* follows from the same thread. When the
  * request ends first (deadline passed, client gone, worker stopping) on_abandon is called: the
- * request is gone after it returns. */
-void http_request_defer(struct http_request *request, void (*on_abandon)(void *opaque),
+ * request is gone after it returns. What it returns is the detail of the 503 that the client gets,
+ * static text, or NULL for the error's own title. */
+void http_request_defer(struct http_request *request, const char *(*on_abandon)(void *opaque),
                         void *opaque);
 
 /* --- reply: exactly one per request

@@ -77,7 +77,7 @@ struct http_request {
     struct MHD_Response *response;
     int64_t started_us;
     int64_t reserved_bytes; /* of server->inflight_bytes */
-    void (*on_abandon)(void *opaque);
+    const char *(*on_abandon)(void *opaque);
     void *opaque;
     struct http_head head;
     struct buf body;

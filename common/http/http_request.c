@@ -135,7 +135,7 @@ static void request_end(struct http_request *request)
     struct http_connection *connection = request->connection;
     struct http_worker *worker = connection->worker;
     if (request->state == HTTP_REQUEST_DEFERRED && request->on_abandon) {
-        request->on_abandon(request->opaque); /* the client has gone */
+        (void)request->on_abandon(request->opaque); /* the client has gone: nobody to tell */
     }
     if (request->is_open_wait) {
         worker->open_waits--;
@@ -171,12 +171,11 @@ void http_on_completed(void *cls, struct MHD_Connection *mhd, void **request,
 
 void http_request_abandon(struct http_request *request, enum err err)
 {
-    void (*on_abandon)(void *opaque) = request->on_abandon;
+    const char *(*on_abandon)(void *opaque) = request->on_abandon;
     request->on_abandon = NULL;
-    if (on_abandon) {
-        on_abandon(request->opaque);
-    }
-    http_reply_err(request, err, NULL);
+    const char *detail = on_abandon ? on_abandon(request->opaque) : NULL;
+    struct err_info info = {0};
+    http_reply_err(request, detail ? err_set(&info, err, "%s", detail) : err, &info);
 }
 
 /* --- connections
@@ -540,7 +539,7 @@ enum MHD_Result http_on_request(void *cls, struct MHD_Connection *mhd, const cha
     return MHD_NO;
 }
 
-void http_request_defer(struct http_request *request, void (*on_abandon)(void *opaque),
+void http_request_defer(struct http_request *request, const char *(*on_abandon)(void *opaque),
                         void *opaque)
 {
     CHECK(request->state == HTTP_REQUEST_RUNNING);

@@ -20,7 +20,8 @@ static const struct config_option ingest_options[] = {
                INGEST_SCHEMA_ERRORS_MAX, "Most schema errors told for one event."),
 };
 
-static const struct config_default ingest_defaults[] = {{"http.port", "8080"}, {0}};
+static const struct config_default ingest_defaults[] = {
+    {"http.port", "8080"}, {"http.request.timeout", "10s"}, {0}};
 
 static enum err ingest_load(struct ingest *ingest, struct err_info *info)
 {

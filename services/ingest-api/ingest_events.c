@@ -216,10 +216,11 @@ static void event_send(struct ingest_pending *pending, const struct json_doc *do
 
 /* --- all of them ------------------------------------------------------------------------------ */
 
-static void on_abandon(void *opaque)
+static const char *on_abandon(void *opaque)
 {
     struct ingest_pending *pending = opaque;
     pending->request = NULL; /* the last report gives it back */
+    return "Kafka did not acknowledge in time and may still store what was sent";
 }
 
 static enum err count_events(const struct ingest *ingest, const struct json_doc *doc,

@@ -75,11 +75,12 @@ static inline void handle_echo(struct http_request *request)
     http_reply_bytes(request, 200, "text/plain", body);
 }
 
-static inline void on_abandon(void *opaque)
+static inline const char *on_abandon(void *opaque)
 {
     struct http_request **slot = opaque;
     *slot = NULL;
     fixture.abandoned++;
+    return NULL;
 }
 
 static inline struct bench *hold(struct http_request *request)
