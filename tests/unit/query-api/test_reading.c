@@ -12,7 +12,7 @@
 #define PARTITIONS_MAX 4
 #define RECORDS_MAX    4000
 #define STEPS          600
-#define SEEDS          TEST_RUNS(400)
+#define SEEDS          TEST_RUNS(1000)
 
 static const struct strview names[TOPICS] = {SV("orders"), SV("product-metrics")};
 
