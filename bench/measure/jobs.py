@@ -26,7 +26,7 @@ from measure.session import BenchFailed, Session, say
 PARTITIONS = 6
 BAD_EVERY = 1000            # of the orders: dead letters are part of the job
 DEADLINE_SECONDS = 280
-COMMIT_RECORDS = 100_000    # our default for exactly once; at least once it is 50, for small batches
+COMMIT_RECORDS = 40_000
 JVM_TERMINATED = 143        # how a JVM ends on SIGTERM after its shutdown hooks
 SPANS = ("whole", "after_start", "second_half")
 SIDES = ("millrace", "kafka-streams")

@@ -79,7 +79,7 @@ static const struct property txn_properties[] = {
     /* Looks for a group coordinator that has left the cluster are woken by nothing but another
      * connection's change, and have no deadline (librdkafka #5511, #5456): idle ones must change. */
     {"connections.max.idle.ms", "5000", 0, "a coordinator that has gone must not hold up a commit"},
-    {"linger.ms", "5", 0, "full batches; a commit flushes at once"},
+    {"linger.ms", "50", 0, "full batches; a commit flushes at once, so nobody waits for it"},
     {"compression.codec", "lz4", 0, "cheaper than the bytes it saves the broker"},
     {"queue.buffering.max.messages", "1000000", 0, "the bound is in bytes"},
     {"queue.buffering.max.kbytes", "131072", 0, "128 MiB; more than a transaction's batches"},
