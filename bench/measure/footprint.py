@@ -30,6 +30,7 @@ def _one_start(session: Session, platform: Platform, name: str) -> dict[str, flo
 
 def run(session: Session) -> dict[str, Any]:
     """Each service alone, so that none starts in another's shadow."""
+    session.renew_kafka()    # nothing to load, no windows of another size
     layout = Layout(session.root, session.bin_dir, session.directory / "footprint")
     platform = Platform(layout, session.kafka.bootstrap, Settings())
     layout.metrics_file.parent.mkdir(parents=True, exist_ok=True)
