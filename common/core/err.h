@@ -21,6 +21,8 @@
     X(ERR_REQUEST_AMBIGUOUS,   "request-ambiguous",     400, 0, "the request can be read in more than one way") \
     X(ERR_REQUEST_PARAM,       "request-param",         400, 0, "a request parameter is not valid") \
     X(ERR_CURSOR,              "cursor",                400, 0, "the resume position is not valid") \
+    X(ERR_UNAUTHENTICATED,     "unauthenticated",       401, 0, "who asks is not known")           \
+    X(ERR_FORBIDDEN,           "forbidden",             403, 0, "who asks has not the right")      \
     X(ERR_NOT_FOUND,           "not-found",             404, 0, "there is nothing at this path")   \
     X(ERR_METHOD_NOT_ALLOWED,  "method-not-allowed",    405, 0, "the path does not take this method") \
     X(ERR_NOT_ACCEPTABLE,      "not-acceptable",        406, 0, "none of the accepted media types can be made") \
@@ -28,6 +30,7 @@
     X(ERR_BODY_TOO_LARGE,      "body-too-large",        413, 0, "the body exceeds the limit")      \
     X(ERR_BATCH_TOO_LARGE,     "batch-too-large",       413, 0, "the batch has too many events")   \
     X(ERR_MEDIA_TYPE,          "media-type",            415, 0, "the content type is not supported") \
+    X(ERR_RATE_LIMITED,        "rate-limited",          429, 1, "more was asked for than the limit allows") \
     X(ERR_HEADERS_TOO_LARGE,   "headers-too-large",     431, 0, "the request head exceeds the limit") \
     /* an event as JSON and against its schema */                                                  \
     X(ERR_BODY_EMPTY,          "body-empty",            400, 0, "the body is empty")               \
