@@ -83,6 +83,9 @@ struct http_server_params {
 MUST_CHECK enum err http_server_start(const struct http_server_params *params,
                                       struct http_server **ret, struct err_info *info);
 uint16_t http_server_port(const struct http_server *server);
+/* Everything is still served, but connections are closed after their answer, so that clients behind a
+ * balancer come back through it, and elsewhere. Streams stay. */
+void http_server_leave(struct http_server *server);
 /* From now on requests to routes other than GET get ERR_DRAINING and connections are closed after
  * their answer; returns when nothing is in flight or at the deadline (false). Streams are told. */
 bool http_server_drain(struct http_server *server, int64_t timeout_ms);

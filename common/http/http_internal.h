@@ -139,7 +139,8 @@ struct http_worker {
     struct metric_series *gauge_connections, *gauge_requests;
 };
 
-enum http_phase { HTTP_SERVING, HTTP_DRAINING, HTTP_STOPPING };
+/* In this order. Leaving: everything is served, and every connection ends with its answer. */
+enum http_phase { HTTP_SERVING, HTTP_LEAVING, HTTP_DRAINING, HTTP_STOPPING };
 
 struct http_server {
     struct http_config config;

@@ -105,7 +105,7 @@ static void reply(struct http_request *request, int status, const char *content_
     CHECK(response != NULL);
     struct http_worker *worker = request->connection->worker;
     fields_each(request, content_type, response_add, response);
-    if (http_worker_is_draining(worker)) {
+    if (worker->server->phase != HTTP_SERVING) {
         response_add(response, "Connection", "close");
     }
     request->status = status;

@@ -327,6 +327,11 @@ static int64_t requests_inflight(const struct http_server *server)
     return count;
 }
 
+void http_server_leave(struct http_server *server)
+{
+    phase_set(server, HTTP_LEAVING);
+}
+
 bool http_server_drain(struct http_server *server, int64_t timeout_ms)
 {
     const int64_t until_us = clock_mono_us() + timeout_ms * 1000;

@@ -273,7 +273,7 @@ static void phase_follow(struct http_worker *worker)
     /* Only empties the counter: the phase says what to do. */
     (void)!read(worker->command_fd, &count, sizeof count);
     const struct http_worker_hooks *hooks = &worker->server->hooks;
-    if (worker->server->phase == HTTP_SERVING || worker->is_drain_seen) {
+    if (worker->server->phase < HTTP_DRAINING || worker->is_drain_seen) {
         return;
     }
     worker->is_drain_seen = true;
@@ -468,5 +468,5 @@ unsigned http_worker_index(const struct http_worker *worker)
 
 bool http_worker_is_draining(const struct http_worker *worker)
 {
-    return worker->server->phase != HTTP_SERVING;
+    return worker->server->phase >= HTTP_DRAINING;
 }

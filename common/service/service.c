@@ -21,8 +21,11 @@
 #define DOCS_BYTES_MAX ((size_t)1 << 20)
 
 static const struct config_option service_options[] = {
+    CONFIG_ROW(struct service_config, drain_delay_ms, "service.drain.delay", DURATION, "0", 0,
+               600000,
+               "From SIGTERM to the drain: not ready any more, but serving, until balancers know."),
     CONFIG_ROW(struct service_config, drain_timeout_ms, "service.drain.timeout", DURATION, "10s", 0,
-               600000, "From SIGTERM to the end: what is in flight must be done by then."),
+               600000, "From the drain to the end: what is in flight must be done by then."),
 };
 
 /* --- begin ------------------------------------------------------------------------------------ */
@@ -187,6 +190,7 @@ static bool wait_for_signal(const struct service *service)
             read(service->signal_fd, &signal_info, sizeof signal_info) == sizeof signal_info) {
             log_event(LOG_INFO, "drain", "signal received: finishing what is in flight",
                       KV("signal", strsignal((int)signal_info.ssi_signo)),
+                      KV("delay_ms", service->own.drain_delay_ms),
                       KV("timeout_ms", service->own.drain_timeout_ms));
             return true;
         }
@@ -196,15 +200,28 @@ static bool wait_for_signal(const struct service *service)
     }
 }
 
+/* Balancers learn of an end from readiness, or are told by who sent the signal; either way later than
+ * we. A listener that refused at once would fail the requests that are sent here meanwhile. */
+static void serve_until_known(const struct service *service)
+{
+    if (service->http && service->own.drain_delay_ms) {
+        http_server_leave(service->http);
+    }
+    /* What fails now, or is finished, has no use for the rest of the delay. */
+    struct pollfd failed = {.fd = service->fail_fd, .events = POLLIN};
+    (void)poll(&failed, 1, (int)service->own.drain_delay_ms);
+}
+
 enum err service_run(struct service *service)
 {
     bool is_signal = wait_for_signal(service);
-    int64_t deadline_us = clock_mono_us() + service->own.drain_timeout_ms * 1000;
+    int64_t delay_ms = is_signal ? service->own.drain_delay_ms : 0;
+    int64_t deadline_us = clock_mono_us() + (delay_ms + service->own.drain_timeout_ms) * 1000;
     atomic_store(&service->drain_deadline_us, deadline_us);
     atomic_store(&service->is_draining, true);
     second_signal_arm();
     if (is_signal) {
-        return ERR_OK;
+        serve_until_known(service);
     }
     (void)pthread_mutex_lock(&service->fail_lock);
     enum err e = service->fail_err;

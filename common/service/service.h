@@ -17,6 +17,7 @@
 #include "log/log.h"
 
 struct service_config {
+    int64_t drain_delay_ms;
     int64_t drain_timeout_ms;
 };
 
@@ -54,14 +55,15 @@ void service_add_check(struct service *service, const struct service_check *chec
  * problems). routes may be NULL. */
 MUST_CHECK enum err service_listen(struct service *service, const struct http_route_set *routes,
                                    const struct http_worker_hooks *hooks, struct err_info *info);
-/* Waits for a signal or service_fail; then readiness is off. */
+/* Waits for a signal or service_fail; then readiness is off. After a signal it returns only when
+ * service.drain.delay has passed: until then everything is served, for whoever has not heard yet. */
 MUST_CHECK enum err service_run(struct service *service);
 /* From any thread: the work is done; service_run returns ERR_OK as after a signal. */
 void service_finish(struct service *service);
 /* From any thread: the program cannot go on; service_run returns err. Logged once. */
 void service_fail(struct service *service, enum err err, const struct err_info *info);
 bool service_is_draining(const struct service *service);
-/* What is left of the drain time, ≥ 0. */
+/* What is left of the drain time (and of the delay before it), ≥ 0. */
 int64_t service_drain_left_ms(const struct service *service);
 struct http_server *service_http(const struct service *service);
 /* Drains and stops HTTP, logs the end, frees; the exit code. service may be NULL. */

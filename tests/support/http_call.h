@@ -13,6 +13,7 @@ struct http_answer {
     size_t bytes;
     char retry_after[32];
     char content_type[64];
+    char connection[16];
     json_t *json; /* NULL when the body is not JSON */
 };
 
@@ -42,6 +43,8 @@ static inline size_t http_call_on_header_(char *line, size_t size, size_t count,
                     sizeof answer->retry_after);
     http_call_keep_(line, size * count, "Content-Type: ", answer->content_type,
                     sizeof answer->content_type);
+    http_call_keep_(line, size * count, "Connection: ", answer->connection,
+                    sizeof answer->connection);
     return size * count;
 }
 

@@ -340,6 +340,31 @@ static void test_http__reader_that_takes_nothing__is_cut(void **state)
 /* --- the end
  * ----------------------------------------------------------------------------------------- */
 
+static void test_http__leave__serves_everything_and_closes_after_the_answer(void **state)
+{
+    (void)state;
+    const int idle = client_open();
+    client_say(idle, NEXT);
+    assert_int_equal(200, answer_read(idle).status);
+    const int holder = client_open();
+    client_say(holder, "POST /hold HTTP/1.1\r\n" H "Content-Length: 0\r\n\r\n");
+    await_count(&fixture.deferred, 1);
+
+    http_server_leave(fixture.server);
+    client_say(idle, "POST /echo/n HTTP/1.1\r\n" H "Content-Length: 2\r\n\r\nab");
+    const struct answer last = answer_read(idle);
+    assert_int_equal(200, last.status);
+    assert_string_equal("close", answer_field(&last, "Connection"));
+    assert_closed(idle);
+    assert_int_equal(200, ask(NEXT).status); /* a new connection is taken */
+    bell_ring(fixture.benches[0]->bell);
+    assert_int_equal(201, answer_read(holder).status);
+    assert_closed(holder);
+    assert_int_equal(0, fixture.drained); /* streams have not been told */
+    close(idle);
+    close(holder);
+}
+
 static void test_http__drain__refuses_new_work_and_waits_for_the_old(void **state)
 {
     (void)state;
@@ -471,6 +496,7 @@ int main(void)
         WITH(start_hasty, test_http__idle_connection__is_closed),
         WITH(start_hasty, test_http__deadline_of_a_deferred_request__abandons_and_answers),
         WITH(start_hasty, test_http__reader_that_takes_nothing__is_cut),
+        WITH(start_default, test_http__leave__serves_everything_and_closes_after_the_answer),
         WITH(start_default, test_http__drain__refuses_new_work_and_waits_for_the_old),
         cmocka_unit_test(test_http__stop__answers_what_is_left),
         cmocka_unit_test(test_http__two_workers_on_port_0__share_it),
