@@ -8,7 +8,8 @@
 
 #include "core/clock.h"
 
-#define BROKER_ASK_PAUSE_US 20000
+#define BROKER_ASK_PAUSE_US  20000
+#define CLUSTER_ASK_PAUSE_US 100000
 
 static void clientp_destroy(rd_kafka_t **client)
 {
@@ -113,6 +114,29 @@ bool kafka_client_warm_up(rd_kafka_t *client, int64_t timeout_ms)
         rd_kafka_metadata_destroy(metadata);
     }
     return true;
+}
+
+enum err kafka_brokers_await(const struct kafka_config *config, int64_t count, int64_t timeout_ms,
+                             struct err_info *info)
+{
+    int64_t deadline_us = clock_mono_us() + timeout_ms * 1000;
+    CLEANUP(clientp_destroy) rd_kafka_t *client = NULL;
+    enum err e = admin_client_new(config, NULL, &client, info);
+    while (!e) {
+        CLEANUP(metadatap_destroy) const struct rd_kafka_metadata *metadata = NULL;
+        e = metadata_of_all(client, until(deadline_us), &metadata, info);
+        if (!e && metadata->broker_cnt >= count) {
+            return ERR_OK;
+        }
+        if (!e && clock_mono_us() >= deadline_us) {
+            return err_set(info, ERR_KAFKA_TIMEOUT, "%d of at least %lld brokers are there",
+                           metadata->broker_cnt, (long long)count);
+        }
+        if (!e) {
+            (void)usleep(CLUSTER_ASK_PAUSE_US); /* a cluster cannot be asked to call back */
+        }
+    }
+    return e;
 }
 
 /* --- making what is missing -------------------------------------------------------------------------- */

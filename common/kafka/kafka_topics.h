@@ -13,6 +13,10 @@ struct kafka_topic_spec {
 
 enum kafka_topic_state { KAFKA_TOPIC_EXISTS, KAFKA_TOPIC_CREATED, KAFKA_TOPIC_DIFFERS };
 
+/* Waits until so many brokers are there: replication is capped at how many there are, so a topic that
+ * is made while a cluster still starts would have too few replicas for good. */
+MUST_CHECK enum err kafka_brokers_await(const struct kafka_config *config, int64_t count,
+                                        int64_t timeout_ms, struct err_info *info);
 /* Creates a missing topic and waits until every broker knows it. *ret_state tells what was found;
  * DIFFERS (partition count) is not an error here: info says how. */
 MUST_CHECK enum err kafka_topic_ensure(const struct kafka_config *config,

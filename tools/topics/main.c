@@ -6,28 +6,33 @@
 
 struct topics_config {
     const char *file;
+    int64_t brokers_min;
     int64_t timeout_ms;
 };
 
 static const struct config_option topics_options[] = {
     CONFIG_ROW(struct topics_config, file, "topics.file", STRING, "pipelines/topics.json", 0, 0,
                "JSON file of topics."),
+    CONFIG_ROW(struct topics_config, brokers_min, "topics.brokers.min", INT, "1", 1, 1000,
+               "Brokers to wait for before the first topic is created; no topic gets more replicas "
+               "than there are brokers at that time."),
     CONFIG_ROW(struct topics_config, timeout_ms, "topics.timeout", DURATION, "30s", 100, 600000,
                "Longest wait for the cluster, for each topic."),
 };
 
 static enum err ensure_all(const struct kafka_topic_file *file, const struct kafka_config *kafka,
-                           int64_t timeout_ms, struct err_info *info)
+                           const struct topics_config *config, struct err_info *info)
 {
     static const char *const words[] = {
         [KAFKA_TOPIC_EXISTS] = "exists",
         [KAFKA_TOPIC_CREATED] = "created",
         [KAFKA_TOPIC_DIFFERS] = "differs",
     };
-    for (size_t i = 0; i < file->count; i++) {
+    enum err e = kafka_brokers_await(kafka, config->brokers_min, config->timeout_ms, info);
+    for (size_t i = 0; !e && i < file->count; i++) {
         enum kafka_topic_state state;
         struct err_info remark = {0};
-        enum err e = kafka_topic_ensure(kafka, &file->entries[i].spec, timeout_ms, &state, &remark);
+        e = kafka_topic_ensure(kafka, &file->entries[i].spec, config->timeout_ms, &state, &remark);
         if (e) {
             return err_set(info, e, "%s", err_detail(e, &remark));
         }
@@ -35,7 +40,7 @@ static enum err ensure_all(const struct kafka_topic_file *file, const struct kaf
                state == KAFKA_TOPIC_DIFFERS ? ": " : "",
                state == KAFKA_TOPIC_DIFFERS ? remark.text : "");
     }
-    return ERR_OK;
+    return e;
 }
 
 int main(int argc, char **argv)
@@ -62,7 +67,7 @@ int main(int argc, char **argv)
         e = kafka_topic_file_load(config.file, &file, &info);
     }
     if (!e && action == CONFIG_RUN) {
-        e = ensure_all(&file, &kafka, config.timeout_ms, &info);
+        e = ensure_all(&file, &kafka, &config, &info);
     }
     kafka_topic_file_free(&file);
     return service_end(service, e, &info);
