@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "ingest_pending.h"
+#include "ingest_worker.h"
 
 static const struct config_option ingest_options[] = {
     CONFIG_ROW(struct ingest_config, topics_allow, "topics.allow", STRING, "*", 0, 0,

@@ -3,9 +3,13 @@
  * MAP      main.c            order of start and stop
  *          ingest.c          configuration, start-up, readiness
  *          ingest_topics.c   which topics are open, their keys and schemas
- *          ingest_events.c   POST /events/{topic}: from body to records
- *          ingest_pending.c  records on their way, per HTTP worker; delivery reports
- *          ingest_answer.c   from results to status and body
+ *          ingest_routes.c   a request's way from its head to its answer; media types
+ *          ingest_head.c     what a request says of all its events
+ *          ingest_format.h   where the events are in a body; format_*.c, one for each format
+ *          ingest_event.c    one event: check, key, produce
+ *          ingest_batch.c    the events of a request, what became of each; delivery reports
+ *          ingest_answer.h   from results to status and body; answer_*.c, one for each API
+ *          ingest_worker.c   what an HTTP worker has: producer, scanner, topics
  */
 #pragma once
 

@@ -1,7 +1,16 @@
-/* ingest_answer.h - from results to the one answer of a request (interfaces: status and body). */
+/* ingest_answer.h - from results to status and body, in the shape that the client's API has. */
 #pragma once
 
-#include "ingest_pending.h"
+#include "ingest_batch.h"
 
-/* Every result is final: replies to pending->request, counts, and gives pending back. */
-void ingest_answer(struct ingest_pending *pending);
+struct ingest_answer {
+    /* ingest_batch's on_done: replies and gives the batch back. */
+    void (*results)(struct ingest_batch *batch);
+    /* The request was refused as a whole, before any event was taken. */
+    void (*refusal)(struct http_request *request, enum err err, const struct err_info *info);
+};
+
+extern const struct ingest_answer ingest_answer_events; /* ours: /events/{topic} */
+
+/* What every shape does first: counts the results by topic and outcome. */
+struct ingest_tally ingest_answer_tally(const struct ingest_batch *batch);

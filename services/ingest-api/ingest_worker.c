@@ -1,4 +1,4 @@
-#include "ingest_pending.h"
+#include "ingest_worker.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -6,14 +6,14 @@
 #include <sys/epoll.h>
 
 #include "core/clock.h"
-#include "ingest_answer.h"
-#include "json/json_file.h"
+#include "ingest_event.h"
+#include "json/json_scan.h"
 
-#define TOPICS_MAX         10000
-#define NODES_MAX          (1u << 22)
-#define METADATA_PERIOD_MS 200
-#define STOP_FLUSH_MS      1000
-#define RESULTS_KEPT       64 /* a larger array is not kept for reuse */
+#define TOPICS_MAX           10000 /* below 2^16: a result says its topic in 16 bits */
+#define TOPIC_NAME_BYTES_MAX 249
+#define NODES_MAX            (1u << 22)
+#define METADATA_PERIOD_MS   200
+#define STOP_FLUSH_MS        1000
 
 enum { INGEST_EVENTS, INGEST_BYTES, INGEST_ACK };
 
@@ -32,40 +32,6 @@ static struct metric ingest_metrics[] = {
 METRICS_TABLE(ingest_metrics)
 
 /* --- worker ----------------------------------------------------------------------------------- */
-
-static void result_fill(struct ingest_result *result, const struct kafka_report *report)
-{
-    struct ingest_pending *pending = result->pending;
-    result->err = report->err;
-    result->partition = report->partition;
-    result->offset = report->offset;
-    result->timestamp_ms = report->timestamp_ms;
-    if (report->err && pending->request) {
-        struct err_info info = {0};
-        (void)err_set(&info, report->err, "%s%s", report->reason,
-                      report->may_be_stored ? "; Kafka may have stored it all the same" : "");
-        result->problem = http_problem_json(pending->request, report->err, &info);
-    }
-}
-
-static void ingest_on_reports(void *context, const struct kafka_report *reports, size_t count)
-{
-    (void)context;
-    for (size_t i = 0; i < count; i++) {
-        struct ingest_result *result = reports[i].opaque;
-        struct ingest_pending *pending = result->pending;
-        result_fill(result, &reports[i]);
-        CHECK(pending->outstanding > 0);
-        if (--pending->outstanding > 0) {
-            continue;
-        }
-        if (pending->request) {
-            ingest_answer(pending);
-        } else {
-            ingest_pending_give(pending); /* the client had its 503 at the deadline */
-        }
-    }
-}
 
 static void ingest_on_readable(void *context, uint32_t events)
 {
@@ -94,6 +60,7 @@ enum err ingest_worker_start(struct http_worker *http_worker, void *context, voi
     worker->scanner = json_scanner_new((uint32_t)ingest->config.depth_max, NODES_MAX);
     worker->schema_errors =
         must_alloc((size_t)ingest->config.schema_errors_max * sizeof *worker->schema_errors);
+    worker->reading = must_alloc(sizeof *worker->reading);
     worker->topics = hash_map_new(sizeof(struct ingest_topic_state *), TOPICS_MAX);
     worker->ack_seconds = METRIC(ingest_metrics[INGEST_ACK], NULL);
     worker->event_bytes = METRIC(ingest_metrics[INGEST_BYTES], NULL);
@@ -102,7 +69,7 @@ enum err ingest_worker_start(struct http_worker *http_worker, void *context, voi
     const struct kafka_producer_params params = {
         .config = &ingest->kafka,
         .role = KAFKA_ROLE_PRODUCER_ACKED,
-        .on_reports = ingest_on_reports,
+        .on_reports = ingest_batch_on_reports,
         .context = worker,
         .label = label,
     };
@@ -134,12 +101,7 @@ void ingest_worker_stop(void *state)
         }
         kafka_producer_free(worker->producer);
     }
-    while (worker->free_list) {
-        struct ingest_pending *next = worker->free_list->next_free;
-        free(worker->free_list->results);
-        free(worker->free_list);
-        worker->free_list = next;
-    }
+    ingest_batches_free(&worker->batches);
     for (size_t i = 0; i < hash_map_count(worker->topics); i++) {
         struct ingest_topic_state **slot = hash_map_value_at(worker->topics, i);
         free((*slot)->name);
@@ -148,6 +110,7 @@ void ingest_worker_stop(void *state)
     hash_map_free(worker->topics);
     json_scanner_free(worker->scanner);
     free(worker->schema_errors);
+    free(worker->reading);
     free(worker);
 }
 
@@ -163,11 +126,12 @@ static enum err topic_exists(struct ingest_worker *worker, const char *name, str
     return e;
 }
 
-static struct ingest_topic_state *topic_state_new(const char *name,
+static struct ingest_topic_state *topic_state_new(const char *name, size_t index,
                                                   const struct ingest_topic *rules)
 {
     struct ingest_topic_state *state = must_alloc(sizeof *state);
     state->name = must_strdup(name);
+    state->index = (uint16_t)index;
     state->rules = *rules;
     for (size_t i = 0; i < INGEST_OUTCOMES; i++) {
         state->outcomes[i] = METRIC(ingest_metrics[INGEST_EVENTS], name, outcome_names[i]);
@@ -175,68 +139,38 @@ static struct ingest_topic_state *topic_state_new(const char *name,
     return state;
 }
 
-enum err ingest_worker_topic(struct ingest_worker *worker, const char *name,
+enum err ingest_worker_topic(struct ingest_worker *worker, struct strview name,
                              const struct ingest_topic_state **ret, struct err_info *info)
 {
+    char text[TOPIC_NAME_BYTES_MAX + 1];
+    if (name.len >= sizeof text) {
+        return err_set(info, ERR_TOPIC_FORBIDDEN, "a topic name has at most %d characters",
+                       TOPIC_NAME_BYTES_MAX);
+    }
+    memcpy(text, name.ptr, name.len);
+    text[name.len] = '\0';
     struct ingest_topic rules;
-    struct ingest_topic_state **slot = hash_map_find(worker->topics, sv(name));
-    enum err e = slot ? ERR_OK : ingest_topics_find(worker->ingest->topics, name, &rules, info);
+    struct ingest_topic_state **slot = hash_map_find(worker->topics, name);
+    enum err e = slot ? ERR_OK : ingest_topics_find(worker->ingest->topics, text, &rules, info);
     if (!e) {
-        e = topic_exists(worker, name, info); /* each time: a topic may be deleted */
+        e = topic_exists(worker, text, info); /* each time: a topic may be deleted */
     }
     if (e) {
         return e;
     }
     if (!slot) {
-        slot = hash_map_get_or_add(worker->topics, sv(name), NULL);
+        slot = hash_map_get_or_add(worker->topics, name, NULL);
         if (!slot) {
             return err_set(info, ERR_OVERLOADED, "more than %d topics in use", TOPICS_MAX);
         }
-        *slot = topic_state_new(name, &rules);
+        *slot = topic_state_new(text, hash_map_count(worker->topics) - 1, &rules);
     }
     *ret = *slot;
     return ERR_OK;
 }
 
-/* --- pending requests ------------------------------------------------------------------------- */
-
-struct ingest_pending *ingest_pending_take(struct ingest_worker *worker,
-                                           struct http_request *request, size_t count)
+const struct ingest_topic_state *ingest_worker_topic_at(const struct ingest_worker *worker,
+                                                        uint16_t index)
 {
-    struct ingest_pending *pending = worker->free_list;
-    if (pending) {
-        worker->free_list = pending->next_free;
-    } else {
-        pending = must_alloc(sizeof *pending);
-    }
-    if (pending->capacity < count) {
-        pending->results = must_realloc(pending->results, count * sizeof *pending->results);
-        pending->capacity = count;
-    }
-    memset(pending->results, 0, count * sizeof *pending->results);
-    pending->worker = worker;
-    pending->request = request;
-    pending->count = count;
-    pending->outstanding = 0;
-    pending->started_us = clock_mono_us();
-    for (size_t i = 0; i < count; i++) {
-        pending->results[i].pending = pending;
-    }
-    return pending;
-}
-
-void ingest_pending_give(struct ingest_pending *pending)
-{
-    struct ingest_worker *worker = pending->worker;
-    for (size_t i = 0; i < pending->count; i++) {
-        json_decrefp(&pending->results[i].problem);
-    }
-    if (pending->capacity > RESULTS_KEPT) {
-        free(pending->results);
-        pending->results = NULL;
-        pending->capacity = 0;
-    }
-    pending->count = 0;
-    pending->next_free = worker->free_list;
-    worker->free_list = pending;
+    return *(struct ingest_topic_state **)hash_map_value_at(worker->topics, index);
 }

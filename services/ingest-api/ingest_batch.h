@@ -1,0 +1,107 @@
+/* ingest_batch.h - the events of one request on their way to Kafka, and what became of each.
+ *
+ * WHAT     one result an event, in the order of the request. A batch is done when its request has
+ *          been read to the end and the last delivery report is in: then on_done is called, once. It
+ *          outlives the request when that ends first (deadline, client gone): then nobody is told.
+ * OPAQUE   a record carries slot and index of its result, not a pointer: the array may grow while
+ *          records are under way.
+ * OWNS     results and the texts of faults; both kept for reuse while small.
+ * THREADS  the worker's.
+ * COST     24 bytes an event; no allocation after warm-up for requests of RESULTS_KEPT events.
+ */
+#pragma once
+
+#include <assert.h>
+
+#include "core/buf.h"
+#include "core/err.h"
+#include "http/http.h"
+#include "kafka/kafka_producer.h"
+#include "schema/schema.h"
+
+enum ingest_outcome {
+    INGEST_STORED,
+    INGEST_INVALID, /* the event's fault: sending it again cannot help */
+    INGEST_FAILED,  /* ours or Kafka's */
+    INGEST_OUTCOMES
+};
+
+struct ingest_result {
+    union {
+        int64_t offset; /* stored */
+        int64_t fault;  /* else: its place in batch->faults, or -1 */
+    };
+    int64_t timestamp_ms;
+    int32_t partition;
+    uint16_t topic; /* ingest_worker_topic_at */
+    uint8_t err;    /* enum err */
+    uint8_t outcome;
+};
+static_assert(sizeof(struct ingest_result) == 24, "a request may have a million");
+static_assert(ERR_COUNT <= UINT8_MAX, "an error fits");
+
+struct ingest_batch {
+    struct ingest_worker *worker;
+    struct http_request *request;                /* NULL once the request has ended without us */
+    void (*on_done)(struct ingest_batch *batch); /* every result is final; gives the batch back */
+    bool is_single;  /* the request was one event, not several: another shape of answer */
+    bool is_reading; /* more events may come */
+    uint32_t slot;
+    uint32_t count;
+    uint32_t outstanding; /* records without a report */
+    uint32_t capacity;
+    struct ingest_result *results;
+    struct buf faults;
+    int64_t fault_last; /* the last one written, which the next may be equal to */
+    int64_t started_us;
+    struct ingest_batch *next_free;
+};
+
+/* A worker's batches: those under way by slot, and spare ones. */
+struct ingest_batches {
+    struct ingest_batch **slots;
+    uint32_t slot_count;
+    struct ingest_batch *spare;
+};
+
+void ingest_batches_free(struct ingest_batches *batches);
+/* An empty batch, being read. */
+struct ingest_batch *ingest_batch_take(struct ingest_worker *worker, struct http_request *request,
+                                       void (*on_done)(struct ingest_batch *batch));
+void ingest_batch_give(struct ingest_batch *batch);
+
+/* The next event's result, not final yet. */
+uint32_t ingest_batch_add(struct ingest_batch *batch, uint16_t topic);
+/* A final result that is not "stored"; errors (may be NULL): what the schema said. */
+void ingest_batch_refuse(struct ingest_batch *batch, uint32_t index, enum err err,
+                         const struct err_info *info, const struct schema_errors *errors);
+/* What the record of a result carries; one report will come. */
+void *ingest_batch_expect(struct ingest_batch *batch, uint32_t index);
+/* The record was not taken after all. */
+void ingest_batch_expect_not(struct ingest_batch *batch);
+/* The request has been read to its end: done at once, or when the last report is in. */
+void ingest_batch_read(struct ingest_batch *batch);
+/* kafka_producer_params.on_reports; context is the worker. */
+void ingest_batch_on_reports(void *context, const struct kafka_report *reports, size_t count);
+
+/* How many results there are of each outcome. */
+struct ingest_tally {
+    size_t of[INGEST_OUTCOMES];
+};
+struct ingest_tally ingest_batch_tally(const struct ingest_batch *batch);
+
+/* --- what was wrong with an event --------------------------------------------------------------- */
+
+struct ingest_fault {
+    const char *detail;
+    unsigned error_count; /* still to be read by ingest_fault_next */
+    const char *rest;
+};
+struct ingest_fault ingest_batch_fault(const struct ingest_batch *batch,
+                                       const struct ingest_result *result);
+/* The next of the schema's errors; false after the last. */
+bool ingest_fault_next(struct ingest_fault *fault, const char **ret_pointer,
+                       const char **ret_message);
+/* {"type":…,"title":…,"status":…,"detail":…,"code":…,"retryable":…,"errors":[…]} */
+MUST_CHECK enum err ingest_fault_append(const struct ingest_batch *batch,
+                                        const struct ingest_result *result, struct buf *out);

@@ -1,0 +1,83 @@
+#include "ingest_event.h"
+
+static void refuse(struct ingest_reading *reading, uint32_t index, enum err err,
+                   const struct schema_errors *errors)
+{
+    ingest_batch_refuse(reading->batch, index, err, &reading->info, errors);
+}
+
+/* Whether the schema lets the event through; refuses it otherwise. */
+static bool schema_passes(struct ingest_reading *reading, const struct schema *schema,
+                          uint32_t index)
+{
+    struct ingest_worker *worker = reading->batch->worker;
+    struct schema_error *items = worker->schema_errors;
+    struct schema_errors errors = {.items = items,
+                                   .items_max = (size_t)worker->ingest->config.schema_errors_max};
+    const enum err e = schema_check(schema, &reading->reader.doc, reading->event.node, &errors);
+    if (!e) {
+        return true;
+    }
+    if (errors.count) {
+        (void)err_set(&reading->info, e, "%s: %s",
+                      items[0].pointer[0] ? items[0].pointer : "the event", items[0].message);
+    }
+    refuse(reading, index, e, &errors);
+    return false;
+}
+
+/* The key from the event itself, decoded into scratch when it has escapes. */
+static struct strview key_of(const struct ingest_reading *reading,
+                             char scratch[INGEST_KEY_BYTES_MAX])
+{
+    const struct json_doc *doc = &reading->reader.doc;
+    const struct json_pointer *pointer = reading->topic->rules.key;
+    const uint32_t at = pointer && reading->event.has_node
+                            ? json_pointer_find_from(pointer, doc, reading->event.node)
+                            : JSON_NODE_NONE;
+    if (at == JSON_NODE_NONE || doc->nodes[at].type == JSON_NODE_NULL ||
+        doc->nodes[at].bytes > INGEST_KEY_BYTES_MAX) {
+        return (struct strview){0};
+    }
+    const struct strview key = doc->nodes[at].type == JSON_NODE_STRING
+                                   ? json_string_decode(doc, at, scratch)
+                                   : json_node_text(doc, at);
+    return key.len ? key : (struct strview){0};
+}
+
+static void event_send(struct ingest_reading *reading, uint32_t index)
+{
+    char scratch[INGEST_KEY_BYTES_MAX];
+    struct ingest_batch *batch = reading->batch;
+    const struct ingest_head *head = &reading->head;
+    const struct kafka_record record = {
+        .topic = reading->topic->name,
+        .partition = head->partition,
+        .key = head->key.ptr ? head->key : key_of(reading, scratch),
+        .value = reading->event.value,
+        .timestamp_ms = head->timestamp_ms,
+        .headers = head->headers,
+        .header_count = head->header_count,
+        .opaque = ingest_batch_expect(batch, index),
+    };
+    const enum err e = kafka_producer_send(batch->worker->producer, &record, &reading->info);
+    if (e) {
+        ingest_batch_expect_not(batch);
+        refuse(reading, index, e, NULL);
+        return;
+    }
+    metric_add(batch->worker->event_bytes, (int64_t)record.value.len);
+}
+
+void ingest_event_take(struct ingest_reading *reading)
+{
+    const struct ingest_event *event = &reading->event;
+    const struct schema *schema = reading->topic->rules.schema;
+    const uint32_t index = ingest_batch_add(reading->batch, reading->topic->index);
+    if (event->err) {
+        refuse(reading, index, event->err, NULL);
+    } else if (!schema || !event->has_node || schema_passes(reading, schema, index)) {
+        event_send(reading, index);
+    }
+    reading->info.text[0] = '\0'; /* the next event's faults are its own */
+}

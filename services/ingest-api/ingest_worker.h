@@ -1,0 +1,51 @@
+/* ingest_worker.h - what one HTTP worker has for its requests: a producer, a scanner, the topics that
+ * it has seen, and the batches under way.
+ *
+ * THREADS  everything here belongs to the worker's thread; delivery reports come back on it
+ *          (decision D1).
+ * BOUNDS   TOPICS_MAX topics in use a worker.
+ */
+#pragma once
+
+#include "core/hash_map.h"
+#include "ingest.h"
+#include "ingest_batch.h"
+#include "ingest_format.h"
+#include "kafka/kafka_producer.h"
+#include "metrics/metrics.h"
+
+#define INGEST_SCHEMA_ERRORS_MAX 64
+
+/* What a worker knows about a topic: made at its first event, kept as long as the worker. */
+struct ingest_topic_state {
+    char *name;
+    uint16_t index; /* in ingest_worker_topic_at */
+    struct ingest_topic rules;
+    struct metric_series *outcomes[INGEST_OUTCOMES];
+};
+
+struct ingest_worker {
+    struct ingest *ingest;
+    bool is_ready; /* counted in ingest->workers_ready */
+    struct kafka_producer *producer;
+    struct http_watch *watch;
+    struct json_scanner *scanner;
+    struct schema_error *schema_errors; /* room for one event's; too large for the stack, which is
+                                         * zeroed at each call */
+    struct ingest_reading *reading;     /* of the request whose handler is running */
+    struct hash_map *topics;            /* name → struct ingest_topic_state * */
+    struct ingest_batches batches;
+    struct metric_series *ack_seconds;
+    struct metric_series *event_bytes;
+};
+
+/* http_worker_hooks */
+enum err ingest_worker_start(struct http_worker *worker, void *context, void **ret_state);
+void ingest_worker_stop(void *state);
+
+/* The topic's state, once its rules allow it and the cluster has it. */
+MUST_CHECK enum err ingest_worker_topic(struct ingest_worker *worker, struct strview name,
+                                        const struct ingest_topic_state **ret,
+                                        struct err_info *info);
+const struct ingest_topic_state *ingest_worker_topic_at(const struct ingest_worker *worker,
+                                                        uint16_t index);
