@@ -269,14 +269,22 @@ static void flag_take(struct config *config, const char *argument, const char *v
     value_take(config, key, must_strdup(value), "flag");
 }
 
-enum flag_kind { FLAG_HELP, FLAG_VERSION, FLAG_PRINT, FLAG_DOCS, FLAG_CHECK, FLAG_NONE };
+enum flag_kind {
+    FLAG_HELP,
+    FLAG_VERSION,
+    FLAG_PRINT,
+    FLAG_DOCS,
+    FLAG_CHECK,
+    FLAG_HEALTH,
+    FLAG_NONE
+};
 
 static enum flag_kind flag_kind_of(const char *argument)
 {
     static const char *const names[] = {
         [FLAG_HELP] = "--help",          [FLAG_VERSION] = "--version",
         [FLAG_PRINT] = "--print-config", [FLAG_DOCS] = "--print-config-docs",
-        [FLAG_CHECK] = "--check",
+        [FLAG_CHECK] = "--check",        [FLAG_HEALTH] = "--health",
     };
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
         if (strcmp(argument, names[i]) == 0) {
@@ -419,10 +427,25 @@ static bool answer_now(const struct config_program *program, enum flag_kind kind
         return true;
     case FLAG_PRINT:
     case FLAG_CHECK:
+    case FLAG_HEALTH:
     case FLAG_NONE:
         break;
     }
     return false;
+}
+
+static enum config_action action_of(enum flag_kind kind)
+{
+    switch (kind) {
+    case FLAG_CHECK:
+        return CONFIG_CHECK;
+    case FLAG_HEALTH:
+        return CONFIG_HEALTH;
+    case FLAG_NONE:
+        return CONFIG_RUN;
+    default:
+        return CONFIG_DONE;
+    }
 }
 
 enum err config_load(const struct config_program *program, int argc, char **argv,
@@ -442,13 +465,16 @@ enum err config_load(const struct config_program *program, int argc, char **argv
     sources_take(config, flags, flag_count);
     free(flags);
     config_apply(config);
+    if (kind == FLAG_HEALTH && !program->is_listening) {
+        complain(config, "--health: this program does not listen");
+    }
     if (config->error_count) {
         return ERR_CONFIG;
     }
     if (kind == FLAG_PRINT) {
         print_in_force(config);
     }
-    *ret_action = kind == FLAG_PRINT ? CONFIG_DONE : kind == FLAG_CHECK ? CONFIG_CHECK : CONFIG_RUN;
+    *ret_action = action_of(kind);
     return ERR_OK;
 }
 

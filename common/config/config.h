@@ -83,6 +83,7 @@ struct config_program {
     const char *name;    /* "ingest-api" */
     const char *summary; /* first line of --help */
     const char *version;
+    bool is_listening; /* it serves HTTP, so that --health has somebody to ask */
     const struct config_section *sections;
     size_t section_count;
     struct config_passthrough *passthrough; /* may be NULL */
@@ -96,9 +97,10 @@ struct config_program {
 struct config;
 
 enum config_action {
-    CONFIG_RUN,   /* go on */
-    CONFIG_CHECK, /* --check: the program validates what it would load, then ends */
-    CONFIG_DONE,  /* --help, --version, --print-config, --print-config-docs were answered */
+    CONFIG_RUN,    /* go on */
+    CONFIG_CHECK,  /* --check: the program validates what it would load, then ends */
+    CONFIG_HEALTH, /* --health: the program asks its running self whether it is ready, then ends */
+    CONFIG_DONE,   /* --help, --version, --print-config, --print-config-docs were answered */
 };
 
 void config_free(struct config *config);

@@ -87,6 +87,19 @@ static bool metrics_docs_answered(int argc, char **argv)
     return true;
 }
 
+/* --health: what the running service says of itself is this process's outcome. */
+static enum err health_answer(const struct service *service)
+{
+    struct err_info info = {0};
+    enum err e = service_health_ask(&service->http_config, &info);
+    if (e) {
+        fprintf(stderr, "%s: not ready: %s\n", service->params->name, err_detail(e, &info));
+    } else {
+        puts("ready");
+    }
+    return e;
+}
+
 enum err service_begin(const struct service_params *params, int argc, char **argv,
                        struct service **ret, enum config_action *ret_action)
 {
@@ -106,6 +119,7 @@ enum err service_begin(const struct service_params *params, int argc, char **arg
         .name = params->name,
         .summary = params->summary,
         .version = MILLRACE_VERSION,
+        .is_listening = params->openapi != NULL,
         .sections = sections,
         .section_count = sections_collect(service, sections),
         .passthrough = params->passthrough,
@@ -115,6 +129,10 @@ enum err service_begin(const struct service_params *params, int argc, char **arg
     if (e || *ret_action == CONFIG_DONE) {
         *ret_action = CONFIG_DONE;
         return e;
+    }
+    if (*ret_action == CONFIG_HEALTH) {
+        *ret_action = CONFIG_DONE;
+        return health_answer(service);
     }
     log_start(params->name, &service->log_config);
     service->is_begun = true;

@@ -31,5 +31,7 @@ struct service {
 
 extern const struct http_route service_routes[];
 extern const size_t service_routes_count;
+/* Asks the service with this configuration whether it is ready, for at most two seconds. */
+MUST_CHECK enum err service_health_ask(const struct http_config *config, struct err_info *info);
 /* process_* and millrace_build_info. */
 void service_process_metrics_start(const char *name);
