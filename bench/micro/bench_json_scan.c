@@ -18,6 +18,7 @@ struct bench {
     char *texts[ORDERS];
     size_t bytes; /* of all */
     struct json_scanner *scanner;
+    struct schema_checker *checker;
     struct schema *schema;
     struct json_pointer *pointer;
     struct json_names *names;
@@ -56,7 +57,8 @@ static char *order_new(void)
 
 static void bench_init(struct bench *bench)
 {
-    *bench = (struct bench){.scanner = json_scanner_new(64, 65536)};
+    *bench =
+        (struct bench){.scanner = json_scanner_new(64, 65536), .checker = schema_checker_new()};
     for (size_t i = 0; i < ORDERS; i++) {
         bench->texts[i] = order_new();
         bench->bytes += strlen(bench->texts[i]);
@@ -77,6 +79,7 @@ static void bench_free(struct bench *bench)
         free(bench->texts[i]);
     }
     json_scanner_free(bench->scanner);
+    schema_checker_free(bench->checker);
     schema_free(bench->schema);
     json_pointer_free(bench->pointer);
     json_names_free(bench->names);
@@ -98,7 +101,7 @@ static void run_scan(struct bench *bench, const char *text)
 static void run_scan_check(struct bench *bench, const char *text)
 {
     struct json_doc doc = scan(bench, text);
-    CHECK(!schema_check(bench->schema, &doc, 0, NULL));
+    CHECK(!schema_check(bench->checker, bench->schema, &doc, 0, NULL));
 }
 
 static void run_scan_find(struct bench *bench, const char *text)

@@ -38,16 +38,26 @@ struct schema_errors {
 void schema_free(struct schema *schema);
 MUST_CHECK enum err schema_compile(const json_t *document, const char *name, struct schema **ret,
                                    struct err_info *info);
-/* The value at node `index` of doc (0: the whole). errors may be NULL: then the first stops. */
-MUST_CHECK enum err schema_check(const struct schema *schema, const struct json_doc *doc,
-                                 uint32_t index, struct schema_errors *errors);
 
-/* --- a folder of schemas: <topic>.json ----------------------------------------------------------
- */
+/* What checks work with beside the schema and the event: one a thread, kept between checks. */
+struct schema_checker;
+void schema_checker_free(struct schema_checker *checker); /* NULL is a no-op */
+DEALLOC(schema_checker_free) struct schema_checker *schema_checker_new(void);
+
+/* The value at node `index` of doc (0: the whole). errors may be NULL: then the first stops. */
+MUST_CHECK enum err schema_check(struct schema_checker *checker, const struct schema *schema,
+                                 const struct json_doc *doc, uint32_t index,
+                                 struct schema_errors *errors);
+
+/* --- a folder of schemas: <topic>.json ---------------------------------------------------------- */
 
 struct schema_set;
 void schema_set_free(struct schema_set *set);
-/* All or nothing; folder "" gives an empty set. */
+/* All or nothing; folder "" gives an empty set. To reload, load another and swap. */
 MUST_CHECK enum err schema_set_load(const char *folder, struct schema_set **ret,
                                     struct err_info *info);
+/* By file name, NULL when there is none. */
 const struct schema *schema_set_find(const struct schema_set *set, struct strview topic);
+/* By its $id, as an event's $schema or a CloudEvents dataschema names it, with or without an empty
+ * fragment; NULL when there is none. Nothing is fetched. */
+const struct schema *schema_set_find_id(const struct schema_set *set, struct strview uri);

@@ -3,12 +3,17 @@
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "schema/schema_program.h"
 
 #define CHECK_DEPTH_MAX        256        /* rules within rules */
 #define CHECK_STEPS_MAX        (1U << 20) /* rules applied to one event: alternatives can multiply */
 #define ESCAPED_NAME_BYTES_MAX ((size_t)6 * RULE_NAME_BYTES_MAX) /* all as \uXXXX */
+
+struct schema_checker {
+    uint32_t steps_max;
+};
 
 struct check {
     const struct schema *schema;
@@ -419,14 +424,26 @@ static bool check_rule(struct check *c, uint32_t rule_index, uint32_t index)
     return is_valid;
 }
 
-enum err schema_check(const struct schema *schema, const struct json_doc *doc, uint32_t index,
-                      struct schema_errors *errors)
+void schema_checker_free(struct schema_checker *checker)
+{
+    free(checker);
+}
+
+struct schema_checker *schema_checker_new(void)
+{
+    struct schema_checker *checker = must_alloc(sizeof *checker);
+    checker->steps_max = CHECK_STEPS_MAX;
+    return checker;
+}
+
+enum err schema_check(struct schema_checker *checker, const struct schema *schema,
+                      const struct json_doc *doc, uint32_t index, struct schema_errors *errors)
 {
     CHECK(index < doc->node_count);
     if (errors) {
         errors->count = 0;
     }
-    struct check c = {.schema = schema, .doc = doc, .errors = errors, .steps = CHECK_STEPS_MAX};
+    struct check c = {.schema = schema, .doc = doc, .errors = errors, .steps = checker->steps_max};
     bool is_valid = check_rule(&c, 0, index);
     if (c.is_cut) {
         is_valid = check_fail(&c, index, "is too deep or takes too many steps to check");

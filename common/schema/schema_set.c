@@ -13,6 +13,7 @@
 
 struct schema_set {
     struct hash_map *by_topic; /* values: struct schema * */
+    struct hash_map *by_id;    /* values: struct schema *, of by_topic */
 };
 
 void schema_set_free(struct schema_set *set)
@@ -24,6 +25,7 @@ void schema_set_free(struct schema_set *set)
         schema_free(*(struct schema **)hash_map_value_at(set->by_topic, i));
     }
     hash_map_free(set->by_topic);
+    hash_map_free(set->by_id);
     free(set);
 }
 
@@ -35,6 +37,28 @@ static struct strview file_topic(const char *file)
     bool is_schema = name.len > suffix && name.ptr[0] != '.' &&
                      strcmp(name.ptr + name.len - suffix, SUFFIX) == 0;
     return (struct strview){name.ptr, is_schema ? name.len - suffix : 0};
+}
+
+/* Without the empty fragment that may end it. */
+static struct strview id_trim(struct strview id)
+{
+    return (struct strview){id.ptr, id.len - (id.len > 0 && id.ptr[id.len - 1] == '#')};
+}
+
+static enum err set_add_id(struct schema_set *set, const char *path, const json_t *document,
+                           struct schema *schema, struct err_info *info)
+{
+    const char *id = json_string_value(json_object_get(document, "$id"));
+    if (!id) {
+        return ERR_OK;
+    }
+    bool is_new;
+    struct schema **slot = hash_map_get_or_add(set->by_id, id_trim(sv(id)), &is_new);
+    if (!slot || !is_new) {
+        return err_set(info, ERR_CONFIG, "%s: /$id: another schema has it too", path);
+    }
+    *slot = schema;
+    return ERR_OK;
 }
 
 static enum err set_load_file(struct schema_set *set, const char *folder, const char *file,
@@ -63,7 +87,7 @@ static enum err set_load_file(struct schema_set *set, const char *folder, const 
         return err_set(info, ERR_LIMIT, "%s: more than %d schemas", folder, SCHEMAS_MAX);
     }
     *slot = schema;
-    return ERR_OK;
+    return set_add_id(set, path, document, schema, info);
 }
 
 static enum err set_load_folder(struct schema_set *set, const char *folder, struct err_info *info)
@@ -85,6 +109,7 @@ enum err schema_set_load(const char *folder, struct schema_set **ret, struct err
 {
     struct schema_set *set = must_alloc(sizeof *set);
     set->by_topic = hash_map_new(sizeof(struct schema *), SCHEMAS_MAX);
+    set->by_id = hash_map_new(sizeof(struct schema *), SCHEMAS_MAX);
     enum err e = folder[0] ? set_load_folder(set, folder, info) : ERR_OK;
     if (e) {
         schema_set_free(set);
@@ -97,5 +122,11 @@ enum err schema_set_load(const char *folder, struct schema_set **ret, struct err
 const struct schema *schema_set_find(const struct schema_set *set, struct strview topic)
 {
     struct schema **found = hash_map_find(set->by_topic, topic);
+    return found ? *found : NULL;
+}
+
+const struct schema *schema_set_find_id(const struct schema_set *set, struct strview uri)
+{
+    struct schema **found = hash_map_find(set->by_id, id_trim(uri));
     return found ? *found : NULL;
 }

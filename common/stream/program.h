@@ -48,6 +48,7 @@ struct step_run {
     int64_t watermark_ms; /* as it is before this record */
     struct stream_table *const *tables;
     const struct stream_sink *sink;
+    struct schema_checker *checker;
     struct buf *scratch;         /* for the step's own use during its run */
     struct strview members;      /* `,"name":value`… to be spliced in at the output */
     struct buf *members_of_many; /* holds them when they come from more than one join */

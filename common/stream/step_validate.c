@@ -62,12 +62,12 @@ static void validate_free(void *step)
 static enum step_verdict validate_run(const void *step, void *state, struct step_run *run)
 {
     (void)state;
-    if (!schema_check(step, run->doc, 0, NULL)) {
+    if (!schema_check(run->checker, step, run->doc, 0, NULL)) {
         return STEP_NEXT;
     }
     struct schema_error found = {0};
     struct schema_errors errors = {&found, 1, 0}; /* a second look, to say what is wrong */
-    enum err e = schema_check(step, run->doc, 0, &errors);
+    enum err e = schema_check(run->checker, step, run->doc, 0, &errors);
     return step_reject(run, e, "%s: %s", found.pointer[0] ? found.pointer : "the event",
                        found.message);
 }

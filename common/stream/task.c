@@ -18,6 +18,7 @@ struct stream_task {
     struct stream_table *const *tables;
     int32_t partition;
     struct json_scanner *scanner;
+    struct schema_checker *checker;
     struct json_names *joined_names; /* members that joins set; NULL: none */
     struct stream_value slots[FIELDS_MAX];
     void *states[STEPS_MAX]; /* of steps that keep one */
@@ -59,6 +60,7 @@ struct stream_task *stream_task_new(const struct pipeline *pipeline,
     task->tables = tables;
     task->partition = partition;
     task->scanner = json_scanner_new(DEPTH_MAX, NODES_MAX);
+    task->checker = schema_checker_new();
     task->joined_names = joined_names(pipeline);
     for (size_t i = 0; i < pipeline->step_count; i++) {
         const struct step *step = &pipeline->steps[i];
@@ -84,6 +86,7 @@ void stream_task_free(struct stream_task *task)
         }
     }
     json_scanner_free(task->scanner);
+    schema_checker_free(task->checker);
     json_names_free(task->joined_names);
     buf_free(&task->scratch);
     buf_free(&task->key);
@@ -315,6 +318,7 @@ enum err stream_task_process(struct stream_task *task, const struct stream_recor
                            .watermark_ms = task->watermark.value_ms,
                            .tables = task->tables,
                            .sink = sink,
+                           .checker = task->checker,
                            .scratch = &task->scratch,
                            .members_of_many = &task->members,
                            .info = &task->why};

@@ -14,7 +14,8 @@ static bool schema_passes(struct ingest_reading *reading, const struct schema *s
     struct schema_error *items = worker->schema_errors;
     struct schema_errors errors = {.items = items,
                                    .items_max = (size_t)worker->ingest->config.schema_errors_max};
-    const enum err e = schema_check(schema, &reading->reader.doc, reading->event.node, &errors);
+    const enum err e =
+        schema_check(worker->checker, schema, &reading->reader.doc, reading->event.node, &errors);
     if (!e) {
         return true;
     }

@@ -58,6 +58,7 @@ enum err ingest_worker_start(struct http_worker *http_worker, void *context, voi
     worker->ingest = ingest;
     atomic_fetch_add(&ingest->workers, 1);
     worker->scanner = json_scanner_new((uint32_t)ingest->config.depth_max, NODES_MAX);
+    worker->checker = schema_checker_new();
     worker->schema_errors =
         must_alloc((size_t)ingest->config.schema_errors_max * sizeof *worker->schema_errors);
     worker->reading = must_alloc(sizeof *worker->reading);
@@ -109,6 +110,7 @@ void ingest_worker_stop(void *state)
     }
     hash_map_free(worker->topics);
     json_scanner_free(worker->scanner);
+    schema_checker_free(worker->checker);
     free(worker->schema_errors);
     free(worker->reading);
     free(worker);

@@ -30,6 +30,7 @@ struct ingest_worker {
     struct kafka_producer *producer;
     struct http_watch *watch;
     struct json_scanner *scanner;
+    struct schema_checker *checker;
     struct schema_error *schema_errors; /* room for one event's; too large for the stack, which is
                                          * zeroed at each call */
     struct ingest_reading *reading;     /* of the request whose handler is running */

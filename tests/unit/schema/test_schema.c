@@ -9,11 +9,13 @@
 #define ERRORS_MAX 8
 
 static struct json_scanner *scanner;
+static struct schema_checker *checker;
 
 static int setup(void **state)
 {
     (void)state;
     scanner = json_scanner_new(64, 65536);
+    checker = schema_checker_new();
     return 0;
 }
 
@@ -21,6 +23,7 @@ static int teardown(void **state)
 {
     (void)state;
     json_scanner_free(scanner);
+    schema_checker_free(checker);
     return 0;
 }
 
@@ -51,8 +54,8 @@ static void check_cases(const struct check_case *rows, size_t count)
         assert_err(ERR_OK, json_scan(scanner, sv(rows[i].event), &doc, NULL));
         struct schema_error items[ERRORS_MAX];
         struct schema_errors errors = {items, ERRORS_MAX, 0};
-        enum err e = schema_check(schema, &doc, 0, &errors);
-        enum err quick = schema_check(schema, &doc, 0, NULL);
+        enum err e = schema_check(checker, schema, &doc, 0, &errors);
+        enum err quick = schema_check(checker, schema, &doc, 0, NULL);
         char first[320] = "";
         if (errors.count > 0) {
             (void)snprintf(first, sizeof first, "%s %s", items[0].pointer, items[0].message);
@@ -268,14 +271,14 @@ static void test_schema_check__several_errors__are_all_told(void **state)
     assert_err(ERR_OK, json_scan(scanner, SV("{\"b\":[1,6,2],\"a\":0}"), &doc, NULL));
     struct schema_error items[ERRORS_MAX];
     struct schema_errors errors = {items, ERRORS_MAX, 0};
-    assert_err(ERR_SCHEMA_MISMATCH, schema_check(schema, &doc, 0, &errors));
+    assert_err(ERR_SCHEMA_MISMATCH, schema_check(checker, schema, &doc, 0, &errors));
     static const char *const pointers[] = {"/b/0", "/b/2", "/a", "", ""};
     assert_int_equal(ARRAY_LEN(pointers), errors.count);
     for (size_t i = 0; i < errors.count; i++) {
         assert_string_equal(pointers[i], items[i].pointer);
     }
     errors.items_max = 2;
-    assert_err(ERR_SCHEMA_MISMATCH, schema_check(schema, &doc, 0, &errors));
+    assert_err(ERR_SCHEMA_MISMATCH, schema_check(checker, schema, &doc, 0, &errors));
     assert_int_equal(2, errors.count);
     schema_free(schema);
 }
@@ -288,8 +291,8 @@ static void test_schema_check__element_of_a_batch__is_checked_alone(void **state
     assert_err(ERR_OK, compile("{\"type\":\"object\",\"required\":[\"a\"]}", &schema, &info));
     struct json_doc doc;
     assert_err(ERR_OK, json_scan(scanner, SV("[{\"a\":1},{\"b\":1}]"), &doc, NULL));
-    assert_err(ERR_OK, schema_check(schema, &doc, 1, NULL));
-    assert_err(ERR_SCHEMA_MISMATCH, schema_check(schema, &doc, doc.nodes[1].next, NULL));
+    assert_err(ERR_OK, schema_check(checker, schema, &doc, 1, NULL));
+    assert_err(ERR_SCHEMA_MISMATCH, schema_check(checker, schema, &doc, doc.nodes[1].next, NULL));
     schema_free(schema);
 }
 
@@ -313,7 +316,7 @@ static void test_schema_check__exploding_alternatives__are_cut_off(void **state)
         assert_err(ERR_OK, compile(texts[i], &schema, &info));
         struct json_doc doc;
         assert_err(ERR_OK, json_scan(scanner, sv_of(event, 121), &doc, NULL));
-        assert_err(ERR_SCHEMA_MISMATCH, schema_check(schema, &doc, 0, NULL));
+        assert_err(ERR_SCHEMA_MISMATCH, schema_check(checker, schema, &doc, 0, NULL));
         schema_free(schema);
     }
 }
@@ -405,7 +408,7 @@ static void test_schema_compile__many_members__are_all_found(void **state)
                                          &doc, NULL));
             struct schema_error items[2];
             struct schema_errors errors = {items, 2, 0};
-            assert_err(ERR_SCHEMA_MISMATCH, schema_check(schema, &doc, 0, &errors));
+            assert_err(ERR_SCHEMA_MISMATCH, schema_check(checker, schema, &doc, 0, &errors));
             assert_int_equal(1, errors.count);
             assert_string_equal("/m99", items[0].pointer);
             schema_free(schema);

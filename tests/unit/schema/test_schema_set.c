@@ -51,6 +51,31 @@ static void test_schema_set_load__folder__has_a_schema_per_topic(void **state)
     assert_int_equal(0, rmdir(folder));
 }
 
+static void test_schema_set_find_id__is_the_schema_that_says_so(void **state)
+{
+    (void)state;
+    char folder[] = "/tmp/test_schema_set_XXXXXX";
+    assert_non_null(mkdtemp(folder));
+    write_file(folder, "a.json", "{\"$id\":\"https://example.com/a\"}");
+    write_file(folder, "b.json", "{}");
+    struct schema_set *set = NULL;
+    struct err_info info = {0};
+    assert_err(ERR_OK, schema_set_load(folder, &set, &info));
+    assert_ptr_equal(schema_set_find(set, SV("a")),
+                     schema_set_find_id(set, SV("https://example.com/a")));
+    assert_ptr_equal(schema_set_find(set, SV("a")),
+                     schema_set_find_id(set, SV("https://example.com/a#")));
+    assert_null(schema_set_find_id(set, SV("https://example.com/b")));
+    assert_null(schema_set_find_id(set, SV("")));
+    schema_set_free(set);
+
+    write_file(folder, "b.json", "{\"$id\":\"https://example.com/a#\"}");
+    assert_err(ERR_CONFIG, schema_set_load(folder, &set, &info));
+    remove_file(folder, "a.json");
+    remove_file(folder, "b.json");
+    assert_int_equal(0, rmdir(folder));
+}
+
 static void test_schema_set_load__no_folder__is_empty(void **state)
 {
     (void)state;
@@ -99,12 +124,13 @@ static void test_schema_set_load__orders__checks_shape_only(void **state)
         {"[]", " must be an object, is an array"},
     };
     struct json_scanner *scanner = json_scanner_new(64, 1024);
+    struct schema_checker *checker = schema_checker_new();
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         struct json_doc doc;
         assert_err(ERR_OK, json_scan(scanner, sv(rows[i].event), &doc, NULL));
         struct schema_error item;
         struct schema_errors errors = {&item, 1, 0};
-        enum err e = schema_check(schema_set_find(set, SV("orders")), &doc, 0, &errors);
+        enum err e = schema_check(checker, schema_set_find(set, SV("orders")), &doc, 0, &errors);
         char got[320] = "";
         if (errors.count) {
             (void)snprintf(got, sizeof got, "%s %s", item.pointer, item.message);
@@ -113,6 +139,7 @@ static void test_schema_set_load__orders__checks_shape_only(void **state)
         assert_string_equal(rows[i].error ? rows[i].error : "", got);
     }
     json_scanner_free(scanner);
+    schema_checker_free(checker);
     schema_set_free(set);
 }
 
@@ -120,6 +147,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_schema_set_load__folder__has_a_schema_per_topic),
+        cmocka_unit_test(test_schema_set_find_id__is_the_schema_that_says_so),
         cmocka_unit_test(test_schema_set_load__no_folder__is_empty),
         cmocka_unit_test(test_schema_set_load__missing_folder__is_named),
         cmocka_unit_test(test_schema_set_load__orders__checks_shape_only),

@@ -193,6 +193,7 @@ static void test_pipeline_load__file_cannot_be_read__is_one_error(void **state)
 struct editor {
     struct schema *schema;
     struct json_scanner *scanner;
+    struct schema_checker *checker;
 };
 
 static void editor_open(struct editor *editor)
@@ -206,19 +207,21 @@ static void editor_open(struct editor *editor)
         fail_msg("%s", info.text);
     }
     editor->scanner = json_scanner_new(64, 65536);
+    editor->checker = schema_checker_new();
 }
 
 static void editor_close(struct editor *editor)
 {
     schema_free(editor->schema);
     json_scanner_free(editor->scanner);
+    schema_checker_free(editor->checker);
 }
 
 static bool editor_takes(const struct editor *editor, const char *text)
 {
     struct json_doc doc;
     assert_err(ERR_OK, json_scan(editor->scanner, sv(text), &doc, NULL));
-    return !schema_check(editor->schema, &doc, 0, NULL);
+    return !schema_check(editor->checker, editor->schema, &doc, 0, NULL);
 }
 
 static void test_pipeline_schema__agrees_with_the_loader(void **state)
