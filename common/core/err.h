@@ -30,10 +30,12 @@
     X(ERR_BODY_TOO_LARGE,      "body-too-large",        413, 0, "the body exceeds the limit")      \
     X(ERR_BATCH_TOO_LARGE,     "batch-too-large",       413, 0, "the batch has too many events")   \
     X(ERR_MEDIA_TYPE,          "media-type",            415, 0, "the content type is not supported") \
+    X(ERR_CODING,              "content-coding",        415, 0, "the content coding is not supported") \
     X(ERR_RATE_LIMITED,        "rate-limited",          429, 1, "more was asked for than the limit allows") \
     X(ERR_HEADERS_TOO_LARGE,   "headers-too-large",     431, 0, "the request head exceeds the limit") \
     /* an event as JSON and against its schema */                                                  \
     X(ERR_BODY_EMPTY,          "body-empty",            400, 0, "the body is empty")               \
+    X(ERR_BODY_CODING,         "body-coding",           400, 0, "the body does not match its content coding") \
     X(ERR_JSON_SYNTAX,         "json-syntax",           400, 0, "the text is not valid JSON")      \
     X(ERR_JSON_ENCODING,       "json-encoding",         400, 0, "the text is not valid UTF-8")     \
     X(ERR_JSON_TOO_DEEP,       "json-too-deep",         400, 0, "the JSON is nested too deeply")   \

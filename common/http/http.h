@@ -3,15 +3,17 @@
  * WHAT     http.threads workers, each with its own SO_REUSEPORT listener, its own libmicrohttpd
  *          daemon without internal threads, and one epoll loop that also serves the watches a
  *          service adds (a producer's delivery reports, a hub's wake-up) and timers.
- *          Before any handler: ambiguous framing refused, route matched, limits applied, body
- *          collected. A handler runs once, with the whole body, and replies or defers; a deferred
- *          request is answered later from the same thread.
+ *          Before any handler: ambiguous framing refused, route matched, limits applied, the body's
+ *          content coding undone, the body collected. A handler runs once, with the whole body, and
+ *          replies or defers; a deferred request is answered later from the same thread. A route
+ *          that wants its body as it arrives says so when it is opened: see "bodies in pieces".
  * BOUNDS   connections, body bytes, head bytes, header and body arrival time, request time, bytes
- * of bodies in flight a worker: all in http_config. OWNS     what http_request_* return is borrowed
- * until the reply. THREADS  a request belongs to its worker's thread from the handler to the reply;
- * http_server_* are called by the main thread. ERRORS   http_reply_err is the one way an error
- * leaves: problem+json, Retry-After where due. SOURCE   docs/adr/0001; ../reference facts on
- * libmicrohttpd are repeated where they bite.
+ *          of bodies in flight: all in http_config.
+ * OWNS     what http_request_* return is borrowed until the reply.
+ * THREADS  a request belongs to its worker's thread from the handler to the reply; http_server_*
+ *          are called by the main thread.
+ * ERRORS   http_reply_err is the one way an error leaves: problem+json, Retry-After where due.
+ * SOURCE   docs/adr/0001; facts on libmicrohttpd are repeated where they bite.
  */
 #pragma once
 
@@ -30,14 +32,16 @@ struct http_config {
     int64_t port;    /* 0: any free one */
     int64_t threads; /* 0: one a core */
     int64_t connections_max;
-    int64_t body_bytes_max;
-    int64_t inflight_bytes_max; /* bodies held, all workers together; past it 503 */
-    int64_t header_timeout_ms;  /* connection to complete head */
-    int64_t body_timeout_ms;    /* head to complete body: 408 */
-    int64_t idle_timeout_ms;    /* keep-alive connection between requests */
-    int64_t request_timeout_ms; /* complete request to reply: 503 */
-    int64_t pool_bytes;         /* libmicrohttpd's memory a connection */
-    const char *cors_origins;   /* "*", a comma list, or "" for none */
+    int64_t body_bytes_max;      /* collected; decoded */
+    int64_t streamed_bytes_max;  /* in pieces; decoded */
+    int64_t streamed_timeout_ms; /* request line to complete body, in pieces: 408 */
+    int64_t inflight_bytes_max;  /* bodies held, all workers together; past it 503 */
+    int64_t header_timeout_ms;   /* connection to complete head */
+    int64_t body_timeout_ms;     /* head to complete body, or between two pieces: 408 */
+    int64_t idle_timeout_ms;     /* keep-alive connection between requests */
+    int64_t request_timeout_ms;  /* complete request to reply: 503 */
+    int64_t pool_bytes;          /* libmicrohttpd's memory a connection */
+    const char *cors_origins;    /* "*", a comma list, or "" for none */
 };
 extern const struct config_option http_options[];
 extern const size_t http_options_count;
@@ -53,6 +57,10 @@ struct http_route {
     enum http_method method;
     const char *path; /* "/events/{topic}": a segment in braces matches one non-empty segment */
     void (*handle)(struct http_request *request);
+    /* Or NULL: called when the head is complete and the body still to come. It may reply (a small
+     * body is then read and dropped, a larger one costs the client its connection), call
+     * http_body_in_pieces, or neither: then the body is collected for `handle`. */
+    void (*open)(struct http_request *request);
 };
 
 struct http_route_set {
@@ -136,6 +144,33 @@ double http_request_accepts(const struct http_request *request, const char *medi
  * static text, or NULL for the error's own title. */
 void http_request_defer(struct http_request *request, const char *(*on_abandon)(void *opaque),
                         void *opaque);
+
+/* --- bodies in pieces -------------------------------------------------------------------------
+ * For what must not be held whole. Every request in pieces ends in exactly one of on_end, on_fail,
+ * on_gone, or a reply of its own before: from on_piece, or while paused. A reply before the end of
+ * the body closes the connection after it, and should be small: what the socket does not take at
+ * once (64 KiB it does) is lost. */
+struct http_body_reader {
+    /* Never empty, at most 16 KiB unless libmicrohttpd's pool is larger; no slack behind it. All of
+     * it is taken. Gone when this returns. */
+    void (*on_piece)(struct http_request *request, void *opaque, struct strview piece);
+    /* The body is complete: replies or defers, as a handler does. */
+    void (*on_end)(struct http_request *request, void *opaque);
+    /* The body will not be complete (too large, stalled, not what its coding says; or paused for
+     * request_timeout_ms): replies, defers, or leaves the reply to the core: `err` as it is. */
+    void (*on_fail)(struct http_request *request, void *opaque, enum err err,
+                    const struct err_info *info);
+    /* The client has gone, or the worker stops; the request is gone after it returns. */
+    void (*on_gone)(void *opaque);
+};
+/* Only in the route's open. reader is static. */
+void http_body_in_pieces(struct http_request *request, const struct http_body_reader *reader,
+                         void *opaque);
+/* In on_piece: no more pieces (the client is slowed down by TCP) until http_body_resume, which is
+ * called on the same thread, within request_timeout_ms. */
+void http_body_pause(struct http_request *request);
+void http_body_resume(struct http_request *request);
+int64_t http_body_length(const struct http_request *request); /* -1: not known beforehand */
 
 /* --- reply: exactly one per request
  * --------------------------------------------------------------- */

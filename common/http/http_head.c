@@ -159,6 +159,12 @@ void http_head_field(struct http_head *head, struct strview name, struct strview
             head_length(head, value);
         }
         break;
+    case 16:
+        if (is_named(name, SV("Content-Encoding"))) {
+            head->encoding_count++;
+            head->content_encoding = value;
+        }
+        break;
     case 17:
         if (is_named(name, SV("Transfer-Encoding"))) {
             head_coding(head, value);

@@ -23,6 +23,8 @@ struct http_head {
     bool is_chunked;
     bool is_old; /* HTTP/1.0: no chunks in the answer */
     uint64_t content_length;
+    unsigned encoding_count;
+    struct strview content_encoding; /* the last one */
     struct strview host;
     struct strview request_id; /* X-Request-Id when it is usable, else empty */
     const char *origin;        /* NULL when absent */

@@ -3,6 +3,7 @@
  *   http_server.c   start, listeners, drain, stop
  *   http_worker.c   the loop: watches, ticks, deadlines, pumping libmicrohttpd
  *   http_request.c  from the request line to the handler and to the end of the answer
+ *   http_body.c     the body on its way: admitted, decoded, collected or handed on in pieces
  *   http_reply.c    answers
  *   http_reject.c   refusing before the body is in: written by us, with a lingering close
  *   http_stream.c   a connection leaves libmicrohttpd
@@ -17,6 +18,7 @@
 #include <stdatomic.h>
 
 #include "http/http.h"
+#include "http/http_coding.h"
 #include "http/http_head.h"
 #include "http/http_route.h"
 #include "metrics/metrics.h"
@@ -54,8 +56,9 @@ struct http_wait_list {
 
 enum http_request_state {
     HTTP_REQUEST_HEAD,     /* request line seen */
-    HTTP_REQUEST_BODY,     /* collecting the body */
-    HTTP_REQUEST_DISCARD,  /* dropping the body; `early` is answered after it */
+    HTTP_REQUEST_OPENING,  /* the route's open is on the stack */
+    HTTP_REQUEST_BODY,     /* the body comes in, to `body` or to `reader` */
+    HTTP_REQUEST_DISCARD,  /* dropping the body; `early` or `response` is the answer after it */
     HTTP_REQUEST_RUNNING,  /* the handler is on the stack */
     HTTP_REQUEST_DEFERRED, /* waiting for http_reply_* */
     HTTP_REQUEST_REPLIED,  /* response made, not yet queued */
@@ -77,6 +80,17 @@ struct http_request {
     struct MHD_Response *response;
     int64_t started_us;
     int64_t reserved_bytes; /* of server->inflight_bytes */
+    /* The body: */
+    const struct http_body_reader *reader; /* NULL: it is collected in `body` */
+    void *reader_opaque;
+    struct http_decoder *decoder; /* NULL: identity */
+    int64_t body_bytes;           /* decoded so far */
+    int64_t decoder_bytes;        /* of reserved_bytes */
+    bool is_body_in;              /* all of it has come, or there is none */
+    bool is_paused;               /* by its reader */
+    bool is_byte_held; /* the next byte of libmicrohttpd's was handled before: see body_take */
+    bool is_cut;       /* whatever is answered is the last of the connection, and goes at once */
+    bool is_in_call;   /* libmicrohttpd waits for http_on_request to return */
     const char *(*on_abandon)(void *opaque);
     void *opaque;
     struct http_head head;
@@ -133,6 +147,8 @@ struct http_worker {
     unsigned tick_count;
     struct http_linger *linger_oldest, *linger_newest;
     unsigned linger_count;
+    struct http_decoder_pool decoders;
+    char *decoded; /* HTTP_DECODED_BYTES, made on first use */
     bool is_drain_seen;
     _Atomic int64_t connections; /* written by the worker, read by server_* and gauges */
     _Atomic int64_t requests;    /* between request line and end of answer */
@@ -183,13 +199,33 @@ void http_requests_free(struct http_worker *worker);
 /* Deferred and out of time, or the worker stops: on_abandon, then the answer. */
 void http_request_abandon(struct http_request *request, enum err err);
 
+/* Answers at once with an error, whatever is still to come, and gives the connection up. */
+void http_refuse(struct http_request *request, enum err err, const struct err_info *info);
+void http_refusal_count(enum err err);
+enum MHD_Result http_request_suspend(struct http_request *request); /* only inside a call */
+/* The answer that a handler, a reader or an open has given, or is still to give. */
+enum MHD_Result http_after_handler(struct http_request *request);
+/* Whether an unwanted body is short enough to be read and dropped for the connection's sake. */
+bool http_body_is_worth_reading(const struct http_request *request);
+
+/* --- http_body.c
+ * ------------------------------------------------------------------------------------- */
+
+#define HTTP_DECODED_BYTES 16384 /* decoded at once; pieces are no longer than that */
+
+/* Before the body: 413, 415, 503, or it may come. */
+MUST_CHECK enum err http_body_open(struct http_request *request);
+/* Some of it has come: *bytes at `upload`; what is not taken of it stays in *bytes. */
+enum MHD_Result http_body_take(struct http_request *request, const char *upload, size_t *bytes);
+enum MHD_Result http_body_end(struct http_request *request);
+/* It will not come to its end: the reader, if any, may say more than the error does. */
+void http_body_fail(struct http_request *request, enum err err, const struct err_info *info);
+void http_body_close(struct http_request *request); /* gives back what it held */
+
 /* --- http_reply.c
  * ------------------------------------------------------------------------------------ */
 
 enum MHD_Result http_reply_queue(struct http_request *request);
-/* Status line, fields and problem of a refusal, ready for the socket. */
-MUST_CHECK enum err http_reply_refusal(struct http_request *request, enum err err,
-                                       const char *detail, struct buf *out);
 const char *http_cors_origin(const struct http_request *request); /* NULL: say nothing */
 #define HTTP_CORS_HEADERS                                                                          \
     "content-type, content-encoding, accept, last-event-id, idempotency-key, x-request-id, "       \
@@ -199,11 +235,9 @@ const char *http_cors_origin(const struct http_request *request); /* NULL: say n
 /* --- http_reject.c
  * ----------------------------------------------------------------------------------- */
 
-/* Answers at once, whatever is still to come of the request, and gives the connection up.
- * The caller returns MHD_NO to libmicrohttpd. */
-enum MHD_Result http_reject(struct http_request *request, enum err err, const char *detail);
-/* The same from outside a callback (a deadline passed): writes and shuts down. */
-void http_reject_late(struct http_request *request, enum err err);
+/* Sends an answer at once, whatever is still to come of the request, and gives the connection up:
+ * libmicrohttpd is told to drop it in this call or the next. */
+void http_reject(struct http_request *request, struct strview head, struct strview body);
 void http_linger_expire(struct http_worker *worker);
 void http_linger_close_all(struct http_worker *worker);
 int64_t http_linger_due_us(const struct http_worker *worker); /* INT64_MAX: none */

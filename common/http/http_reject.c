@@ -10,6 +10,8 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "core/clock.h"
@@ -18,6 +20,8 @@
 #define LINGER_MAX          256 /* a worker; more are closed at once */
 #define LINGER_READ_BYTES   16384
 #define LINGER_READS_A_TURN 16
+#define SEND_BUFFER_BYTES   16384 /* what any socket takes at once */
+#define SEND_ROOM_MAX       (1 << 20)
 
 struct http_linger {
     struct http_linger *older, *newer;
@@ -98,27 +102,36 @@ int64_t http_linger_due_us(const struct http_worker *worker)
     return worker->linger_oldest ? worker->linger_oldest->due_us : INT64_MAX;
 }
 
-static void refusal_send(struct http_request *request, enum err err, const char *detail)
+/* A few kilobytes into a socket that nothing is being sent on, and that is told to take more; what
+ * it does not take is lost with the connection. */
+static void answer_send(int fd, struct strview head, struct strview body)
 {
-    CLEANUP(buf_free) struct buf text = {0};
-    if (http_reply_refusal(request, err, detail, &text) == ERR_OK) {
-        /* A few hundred bytes into a socket that nothing is being sent on; when it does not take
-         * them, the client is not reading and loses them with its connection. */
-        (void)!send(request->connection->fd, text.data, text.len, MSG_NOSIGNAL | MSG_DONTWAIT);
+    const size_t bytes = head.len + body.len;
+    if (bytes > SEND_BUFFER_BYTES) {
+        const int room = (int)(bytes < SEND_ROOM_MAX ? bytes : SEND_ROOM_MAX);
+        (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof room); /* a hint */
     }
+    struct iovec parts[] = {{(void *)(uintptr_t)head.ptr, head.len},
+                            {(void *)(uintptr_t)body.ptr, body.len}};
+    const struct msghdr message = {.msg_iov = parts, .msg_iovlen = ARRAY_LEN(parts)};
+    (void)!sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+void http_reject(struct http_request *request, struct strview head, struct strview body)
+{
+    const int fd = request->connection->fd;
+    struct http_worker *worker = request->connection->worker;
+    answer_send(fd, head, body);
     request->state = HTTP_REQUEST_TAKEN;
     http_wait_enter(request->connection, HTTP_WAIT_NONE);
-}
-
-enum MHD_Result http_reject(struct http_request *request, enum err err, const char *detail)
-{
-    refusal_send(request, err, detail);
-    linger_start(request->connection->worker, request->connection->fd);
-    return MHD_NO;
-}
-
-void http_reject_late(struct http_request *request, enum err err)
-{
-    refusal_send(request, err, NULL);
-    shutdown(request->connection->fd, SHUT_RDWR); /* an event: libmicrohttpd closes it */
+    if (request->is_in_call) {
+        linger_start(worker, fd); /* the call returns MHD_NO */
+    } else if (request->is_suspended) {
+        linger_start(worker, fd);
+        request->is_suspended = false;
+        MHD_resume_connection(request->mhd); /* the next call returns MHD_NO */
+        worker->replied++;
+    } else {
+        shutdown(fd, SHUT_RDWR); /* an event: libmicrohttpd closes it */
+    }
 }

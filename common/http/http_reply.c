@@ -10,9 +10,9 @@
 #include "http/http_negotiate.h"
 #include "json/json_file.h"
 
-#define PROBLEM_TYPE      "application/problem+json"
-#define REFUSAL_BYTES_MAX 8192
-#define RETRY_AFTER_MS    1000
+#define PROBLEM_TYPE        "application/problem+json"
+#define HEAD_BYTES_MAX      32768 /* http_reply_header's bound, and what else there is */
+#define RETRY_AFTER_DEFAULT "1"   /* seconds */
 
 /* --- fields every answer has
  * ------------------------------------------------------------------------ */
@@ -83,6 +83,63 @@ static void response_add(void *context, const char *name, const char *value)
     (void)MHD_add_response_header(context, name, value);
 }
 
+/* --- heads written by us -------------------------------------------------------------------------- */
+
+struct own_head {
+    struct buf *out;
+    enum err err; /* the first failure to append */
+};
+
+static void own_head_add(void *context, const char *name, const char *value)
+{
+    struct own_head *head = context;
+    if (!head->err && !strpbrk(value, "\r\n")) {
+        head->err = buf_printf(head->out, "%s: %s\r\n", name, value);
+    }
+}
+
+static void own_head_date(struct own_head *head)
+{
+    const time_t now = (time_t)(clock_now_ms() / 1000);
+    struct tm parts;
+    char date[40];
+    if (gmtime_r(&now, &parts) &&
+        strftime(date, sizeof date, "%a, %d %b %Y %H:%M:%S GMT", &parts)) {
+        own_head_add(head, "Date", date);
+    }
+}
+
+static void reply_now(struct http_request *request, const char *content_type, struct strview body)
+{
+    CLEANUP(buf_free) struct buf text = {0};
+    buf_init(&text, HEAD_BYTES_MAX);
+    struct own_head head = {
+        &text, buf_printf(&text, "HTTP/1.1 %d %s\r\nConnection: close\r\nContent-Length: %zu\r\n",
+                          request->status, MHD_get_reason_phrase_for((unsigned)request->status),
+                          body.len)};
+    own_head_date(&head);
+    fields_each(request, content_type, own_head_add, &head);
+    if (!head.err) {
+        head.err = buf_append(&text, "\r\n", 2);
+    }
+    CHECK(head.err == ERR_OK); /* our own headers are below the bound */
+    http_reject(request, buf_view(&text), request->is_head ? SV("") : body);
+}
+
+static bool has_field(const struct http_request *request, const char *wanted)
+{
+    const struct strview extra = buf_view(&request->headers);
+    for (size_t at = 0; at < extra.len;) {
+        const char *name = extra.ptr + at;
+        const char *value = name + strlen(name) + 1;
+        if (strcasecmp(name, wanted) == 0) {
+            return true;
+        }
+        at += (size_t)(value - name) + strlen(value) + 1;
+    }
+    return false;
+}
+
 /* --- giving the answer
  * -------------------------------------------------------------------------------- */
 
@@ -97,18 +154,22 @@ enum MHD_Result http_reply_queue(struct http_request *request)
     return queued;
 }
 
-static void reply(struct http_request *request, int status, const char *content_type,
-                  struct MHD_Response *response)
+/* What cannot wait for libmicrohttpd to come to the end of the request goes at once. */
+static bool is_for_now(const struct http_request *request)
 {
-    const bool is_late = request->state == HTTP_REQUEST_DEFERRED;
-    CHECK(is_late || request->state == HTTP_REQUEST_RUNNING);
-    CHECK(response != NULL);
+    const bool can_wait =
+        request->state == HTTP_REQUEST_OPENING && http_body_is_worth_reading(request);
+    return request->is_cut || (!request->is_body_in && !can_wait);
+}
+
+static void reply_later(struct http_request *request, struct MHD_Response *response)
+{
     struct http_worker *worker = request->connection->worker;
-    fields_each(request, content_type, response_add, response);
+    const bool is_late = request->state == HTTP_REQUEST_DEFERRED;
+    CHECK(response != NULL);
     if (worker->server->phase != HTTP_SERVING) {
         response_add(response, "Connection", "close");
     }
-    request->status = status;
     request->response = response;
     request->state = HTTP_REQUEST_REPLIED;
     if (!is_late) {
@@ -125,12 +186,40 @@ static void reply(struct http_request *request, int status, const char *content_
     }
 }
 
+/* In these states a request may be answered. */
+static bool is_answerable(const struct http_request *request)
+{
+    return request->state == HTTP_REQUEST_RUNNING || request->state == HTTP_REQUEST_DEFERRED ||
+           request->state == HTTP_REQUEST_OPENING ||
+           (request->state == HTTP_REQUEST_BODY && request->reader) || request->is_cut;
+}
+
+static void reply(struct http_request *request, int status, const char *content_type,
+                  struct strview body, enum MHD_ResponseMemoryMode mode)
+{
+    void *bytes = (void *)(uintptr_t)body.ptr; /* copied or ours, not changed */
+    CHECK(is_answerable(request));
+    if ((status == 429 || status == 503) && !has_field(request, "Retry-After")) {
+        http_reply_header(request, "Retry-After", RETRY_AFTER_DEFAULT);
+    }
+    request->status = status;
+    request->reader = NULL;
+    if (is_for_now(request)) {
+        reply_now(request, content_type, body);
+        if (mode == MHD_RESPMEM_MUST_FREE) {
+            free(bytes);
+        }
+        return;
+    }
+    struct MHD_Response *response = MHD_create_response_from_buffer(body.len, bytes, mode);
+    fields_each(request, content_type, response_add, response);
+    reply_later(request, response);
+}
+
 void http_reply_bytes(struct http_request *request, int status, const char *content_type,
                       struct strview body)
 {
-    void *bytes = (void *)(uintptr_t)body.ptr; /* copied, not changed */
-    reply(request, status, content_type,
-          MHD_create_response_from_buffer(body.len, bytes, MHD_RESPMEM_MUST_COPY));
+    reply(request, status, content_type, body, MHD_RESPMEM_MUST_COPY);
 }
 
 void http_reply_buf(struct http_request *request, int status, const char *content_type,
@@ -138,8 +227,7 @@ void http_reply_buf(struct http_request *request, int status, const char *conten
 {
     const struct buf taken = *body;
     *body = (struct buf){.bytes_max = taken.bytes_max};
-    reply(request, status, content_type,
-          MHD_create_response_from_buffer(taken.len, taken.data, MHD_RESPMEM_MUST_FREE));
+    reply(request, status, content_type, buf_view(&taken), MHD_RESPMEM_MUST_FREE);
 }
 
 static void reply_json_as(struct http_request *request, int status, const char *content_type,
@@ -148,8 +236,7 @@ static void reply_json_as(struct http_request *request, int status, const char *
     char *text = json_dumps(body, JSON_COMPACT);
     json_decrefp(&body);
     CHECK(text != NULL); /* what we build can be written */
-    reply(request, status, content_type,
-          MHD_create_response_from_buffer(strlen(text), text, MHD_RESPMEM_MUST_FREE));
+    reply(request, status, content_type, sv(text), MHD_RESPMEM_MUST_FREE);
 }
 
 void http_reply_json(struct http_request *request, int status, json_t *body)
@@ -177,8 +264,8 @@ void http_reply_file(struct http_request *request, const struct embedded_file *f
     }
     const unsigned char *bytes = is_gzip ? file->gzip : file->plain;
     const size_t len = is_same ? 0 : is_gzip ? file->gzip_bytes : file->plain_bytes;
-    reply(request, is_same ? 304 : 200, file->content_type,
-          MHD_create_response_from_buffer(len, (void *)(uintptr_t)bytes, MHD_RESPMEM_PERSISTENT));
+    reply(request, is_same ? 304 : 200, file->content_type, sv_of(bytes, len),
+          MHD_RESPMEM_PERSISTENT);
 }
 
 /* --- problems (RFC 9457)
@@ -216,15 +303,21 @@ json_t *http_problem_json(struct http_request *request, enum err err, const stru
     return problem;
 }
 
-static void retry_after(struct http_request *request, enum err err, int64_t ms)
+/* What an error tells beside its problem; reply adds Retry-After where nothing better is known. */
+static void error_fields(struct http_request *request, const struct http_problem *problem)
 {
-    const int status = err_http_status(err);
-    if (!ms && status != 503 && status != 429) {
-        return;
+    char text[HTTP_ALLOW_BYTES];
+    if (problem->err == ERR_METHOD_NOT_ALLOWED) {
+        http_allow_text(request->match.allow, text);
+        http_reply_header(request, "Allow", text);
+    } else if (problem->err == ERR_CODING) {
+        http_reply_header(request, "Accept-Encoding", HTTP_CODINGS);
     }
-    char seconds[32];
-    snprintf(seconds, sizeof seconds, "%lld", (long long)((ms ? ms : RETRY_AFTER_MS) + 999) / 1000);
-    http_reply_header(request, "Retry-After", seconds);
+    if (problem->retry_after_ms) {
+        const long long seconds = ((long long)problem->retry_after_ms + 999) / 1000;
+        snprintf(text, sizeof text, "%lld", seconds);
+        http_reply_header(request, "Retry-After", text);
+    }
 }
 
 void http_reply_problem(struct http_request *request, const struct http_problem *problem)
@@ -235,7 +328,7 @@ void http_reply_problem(struct http_request *request, const struct http_problem 
         json_t *extra = problem->extra;
         json_decrefp(&extra);
     }
-    retry_after(request, problem->err, problem->retry_after_ms);
+    error_fields(request, problem);
     reply_json_as(request, err_http_status(problem->err), PROBLEM_TYPE, body);
 }
 
@@ -245,68 +338,18 @@ void http_reply_err(struct http_request *request, enum err err, const struct err
     http_reply_problem(request, &problem);
 }
 
-/* --- refusals, written by us
- * -------------------------------------------------------------------------------- */
-
-struct refusal {
-    struct buf *out;
-    enum err err; /* the first failure to append */
-};
-
-static void refusal_add(void *context, const char *name, const char *value)
-{
-    struct refusal *refusal = context;
-    if (!refusal->err && !strpbrk(value, "\r\n")) {
-        refusal->err = buf_printf(refusal->out, "%s: %s\r\n", name, value);
-    }
-}
-
-static void refusal_date(struct refusal *refusal)
-{
-    const time_t now = (time_t)(clock_now_ms() / 1000);
-    struct tm parts;
-    char date[40];
-    if (gmtime_r(&now, &parts) &&
-        strftime(date, sizeof date, "%a, %d %b %Y %H:%M:%S GMT", &parts)) {
-        refusal_add(refusal, "Date", date);
-    }
-}
-
-enum err http_reply_refusal(struct http_request *request, enum err err, const char *detail,
-                            struct buf *out)
-{
-    struct err_info info = {0};
-    if (detail) {
-        (void)err_set(&info, err, "%s", detail);
-    }
-    CLEANUP(json_decrefp) json_t *body = http_problem_json(request, err, &info);
-    char *text = json_dumps(body, JSON_COMPACT);
-    CHECK(text != NULL);
-    const int status = err_http_status(err);
-    retry_after(request, err, 0);
-    buf_init(out, REFUSAL_BYTES_MAX);
-    struct refusal refusal = {
-        out, buf_printf(out, "HTTP/1.1 %d %s\r\nConnection: close\r\nContent-Length: %zu\r\n",
-                        status, MHD_get_reason_phrase_for((unsigned)status), strlen(text))};
-    refusal_date(&refusal);
-    fields_each(request, PROBLEM_TYPE, refusal_add, &refusal);
-    const enum err e =
-        refusal.err ? refusal.err : buf_printf(out, "\r\n%s", request->is_head ? "" : text);
-    free(text);
-    request->status = status;
-    return e;
-}
+/* --- streams -------------------------------------------------------------------------------------- */
 
 enum err http_stream_head(struct http_request *request, const char *content_type, struct buf *out,
                           bool *ret_chunked)
 {
     const bool is_old = request->head.is_old;
-    struct refusal fields = {
+    struct own_head fields = {
         out, buf_printf(out, "HTTP/1.1 200 OK\r\n%s",
                         is_old ? "Connection: close\r\n"
                                : "Connection: keep-alive\r\nTransfer-Encoding: chunked\r\n")};
-    refusal_date(&fields);
-    fields_each(request, content_type, refusal_add, &fields);
+    own_head_date(&fields);
+    fields_each(request, content_type, own_head_add, &fields);
     *ret_chunked = !is_old;
     return fields.err ? fields.err : buf_append(out, "\r\n", 2);
 }

@@ -1,11 +1,11 @@
 /* A request from its first line to the end of its answer.
  *
- *   HEAD ──► BODY ──► RUNNING ──► REPLIED ──► SENDING ──► (pool)
- *     │        │         ├──► DEFERRED ──► REPLIED
- *     │        │         └──► TAKEN (a stream)
- *     │        └──► TAKEN (refused in the middle of the body)
- *     ├──► DISCARD ──► REPLIED (an error, once a small body is out of the way: keep-alive stays)
- *     └──► TAKEN (refused, connection given up)
+ *   HEAD ──► (OPENING) ──► BODY ──► RUNNING ──► REPLIED ──► SENDING ──► (pool)
+ *     │          │          │         ├──► DEFERRED ──► REPLIED
+ *     │          │          │         └──► TAKEN (a stream)
+ *     │          │          └──► TAKEN (answered in the middle of the body)
+ *     ├──────────┴──► DISCARD ──► REPLIED (once a small body is out of the way: keep-alive stays)
+ *     └──► TAKEN (answered at once, connection given up)
  *
  * libmicrohttpd closes a connection whose answer is queued on the first call, so nothing is ever
  * queued there: an answer waits for the last call, or is written by us (http_reject.c). */
@@ -21,7 +21,6 @@
 #define REQUESTS_POOLED_MAX 4096
 #define BODY_KEPT_BYTES     65536 /* a pooled request does not hold on to more */
 #define DISCARD_BYTES_MAX   65536 /* longer unwanted bodies cost the client its connection */
-#define RESERVE_STEP_BYTES  16384 /* chunked bodies are admitted piece by piece */
 #define OPEN_WAITS_MAX      1024  /* past it, and past this time, a deferred request is suspended */
 #define OPEN_WAIT_US        20000
 
@@ -53,7 +52,11 @@ static void request_reset(struct http_request *request)
     request->early = ERR_OK;
     request->status = 0;
     request->response = NULL;
-    request->reserved_bytes = 0;
+    request->reserved_bytes = request->decoder_bytes = request->body_bytes = 0;
+    request->reader = NULL;
+    request->decoder = NULL;
+    request->is_body_in = request->is_paused = request->is_byte_held = false;
+    request->is_cut = request->is_in_call = false;
     request->on_abandon = NULL;
     request->client[0] = request->media_type[0] = request->id[0] = '\0';
     request->match.target = NULL;
@@ -95,31 +98,6 @@ void http_requests_free(struct http_worker *worker)
     }
 }
 
-/* --- admission of bodies
- * --------------------------------------------------------------------------- */
-
-static bool body_reserve(struct http_request *request, int64_t bytes)
-{
-    struct http_server *server = request->connection->worker->server;
-    const int64_t before =
-        atomic_fetch_add_explicit(&server->inflight_bytes, bytes, memory_order_relaxed);
-    if (before + bytes > server->config.inflight_bytes_max) {
-        atomic_fetch_sub_explicit(&server->inflight_bytes, bytes, memory_order_relaxed);
-        return false;
-    }
-    request->reserved_bytes += bytes;
-    return true;
-}
-
-static void body_release(struct http_request *request)
-{
-    if (request->reserved_bytes) {
-        atomic_fetch_sub_explicit(&request->connection->worker->server->inflight_bytes,
-                                  request->reserved_bytes, memory_order_relaxed);
-        request->reserved_bytes = 0;
-    }
-}
-
 /* --- the end
  * --------------------------------------------------------------------------------------- */
 
@@ -137,6 +115,9 @@ static void request_end(struct http_request *request)
     if (request->state == HTTP_REQUEST_DEFERRED && request->on_abandon) {
         (void)request->on_abandon(request->opaque); /* the client has gone: nobody to tell */
     }
+    if (request->state == HTTP_REQUEST_BODY && request->reader) {
+        request->reader->on_gone(request->reader_opaque);
+    }
     if (request->is_open_wait) {
         worker->open_waits--;
     }
@@ -151,7 +132,7 @@ static void request_end(struct http_request *request)
     log_event(LOG_DEBUG, "http_request", "answered", KV("request_id", http_request_id(request)),
               KV("method", http_method_name(request->method)), KV("path", request->path),
               KV("status", request->status), KV("us", now_us - request->started_us));
-    body_release(request);
+    http_body_close(request);
     counter_add(&worker->requests, -1);
     connection->request = NULL;
     http_wait_enter(connection, HTTP_WAIT_IDLE);
@@ -171,6 +152,10 @@ void http_on_completed(void *cls, struct MHD_Connection *mhd, void **request,
 
 void http_request_abandon(struct http_request *request, enum err err)
 {
+    if (request->state == HTTP_REQUEST_BODY) { /* paused */
+        http_body_fail(request, err, NULL);
+        return;
+    }
     const char *(*on_abandon)(void *opaque) = request->on_abandon;
     request->on_abandon = NULL;
     const char *detail = on_abandon ? on_abandon(request->opaque) : NULL;
@@ -343,7 +328,7 @@ static const char *head_read(struct http_request *request, const char *method, c
     return NULL;
 }
 
-/* Why the request will not reach a handler, or ERR_OK. Reserves memory for the body. */
+/* Why the request will not reach a handler, or ERR_OK. */
 static enum err request_admit(struct http_request *request)
 {
     const struct http_worker *worker = request->connection->worker;
@@ -355,26 +340,16 @@ static enum err request_admit(struct http_request *request)
     if (e && !(request->is_options && e == ERR_METHOD_NOT_ALLOWED)) {
         return e;
     }
-    if (request->head.content_length > (uint64_t)worker->server->config.body_bytes_max) {
-        return ERR_BODY_TOO_LARGE;
-    }
-    if (http_worker_is_draining(worker) && request->method != HTTP_GET) {
-        return ERR_DRAINING;
-    }
-    const int64_t bytes = (int64_t)request->head.content_length;
-    if (bytes && !body_reserve(request, bytes)) {
-        return ERR_OVERLOADED;
-    }
-    return ERR_OK;
+    return http_worker_is_draining(worker) && request->method != HTTP_GET ? ERR_DRAINING : ERR_OK;
 }
 
-static bool body_is_worth_reading(const struct http_request *request)
+bool http_body_is_worth_reading(const struct http_request *request)
 {
     return !request->head.is_chunked && request->head.content_length <= DISCARD_BYTES_MAX &&
            !http_request_header(request, "Expect");
 }
 
-static void refusal_count(enum err err)
+void http_refusal_count(enum err err)
 {
     if (err == ERR_REQUEST_AMBIGUOUS) {
         http_metrics_refused(HTTP_REFUSED_AMBIGUOUS);
@@ -387,8 +362,36 @@ static void refusal_count(enum err err)
 
 static enum MHD_Result refuse(struct http_request *request, enum err err, const char *detail)
 {
-    refusal_count(err);
-    return http_reject(request, err, detail);
+    struct err_info info = {0};
+    http_refuse(request, detail ? err_set(&info, err, "%s", detail) : err, &info);
+    return MHD_NO;
+}
+
+void http_refuse(struct http_request *request, enum err err, const struct err_info *info)
+{
+    http_refusal_count(err);
+    request->is_cut = true;
+    http_reply_err(request, err, info);
+}
+
+/* The route's open may answer, or ask for the body in pieces. */
+static enum err request_open(struct http_request *request)
+{
+    const struct http_target *target = request->match.target;
+    if (target && target->route->open && !request->is_options) {
+        request->state = HTTP_REQUEST_OPENING;
+        target->route->open(request);
+    }
+    return request->state == HTTP_REQUEST_HEAD || request->state == HTTP_REQUEST_OPENING
+               ? http_body_open(request)
+               : ERR_OK;
+}
+
+/* Whether an error of the head ends the connection even where its body could be dropped. */
+static bool is_hostile(enum err err)
+{
+    return err == ERR_BODY_TOO_LARGE || err == ERR_HEADERS_TOO_LARGE ||
+           err == ERR_REQUEST_AMBIGUOUS;
 }
 
 static enum MHD_Result request_begin(struct http_request *request, const char *method,
@@ -399,42 +402,32 @@ static enum MHD_Result request_begin(struct http_request *request, const char *m
     if (fault) {
         return refuse(request, ERR_REQUEST_AMBIGUOUS, fault);
     }
-    const enum err e = request_admit(request);
-    if (e == ERR_REQUEST_AMBIGUOUS || e == ERR_BODY_TOO_LARGE || e == ERR_HEADERS_TOO_LARGE ||
-        (e && !body_is_worth_reading(request))) {
-        return refuse(request, e, NULL);
+    request->is_body_in = !request->head.is_chunked && !request->head.content_length;
+    enum err e = request_admit(request);
+    e = e ? e : request_open(request);
+    if (request->state == HTTP_REQUEST_TAKEN) {
+        return MHD_NO;
     }
-    refusal_count(e);
+    if (e && request->reader) {
+        http_body_fail(request, e, NULL);
+        return http_after_handler(request);
+    }
+    const bool is_unwanted = e || request->is_options;
+    if (is_hostile(e) || (is_unwanted && !http_body_is_worth_reading(request))) {
+        return refuse(request, e ? e : ERR_BODY_TOO_LARGE, NULL);
+    }
+    http_refusal_count(e);
     request->early = e;
-    request->state = e ? HTTP_REQUEST_DISCARD : HTTP_REQUEST_BODY;
-    if (request->head.is_chunked || request->head.content_length) {
+    request->state = is_unwanted || request->state == HTTP_REQUEST_REPLIED ? HTTP_REQUEST_DISCARD
+                                                                           : HTTP_REQUEST_BODY;
+    if (!request->is_body_in) {
         http_wait_enter(request->connection, HTTP_WAIT_BODY);
-        if (!e && request->head.content_length) {
-            CHECK(buf_reserve(&request->body, (size_t)request->head.content_length) == ERR_OK);
-        }
     }
     return MHD_YES;
 }
 
 /* --- body and handler
  * -------------------------------------------------------------------------------- */
-
-static enum MHD_Result body_append(struct http_request *request, const char *bytes, size_t *len)
-{
-    const size_t needed = request->body.len + *len;
-    if (needed > request->body.bytes_max) {
-        return refuse(request, ERR_BODY_TOO_LARGE, NULL);
-    }
-    if ((int64_t)needed > request->reserved_bytes) {
-        const int64_t missing = (int64_t)needed - request->reserved_bytes;
-        if (!body_reserve(request, missing > RESERVE_STEP_BYTES ? missing : RESERVE_STEP_BYTES)) {
-            return refuse(request, ERR_OVERLOADED, NULL);
-        }
-    }
-    CHECK(buf_append(&request->body, bytes, *len) == ERR_OK);
-    *len = 0;
-    return MHD_YES;
-}
 
 static void reply_options(struct http_request *request)
 {
@@ -459,52 +452,85 @@ static enum MHD_Result wait_for_reply(struct http_request *request)
     if (request->is_open_wait && is_short) {
         return MHD_YES;
     }
-    if (!request->is_open_wait && worker->open_waits < OPEN_WAITS_MAX) {
+    /* With bytes of a body left, libmicrohttpd wants them taken or the connection suspended. */
+    if (!request->is_open_wait && request->is_body_in && worker->open_waits < OPEN_WAITS_MAX) {
         request->is_open_wait = true;
         worker->open_waits++;
         return MHD_YES;
     }
     worker->open_waits -= request->is_open_wait ? 1 : 0;
     request->is_open_wait = false;
+    return http_request_suspend(request);
+}
+
+enum MHD_Result http_request_suspend(struct http_request *request)
+{
     request->is_suspended = true;
     MHD_suspend_connection(request->mhd);
     return MHD_YES;
 }
 
-static enum MHD_Result after_handler(struct http_request *request)
+enum MHD_Result http_after_handler(struct http_request *request)
 {
+    if (request->state == HTTP_REQUEST_RUNNING) {
+        /* A handler that did nothing is a defect, not the client's loss of its connection. */
+        http_reply_err(request, ERR_INTERNAL, NULL);
+    }
     switch (request->state) {
     case HTTP_REQUEST_DEFERRED:
         http_wait_enter(request->connection, HTTP_WAIT_REPLY);
         return wait_for_reply(request);
     case HTTP_REQUEST_REPLIED:
         return http_reply_queue(request);
-    case HTTP_REQUEST_TAKEN:
-        return request->is_suspended ? MHD_YES : MHD_NO;
-    default: /* a handler that did nothing is a defect, not the client's loss of its connection */
-        http_reply_err(request, ERR_INTERNAL, NULL);
-        return http_reply_queue(request);
+    default:
+        return request->is_suspended ? MHD_YES : MHD_NO; /* taken */
     }
 }
 
-static enum MHD_Result request_run(struct http_request *request)
+/* An unwanted body is out of the way. */
+static enum MHD_Result answer_early(struct http_request *request)
 {
     http_wait_enter(request->connection, HTTP_WAIT_NONE);
-    const enum err early = request->early;
-    request->state = HTTP_REQUEST_RUNNING;
-    if (early) {
-        if (early == ERR_METHOD_NOT_ALLOWED) {
-            char allow[HTTP_ALLOW_BYTES];
-            http_allow_text(request->match.allow, allow);
-            http_reply_header(request, "Allow", allow);
-        }
-        http_reply_err(request, early, NULL);
-    } else if (request->is_options) {
-        reply_options(request);
-    } else {
-        request->match.target->route->handle(request);
+    request->is_body_in = true;
+    if (request->response) { /* the route's open has answered */
+        return http_reply_queue(request);
     }
-    return after_handler(request);
+    request->state = HTTP_REQUEST_RUNNING;
+    if (request->early) {
+        http_reply_err(request, request->early, NULL);
+    } else {
+        reply_options(request);
+    }
+    return http_after_handler(request);
+}
+
+static enum MHD_Result request_step(struct http_request *request, const char *method,
+                                    const char *version, const char *upload, size_t *upload_bytes)
+{
+    switch (request->state) {
+    case HTTP_REQUEST_HEAD:
+        return request_begin(request, method, version);
+    case HTTP_REQUEST_BODY:
+        return *upload_bytes ? http_body_take(request, upload, upload_bytes)
+                             : http_body_end(request);
+    case HTTP_REQUEST_DISCARD:
+        if (*upload_bytes) {
+            *upload_bytes = 0;
+            return MHD_YES;
+        }
+        return answer_early(request);
+    case HTTP_REQUEST_REPLIED:
+        return http_reply_queue(request);
+    case HTTP_REQUEST_DEFERRED:
+        return wait_for_reply(request);
+    case HTTP_REQUEST_SENDING:
+        return MHD_YES;
+    case HTTP_REQUEST_OPENING:
+    case HTTP_REQUEST_RUNNING:
+    case HTTP_REQUEST_TAKEN:
+        break;
+    }
+    return MHD_NO;
 }
 
 enum MHD_Result http_on_request(void *cls, struct MHD_Connection *mhd, const char *url,
@@ -515,28 +541,10 @@ enum MHD_Result http_on_request(void *cls, struct MHD_Connection *mhd, const cha
     struct http_request *request = *context;
     CHECK(request != NULL);
     request->connection->worker->activity += request->state == HTTP_REQUEST_DEFERRED ? 0 : 1;
-    switch (request->state) {
-    case HTTP_REQUEST_HEAD:
-        return request_begin(request, method, version);
-    case HTTP_REQUEST_BODY:
-        return *upload_bytes ? body_append(request, upload, upload_bytes) : request_run(request);
-    case HTTP_REQUEST_DISCARD:
-        if (*upload_bytes) {
-            *upload_bytes = 0;
-            return MHD_YES;
-        }
-        return request_run(request);
-    case HTTP_REQUEST_REPLIED:
-        return http_reply_queue(request);
-    case HTTP_REQUEST_DEFERRED:
-        return wait_for_reply(request);
-    case HTTP_REQUEST_SENDING:
-        return MHD_YES;
-    case HTTP_REQUEST_RUNNING:
-    case HTTP_REQUEST_TAKEN:
-        break;
-    }
-    return MHD_NO;
+    request->is_in_call = true;
+    const enum MHD_Result result = request_step(request, method, version, upload, upload_bytes);
+    request->is_in_call = false;
+    return result;
 }
 
 void http_request_defer(struct http_request *request, const char *(*on_abandon)(void *opaque),

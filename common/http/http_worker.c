@@ -83,6 +83,15 @@ static void send_expired(struct http_connection *connection)
     connection_cut(connection, HTTP_REFUSED_SLOW_READER);
 }
 
+static void body_expired(struct http_request *request)
+{
+    if (request->state == HTTP_REQUEST_BODY) {
+        http_body_fail(request, ERR_BODY_TIMEOUT, NULL);
+    } else {
+        http_refuse(request, ERR_BODY_TIMEOUT, NULL);
+    }
+}
+
 static void wait_expired(struct http_connection *connection)
 {
     switch (connection->wait) {
@@ -95,7 +104,7 @@ static void wait_expired(struct http_connection *connection)
         break;
     case HTTP_WAIT_BODY:
         http_metrics_refused(HTTP_REFUSED_SLOW_BODY);
-        http_reject_late(connection->request, ERR_BODY_TIMEOUT);
+        body_expired(connection->request);
         break;
     case HTTP_WAIT_REPLY:
         http_metrics_refused(HTTP_REFUSED_DEADLINE);
@@ -442,6 +451,8 @@ void http_worker_close(struct http_worker *worker)
     http_linger_close_all(worker);
     closed_watches_free(worker);
     http_requests_free(worker);
+    http_decoder_pool_free(&worker->decoders);
+    free(worker->decoded);
     if (worker->epoll_fd >= 0) {
         close(worker->epoll_fd);
     }

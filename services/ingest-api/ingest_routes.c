@@ -49,11 +49,6 @@ static enum err find_format(const struct route *route, const struct http_request
                             const struct ingest_format **ret, struct err_info *info)
 {
     const struct strview type = http_request_media_type(request);
-    const char *encoding = http_request_header(request, "Content-Encoding");
-    if (encoding && strcmp(encoding, "identity") != 0) {
-        return err_set(info, ERR_MEDIA_TYPE, "the content coding \"%.32s\" is not taken here",
-                       encoding);
-    }
     for (size_t i = 0; i < route->media_count; i++) {
         if (media_matches(route->media[i].type, type)) {
             *ret = route->media[i].format;

@@ -233,6 +233,8 @@ static inline struct http_config config_default(void)
                                 .threads = 1,
                                 .connections_max = 5000,
                                 .body_bytes_max = 256 << 10,
+                                .streamed_bytes_max = 64 << 20,
+                                .streamed_timeout_ms = 20000,
                                 .inflight_bytes_max = 16 << 20,
                                 .header_timeout_ms = 20000,
                                 .body_timeout_ms = 20000,
@@ -242,14 +244,20 @@ static inline struct http_config config_default(void)
                                 .cors_origins = "http://good.example, http://other.example"};
 }
 
+/* More routes than the fixture's own, and another hook; set before a server is started. */
+static struct http_route_set more_routes;
+static enum err (*bench_start_hook)(struct http_worker *worker, void *context,
+                                    void **ret) = bench_start;
+
 static inline void server_start(const struct http_config *config)
 {
     fixture = (struct fixture){.config = *config};
+    const struct http_route_set sets[] = {set, more_routes};
     const struct http_server_params params = {
         .config = &fixture.config,
-        .sets = &set,
-        .set_count = 1,
-        .hooks = {.start = bench_start, .drain = bench_drain, .stop = bench_stop}};
+        .sets = sets,
+        .set_count = more_routes.count ? 2 : 1,
+        .hooks = {.start = bench_start_hook, .drain = bench_drain, .stop = bench_stop}};
     struct err_info info = {0};
     assert_err(ERR_OK, http_server_start(&params, &fixture.server, &info));
     fixture.port = http_server_port(fixture.server);
@@ -359,9 +367,11 @@ static inline void answer_body(int fd, struct answer *answer, size_t bytes)
         if (count <= 0) {
             return;
         }
-        if (answer->body_bytes + (size_t)count < sizeof answer->body) {
-            memcpy(answer->body + answer->body_bytes, chunk, (size_t)count);
-        }
+        const size_t room = answer->body_bytes < sizeof answer->body - 1
+                                ? sizeof answer->body - 1 - answer->body_bytes
+                                : 0;
+        memcpy(answer->body + answer->body_bytes, chunk,
+               (size_t)count < room ? (size_t)count : room);
         answer->body_bytes += (size_t)count;
     }
 }
