@@ -77,6 +77,21 @@ enum err buf_printf(struct buf *buf, const char *format, ...)
     return ERR_OK;
 }
 
+enum err buf_append_int(struct buf *buf, int64_t value)
+{
+    char text[20]; /* a sign and 19 digits */
+    char *const end = text + sizeof text, *at = end;
+    uint64_t rest = value < 0 ? -(uint64_t)value : (uint64_t)value;
+    do {
+        *--at = (char)('0' + rest % 10);
+        rest /= 10;
+    } while (rest);
+    if (value < 0) {
+        *--at = '-';
+    }
+    return buf_append(buf, at, (size_t)(end - at));
+}
+
 /* The short escape of a byte that JSON does not take as it is; 0 when it has none. */
 static char json_short_escape(unsigned char byte)
 {

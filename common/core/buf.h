@@ -35,6 +35,7 @@ MUST_CHECK enum err buf_reserve(struct buf *buf,
 MUST_CHECK enum err buf_append(struct buf *buf, const void *bytes, size_t len);
 MUST_CHECK enum err buf_append_view(struct buf *buf, struct strview view);
 MUST_CHECK PRINTF_LIKE(2, 3) enum err buf_printf(struct buf *buf, const char *format, ...);
+MUST_CHECK enum err buf_append_int(struct buf *buf, int64_t value); /* decimal */
 /* A JSON string, quotes and escapes included; bytes that are not UTF-8 become U+FFFD. */
 MUST_CHECK enum err buf_append_json_string(struct buf *buf, struct strview text);
 static inline struct strview buf_view(const struct buf *buf)

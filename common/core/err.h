@@ -40,6 +40,7 @@
     X(ERR_JSON_ENCODING,       "json-encoding",         400, 0, "the text is not valid UTF-8")     \
     X(ERR_JSON_TOO_DEEP,       "json-too-deep",         400, 0, "the JSON is nested too deeply")   \
     X(ERR_JSON_SHAPE,          "json-shape",            400, 0, "the JSON is neither an object nor an array of objects") \
+    X(ERR_CLOUDEVENT,          "cloudevent",            400, 0, "the CloudEvent is not valid")      \
     X(ERR_SCHEMA_MISMATCH,     "schema-mismatch",       422, 0, "the event does not match its schema") \
     X(ERR_FIELD_MISSING,       "field-missing",         422, 0, "a field that is needed is missing") \
     X(ERR_FIELD_TYPE,          "field-type",            422, 0, "a field has the wrong type")      \

@@ -129,6 +129,11 @@ struct strview http_request_path(const struct http_request *request);
 const char *http_request_param(const struct http_request *request, const char *name);  /* decoded */
 const char *http_request_query(const struct http_request *request, const char *name);  /* or NULL */
 const char *http_request_header(const struct http_request *request, const char *name); /* or NULL */
+/* Calls on_header for each field of the head, as it was sent; a NUL stands behind name and value. */
+void http_request_each_header(const struct http_request *request,
+                              void (*on_header)(void *context, struct strview name,
+                                                struct strview value),
+                              void *context);
 /* BUF_SLACK readable bytes lie behind it. */
 struct strview http_request_body(const struct http_request *request);
 const char *http_request_id(const struct http_request *request); /* X-Request-Id, taken or made */

@@ -601,6 +601,30 @@ const char *http_request_header(const struct http_request *request, const char *
     return MHD_lookup_connection_value(request->mhd, MHD_HEADER_KIND, name);
 }
 
+struct header_pass {
+    void (*on_header)(void *context, struct strview name, struct strview value);
+    void *context;
+};
+
+static enum MHD_Result header_pass_on(void *cls, enum MHD_ValueKind kind, const char *name,
+                                      size_t name_bytes, const char *value, size_t value_bytes)
+{
+    (void)kind;
+    const struct header_pass *pass = cls;
+    pass->on_header(pass->context, sv_of(name, name_bytes),
+                    value ? sv_of(value, value_bytes) : SV(""));
+    return MHD_YES;
+}
+
+void http_request_each_header(const struct http_request *request,
+                              void (*on_header)(void *context, struct strview name,
+                                                struct strview value),
+                              void *context)
+{
+    struct header_pass pass = {on_header, context};
+    MHD_get_connection_values_n(request->mhd, MHD_HEADER_KIND, header_pass_on, &pass);
+}
+
 struct strview http_request_body(const struct http_request *request)
 {
     return buf_view(&request->body);

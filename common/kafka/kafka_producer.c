@@ -35,7 +35,7 @@
 #define TOPICS_MAX        100000
 #define REPORTS_BATCH     256
 #define SERVE_EVENTS_MAX  1000
-#define HEADERS_MAX       32
+#define HEADERS_MAX       64
 #define FREE_WAIT_MS      5000
 #define METADATA_POLL_MS  10
 

@@ -62,15 +62,33 @@ static void single_refused(struct ingest_batch *batch)
 
 /* --- several events --------------------------------------------------------------------------- */
 
+/* No printf: there may be thousands of them. */
+static enum err stored_append(struct buf *out, const struct ingest_result *result)
+{
+    enum err e = buf_append_view(out, SV("{\"status\":\"stored\",\"partition\":"));
+    if (!e) {
+        e = buf_append_int(out, result->partition);
+    }
+    if (!e) {
+        e = buf_append_view(out, SV(",\"offset\":"));
+    }
+    if (!e) {
+        e = buf_append_int(out, result->offset);
+    }
+    if (!e) {
+        e = buf_append_view(out, SV(",\"timestamp\":"));
+    }
+    if (!e) {
+        e = buf_append_int(out, result->timestamp_ms);
+    }
+    return e ? e : buf_append_view(out, SV("}"));
+}
+
 static enum err result_append(struct buf *out, const struct ingest_batch *batch,
                               const struct ingest_result *result)
 {
     if (result->outcome == INGEST_STORED) {
-        return buf_printf(out,
-                          "{\"status\":\"stored\",\"partition\":%d,\"offset\":%lld,"
-                          "\"timestamp\":%lld}",
-                          result->partition, (long long)result->offset,
-                          (long long)result->timestamp_ms);
+        return stored_append(out, result);
     }
     enum err e = buf_printf(out, "{\"status\":\"%s\",\"retryable\":%s,\"error\":",
                             result->outcome == INGEST_INVALID ? "invalid" : "failed",
@@ -111,17 +129,34 @@ static void reply_results(struct ingest_batch *batch, int status, const struct i
     buf_free(&body);
 }
 
+/* The error that all results have, or the schema's for a mixture. */
+static enum err common_error(const struct ingest_batch *batch)
+{
+    for (uint32_t i = 1; i < batch->count; i++) {
+        if (batch->results[i].err != batch->results[0].err) {
+            return ERR_SCHEMA_MISMATCH;
+        }
+    }
+    return (enum err)batch->results[0].err;
+}
+
 /* Every event refused: their errors, each pointer led by the event's index. */
 static void all_refused(struct ingest_batch *batch)
 {
     json_t *all = json_array();
     char lead[24], detail[64];
     for (uint32_t i = 0; i < batch->count && json_array_size(all) < PROBLEM_ERRORS_MAX; i++) {
+        const struct ingest_fault fault = ingest_batch_fault(batch, &batch->results[i]);
         (void)snprintf(lead, sizeof lead, "/%u", i);
-        errors_add(all, batch, &batch->results[i], lead);
+        if (fault.error_count) {
+            errors_add(all, batch, &batch->results[i], lead);
+        } else {
+            (void)json_array_append_new(
+                all, json_pack("{s:s, s:s}", "pointer", lead, "message", fault.detail));
+        }
     }
     (void)snprintf(detail, sizeof detail, "none of the %u events is valid", batch->count);
-    reply_with(batch, ERR_SCHEMA_MISMATCH, detail, all);
+    reply_with(batch, common_error(batch), detail, all);
 }
 
 static void several(struct ingest_batch *batch, const struct ingest_tally *tally)

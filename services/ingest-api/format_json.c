@@ -1,38 +1,19 @@
 /* One JSON object, or an array of them: each event keeps its own bytes. */
 #include "ingest_format.h"
 
-static enum err array_open(struct ingest_reader *reader)
-{
-    const struct json_doc *doc = &reader->doc;
-    size_t count = 0;
-    for (uint32_t node = 1; node < doc->nodes[0].next; node = doc->nodes[node].next) {
-        count++;
-    }
-    if (count == 0) {
-        return err_set(reader->info, ERR_JSON_SHAPE, "the array holds no event");
-    }
-    if (count > reader->events_max) {
-        return err_set(reader->info, ERR_BATCH_TOO_LARGE,
-                       "%zu events, at most %zu are taken at once", count, reader->events_max);
-    }
-    reader->node = 1;
-    return ERR_OK;
-}
-
 static enum err json_open(struct ingest_reader *reader)
 {
     enum err e = json_scan(reader->scanner, reader->text, &reader->doc, reader->info);
     if (e) {
         return e;
     }
-    reader->node = 0;
-    reader->end = reader->doc.nodes[0].next;
     switch (reader->doc.nodes[0].type) {
     case JSON_NODE_OBJECT:
         reader->is_single = true;
+        reader->end = reader->doc.nodes[0].next;
         return ERR_OK;
     case JSON_NODE_ARRAY:
-        return array_open(reader);
+        return ingest_format_open_array(reader, false);
     default:
         return ERR_JSON_SHAPE;
     }
@@ -44,12 +25,8 @@ static bool json_next(struct ingest_reader *reader, struct ingest_event *ret)
         return false;
     }
     const struct json_node *node = &reader->doc.nodes[reader->node];
-    *ret = (struct ingest_event){
-        .err = node->type == JSON_NODE_OBJECT ? ERR_OK : ERR_JSON_SHAPE,
-        .value = {reader->doc.text + node->at, node->bytes},
-        .node = reader->node,
-        .has_node = true,
-    };
+    *ret = node->type == JSON_NODE_OBJECT ? ingest_event_of_node(reader, reader->node)
+                                          : ingest_event_refused(ERR_JSON_SHAPE);
     reader->node = node->next;
     return true;
 }

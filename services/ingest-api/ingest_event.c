@@ -10,6 +10,12 @@ static void refuse(struct ingest_reading *reading, uint32_t index, enum err err,
 static bool schema_passes(struct ingest_reading *reading, const struct schema *schema,
                           uint32_t index)
 {
+    if (!reading->event.has_node) {
+        const enum err e = err_set(&reading->info, ERR_SCHEMA_MISMATCH,
+                                   "the topic's events have a schema, and this one is not JSON");
+        refuse(reading, index, e, NULL);
+        return false;
+    }
     struct ingest_worker *worker = reading->batch->worker;
     struct schema_error *items = worker->schema_errors;
     struct schema_errors errors = {.items = items,
@@ -27,23 +33,19 @@ static bool schema_passes(struct ingest_reading *reading, const struct schema *s
     return false;
 }
 
-/* The key from the event itself, decoded into scratch when it has escapes. */
+/* What the request says wins over what the event says, and that over the topic's own rule. */
 static struct strview key_of(const struct ingest_reading *reading,
                              char scratch[INGEST_KEY_BYTES_MAX])
 {
-    const struct json_doc *doc = &reading->reader.doc;
+    const struct ingest_event *event = &reading->event;
     const struct json_pointer *pointer = reading->topic->rules.key;
-    const uint32_t at = pointer && reading->event.has_node
-                            ? json_pointer_find_from(pointer, doc, reading->event.node)
-                            : JSON_NODE_NONE;
-    if (at == JSON_NODE_NONE || doc->nodes[at].type == JSON_NODE_NULL ||
-        doc->nodes[at].bytes > INGEST_KEY_BYTES_MAX) {
-        return (struct strview){0};
+    if (reading->head.key.ptr || event->key.ptr) {
+        return reading->head.key.ptr ? reading->head.key : event->key;
     }
-    const struct strview key = doc->nodes[at].type == JSON_NODE_STRING
-                                   ? json_string_decode(doc, at, scratch)
-                                   : json_node_text(doc, at);
-    return key.len ? key : (struct strview){0};
+    const struct json_doc *doc = &reading->reader.doc;
+    return pointer && event->has_node
+               ? ingest_format_key(doc, json_pointer_find_from(pointer, doc, event->node), scratch)
+               : (struct strview){0};
 }
 
 static void event_send(struct ingest_reading *reading, uint32_t index)
@@ -51,14 +53,15 @@ static void event_send(struct ingest_reading *reading, uint32_t index)
     char scratch[INGEST_KEY_BYTES_MAX];
     struct ingest_batch *batch = reading->batch;
     const struct ingest_head *head = &reading->head;
+    const struct ingest_event *event = &reading->event;
     const struct kafka_record record = {
         .topic = reading->topic->name,
-        .partition = head->partition,
-        .key = head->key.ptr ? head->key : key_of(reading, scratch),
-        .value = reading->event.value,
-        .timestamp_ms = head->timestamp_ms,
+        .partition = head->partition != INGEST_NO_PARTITION ? head->partition : event->partition,
+        .key = key_of(reading, scratch),
+        .value = event->value,
+        .timestamp_ms = head->timestamp_ms ? head->timestamp_ms : event->timestamp_ms,
         .headers = head->headers,
-        .header_count = head->header_count,
+        .header_count = head->header_count + event->header_count,
         .opaque = ingest_batch_expect(batch, index),
     };
     const enum err e = kafka_producer_send(batch->worker->producer, &record, &reading->info);
@@ -77,7 +80,7 @@ void ingest_event_take(struct ingest_reading *reading)
     const uint32_t index = ingest_batch_add(reading->batch, reading->topic->index);
     if (event->err) {
         refuse(reading, index, event->err, NULL);
-    } else if (!schema || !event->has_node || schema_passes(reading, schema, index)) {
+    } else if (!schema || schema_passes(reading, schema, index)) {
         event_send(reading, index);
     }
     reading->info.text[0] = '\0'; /* the next event's faults are its own */

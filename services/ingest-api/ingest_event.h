@@ -11,6 +11,7 @@ struct ingest_reading {
     struct ingest_head head;
     struct ingest_reader reader;
     struct ingest_event event;
+    struct buf scratch;   /* reader.scratch */
     struct err_info info; /* reader.info: of the request, then of each event */
 };
 

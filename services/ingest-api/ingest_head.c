@@ -3,14 +3,140 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "core/clock.h"
 
-static enum err read_partition(const struct http_request *request, int32_t *ret,
-                               struct err_info *info)
+#define GIVEN_PREFIX "x-kafka-header-"
+#define EVENT_PREFIX "ce-"
+
+/* --- fields: one pass over the head ------------------------------------------------------------------ */
+
+static bool has_prefix(struct strview name, struct strview prefix)
+{
+    return name.len > prefix.len && strncasecmp(name.ptr, prefix.ptr, prefix.len) == 0;
+}
+
+static bool is_named(struct strview name, struct strview wanted)
+{
+    return name.len == wanted.len && strncasecmp(name.ptr, wanted.ptr, wanted.len) == 0;
+}
+
+/* The name in lower case: HTTP's names have no case, and a proxy may have changed it. */
+static struct strview name_keep(struct ingest_head *head, struct strview name)
+{
+    if (name.len + 1 > sizeof head->names - head->names_len) {
+        head->err = err_set(head->info, ERR_REQUEST_PARAM,
+                            "the names of x-kafka-header-* and ce-* fields exceed %d bytes",
+                            INGEST_NAMES_BYTES);
+        return SV("");
+    }
+    char *const kept = head->names + head->names_len;
+    for (size_t i = 0; i < name.len; i++) {
+        const char c = name.ptr[i];
+        kept[i] = c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
+    }
+    kept[name.len] = '\0';
+    head->names_len += name.len + 1;
+    return (struct strview){kept, name.len};
+}
+
+static void header_add(struct ingest_head *head, const char *name, struct strview value)
+{
+    head->headers[head->header_count++] = (struct kafka_header){name, value};
+}
+
+/* Names that we write, or whose meaning is ours to keep. */
+static bool is_reserved(struct strview name)
+{
+    return sv_starts_with(name, SV("millrace-")) || sv_starts_with(name, SV("ce_")) ||
+           sv_equal(name, SV("content-type")) || sv_equal(name, SV("traceparent")) ||
+           sv_equal(name, SV("tracestate"));
+}
+
+static void on_given(struct ingest_head *head, struct strview name, struct strview value)
+{
+    const struct strview kept = name_keep(head, name);
+    if (is_reserved(kept)) {
+        head->err = err_set(head->info, ERR_REQUEST_PARAM,
+                            "the record header \"%.64s\" is not a client's to set", kept.ptr);
+    } else if (head->header_count == INGEST_HEADERS_GIVEN_MAX) {
+        head->err = err_set(head->info, ERR_REQUEST_PARAM, "more than %d x-kafka-header-* fields",
+                            INGEST_HEADERS_GIVEN_MAX);
+    } else {
+        header_add(head, kept.ptr, value);
+    }
+}
+
+static void on_event_field(struct ingest_head *head, struct strview name, struct strview value)
+{
+    if (head->field_count == INGEST_ATTRIBUTES_MAX) {
+        head->err =
+            err_set(head->info, ERR_CLOUDEVENT, "more than %d attributes", INGEST_ATTRIBUTES_MAX);
+        return;
+    }
+    head->fields[head->field_count++] = (struct ingest_field){name_keep(head, name), value};
+}
+
+static void on_x_field(struct ingest_head *head, struct strview name, struct strview value)
+{
+    static const struct strview given = {GIVEN_PREFIX, sizeof GIVEN_PREFIX - 1};
+    if (has_prefix(name, given)) {
+        on_given(head, (struct strview){name.ptr + given.len, name.len - given.len}, value);
+    } else if (is_named(name, SV("x-kafka-key"))) {
+        head->key = value;
+    } else if (is_named(name, SV("x-kafka-timestamp"))) {
+        head->timestamp_field = value;
+    }
+}
+
+static void on_c_field(struct ingest_head *head, struct strview name, struct strview value)
+{
+    static const struct strview event = {EVENT_PREFIX, sizeof EVENT_PREFIX - 1};
+    if (has_prefix(name, event)) {
+        on_event_field(head, (struct strview){name.ptr + event.len, name.len - event.len}, value);
+    } else if (is_named(name, SV("content-type"))) {
+        head->content_type = value;
+    }
+}
+
+static void on_t_field(struct ingest_head *head, struct strview name, struct strview value)
+{
+    if (value.len == 0 || head->trace_count == INGEST_TRACE_FIELDS_MAX) {
+        return;
+    }
+    if (is_named(name, SV("traceparent")) || is_named(name, SV("tracestate"))) {
+        head->trace[head->trace_count++] = (struct kafka_header){
+            is_named(name, SV("traceparent")) ? "traceparent" : "tracestate", value};
+    }
+}
+
+static void on_field(void *context, struct strview name, struct strview value)
+{
+    struct ingest_head *head = context;
+    if (head->err || name.len == 0) {
+        return;
+    }
+    switch (name.ptr[0] | 0x20) {
+    case 'x':
+        on_x_field(head, name, value);
+        break;
+    case 'c':
+        on_c_field(head, name, value);
+        break;
+    case 't':
+        on_t_field(head, name, value);
+        break;
+    default:
+        break;
+    }
+}
+
+/* --- the query ------------------------------------------------------------------------------------- */
+
+static enum err read_partition(const struct http_request *request, struct ingest_head *head)
 {
     const char *text = http_request_query(request, "partition");
-    *ret = INGEST_NO_PARTITION;
     if (!text) {
         return ERR_OK;
     }
@@ -18,17 +144,17 @@ static enum err read_partition(const struct http_request *request, int32_t *ret,
     errno = 0;
     long value = strtol(text, &rest, 10);
     if (rest == text || *rest || errno || value < 0 || value > INT32_MAX) {
-        return err_set(info, ERR_REQUEST_PARAM, "partition=%.32s is not a partition number", text);
+        return err_set(head->info, ERR_REQUEST_PARAM, "partition=%.32s is not a partition number",
+                       text);
     }
-    *ret = (int32_t)value;
+    head->partition = (int32_t)value;
     return ERR_OK;
 }
 
-static enum err read_timestamp(const struct http_request *request, int64_t *ret,
-                               struct err_info *info)
+static enum err read_timestamp(const struct http_request *request, struct ingest_head *head)
 {
     const char *text = http_request_query(request, "timestamp");
-    *ret = 0;
+    text = text ? text : head->timestamp_field.ptr;
     if (!text) {
         return ERR_OK;
     }
@@ -36,56 +162,66 @@ static enum err read_timestamp(const struct http_request *request, int64_t *ret,
     errno = 0;
     long long value = strtoll(text, &rest, 10);
     if (*rest == '\0' && rest != text && !errno && value > 0) {
-        *ret = value;
+        head->timestamp_ms = value;
         return ERR_OK;
     }
-    if (timestamp_parse_iso8601(sv(text), ret) == ERR_OK && *ret > 0) {
+    if (timestamp_parse_iso8601(sv(text), &head->timestamp_ms) == ERR_OK &&
+        head->timestamp_ms > 0) {
         return ERR_OK;
     }
-    return err_set(info, ERR_REQUEST_PARAM,
+    return err_set(head->info, ERR_REQUEST_PARAM,
                    "timestamp=%.40s is neither epoch milliseconds nor ISO 8601", text);
 }
 
-static enum err read_key(const struct http_request *request, struct strview *ret,
-                         struct err_info *info)
+static enum err read_key(const struct http_request *request, struct ingest_head *head)
 {
     const char *key = http_request_query(request, "key");
-    if (!key) {
-        key = http_request_header(request, "X-Kafka-Key");
+    head->key = key ? sv(key) : head->key;
+    if (head->key.len == 0) {
+        head->key.ptr = NULL; /* an empty key would pin all such records to one partition */
     }
-    /* An empty key would pin all such records to one partition. */
-    *ret = key && key[0] ? sv(key) : (struct strview){0};
-    return ret->len <= INGEST_KEY_BYTES_MAX
+    return head->key.len <= INGEST_KEY_BYTES_MAX
                ? ERR_OK
-               : err_set(info, ERR_REQUEST_PARAM, "the key exceeds %d bytes", INGEST_KEY_BYTES_MAX);
+               : err_set(head->info, ERR_REQUEST_PARAM, "the key exceeds %d bytes",
+                         INGEST_KEY_BYTES_MAX);
 }
 
-static void header_add(struct ingest_head *head, const char *name, const char *value)
+enum err ingest_head_read(const struct http_request *request, struct ingest_head *head,
+                          struct err_info *info)
 {
-    if (value && value[0]) {
-        CHECK(head->header_count < INGEST_HEADERS_MAX);
-        head->headers[head->header_count++] = (struct kafka_header){name, sv(value)};
-    }
-}
-
-enum err ingest_head_read(const struct http_request *request, const struct ingest_format *format,
-                          struct ingest_head *ret, struct err_info *info)
-{
-    ret->header_count = 0;
-    enum err e = read_key(request, &ret->key, info);
+    head->key = head->content_type = head->timestamp_field = (struct strview){0};
+    head->partition = INGEST_NO_PARTITION;
+    head->timestamp_ms = 0;
+    head->header_count = head->trace_count = head->field_count = head->names_len = 0;
+    head->info = info;
+    head->err = ERR_OK;
+    http_request_each_header(request, on_field, head);
+    enum err e = head->err;
     if (!e) {
-        e = read_partition(request, &ret->partition, info);
+        e = read_key(request, head);
     }
     if (!e) {
-        e = read_timestamp(request, &ret->timestamp_ms, info);
+        e = read_partition(request, head);
+    }
+    if (!e) {
+        e = read_timestamp(request, head);
     }
     if (e) {
         return e;
     }
-    (void)snprintf(ret->ingest_time, sizeof ret->ingest_time, "%lld", (long long)clock_now_ms());
-    header_add(ret, "millrace-request-id", http_request_id(request));
-    header_add(ret, "millrace-ingest-time", ret->ingest_time);
-    header_add(ret, "content-type", format->content_type);
-    header_add(ret, "traceparent", http_request_header(request, "traceparent"));
+    (void)snprintf(head->ingest_time, sizeof head->ingest_time, "%lld", (long long)clock_now_ms());
+    header_add(head, "millrace-request-id", sv(http_request_id(request)));
+    header_add(head, "millrace-ingest-time", sv(head->ingest_time));
+    for (size_t i = 0; i < head->trace_count; i++) {
+        header_add(head, head->trace[i].name, head->trace[i].value);
+    }
     return ERR_OK;
+}
+
+void ingest_head_type(struct ingest_head *head, const char *content_type)
+{
+    const struct strview type = content_type ? sv(content_type) : head->content_type;
+    if (type.len) {
+        header_add(head, "content-type", type);
+    }
 }

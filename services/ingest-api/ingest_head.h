@@ -1,24 +1,51 @@
-/* ingest_head.h - what a request says of all its events: key, partition, timestamp, headers.
+/* ingest_head.h - what a request says of all its events: key, partition, timestamp, record headers.
  *
+ *   key        ?key=, else X-Kafka-Key; then the event's own (a CloudEvent's partitionkey), then the
+ *              topic's rule
+ *   partition  ?partition=, else by the key's hash
+ *   timestamp  ?timestamp=, else X-Kafka-Timestamp; then the event's own (a CloudEvent's time)
+ *   headers    X-Kafka-Header-<name> becomes the record header <name>, in lower case; ours beside them
+ *
+ * BOUNDS   INGEST_HEADERS_GIVEN_MAX headers and INGEST_ATTRIBUTES_MAX ce-* fields, names in
+ *          INGEST_NAMES_BYTES.
  * OWNS     borrows from the request; lives as long as it.
  */
 #pragma once
 
+#include <assert.h>
+
 #include "http/http.h"
 #include "ingest_format.h"
 
-#define INGEST_KEY_BYTES_MAX 1024
-#define INGEST_HEADERS_MAX   4
+#define INGEST_HEADERS_GIVEN_MAX 16
+#define INGEST_TRACE_FIELDS_MAX  2
+#define INGEST_NAMES_BYTES       4096
+
+static_assert(INGEST_HEADERS_GIVEN_MAX + INGEST_TRACE_FIELDS_MAX + 3 /* ours */ +
+                      INGEST_ATTRIBUTES_MAX <=
+                  INGEST_HEADERS_MAX,
+              "all of them have room");
 
 struct ingest_head {
-    struct strview key; /* ptr NULL: by the event or the topic's rule */
-    int32_t partition;
-    int64_t timestamp_ms; /* 0: now */
-    struct kafka_header headers[INGEST_HEADERS_MAX];
+    struct strview key;   /* ptr NULL: not said */
+    int32_t partition;    /* INGEST_NO_PARTITION: not said */
+    int64_t timestamp_ms; /* 0: not said */
     size_t header_count;
+    size_t trace_count;
+    size_t field_count;
+    size_t names_len;
+    struct strview content_type; /* as sent, with its parameters */
+    struct strview timestamp_field;
+    enum err err; /* what is wrong with a field */
+    struct err_info *info;
     char ingest_time[24];
+    struct kafka_header trace[INGEST_TRACE_FIELDS_MAX]; /* traceparent, tracestate */
+    struct kafka_header headers[INGEST_HEADERS_MAX];    /* those of an event follow behind */
+    struct ingest_field fields[INGEST_ATTRIBUTES_MAX];  /* ce-* */
+    char names[INGEST_NAMES_BYTES];                     /* in lower case, NUL behind each */
 };
 
-MUST_CHECK enum err ingest_head_read(const struct http_request *request,
-                                     const struct ingest_format *format, struct ingest_head *ret,
+MUST_CHECK enum err ingest_head_read(const struct http_request *request, struct ingest_head *ret,
                                      struct err_info *info);
+/* The content-type of the records; NULL: that of the request. */
+void ingest_head_type(struct ingest_head *head, const char *content_type);

@@ -20,12 +20,22 @@ struct route {
     const struct ingest_answer *answer;
     const struct media_row *media;
     size_t media_count;
-    const char *wanted; /* what to send instead of an unknown type */
+    const struct ingest_format *binary; /* when the head has ce-* fields; or NULL */
+    const char *wanted;                 /* what to send instead of an unknown type */
 };
 
 static const struct media_row events_media[] = {
     {"", &ingest_format_json},
     {"application/json", &ingest_format_json},
+    {"text/plain",
+     &ingest_format_json}, /* what navigator.sendBeacon may send without a preflight */
+    {"application/x-ndjson", &ingest_format_lines},
+    {"application/ndjson", &ingest_format_lines},
+    {"application/jsonl", &ingest_format_lines},
+    {"application/jsonlines", &ingest_format_lines},
+    {"application/x-jsonlines", &ingest_format_lines},
+    {"application/cloudevents+json", &ingest_format_cloudevent},
+    {"application/cloudevents-batch+json", &ingest_format_cloudevents},
     {"*+json", &ingest_format_json},
 };
 
@@ -33,7 +43,8 @@ static const struct route events_route = {
     .answer = &ingest_answer_events,
     .media = events_media,
     .media_count = ARRAY_LEN(events_media),
-    .wanted = "application/json",
+    .binary = &ingest_format_cloudevent_binary,
+    .wanted = "application/json, application/x-ndjson or application/cloudevents+json",
 };
 
 static bool media_matches(const char *pattern, struct strview type)
@@ -45,10 +56,15 @@ static bool media_matches(const char *pattern, struct strview type)
     return type.len > end.len && memcmp(type.ptr + type.len - end.len, end.ptr, end.len) == 0;
 }
 
-static enum err find_format(const struct route *route, const struct http_request *request,
-                            const struct ingest_format **ret, struct err_info *info)
+static enum err find_format(const struct route *route, const struct ingest_head *head,
+                            struct strview type, const struct ingest_format **ret,
+                            struct err_info *info)
 {
-    const struct strview type = http_request_media_type(request);
+    const bool is_structured = sv_starts_with(type, SV("application/cloudevents"));
+    if (head->field_count > 0 && !is_structured && route->binary) {
+        *ret = route->binary;
+        return ERR_OK;
+    }
     for (size_t i = 0; i < route->media_count; i++) {
         if (media_matches(route->media[i].type, type)) {
             *ret = route->media[i].format;
@@ -66,25 +82,41 @@ static const char *on_abandon(void *opaque)
     return "Kafka did not acknowledge in time and may still store what was sent";
 }
 
+static struct ingest_reader reader_of(struct ingest_worker *worker,
+                                      const struct http_request *request)
+{
+    struct ingest_reading *reading = worker->reading;
+    struct ingest_head *head = &reading->head;
+    return (struct ingest_reader){
+        .scanner = worker->scanner,
+        .events_max = (size_t)worker->ingest->config.events_max,
+        .text = http_request_body(request),
+        .media_type = http_request_media_type(request),
+        .fields = head->fields,
+        .field_count = head->field_count,
+        .headers = head->headers + head->header_count,
+        .headers_max = INGEST_HEADERS_MAX - head->header_count,
+        .scratch = &reading->scratch,
+        .info = &reading->info,
+    };
+}
+
 static enum err begin(struct http_request *request, const struct route *route,
                       struct ingest_worker *worker, const struct ingest_format **ret_format)
 {
     struct ingest_reading *reading = worker->reading;
-    const char *topic = http_request_param(request, "topic");
-    enum err e = find_format(route, request, ret_format, &reading->info);
+    struct err_info *info = &reading->info;
+    enum err e = ingest_head_read(request, &reading->head, info);
     if (!e) {
-        e = ingest_worker_topic(worker, sv(topic), &reading->topic, &reading->info);
+        e = find_format(route, &reading->head, http_request_media_type(request), ret_format, info);
     }
     if (!e) {
-        e = ingest_head_read(request, *ret_format, &reading->head, &reading->info);
+        e = ingest_worker_topic(worker, sv(http_request_param(request, "topic")), &reading->topic,
+                                info);
     }
     if (!e) {
-        reading->reader = (struct ingest_reader){
-            .scanner = worker->scanner,
-            .events_max = (size_t)worker->ingest->config.events_max,
-            .text = http_request_body(request),
-            .info = &reading->info,
-        };
+        ingest_head_type(&reading->head, (*ret_format)->content_type);
+        reading->reader = reader_of(worker, request);
         e = (*ret_format)->open(&reading->reader);
     }
     return e;

@@ -11,6 +11,7 @@
 
 #define TOPICS_MAX           10000 /* below 2^16: a result says its topic in 16 bits */
 #define TOPIC_NAME_BYTES_MAX 249
+#define SCRATCH_BYTES_MAX    ((size_t)1 << 30) /* twice the largest event at most */
 #define NODES_MAX            (1u << 22)
 #define METADATA_PERIOD_MS   200
 #define STOP_FLUSH_MS        1000
@@ -62,6 +63,7 @@ enum err ingest_worker_start(struct http_worker *http_worker, void *context, voi
     worker->schema_errors =
         must_alloc((size_t)ingest->config.schema_errors_max * sizeof *worker->schema_errors);
     worker->reading = must_alloc(sizeof *worker->reading);
+    buf_init(&worker->reading->scratch, SCRATCH_BYTES_MAX);
     worker->topics = hash_map_new(sizeof(struct ingest_topic_state *), TOPICS_MAX);
     worker->ack_seconds = METRIC(ingest_metrics[INGEST_ACK], NULL);
     worker->event_bytes = METRIC(ingest_metrics[INGEST_BYTES], NULL);
@@ -112,6 +114,7 @@ void ingest_worker_stop(void *state)
     json_scanner_free(worker->scanner);
     schema_checker_free(worker->checker);
     free(worker->schema_errors);
+    buf_free(&worker->reading->scratch);
     free(worker->reading);
     free(worker);
 }

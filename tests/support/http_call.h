@@ -55,13 +55,27 @@ static inline void http_answer_free(struct http_answer *answer)
     *answer = (struct http_answer){0};
 }
 
-/* body NULL: GET; else POST. status 0: no answer. */
+/* One or several, a line each. */
+static inline struct curl_slist *http_call_headers_(const char *lines)
+{
+    struct curl_slist *list = NULL;
+    while (lines && *lines) {
+        char line[1024];
+        const size_t len = strcspn(lines, "\n");
+        (void)snprintf(line, sizeof line, "%.*s", (int)len, lines);
+        list = curl_slist_append(list, line);
+        lines += len + (lines[len] == '\n');
+    }
+    return list;
+}
+
+/* body NULL: GET; else POST. header: one or several, a line each, or NULL. status 0: no answer. */
 static inline struct http_answer http_call(unsigned port, const char *path, const char *body,
                                            size_t body_bytes, const char *header)
 {
     char url[512];
     struct http_answer answer = {0};
-    struct curl_slist *headers = header ? curl_slist_append(NULL, header) : NULL;
+    struct curl_slist *headers = http_call_headers_(header);
     CURL *easy = curl_easy_init();
     (void)snprintf(url, sizeof url, "http://127.0.0.1:%u%s", port, path);
     curl_easy_setopt(easy, CURLOPT_URL, url);

@@ -1,100 +1,6 @@
 /* ingest-api in this process, against librdkafka's mock cluster: statuses, shapes, and what happens
  * when Kafka does not take a record. */
-#include "test.h"
-
-#include <poll.h>
-#include <stdlib.h>
-
-#include "core/clock.h"
-#include "http_call.h"
-#include "ingest.h"
-#include "mock_kafka.h"
-
-#define JSON_TYPE "Content-Type: application/json"
-#define ORDER(id, amount)                                                                          \
-    "{\"order_id\":\"" id "\",\"user_id\":\"u-1\",\"product_id\":\"prod-1\",\"amount\":" amount    \
-    ",\"timestamp\":1795242600000}"
-
-struct fixture {
-    struct mock_kafka kafka;
-    struct ingest ingest;
-    unsigned port;
-};
-
-/* Until the service says it is ready; awaited, with a deadline. */
-static void await_ready(unsigned port)
-{
-    int64_t deadline_us = clock_mono_us() + 20000000;
-    for (;;) {
-        struct http_answer answer = http_call(port, "/health/ready", NULL, 0, NULL);
-        long status = answer.status;
-        http_answer_free(&answer);
-        if (status == 200) {
-            return;
-        }
-        assert_true(clock_mono_us() < deadline_us);
-        (void)poll(NULL, 0, 10);
-    }
-}
-
-static int start(void **state)
-{
-    struct fixture *fixture = calloc(1, sizeof *fixture);
-    fixture->kafka = mock_kafka_start(1);
-    mock_kafka_topic(&fixture->kafka, "orders", 3);
-    mock_kafka_topic(&fixture->kafka, "clicks", 1);
-    char bootstrap[256];
-    (void)snprintf(bootstrap, sizeof bootstrap, "--kafka.bootstrap.servers=%s",
-                   fixture->kafka.config.bootstrap_servers);
-    char *argv[] = {"ingest-api",
-                    bootstrap,
-                    "--http.port=0",
-                    "--http.threads=2",
-                    "--log.level=off",
-                    "--topics.allow=orders,clicks,gone",
-                    "--topics.file=" MILLRACE_SOURCE_DIR "/pipelines/topics.json",
-                    "--schemas.dir=" MILLRACE_SOURCE_DIR "/schemas",
-                    "--events.max=100",
-                    "--http.body.bytes.max=64KiB",
-                    "--http.request.timeout=4s",
-                    "--kafka.message.timeout.ms=1500",
-                    NULL};
-    enum config_action action;
-    struct err_info info = {0};
-    enum err e = ingest_begin(&fixture->ingest, (int)ARRAY_LEN(argv) - 1, argv, &action, &info);
-    if (!e) {
-        e = ingest_listen(&fixture->ingest, &info);
-    }
-    if (e) {
-        print_error("%s\n", err_detail(e, &info));
-        return -1;
-    }
-    fixture->port = http_server_port(service_http(fixture->ingest.service));
-    await_ready(fixture->port);
-    *state = fixture;
-    return 0;
-}
-
-static int stop(void **state)
-{
-    struct fixture *fixture = *state;
-    int code = service_end(fixture->ingest.service, ERR_OK, NULL);
-    ingest_free(&fixture->ingest);
-    mock_kafka_stop(&fixture->kafka);
-    free(fixture);
-    return code;
-}
-
-static struct http_answer post(const struct fixture *fixture, const char *path, const char *body)
-{
-    return http_call(fixture->port, path, body, strlen(body), JSON_TYPE);
-}
-
-static const char *member(const struct http_answer *answer, const char *name)
-{
-    const char *text = json_string_value(json_object_get(answer->json, name));
-    return text ? text : "";
-}
+#include "ingest_fixture.h"
 
 static void test_post__one_good_order__stored_with_partition_and_offset(void **state)
 {
@@ -282,6 +188,11 @@ static void test_common_routes__answer(void **state)
     http_answer_free(&answer);
 }
 
+static int start(void **state)
+{
+    return fixture_start(state, NULL, NULL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -295,5 +206,5 @@ int main(void)
         cmocka_unit_test(test_post__kafka_away__503_then_well_again),
         cmocka_unit_test(test_common_routes__answer),
     };
-    return cmocka_run_group_tests(tests, start, stop);
+    return cmocka_run_group_tests(tests, start, fixture_stop);
 }

@@ -1,0 +1,49 @@
+#include "ingest_format.h"
+
+struct ingest_event ingest_event_of_node(const struct ingest_reader *reader, uint32_t node)
+{
+    const struct json_node *value = &reader->doc.nodes[node];
+    return (struct ingest_event){
+        .has_node = true,
+        .node = node,
+        .value = {reader->doc.text + value->at, value->bytes},
+        .partition = INGEST_NO_PARTITION,
+    };
+}
+
+struct ingest_event ingest_event_refused(enum err err)
+{
+    return (struct ingest_event){.err = err};
+}
+
+enum err ingest_format_open_array(struct ingest_reader *reader, bool may_be_empty)
+{
+    const struct json_doc *doc = &reader->doc;
+    size_t count = 0;
+    for (uint32_t node = 1; node < doc->nodes[0].next; node = doc->nodes[node].next) {
+        count++;
+    }
+    if (count == 0 && !may_be_empty) {
+        return err_set(reader->info, ERR_JSON_SHAPE, "the array holds no event");
+    }
+    if (count > reader->events_max) {
+        return err_set(reader->info, ERR_BATCH_TOO_LARGE,
+                       "%zu events, at most %zu are taken at once", count, reader->events_max);
+    }
+    reader->node = 1;
+    reader->end = doc->nodes[0].next;
+    return ERR_OK;
+}
+
+struct strview ingest_format_key(const struct json_doc *doc, uint32_t node,
+                                 char scratch[INGEST_KEY_BYTES_MAX])
+{
+    if (node == JSON_NODE_NONE || doc->nodes[node].type == JSON_NODE_NULL ||
+        doc->nodes[node].bytes > INGEST_KEY_BYTES_MAX) {
+        return (struct strview){0};
+    }
+    const struct strview key = doc->nodes[node].type == JSON_NODE_STRING
+                                   ? json_string_decode(doc, node, scratch)
+                                   : json_node_text(doc, node);
+    return key.len ? key : (struct strview){0};
+}
