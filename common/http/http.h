@@ -100,6 +100,12 @@ bool http_server_drain(struct http_server *server, int64_t timeout_ms);
 void http_server_stop(
     struct http_server *server); /* NULL is a no-op; answers what is left with 503 */
 
+/* Runs `run` once on every worker's thread, between two turns of its loop, and returns when all have:
+ * what they used before can be freed then, but for what requests in flight hold on to. From the main
+ * thread, between start and drain. */
+void http_server_on_workers(struct http_server *server,
+                            void (*run)(struct http_worker *worker, void *context), void *context);
+
 /* --- worker ----------------------------------------------------------------------------------- */
 
 void *http_worker_state(const struct http_worker *worker);

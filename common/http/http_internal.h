@@ -150,6 +150,7 @@ struct http_worker {
     struct http_decoder_pool decoders;
     char *decoded; /* HTTP_DECODED_BYTES, made on first use */
     bool is_drain_seen;
+    unsigned errand_seen;        /* serial of the last one run */
     _Atomic int64_t connections; /* written by the worker, read by server_* and gauges */
     _Atomic int64_t requests;    /* between request line and end of answer */
     struct metric_series *gauge_connections, *gauge_requests;
@@ -157,6 +158,15 @@ struct http_worker {
 
 /* In this order. Leaving: everything is served, and every connection ends with its answer. */
 enum http_phase { HTTP_SERVING, HTTP_LEAVING, HTTP_DRAINING, HTTP_STOPPING };
+
+/* What the main thread wants done on every worker's: see http_server_on_workers. */
+struct http_errand {
+    void (*run)(struct http_worker *worker, void *context);
+    void *context;
+    _Atomic unsigned serial; /* published last; one errand at a time */
+    _Atomic unsigned left;   /* workers that have not run it */
+    int done_fd;             /* eventfd: the last of them has */
+};
 
 struct http_server {
     struct http_config config;
@@ -169,6 +179,7 @@ struct http_server {
     struct http_worker *workers;
     void *threads; /* http_server.c's */
     _Atomic enum http_phase phase;
+    struct http_errand errand;
     _Atomic int64_t connections;
     _Atomic int64_t inflight_bytes;
 };

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -262,6 +263,8 @@ static struct http_server *server_new(const struct http_server_params *params)
     server->config = *params->config;
     server->hooks = params->hooks;
     server->worker_count = threads_wanted(params->config);
+    server->errand.done_fd = eventfd(0, EFD_CLOEXEC);
+    CHECK(server->errand.done_fd >= 0);
     server->workers = must_alloc(server->worker_count * sizeof *server->workers);
     for (unsigned i = 0; i < server->worker_count; i++) {
         struct http_worker *worker = &server->workers[i];
@@ -322,6 +325,26 @@ static void phase_set(struct http_server *server, enum http_phase phase)
     }
 }
 
+void http_server_on_workers(struct http_server *server,
+                            void (*run)(struct http_worker *worker, void *context), void *context)
+{
+    struct http_errand *errand = &server->errand;
+    CHECK(server->phase == HTTP_SERVING);
+    errand->run = run;
+    errand->context = context;
+    errand->left = server->worker_count;
+    errand->serial++;
+    for (unsigned i = 0; i < server->worker_count; i++) {
+        http_worker_wake(&server->workers[i]);
+    }
+    uint64_t done;
+    ssize_t got;
+    do {
+        got = read(errand->done_fd, &done, sizeof done);
+    } while (got < 0 && errno == EINTR);
+    CHECK(got == sizeof done);
+}
+
 static int64_t requests_inflight(const struct http_server *server)
 {
     int64_t count = 0;
@@ -366,6 +389,7 @@ void http_server_stop(struct http_server *server)
     pthread_cond_destroy(&threads->changed);
     pthread_mutex_destroy(&threads->lock);
     http_route_table_free(server->routes);
+    close(server->errand.done_fd);
     free(threads);
     free(server->workers);
     free(server);

@@ -276,11 +276,27 @@ static int wait_ms(const struct http_worker *worker)
     return left_us <= 0 ? 0 : left_us > 1000000 ? 1000 : (int)((left_us + 999) / 1000);
 }
 
+static void errand_run(struct http_worker *worker)
+{
+    struct http_errand *errand = &worker->server->errand;
+    const unsigned serial = errand->serial;
+    if (serial == worker->errand_seen) {
+        return;
+    }
+    worker->errand_seen = serial;
+    errand->run(worker, errand->context);
+    if (--errand->left == 0) {
+        const uint64_t one = 1;
+        CHECK(write(errand->done_fd, &one, sizeof one) == sizeof one);
+    }
+}
+
 static void phase_follow(struct http_worker *worker)
 {
     uint64_t count;
     /* Only empties the counter: the phase says what to do. */
     (void)!read(worker->command_fd, &count, sizeof count);
+    errand_run(worker);
     const struct http_worker_hooks *hooks = &worker->server->hooks;
     if (worker->server->phase < HTTP_DRAINING || worker->is_drain_seen) {
         return;

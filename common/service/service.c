@@ -37,6 +37,9 @@ static void signals_block(struct service *service)
     (void)sigemptyset(&set);
     (void)sigaddset(&set, SIGINT);
     (void)sigaddset(&set, SIGTERM);
+    if (service->params->openapi) { /* a tool ends with its terminal */
+        (void)sigaddset(&set, SIGHUP);
+    }
     CHECK(pthread_sigmask(SIG_BLOCK, &set, NULL) == 0);
     CHECK(signal(SIGPIPE, SIG_IGN) !=
           SIG_ERR); /* a vanished client is an error code, not a death */
@@ -206,6 +209,10 @@ static bool wait_for_signal(const struct service *service)
         struct signalfd_siginfo signal_info;
         if (fds[0].revents &&
             read(service->signal_fd, &signal_info, sizeof signal_info) == sizeof signal_info) {
+            if (signal_info.ssi_signo == SIGHUP) {
+                service_reload_all(service);
+                continue;
+            }
             log_event(LOG_INFO, "drain", "signal received: finishing what is in flight",
                       KV("signal", strsignal((int)signal_info.ssi_signo)),
                       KV("delay_ms", service->own.drain_delay_ms),

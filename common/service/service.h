@@ -1,10 +1,11 @@
-/* service.h - the life of a program: configuration, log, signals, health, drain, exit code.
+/* service.h - the life of a program: configuration, log, signals, health, reload, drain, exit code.
  *
  * A service's main reads: service_begin, start what it has in order, service_run (ready, until a
  * signal), stop in reverse order, service_end. See any services/<name>/main.c.
  *
  * SIGNALS  blocked in every thread from service_begin on and read by service_run alone. The first
  *          SIGTERM or SIGINT starts the drain, a second one ends the process at once (exit 3).
+ *          SIGHUP makes anew what service_add_reload named, between service_listen and the drain.
  * EXIT     0 done · 1 failed while running · 2 usage or configuration · 3 could not drain in time.
  */
 #pragma once
@@ -26,6 +27,15 @@ struct service_check {
     const char *name;
     /* Returns whether it is well; writes the reason (or a remark) into text. */
     bool (*is_ready)(void *context, char *text, size_t text_bytes);
+    void *context;
+};
+
+/* What SIGHUP makes anew: read anew, checked, and only then put into use. Called on the main thread.
+ * An error leaves the old state in use, and says why in the log; the others are made anew all the
+ * same. Worker threads take the new state between two turns: http_server_on_workers. */
+struct service_reload {
+    const char *name; /* "certificates": in the log and the metric */
+    enum err (*reload)(void *context, struct err_info *info);
     void *context;
 };
 
@@ -51,6 +61,8 @@ MUST_CHECK enum err service_begin(const struct service_params *params, int argc,
                                   struct service **ret, enum config_action *ret_action);
 const struct http_config *service_http_config(const struct service *service);
 void service_add_check(struct service *service, const struct service_check *check);
+/* Before service_run; they run in the order they were added. */
+void service_add_reload(struct service *service, const struct service_reload *reload);
 /* Starts HTTP with the service's own routes and the common ones (health, metrics, docs, version,
  * problems). routes may be NULL. */
 MUST_CHECK enum err service_listen(struct service *service, const struct http_route_set *routes,

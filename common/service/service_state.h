@@ -6,7 +6,8 @@
 
 #include "service/service.h"
 
-#define SERVICE_CHECKS_MAX 8
+#define SERVICE_CHECKS_MAX  8
+#define SERVICE_RELOADS_MAX 8
 
 struct service {
     const struct service_params *params;
@@ -18,6 +19,8 @@ struct service {
     struct http_route_set route_sets[2]; /* the common ones first, then the service's own */
     struct service_check checks[SERVICE_CHECKS_MAX]; /* complete before HTTP starts */
     size_t check_count;
+    struct service_reload reloads[SERVICE_RELOADS_MAX];
+    size_t reload_count;
     int64_t started_ms;
     bool is_begun; /* configured and logging; before that the command line was answered on stderr */
     atomic_bool is_draining;
@@ -33,5 +36,6 @@ extern const struct http_route service_routes[];
 extern const size_t service_routes_count;
 /* Asks the service with this configuration whether it is ready, for at most two seconds. */
 MUST_CHECK enum err service_health_ask(const struct http_config *config, struct err_info *info);
+void service_reload_all(const struct service *service);
 /* process_* and millrace_build_info. */
 void service_process_metrics_start(const char *name);
