@@ -57,6 +57,8 @@
     X(ERR_KAFKA_REJECTED,      "kafka-rejected",        502, 0, "Kafka refused the record")        \
     X(ERR_QUEUE_FULL,          "queue-full",            503, 1, "the producer queue is full")      \
     X(ERR_OVERLOADED,          "overloaded",            503, 1, "the service is overloaded")       \
+    X(ERR_SPOOL_FULL,          "spool-full",            503, 1, "the spool takes no more events")   \
+    X(ERR_SPOOL_FAILED,        "spool-failed",          503, 1, "the spool could not be written")   \
     X(ERR_DRAINING,            "draining",              503, 1, "the service is shutting down")    \
     X(ERR_NOT_READY,           "not-ready",             503, 1, "the service is not ready yet")    \
     X(ERR_KAFKA_TIMEOUT,       "kafka-timeout",         503, 1, "Kafka did not acknowledge in time") \

@@ -3,17 +3,15 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
-#include <libgen.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/file.h"
 #include "core/hash_map.h"
 #include "json/json_file.h"
 
-#define PATH_BYTES_MAX 4096
 #define STATE_VERSION  1
 #define PARTITIONS_MAX 100000
 #define NAME_BYTES_MAX 300
@@ -30,11 +28,6 @@ struct sink_file {
     bool is_rotating; /* the full file must still be renamed to <path>.<generation - 1> */
     bool is_dirty;
 };
-
-static enum err io_error(struct err_info *info, const char *what, const char *path)
-{
-    return err_set(info, ERR_IO, "%s: cannot %s: %s", path, what, strerror(errno));
-}
 
 /* --- positions -------------------------------------------------------------------------------- */
 
@@ -75,43 +68,13 @@ static json_t *state_json(const struct sink_file *file, int64_t generation, int6
                      file->is_rotating, "positions", positions);
 }
 
-static enum err write_all(int fd, const char *bytes, size_t len, int64_t at)
-{
-    while (len) {
-        ssize_t written = pwrite(fd, bytes, len, at);
-        if (written < 0 && errno == EINTR) {
-            continue;
-        }
-        if (written <= 0) {
-            return ERR_IO;
-        }
-        bytes += written;
-        len -= (size_t)written;
-        at += written;
-    }
-    return ERR_OK;
-}
-
-static enum err folder_sync(const char *path)
-{
-    char copy[PATH_BYTES_MAX];
-    (void)snprintf(copy, sizeof copy, "%s", path); /* dirname writes into its argument */
-    int fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0) {
-        return ERR_IO;
-    }
-    int result = fsync(fd);
-    (void)close(fd); /* only synced through */
-    return result == 0 ? ERR_OK : ERR_IO;
-}
-
 static enum err state_store(const struct sink_file *file, const char *draft, const char *text)
 {
     int fd = open(draft, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
     if (fd < 0) {
         return ERR_IO;
     }
-    enum err e = write_all(fd, text, strlen(text), 0);
+    enum err e = file_write_at(fd, text, strlen(text), 0);
     if (!e && file->params.is_synced && fsync(fd) != 0) {
         e = ERR_IO;
     }
@@ -122,7 +85,7 @@ static enum err state_store(const struct sink_file *file, const char *draft, con
 static enum err state_commit(struct sink_file *file, int64_t generation, int64_t length,
                              struct err_info *info)
 {
-    char path[PATH_BYTES_MAX], draft[PATH_BYTES_MAX];
+    char path[FILE_PATH_BYTES_MAX], draft[FILE_PATH_BYTES_MAX];
     (void)snprintf(path, sizeof path, "%s.state", file->path);
     (void)snprintf(draft, sizeof draft, "%s.state.new", file->path);
     CLEANUP(json_decrefp) json_t *state = state_json(file, generation, length);
@@ -133,10 +96,10 @@ static enum err state_commit(struct sink_file *file, int64_t generation, int64_t
         e = ERR_IO;
     }
     if (!e && file->params.is_synced) {
-        e = folder_sync(path);
+        e = file_parent_sync(path);
     }
     if (e) {
-        return io_error(info, "write", path);
+        return file_error(info, "write", path);
     }
     file->generation = generation;
     file->length = length;
@@ -168,7 +131,7 @@ static enum err state_apply(struct sink_file *file, const json_t *state, const c
 
 static enum err state_load(struct sink_file *file, struct err_info *info)
 {
-    char path[PATH_BYTES_MAX];
+    char path[FILE_PATH_BYTES_MAX];
     (void)snprintf(path, sizeof path, "%s.state", file->path);
     if (access(path, F_OK) != 0) {
         /* A file that was there before us is kept and appended to. */
@@ -186,23 +149,23 @@ static enum err state_load(struct sink_file *file, struct err_info *info)
 static enum err file_open(struct sink_file *file, struct err_info *info)
 {
     file->fd = open(file->path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-    return file->fd >= 0 ? ERR_OK : io_error(info, "open", file->path);
+    return file->fd >= 0 ? ERR_OK : file_error(info, "open", file->path);
 }
 
 static void rotated_path(const struct sink_file *file, int64_t generation,
-                         char path[PATH_BYTES_MAX])
+                         char path[FILE_PATH_BYTES_MAX])
 {
-    (void)snprintf(path, PATH_BYTES_MAX, "%s.%lld", file->path, (long long)generation);
+    (void)snprintf(path, FILE_PATH_BYTES_MAX, "%s.%lld", file->path, (long long)generation);
 }
 
 /* The second half of a rotation; safe to do again whatever part of it was done. */
 static enum err rotate_finish(struct sink_file *file, struct err_info *info)
 {
-    char path[PATH_BYTES_MAX];
+    char path[FILE_PATH_BYTES_MAX];
     rotated_path(file, file->generation - 1, path);
     if (access(path, F_OK) != 0) {
         if (rename(file->path, path) != 0) {
-            return io_error(info, "rotate", file->path);
+            return file_error(info, "rotate", file->path);
         }
         (void)close(file->fd); /* everything in it was synced at its commits */
         enum err e = file_open(file, info);
@@ -223,7 +186,7 @@ static enum err file_recover(struct sink_file *file, struct err_info *info)
         return e;
     }
     if (fstat(file->fd, &status) != 0) {
-        return io_error(info, "read", file->path);
+        return file_error(info, "read", file->path);
     }
     if (status.st_size < file->length) {
         return err_set(info, ERR_STATE,
@@ -231,37 +194,14 @@ static enum err file_recover(struct sink_file *file, struct err_info *info)
                        "move both away to start anew",
                        file->path, (long long)status.st_size, (long long)file->length);
     }
-    return ftruncate(file->fd, file->length) == 0 ? ERR_OK : io_error(info, "cut", file->path);
+    return ftruncate(file->fd, file->length) == 0 ? ERR_OK : file_error(info, "cut", file->path);
 }
 
-static enum err folder_make(const char *path, struct err_info *info)
+static enum err lock_take(struct sink_file *file, struct err_info *info)
 {
-    char copy[PATH_BYTES_MAX];
-    if ((size_t)snprintf(copy, sizeof copy, "%s", path) >= sizeof copy - 32) {
-        return err_set(info, ERR_IO, "%s: the path is too long", path);
-    }
-    for (char *slash = strchr(copy + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
-        *slash = '\0';
-        if (mkdir(copy, 0755) != 0 && errno != EEXIST) {
-            return io_error(info, "make the folder", copy);
-        }
-        *slash = '/';
-    }
-    return ERR_OK;
-}
-
-static enum err file_lock(struct sink_file *file, struct err_info *info)
-{
-    char path[PATH_BYTES_MAX];
+    char path[FILE_PATH_BYTES_MAX];
     (void)snprintf(path, sizeof path, "%s.lock", file->path);
-    file->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-    if (file->lock_fd < 0) {
-        return io_error(info, "open", path);
-    }
-    if (flock(file->lock_fd, LOCK_EX | LOCK_NB) != 0) {
-        return err_set(info, ERR_STATE, "%s: another sink writes this file", file->path);
-    }
-    return ERR_OK;
+    return file_lock(path, "another sink", &file->lock_fd, info);
 }
 
 enum err sink_file_open(const struct sink_file_params *params, struct sink_file **ret,
@@ -273,8 +213,8 @@ enum err sink_file_open(const struct sink_file_params *params, struct sink_file 
     file->fd = file->lock_fd = -1;
     file->positions = hash_map_new(sizeof(int64_t), PARTITIONS_MAX);
     buf_init(&file->pending, params->pending_bytes_max);
-    enum err e = folder_make(file->path, info);
-    e = e ? e : file_lock(file, info);
+    enum err e = file_parent_make(file->path, info);
+    e = e ? e : lock_take(file, info);
     e = e ? e : file_open(file, info);
     e = e ? e : state_load(file, info);
     e = e ? e : file_recover(file, info);
@@ -353,11 +293,11 @@ static enum err rotate(struct sink_file *file, struct err_info *info)
 enum err sink_file_commit(struct sink_file *file, struct err_info *info)
 {
     if (file->is_dirty) {
-        if (write_all(file->fd, file->pending.data, file->pending.len, file->length)) {
-            return io_error(info, "write", file->path);
+        if (file_write_at(file->fd, file->pending.data, file->pending.len, file->length)) {
+            return file_error(info, "write", file->path);
         }
         if (file->params.is_synced && fdatasync(file->fd) != 0) {
-            return io_error(info, "sync", file->path);
+            return file_error(info, "sync", file->path);
         }
         enum err e =
             state_commit(file, file->generation, file->length + (int64_t)file->pending.len, info);
