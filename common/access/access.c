@@ -1,0 +1,564 @@
+#include "access/access.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <xxhash.h>
+
+#include "access/access_claims.h"
+#include "access/access_file.h"
+#include "access/jwks_source.h"
+#include "access/jwt.h"
+#include "access/token_cache.h"
+#include "core/clock.h"
+#include "json/json_file.h"
+#include "log/log.h"
+#include "metrics/metrics.h"
+
+#define RATE_SLOTS      65536 /* principals with a rate at a time */
+#define FAILURE_SLOTS   16384 /* client addresses with failures at a time */
+#define LOG_PERIOD_S    10.0  /* one line of a refusal a client address */
+#define LOG_SALT        0x6c6f67ULL
+#define NO_KEYS_WAIT_MS 1000
+
+/* What is in force: immutable, counted. */
+struct access_state {
+    atomic_uint refs;
+    struct access_file *file;
+    struct jwk_set *keys; /* NULL: none yet, or none configured */
+};
+
+struct access {
+    const struct access_config *config;
+    bool is_on;
+    bool has_tokens; /* a key set is configured */
+    struct jwt_rules rules;
+    struct access_limits limits; /* of who has none of its own */
+    pthread_mutex_t lock;        /* of state: taken to change it and to take a reference */
+    struct access_state *state;
+    atomic_uint generation; /* counts the changes of state */
+    struct access_rate *rate;
+    struct access_rate *failures;
+    struct jwks_source *source; /* NULL without an address */
+};
+
+struct access_view {
+    struct access *access;
+    unsigned generation; /* of state */
+    struct access_state *state;
+    struct access_hasher *hasher;
+    struct jwt_checker *checker;
+    struct token_cache *cache;
+    const struct access_principal *principal; /* identified last */
+    char scratch[CREDENTIAL_SCRATCH_BYTES];
+};
+
+/* --- metrics ---------------------------------------------------------------------------------- */
+
+enum outcome { DONE, CACHED, REFUSED, FORBIDDEN, LIMITED, OUTCOMES };
+enum { CHECKS, JWKS_AGE };
+
+static struct metric access_metrics[] = {
+    [CHECKS] = {"millrace_access_checks_total", METRIC_COUNTER,
+                "Checks of who asks by kind of credential and outcome; refused rises: somebody "
+                "tries, or keys and tokens were changed; forbidden rises: a right is missing.",
+                "kind,outcome"},
+    [JWKS_AGE] = {"millrace_access_jwks_age_seconds", METRIC_GAUGE,
+                  "Since the key set was last fetched well; grows past the refresh: look at the "
+                  "issuer.",
+                  NULL},
+};
+METRICS_TABLE(access_metrics)
+
+static struct metric_series *_Atomic check_series[ACCESS_KINDS][OUTCOMES];
+
+static void count(enum access_kind kind, enum outcome outcome)
+{
+    static const char *const kinds[ACCESS_KINDS] = {[ACCESS_NOBODY] = "none",
+                                                    [ACCESS_KEY] = "key",
+                                                    [ACCESS_TOKEN] = "token",
+                                                    [ACCESS_CERTIFICATE] = "certificate"};
+    static const char *const outcomes[OUTCOMES] = {[DONE] = "done",
+                                                   [CACHED] = "cached",
+                                                   [REFUSED] = "refused",
+                                                   [FORBIDDEN] = "forbidden",
+                                                   [LIMITED] = "limited"};
+    struct metric_series *series = check_series[kind][outcome];
+    if (!series) { /* the same for whoever comes first */
+        series = METRIC(access_metrics[CHECKS], kinds[kind], outcomes[outcome]);
+        check_series[kind][outcome] = series;
+    }
+    metric_add(series, 1);
+}
+
+static void on_collect(void *context)
+{
+    const struct access *access = context;
+    const int64_t age_ms = jwks_source_age_ms(access->source);
+    if (age_ms >= 0) {
+        metric_set(METRIC(access_metrics[JWKS_AGE], NULL), (double)age_ms / 1000);
+    }
+}
+
+/* --- state ------------------------------------------------------------------------------------ */
+
+static void state_unref(struct access_state *state)
+{
+    if (state && atomic_fetch_sub(&state->refs, 1) == 1) {
+        access_file_unref(state->file);
+        jwk_set_unref(state->keys);
+        free(state);
+    }
+}
+
+/* Makes what is given the current state. What is NULL stays as it was. */
+static void state_change(struct access *access, struct access_file *file, struct jwk_set *keys)
+{
+    struct access_state *next = must_alloc(sizeof *next);
+    atomic_init(&next->refs, 1);
+    (void)pthread_mutex_lock(&access->lock);
+    struct access_state *old = access->state;
+    next->file = file ? file : access_file_ref(old->file);
+    next->keys = keys ? keys : old && old->keys ? jwk_set_ref(old->keys) : NULL;
+    access->state = next;
+    atomic_fetch_add_explicit(&access->generation, 1, memory_order_release);
+    (void)pthread_mutex_unlock(&access->lock);
+    state_unref(old);
+}
+
+static void on_keys(void *context, struct jwk_set *set)
+{
+    state_change(context, NULL, jwk_set_ref(set));
+}
+
+static enum err keys_load(const char *path, struct jwk_set **ret, struct err_info *info)
+{
+    CLEANUP(json_decrefp) json_t *root = NULL;
+    const enum err e = json_file_load(path, &root, info);
+    return e ? e : jwk_set_load(root, path, JWK_FROM_FILE, ret, info);
+}
+
+static enum err state_load(struct access *access, struct err_info *info)
+{
+    struct access_file *file = NULL;
+    struct jwk_set *keys = NULL;
+    enum err e = access_file_load(access->config->keys_file, &file, info);
+    if (!e && access->config->jwks_file[0]) {
+        e = keys_load(access->config->jwks_file, &keys, info);
+    }
+    if (e) {
+        access_file_unref(file);
+        return e;
+    }
+    state_change(access, file, keys);
+    return ERR_OK;
+}
+
+/* --- start and stop --------------------------------------------------------------------------- */
+
+static enum err config_check(const struct access_config *config, struct err_info *info)
+{
+    const bool has_file = config->jwks_file[0], has_url = config->jwks_url[0];
+    if (has_file && has_url) {
+        return err_set(info, ERR_CONFIG, "access.jwks.file and access.jwks.url: give one of them");
+    }
+    if ((has_file || has_url) && (!config->issuer[0] || !config->audience[0])) {
+        return err_set(info, ERR_CONFIG,
+                       "access.jwt.issuer and access.jwt.audience: tokens need both, or one made "
+                       "for another service would be taken here");
+    }
+    if (!has_file && !has_url && !config->keys_file[0]) {
+        return err_set(info, ERR_CONFIG,
+                       "access.mode=on: nobody could be known; give access.keys.file, "
+                       "access.jwks.file or access.jwks.url");
+    }
+    if (has_url && strncmp(config->jwks_url, "https://", 8) != 0 &&
+        strncmp(config->jwks_url, "http://", 7) != 0) {
+        return err_set(info, ERR_CONFIG, "access.jwks.url: must begin with https:// (or http://)");
+    }
+    return ERR_OK;
+}
+
+static enum err source_start(struct access *access, struct err_info *info)
+{
+    const struct access_config *config = access->config;
+    const struct jwks_source_params params = {
+        .url = config->jwks_url,
+        .ca_file = config->jwks_ca_file,
+        .refresh_ms = config->jwks_refresh_ms,
+        .retry_ms = config->jwks_retry_ms,
+        .timeout_ms = config->jwks_timeout_ms,
+        .on_keys = on_keys,
+        .context = access,
+    };
+    if (strncmp(config->jwks_url, "http://", 7) == 0) {
+        log_event(LOG_WARN, "access",
+                  "the key set comes without TLS: who is on the way can change "
+                  "it and make tokens",
+                  KV("url", config->jwks_url));
+    }
+    const enum err e = jwks_source_start(&params, &access->source, info);
+    if (!e) {
+        metrics_on_collect(on_collect, access);
+    }
+    return e;
+}
+
+static enum err start(struct access *access, struct err_info *info)
+{
+    const struct access_config *config = access->config;
+    enum err e = config_check(config, info);
+    if (!e) {
+        e = jwk_algorithms_parse(config->algorithms, &access->rules.algorithms, info);
+    }
+    if (!e) {
+        e = state_load(access, info);
+    }
+    if (!e && config->jwks_url[0]) {
+        e = source_start(access, info);
+    }
+    return e;
+}
+
+enum err access_new(const struct access_config *config, struct access **ret, struct err_info *info)
+{
+    struct access *access = must_alloc(sizeof *access);
+    access->config = config;
+    access->is_on = strcmp(config->mode, "on") == 0;
+    access->has_tokens = config->jwks_file[0] || config->jwks_url[0];
+    access->rules = (struct jwt_rules){
+        .issuer = config->issuer,
+        .audience = config->audience,
+        .leeway_ms = config->leeway_ms,
+        .bytes_max = (size_t)config->token_bytes_max,
+    };
+    access->limits = (struct access_limits){config->rate_events, (double)config->rate_bytes,
+                                            (double)config->rate_burst_ms / 1000};
+    CHECK(pthread_mutex_init(&access->lock, NULL) == 0);
+    if (access->is_on) {
+        access->rate = access_rate_new(RATE_SLOTS);
+        access->failures = access_rate_new(FAILURE_SLOTS);
+        const enum err e = start(access, info);
+        if (e) {
+            access_free(access);
+            return e;
+        }
+    }
+    *ret = access;
+    return ERR_OK;
+}
+
+void access_free(struct access *access)
+{
+    if (!access) {
+        return;
+    }
+    if (access->source) {
+        metrics_off_collect(on_collect, access);
+        jwks_source_stop(access->source);
+    }
+    state_unref(access->state);
+    access_rate_free(access->rate);
+    access_rate_free(access->failures);
+    (void)pthread_mutex_destroy(&access->lock); /* nobody holds it */
+    free(access);
+}
+
+enum err access_reload(struct access *access, struct err_info *info)
+{
+    if (!access->is_on) {
+        return ERR_OK;
+    }
+    if (access->source) {
+        jwks_source_ask(access->source);
+    }
+    return state_load(access, info);
+}
+
+bool access_is_on(const struct access *access)
+{
+    return access->is_on;
+}
+
+bool access_health(struct access *access, char *text, size_t text_bytes)
+{
+    if (!access->is_on) {
+        (void)snprintf(text, text_bytes, "off"); /* cut to fit */
+        return true;
+    }
+    (void)pthread_mutex_lock(&access->lock);
+    const size_t keys = access_file_key_count(access->state->file);
+    const size_t signers = access->state->keys ? jwk_set_count(access->state->keys) : 0;
+    (void)pthread_mutex_unlock(&access->lock);
+    const int64_t age_ms = access->source ? jwks_source_age_ms(access->source) : -1;
+    int len = snprintf(text, text_bytes, "%zu API keys, %zu keys for tokens", keys, signers);
+    if (access->source && len > 0 && (size_t)len < text_bytes) {
+        (void)snprintf(text + len, text_bytes - (size_t)len,
+                       age_ms < 0 ? ", not fetched yet" : ", fetched %lld s ago",
+                       (long long)age_ms / 1000);
+    }
+    return !access->has_tokens || signers > 0;
+}
+
+/* --- views ------------------------------------------------------------------------------------ */
+
+static void view_renew(struct access_view *view)
+{
+    struct access *access = view->access;
+    struct access_state *old = view->state;
+    (void)pthread_mutex_lock(&access->lock);
+    view->state = access->state;
+    atomic_fetch_add(&view->state->refs, 1);
+    view->generation = atomic_load(&access->generation);
+    (void)pthread_mutex_unlock(&access->lock);
+    token_cache_clear(view->cache); /* their keys or roles may be gone */
+    state_unref(old);
+}
+
+struct access_view *access_view_new(struct access *access)
+{
+    struct access_view *view = must_alloc(sizeof *view);
+    view->access = access;
+    if (access->is_on) {
+        view->hasher = access_hasher_new();
+        view->checker = jwt_checker_new(&access->rules);
+        view->cache = token_cache_new((size_t)access->config->tokens_kept);
+        view_renew(view);
+    }
+    return view;
+}
+
+void access_view_free(struct access_view *view)
+{
+    if (view) {
+        access_hasher_free(view->hasher);
+        jwt_checker_free(view->checker);
+        token_cache_free(view->cache);
+        state_unref(view->state);
+        free(view);
+    }
+}
+
+/* --- who asks --------------------------------------------------------------------------------- */
+
+static uint64_t client_id(const struct access_request *request)
+{
+    return request->client ? XXH3_64bits(request->client, strlen(request->client)) : 0;
+}
+
+/* A refusal: the challenge of RFC 6750 §3, a count, and now and then a line in the log. */
+static enum err refuse(struct access_view *view, const struct access_request *request,
+                       enum access_kind kind, const char *reason, struct access_verdict *verdict,
+                       struct err_info *info)
+{
+    static const struct access_limits log_limits = {.events = 1 / LOG_PERIOD_S, .burst = 1e-3};
+    const uint64_t id = client_id(request) ^ LOG_SALT;
+    const int64_t now_us = clock_mono_us();
+    count(kind, REFUSED);
+    if (access_rate_wait_us(view->access->failures, id, &log_limits, now_us) == 0) {
+        access_rate_spend(view->access->failures, id, &log_limits, now_us, 1, 0);
+        log_event(LOG_WARN, "access_refused", reason, KV("client", request->client));
+    }
+    const bool is_nobody = kind == ACCESS_NOBODY;
+    (void)snprintf(verdict->challenge, sizeof verdict->challenge,
+                   is_nobody ? "Bearer realm=\"millrace\""
+                             : "Bearer realm=\"millrace\", error=\"invalid_token\", "
+                               "error_description=\"%s\"",
+                   reason);
+    return err_set(info, ERR_UNAUTHENTICATED, "%s", reason);
+}
+
+/* NULL: *ret is who it is. */
+static const char *identify_key(struct access_view *view, struct strview text, int64_t now_ms,
+                                const struct access_principal **ret)
+{
+    static const struct access_file_key nobody;
+    unsigned char digest[ACCESS_DIGEST_BYTES];
+    struct strview id = {0};
+    const bool is_key = access_key_parse(text, &id);
+    const struct access_file_key *key = is_key ? access_file_find_key(view->state->file, id) : NULL;
+    /* An id that is not there costs what one with a wrong secret costs. */
+    access_hash(view->hasher, is_key ? text : SV(""), digest);
+    const bool is_same = CRYPTO_memcmp(digest, (key ? key : &nobody)->digest, sizeof digest) == 0;
+    if (!key || !is_same) {
+        return "the API key is not known";
+    }
+    if (key->principal->expires_ms && now_ms >= key->principal->expires_ms) {
+        return "the API key has expired";
+    }
+    *ret = key->principal;
+    return NULL;
+}
+
+static const char *identify_certificate(struct access_view *view, struct strview subject,
+                                        int64_t now_ms, const struct access_principal **ret)
+{
+    const struct access_principal *principal =
+        access_file_find_certificate(view->state->file, subject);
+    if (!principal || (principal->expires_ms && now_ms >= principal->expires_ms)) {
+        return "the client certificate is not known";
+    }
+    *ret = principal;
+    return NULL;
+}
+
+/* A token that was not seen before. */
+static const char *check_token(struct access_view *view, struct strview token, int64_t now_ms,
+                               struct access_principal **ret)
+{
+    CLEANUP(json_decrefp) json_t *claims = NULL;
+    struct access *access = view->access;
+    int64_t expires_ms;
+    const enum jwt_fault fault =
+        jwt_check(view->checker, view->state->keys, token, now_ms, &claims, &expires_ms);
+    if (fault == JWT_KEY_UNKNOWN && access->source) {
+        jwks_source_ask(access->source);
+    }
+    if (fault) {
+        return jwt_fault_text(fault);
+    }
+    const struct access_claims_rules rules = {access->config->rights_claim,
+                                              access->config->rights_prefix, view->state->file};
+    struct access_principal *principal = access_claims_principal(claims, &rules);
+    principal->expires_ms = expires_ms;
+    principal->rate_id =
+        XXH3_64bits_withSeed(principal->name, strlen(principal->name), ACCESS_TOKEN);
+    *ret = principal;
+    return NULL;
+}
+
+static enum err identify_token(struct access_view *view, const struct access_request *request,
+                               struct strview token, int64_t now_ms, struct access_verdict *verdict,
+                               struct err_info *info)
+{
+    struct access *access = view->access;
+    const struct access_limits limits = {.events = access->config->failures_rate, .burst = 2};
+    const int64_t now_us = clock_mono_us();
+    unsigned char digest[ACCESS_DIGEST_BYTES];
+    access_hash(view->hasher, token, digest);
+    verdict->principal = token_cache_find(view->cache, digest, now_ms);
+    if (verdict->principal) {
+        count(ACCESS_TOKEN, CACHED);
+        return ERR_OK;
+    }
+    if (!access->has_tokens) {
+        return refuse(view, request, ACCESS_TOKEN, "tokens are not taken here", verdict, info);
+    }
+    if (!view->state->keys) {
+        verdict->retry_after_ms = NO_KEYS_WAIT_MS;
+        return err_set(info, ERR_NOT_READY, "the keys for tokens have not been fetched yet");
+    }
+    /* Only what is dear is refused: who is known, by a token or a key, is not kept out by somebody
+     * else at the same address. */
+    const int64_t wait_us =
+        access_rate_wait_us(access->failures, client_id(request), &limits, now_us);
+    if (wait_us) {
+        count(ACCESS_TOKEN, LIMITED);
+        verdict->retry_after_ms = wait_us / 1000 + 1;
+        return err_set(info, ERR_RATE_LIMITED, "too many wrong tokens from this address");
+    }
+    struct access_principal *principal = NULL;
+    const char *reason = check_token(view, token, now_ms, &principal);
+    if (reason) {
+        access_rate_spend(access->failures, client_id(request), &limits, now_us, 1, 0);
+        return refuse(view, request, ACCESS_TOKEN, reason, verdict, info);
+    }
+    token_cache_put(view->cache, digest, principal);
+    verdict->principal = principal;
+    count(ACCESS_TOKEN, DONE);
+    return ERR_OK;
+}
+
+enum err access_identify(struct access_view *view, const struct access_request *request,
+                         struct access_verdict *verdict, struct err_info *info)
+{
+    struct access *access = view->access;
+    struct credential credential;
+    verdict->principal = view->principal = NULL;
+    verdict->challenge[0] = '\0';
+    verdict->retry_after_ms = 0;
+    if (!access->is_on) {
+        return ERR_OK;
+    }
+    if (atomic_load_explicit(&access->generation, memory_order_acquire) != view->generation) {
+        view_renew(view);
+    }
+    const int64_t now_ms = clock_now_ms();
+    const char *reason = credential_read(request, view->scratch, &credential);
+    if (!reason && credential.kind == ACCESS_NOBODY) {
+        reason = "an API key or a token is needed";
+    } else if (!reason && credential.kind == ACCESS_TOKEN) {
+        const enum err e = identify_token(view, request, credential.text, now_ms, verdict, info);
+        view->principal = verdict->principal;
+        return e;
+    } else if (!reason && credential.kind == ACCESS_KEY) {
+        reason = identify_key(view, credential.text, now_ms, &verdict->principal);
+    } else if (!reason) {
+        reason = identify_certificate(view, credential.text, now_ms, &verdict->principal);
+    }
+    if (reason) {
+        return refuse(view, request, credential.kind, reason, verdict, info);
+    }
+    count(credential.kind, DONE);
+    view->principal = verdict->principal;
+    return ERR_OK;
+}
+
+/* --- what they may do ------------------------------------------------------------------------- */
+
+/* What the principal does not have of its own is everybody's. */
+static struct access_limits limits_of(const struct access *access,
+                                      const struct access_principal *principal)
+{
+    struct access_limits limits = access->limits;
+    if (principal->limits.events > 0) {
+        limits.events = principal->limits.events;
+    }
+    if (principal->limits.bytes > 0) {
+        limits.bytes = principal->limits.bytes;
+    }
+    return limits;
+}
+
+bool access_allows(const struct access_principal *principal, enum access_right right,
+                   struct strview topic)
+{
+    return !principal || access_rights_give(&principal->rights, right, topic);
+}
+
+enum err access_permit(struct access_view *view, enum access_right right, struct strview topic,
+                       struct access_verdict *verdict, struct err_info *info)
+{
+    const struct access_principal *principal = view->principal;
+    if (!view->access->is_on) {
+        return ERR_OK;
+    }
+    CHECK(principal && principal == verdict->principal);
+    if (!access_rights_give(&principal->rights, right, topic)) {
+        count(principal->kind, FORBIDDEN);
+        (void)snprintf(verdict->challenge, sizeof verdict->challenge,
+                       "Bearer realm=\"millrace\", error=\"insufficient_scope\"");
+        return err_set(info, ERR_FORBIDDEN, "%s has not the right to %s \"%.*s\"", principal->name,
+                       access_right_name(right), SV_ARG(topic));
+    }
+    const struct access_limits limits = limits_of(view->access, principal);
+    const int64_t wait_us =
+        access_rate_wait_us(view->access->rate, principal->rate_id, &limits, clock_mono_us());
+    if (wait_us) {
+        count(principal->kind, LIMITED);
+        verdict->retry_after_ms = wait_us / 1000 + 1;
+        return err_set(info, ERR_RATE_LIMITED, "%s has used up its rate", principal->name);
+    }
+    return ERR_OK;
+}
+
+void access_spend(struct access_view *view, const struct access_principal *principal,
+                  int64_t events, int64_t bytes)
+{
+    if (principal) {
+        const struct access_limits limits = limits_of(view->access, principal);
+        access_rate_spend(view->access->rate, principal->rate_id, &limits, clock_mono_us(), events,
+                          bytes);
+    }
+}

@@ -1,0 +1,62 @@
+/* access_rights.h - who somebody is and what they may do with which topics.
+ *
+ * WHAT     a rule is a pattern of topic names and the rights it gives; rights are a list of rules,
+ *          and what no rule gives is refused.
+ * BOUNDS   ACCESS_RULES_MAX rules a principal, ACCESS_PATTERN_BYTES_MAX bytes a pattern.
+ * OWNS     copies of the patterns.
+ * COST     a check is one glob_match a rule.
+ */
+#pragma once
+
+#include <stdint.h>
+
+#include "access/access_rate.h"
+#include "core/err.h"
+#include "core/strview.h"
+
+#define ACCESS_RULES_MAX         256
+#define ACCESS_PATTERN_BYTES_MAX 249 /* a topic name's own bound */
+
+enum access_right {
+    ACCESS_WRITE, /* put events into a topic */
+    ACCESS_READ,  /* read a topic's events, streams and latest values */
+    ACCESS_ADMIN, /* change how it is read or kept: replay, reset, delete */
+    ACCESS_RIGHTS
+};
+const char *access_right_name(enum access_right right); /* "write", "read", "admin" */
+
+struct access_rights {
+    struct access_rule {
+        char *pattern;
+        size_t pattern_bytes;
+        enum access_right right;
+    } *rules;
+    size_t count;
+};
+
+void access_rights_free(struct access_rights *rights); /* zeroed is a no-op */
+/* ERR_LIMIT past the bounds, ERR_CONFIG for a pattern that no topic's name can match. */
+MUST_CHECK enum err access_rights_add(struct access_rights *rights, enum access_right right,
+                                      struct strview pattern, struct err_info *info);
+MUST_CHECK enum err access_rights_add_all(struct access_rights *rights,
+                                          const struct access_rights *more, struct err_info *info);
+/* "write:orders.*" as a rule; false when the text has not that form. */
+bool access_rule_parse(struct strview text, enum access_right *ret_right,
+                       struct strview *ret_pattern);
+bool access_rights_give(const struct access_rights *rights, enum access_right right,
+                        struct strview topic);
+
+enum access_kind { ACCESS_NOBODY, ACCESS_KEY, ACCESS_TOKEN, ACCESS_CERTIFICATE, ACCESS_KINDS };
+
+/* Immutable once made. */
+struct access_principal {
+    enum access_kind kind;
+    char *name; /* for logs: a key's name, a token's subject, a certificate's */
+    struct access_rights rights;
+    struct access_limits limits;
+    uint64_t rate_id;   /* its bucket */
+    int64_t expires_ms; /* wall clock, the leeway included; 0: never */
+};
+
+void access_principal_free(struct access_principal *principal); /* NULL is a no-op */
+void access_principal_freep(struct access_principal **principal);

@@ -1,0 +1,32 @@
+/* credential.h - what a request says of who asks, found in the texts of its header.
+ *
+ * WHAT     Authorization: Bearer (an API key or a token), Authorization: Basic (an API key as the
+ *          user, as SDKs with a write key send it; the password is not looked at), X-Api-Key, or the
+ *          subject of a client certificate that TLS has verified. What a header says goes before a
+ *          certificate; two headers that both say something are refused.
+ * OWNS     the text is borrowed from the request, or from scratch.
+ */
+#pragma once
+
+#include <stdbool.h>
+
+#include "access/access_rights.h"
+
+#define CREDENTIAL_SCRATCH_BYTES 512
+
+struct access_request {
+    const char *authorization;  /* the field's value, or NULL */
+    const char *api_key;        /* X-Api-Key, or NULL */
+    const char *client;         /* address */
+    struct strview certificate; /* subject; empty: none */
+};
+
+struct credential {
+    enum access_kind kind; /* ACCESS_NOBODY: the request says nothing */
+    struct strview text;
+};
+
+/* NULL, or why it cannot be read: static text. */
+MUST_CHECK const char *credential_read(const struct access_request *request,
+                                       char scratch[CREDENTIAL_SCRATCH_BYTES],
+                                       struct credential *ret);
