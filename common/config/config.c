@@ -209,6 +209,20 @@ static void environment_take(struct config *config)
     }
 }
 
+/* …_SASL_MECHANISM → sasl.mechanism, …_SASL_PASSWORD_FILE → sasl.password_file: a property whose own
+ * name ends in .file is given by flag or file. */
+static void environment_key(const char *name, size_t length, char *key)
+{
+    for (size_t i = 0; i < length; i++) {
+        char c = name[i];
+        key[i] = c == '_' ? '.' : (char)(c >= 'A' && c <= 'Z' ? c + 32 : c);
+    }
+    key[length] = '\0';
+    if (length > 5 && strcmp(key + length - 5, ".file") == 0) {
+        key[length - 5] = '_';
+    }
+}
+
 /* MILLRACE_KAFKA_SASL_MECHANISM → kafka.sasl.mechanism for what no row names. */
 static void environment_passthrough_take(struct config *config)
 {
@@ -225,11 +239,7 @@ static void environment_passthrough_take(struct config *config)
             continue;
         }
         char key[KEY_BYTES_MAX];
-        size_t at = 0;
-        for (const char *c = *entry + strlen("MILLRACE_"); c < equals; c++) {
-            key[at++] = *c == '_' ? '.' : (char)(*c >= 'A' && *c <= 'Z' ? *c + 32 : *c);
-        }
-        key[at] = '\0';
+        environment_key(*entry + strlen("MILLRACE_"), length - strlen("MILLRACE_"), key);
         if (!setting_find(config, key)) {
             value_take(config, key, must_strdup(equals + 1), "environment");
         }

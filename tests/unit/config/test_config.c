@@ -138,6 +138,25 @@ static void test_config_load__secret_file__is_read(void **state)
     unlink(path);
 }
 
+static void test_config_load__secret_file_in_the_environment__is_a_property(void **state)
+{
+    (void)state;
+    struct fixture f = {0};
+    char *path = write_file("hush\n");
+    setenv("MILLRACE_KAFKA_SASL_PASSWORD_FILE", path, 1);
+    assert_err(ERR_OK, LOAD(&f, "--sample.on"));
+    assert_int_equal(1, f.pass.count);
+    assert_string_equal("sasl.password", f.pass.pairs[0].name);
+    assert_string_equal("hush", f.pass.pairs[0].value);
+    config_free(f.config);
+    setenv("MILLRACE_KAFKA_SASL_PASSWORD_FILE", "/nowhere", 1);
+    struct fixture g = {0};
+    assert_err(ERR_CONFIG, LOAD(&g, "--sample.on"));
+    config_free(g.config);
+    unsetenv("MILLRACE_KAFKA_SASL_PASSWORD_FILE");
+    unlink(path);
+}
+
 static void test_config_parse__units(void **state)
 {
     (void)state;
@@ -159,6 +178,7 @@ int main(void)
         cmocka_unit_test(test_config_load__precedence__default_file_environment_flag),
         cmocka_unit_test(test_config_load__wrong_values__are_refused),
         cmocka_unit_test(test_config_load__secret_file__is_read),
+        cmocka_unit_test(test_config_load__secret_file_in_the_environment__is_a_property),
         cmocka_unit_test(test_config_parse__units),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
