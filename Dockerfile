@@ -88,12 +88,10 @@ FROM runtime AS event-generator
 LABEL org.opencontainers.image.title="event-generator" \
       org.opencontainers.image.description="Realistic load at a set rate, with faults on demand"
 COPY --from=build /image/event-generator/ /
-HEALTHCHECK NONE
 ENTRYPOINT ["/usr/bin/event-generator"]
 
 FROM runtime AS topics
 LABEL org.opencontainers.image.title="topics" \
       org.opencontainers.image.description="Creates the topics of a deployment, then ends"
 COPY --from=build /image/topics/ /
-HEALTHCHECK NONE
 ENTRYPOINT ["/usr/bin/topics"]

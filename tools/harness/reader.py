@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
+import shlex
 import socket
 import subprocess
 import threading
@@ -51,7 +53,8 @@ def _record(line: str) -> Record:
 
 
 def _kcat(arguments: list[str], seconds: float, stdin: bytes | None = None) -> bytes:
-    argv = ["kcat", "-q", *arguments]
+    # Where Kafka is reachable only from inside: "docker exec -i CONTAINER kcat", say.
+    argv = [*shlex.split(os.environ.get("MILLRACE_KCAT", "kcat")), "-q", *arguments]
     try:
         done = subprocess.run(argv, input=stdin, stdin=None if stdin is not None else subprocess.DEVNULL,
                               capture_output=True, timeout=seconds, check=False)
@@ -77,6 +80,14 @@ def read_topics(bootstrap: str, topics: Iterable[str], seconds: float = READ_SEC
     names = list(topics)
     with ThreadPoolExecutor(max_workers=6) as pool:
         return dict(zip(names, pool.map(lambda name: read_topic(bootstrap, name, seconds), names)))
+
+
+def out_of_sync(bootstrap: str) -> list[str]:
+    """Partitions that lack a leader or an in-sync replica, as the cluster says itself."""
+    cluster = json.loads(_kcat(["-L", "-J", "-b", bootstrap], READ_SECONDS))
+    return [f"{topic['topic']}[{partition['partition']}]"
+            for topic in cluster["topics"] for partition in topic["partitions"]
+            if partition["leader"] < 0 or len(partition["isrs"]) < len(partition["replicas"])]
 
 
 def produce(bootstrap: str, topic: str, values: Iterable[bytes], key: str | None = None) -> None:
