@@ -126,7 +126,8 @@ static void handle(struct http_request *request, const struct route *route)
 {
     struct ingest_worker *worker = http_worker_state(http_request_worker(request));
     struct ingest_reading *reading = worker->reading;
-    const struct ingest_format *format;
+    /* Set whenever there is no error, which gcc 14 cannot tell. */
+    const struct ingest_format *format = NULL;
     reading->info.text[0] = reading->info.pointer[0] = '\0';
     const enum err e = begin(request, route, worker, &format);
     if (e) {
