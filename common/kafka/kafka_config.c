@@ -63,6 +63,14 @@ static const struct property acked_properties[] = {
     {"queue.buffering.max.kbytes", "65536", 0, "64 MiB a producer; past it callers get queue-full"},
 };
 
+static const struct property hasty_properties[] = {
+    {"linger.ms", "50", 0, "nobody waits: full batches"},
+    {"compression.codec", "lz4", 0, "cheaper than the bytes it saves the broker"},
+    {"message.timeout.ms", "120000", 0, "nobody sends it again: rides out more than a failover"},
+    {"queue.buffering.max.messages", "1000000", 0, "the bound is in bytes"},
+    {"queue.buffering.max.kbytes", "131072", 0, "128 MiB"},
+};
+
 static const struct property bulk_properties[] = {
     {"linger.ms", "5", 0, "full batches: throughput"},
     {"compression.codec", "lz4", 0, "cheaper than the bytes it saves the broker"},
@@ -146,6 +154,8 @@ struct property_table {
 static const struct property_table role_tables[][ROLE_TABLES_MAX] = {
     [KAFKA_ROLE_PRODUCER_ACKED] = {TABLE(common_properties), TABLE(producer_properties),
                                    TABLE(acked_properties)},
+    [KAFKA_ROLE_PRODUCER_HASTY] = {TABLE(common_properties), TABLE(producer_properties),
+                                   TABLE(hasty_properties)},
     [KAFKA_ROLE_PRODUCER_BULK] = {TABLE(common_properties), TABLE(producer_properties),
                                   TABLE(bulk_properties)},
     [KAFKA_ROLE_PRODUCER_TXN] = {TABLE(common_properties), TABLE(producer_properties),

@@ -27,6 +27,7 @@ extern const size_t kafka_options_count;
 
 enum kafka_role {
     KAFKA_ROLE_PRODUCER_ACKED,  /* each record waited for: small linger, idempotent */
+    KAFKA_ROLE_PRODUCER_HASTY,  /* nobody waits: large linger, lz4 */
     KAFKA_ROLE_PRODUCER_BULK,   /* throughput: linger, lz4 */
     KAFKA_ROLE_PRODUCER_TXN,    /* a worker's transactional producer */
     KAFKA_ROLE_CONSUMER_WORKER, /* group, read_committed, batch, offsets ours */

@@ -75,6 +75,7 @@ struct topics_thread {
 
 struct kafka_producer {
     struct kafka_producer_params params;
+    char label[64]; /* params.label */
     rd_kafka_t *client;
     rd_kafka_queue_t *events;
     int fd;
@@ -313,6 +314,8 @@ static void report_from(const rd_kafka_message_t *message, struct kafka_report *
         .partition = message->partition,
         .offset = message->offset,
         .timestamp_ms = rd_kafka_message_timestamp(message, &type),
+        .key = {message->key, message->key_len},
+        .value = {message->payload, message->len},
     };
     if (message->err) {
         report->may_be_stored =
@@ -588,10 +591,13 @@ static void metrics_open(struct kafka_producer *producer)
 enum err kafka_producer_new(const struct kafka_producer_params *params, struct kafka_producer **ret,
                             struct err_info *info)
 {
-    CHECK(params->role == KAFKA_ROLE_PRODUCER_ACKED || params->role == KAFKA_ROLE_PRODUCER_BULK);
+    CHECK(params->role == KAFKA_ROLE_PRODUCER_ACKED || params->role == KAFKA_ROLE_PRODUCER_HASTY ||
+          params->role == KAFKA_ROLE_PRODUCER_BULK);
     CHECK(params->on_reports != NULL);
     struct kafka_producer *producer = must_alloc(sizeof *producer);
     producer->params = *params;
+    (void)snprintf(producer->label, sizeof producer->label, "%s", params->label);
+    producer->params.label = producer->label;
     producer->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     enum err e = producer->fd < 0 ? err_set(info, ERR_IO, "eventfd: %s", strerror(errno)) : ERR_OK;
     if (!e) {

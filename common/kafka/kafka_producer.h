@@ -44,12 +44,13 @@ struct kafka_report {
     int32_t partition;
     int64_t offset;
     int64_t timestamp_ms;
-    char reason[96]; /* librdkafka's words when err */
+    struct strview key, value; /* as sent; until the callback returns */
+    char reason[96];           /* librdkafka's words when err */
 };
 
 struct kafka_producer_params {
     const struct kafka_config *config;
-    enum kafka_role role; /* ACKED or BULK */
+    enum kafka_role role; /* ACKED, HASTY or BULK */
     void (*on_reports)(void *context, const struct kafka_report *reports, size_t count);
     void *context;
     const char *label; /* metric label `client` */

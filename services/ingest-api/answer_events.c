@@ -23,6 +23,15 @@ static void single_stored(struct ingest_batch *batch)
     http_reply_bytes(batch->request, 201, "application/json", sv_of(body, (size_t)length));
 }
 
+static void single_accepted(struct ingest_batch *batch)
+{
+    char body[512];
+    const int length =
+        snprintf(body, sizeof body, "{\"status\":\"accepted\",\"topic\":\"%s\"}",
+                 ingest_worker_topic_at(batch->worker, batch->results[0].topic)->name);
+    http_reply_bytes(batch->request, 202, "application/json", sv_of(body, (size_t)length));
+}
+
 static void reply_with(struct ingest_batch *batch, enum err err, const char *detail, json_t *errors)
 {
     struct err_info info = {0};
@@ -84,31 +93,72 @@ static enum err stored_append(struct buf *out, const struct ingest_result *resul
     return e ? e : buf_append_view(out, SV("}"));
 }
 
-static enum err result_append(struct buf *out, const struct ingest_batch *batch,
-                              const struct ingest_result *result)
+/* index < 0: the result's place says it. */
+static enum err refused_append(struct buf *out, const struct ingest_batch *batch,
+                               const struct ingest_result *result, int64_t index)
 {
-    if (result->outcome == INGEST_STORED) {
-        return stored_append(out, result);
-    }
-    enum err e = buf_printf(out, "{\"status\":\"%s\",\"retryable\":%s,\"error\":",
+    enum err e = buf_printf(out, "{\"status\":\"%s\",\"retryable\":%s,",
                             result->outcome == INGEST_INVALID ? "invalid" : "failed",
                             err_is_retriable((enum err)result->err) ? "true" : "false");
+    if (!e && index >= 0) {
+        e = buf_printf(out, "\"index\":%lld,", (long long)index);
+    }
+    if (!e) {
+        e = buf_append_view(out, SV("\"error\":"));
+    }
     if (!e) {
         e = ingest_fault_append(batch, result, out);
     }
     return e ? e : buf_append_view(out, SV("}"));
 }
 
+static enum err result_append(struct buf *out, const struct ingest_batch *batch, uint32_t index)
+{
+    const struct ingest_result *result = &batch->results[index];
+    switch ((enum ingest_outcome)result->outcome) {
+    case INGEST_STORED:
+        return stored_append(out, result);
+    case INGEST_ACCEPTED:
+        return buf_append_view(out, SV("{\"status\":\"accepted\"}"));
+    case INGEST_INVALID:
+    case INGEST_FAILED:
+    case INGEST_OUTCOMES:
+        break;
+    }
+    return refused_append(out, batch, result, batch->is_minimal ? (int64_t)index : -1);
+}
+
+static bool is_taken(const struct ingest_result *result)
+{
+    return result->outcome == INGEST_STORED || result->outcome == INGEST_ACCEPTED;
+}
+
+static size_t taken_of(const struct ingest_tally *tally)
+{
+    return tally->of[INGEST_STORED] + tally->of[INGEST_ACCEPTED];
+}
+
+static enum err counts_append(struct buf *out, const struct ingest_batch *batch,
+                              const struct ingest_tally *tally)
+{
+    return buf_printf(out, "{\"%s\":%zu,\"failed\":%zu,\"results\":[",
+                      batch->is_hasty ? "accepted" : "stored", taken_of(tally),
+                      tally->of[INGEST_INVALID] + tally->of[INGEST_FAILED]);
+}
+
 static enum err results_append(struct buf *out, const struct ingest_batch *batch,
                                const struct ingest_tally *tally)
 {
-    enum err e =
-        buf_printf(out, "{\"stored\":%zu,\"failed\":%zu,\"results\":[", tally->of[INGEST_STORED],
-                   tally->of[INGEST_INVALID] + tally->of[INGEST_FAILED]);
+    enum err e = counts_append(out, batch, tally);
+    bool is_first = true;
     for (uint32_t i = 0; i < batch->count && !e; i++) {
-        e = i ? buf_append_view(out, SV(",")) : ERR_OK;
+        if (batch->is_minimal && is_taken(&batch->results[i])) {
+            continue;
+        }
+        e = is_first ? ERR_OK : buf_append_view(out, SV(","));
+        is_first = false;
         if (!e) {
-            e = result_append(out, batch, &batch->results[i]);
+            e = result_append(out, batch, i);
         }
     }
     return e ? e : buf_append_view(out, SV("]}"));
@@ -121,9 +171,8 @@ static void reply_results(struct ingest_batch *batch, int status, const struct i
     if (results_append(&body, batch, tally)) {
         /* The events are in Kafka; only the telling of it does not fit. */
         buf_reset(&body);
-        CHECK(buf_printf(&body, "{\"stored\":%zu,\"failed\":%zu,\"results\":[]}",
-                         tally->of[INGEST_STORED],
-                         tally->of[INGEST_INVALID] + tally->of[INGEST_FAILED]) == ERR_OK);
+        CHECK(counts_append(&body, batch, tally) == ERR_OK);
+        CHECK(buf_append_view(&body, SV("]}")) == ERR_OK);
     }
     http_reply_buf(batch->request, status, "application/json", &body);
     buf_free(&body);
@@ -141,7 +190,7 @@ static enum err common_error(const struct ingest_batch *batch)
 }
 
 /* Every event refused: their errors, each pointer led by the event's index. */
-static void all_refused(struct ingest_batch *batch)
+static void all_invalid(struct ingest_batch *batch)
 {
     json_t *all = json_array();
     char lead[24], detail[64];
@@ -159,28 +208,81 @@ static void all_refused(struct ingest_batch *batch)
     reply_with(batch, common_error(batch), detail, all);
 }
 
+static void all_failed(struct ingest_batch *batch)
+{
+    char detail[ERR_INFO_TEXT_BYTES];
+    (void)snprintf(detail, sizeof detail, "none of the %u events was stored; the first: %s",
+                   batch->count, ingest_batch_fault(batch, &batch->results[0]).detail);
+    reply_with(batch, (enum err)batch->results[0].err, detail, NULL);
+}
+
+/* The body broke off: what came of it is told in numbers, for the answer must be small then. */
+static void broken(struct ingest_batch *batch, const struct ingest_tally *tally)
+{
+    struct err_info info = {0};
+    (void)err_set(&info, batch->broken, "%s; the %u events before that were taken",
+                  ingest_batch_broken_detail(batch), batch->count);
+    const struct http_problem problem = {
+        .err = batch->broken,
+        .info = &info,
+        .extra = json_pack("{s:I, s:I}", batch->is_hasty ? "accepted" : "stored",
+                           (json_int_t)taken_of(tally), "failed",
+                           (json_int_t)(batch->count - taken_of(tally))),
+    };
+    http_reply_problem(batch->request, &problem);
+}
+
 static void several(struct ingest_batch *batch, const struct ingest_tally *tally)
 {
-    if (tally->of[INGEST_STORED] == batch->count) {
-        reply_results(batch, 201, tally);
+    if (batch->broken) {
+        broken(batch, tally);
+    } else if (taken_of(tally) == batch->count) {
+        reply_results(batch, batch->is_hasty ? 202 : 201, tally);
     } else if (tally->of[INGEST_INVALID] == batch->count) {
-        all_refused(batch);
+        all_invalid(batch);
     } else if (tally->of[INGEST_FAILED] == batch->count) {
-        reply_with(batch, (enum err)batch->results[0].err, "none of the events was stored", NULL);
+        all_failed(batch);
     } else {
         reply_results(batch, 207, tally);
+    }
+}
+
+/* RFC 7240: which of the client's preferences the answer follows. */
+static void tell_preferences(struct ingest_batch *batch)
+{
+    if (batch->is_hasty || batch->is_minimal) {
+        http_reply_header(batch->request, "Preference-Applied",
+                          !batch->is_minimal ? "respond-async"
+                          : batch->is_hasty  ? "respond-async, return=minimal"
+                                             : "return=minimal");
+    }
+}
+
+static void single(struct ingest_batch *batch)
+{
+    switch ((enum ingest_outcome)batch->results[0].outcome) {
+    case INGEST_STORED:
+        single_stored(batch);
+        break;
+    case INGEST_ACCEPTED:
+        single_accepted(batch);
+        break;
+    case INGEST_INVALID:
+    case INGEST_FAILED:
+    case INGEST_OUTCOMES:
+        single_refused(batch);
+        break;
     }
 }
 
 static void answer_results(struct ingest_batch *batch)
 {
     const struct ingest_tally tally = ingest_answer_tally(batch);
-    if (!batch->is_single) {
-        several(batch, &tally);
-    } else if (tally.of[INGEST_STORED]) {
-        single_stored(batch);
+    tell_preferences(batch);
+    if (batch->is_single) {
+        single(batch);
     } else {
-        single_refused(batch);
+        several(batch, &tally);
     }
     ingest_batch_give(batch);
 }

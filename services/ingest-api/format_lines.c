@@ -66,6 +66,7 @@ static bool lines_next(struct ingest_reader *reader, struct ingest_event *ret)
 
 const struct ingest_format ingest_format_lines = {
     .name = "lines",
+    .is_by_line = true,
     .content_type = "application/json",
     .open = lines_open,
     .next = lines_next,

@@ -14,6 +14,14 @@ static const struct config_option ingest_options[] = {
                "Folder of JSON Schemas; <topic>.json is checked for every event of the topic."),
     CONFIG_ROW(struct ingest_config, events_max, "events.max", INT, "10000", 1, 1000000,
                "Most events in one request."),
+    CONFIG_ROW(struct ingest_config, streamed_events_max, "events.streamed.max", INT, "500000", 1,
+               10000000,
+               "Most lines in one request whose body is of lines; each costs 24 bytes until the "
+               "answer."),
+    CONFIG_ROW(struct ingest_config, inflight_bytes_max, "events.inflight.bytes.max", SIZE, "48MiB",
+               1 << 16, (int64_t)1 << 40,
+               "Bytes of events that a worker may have on their way to Kafka; past it a request "
+               "gets 503. Keep it below kafka.queue.buffering.max.kbytes."),
     CONFIG_ROW(struct ingest_config, depth_max, "events.depth.max", INT, "64", 1, 1024,
                "Deepest nesting of an event's JSON."),
     CONFIG_ROW(struct ingest_config, schema_errors_max, "schemas.errors.max", INT, "8", 1,

@@ -3,7 +3,9 @@
  * MAP      main.c            order of start and stop
  *          ingest.c          configuration, start-up, readiness
  *          ingest_topics.c   which topics are open, their keys and schemas
- *          ingest_routes.c   a request's way from its head to its answer; media types
+ *          ingest_routes.c   which requests there are, and which formats each takes
+ *          ingest_reading.c  a request while its events are being read
+ *          ingest_stream.c   the same for a body that is read while it arrives
  *          ingest_head.c     what a request says of all its events
  *          ingest_format.h   where the events are in a body; format_*.c, one for each format
  *          ingest_event.c    one event: check, key, produce
@@ -25,6 +27,8 @@ struct ingest_config {
     const char *topics_file;
     const char *schemas_dir;
     int64_t events_max;
+    int64_t streamed_events_max;
+    int64_t inflight_bytes_max;
     int64_t depth_max;
     int64_t schema_errors_max;
 };

@@ -50,7 +50,9 @@ struct ingest_batch *ingest_batch_take(struct ingest_worker *worker, struct http
     batch->worker = worker;
     batch->request = request;
     batch->on_done = on_done;
-    batch->is_single = false;
+    batch->is_single = batch->is_hasty = batch->is_minimal = false;
+    batch->resume_at = 0;
+    batch->broken = ERR_OK;
     batch->is_reading = true;
     batch->fault_last = FAULT_NONE;
     batch->started_us = clock_mono_us();
@@ -104,21 +106,23 @@ struct ingest_tally ingest_batch_tally(const struct ingest_batch *batch)
     return tally;
 }
 
-void *ingest_batch_expect(struct ingest_batch *batch, uint32_t index)
+void ingest_batch_accept(struct ingest_batch *batch, uint32_t index)
 {
-    batch->outstanding++;
+    batch->results[index].outcome = INGEST_ACCEPTED;
+}
+
+void *ingest_batch_opaque(const struct ingest_batch *batch, uint32_t index)
+{
     return (void *)(uintptr_t)((uint64_t)batch->slot << 32 | index);
 }
 static_assert(sizeof(uintptr_t) == 8, "slot and index share an opaque");
 
-void ingest_batch_expect_not(struct ingest_batch *batch)
-{
-    CHECK(batch->outstanding > 0);
-    batch->outstanding--;
-}
-
 static void batch_advance(struct ingest_batch *batch)
 {
+    if (batch->resume_at && batch->outstanding <= batch->resume_at) {
+        batch->resume_at = 0;
+        http_body_resume(batch->request);
+    }
     if (batch->outstanding > 0 || batch->is_reading) {
         return;
     }
@@ -153,12 +157,14 @@ static void result_fill(struct ingest_batch *batch, uint32_t index,
 
 void ingest_batch_on_reports(void *context, const struct kafka_report *reports, size_t count)
 {
-    const struct ingest_worker *worker = context;
+    struct ingest_worker *worker = context;
     for (size_t i = 0; i < count; i++) {
         const uint64_t opaque = (uintptr_t)reports[i].opaque;
         struct ingest_batch *batch = worker->batches.slots[opaque >> 32];
         result_fill(batch, (uint32_t)opaque, &reports[i]);
-        ingest_batch_expect_not(batch);
+        CHECK(batch->outstanding > 0);
+        batch->outstanding--;
+        worker->inflight_bytes -= reports[i].value.len;
         batch_advance(batch);
     }
 }
@@ -213,6 +219,23 @@ void ingest_batch_refuse(struct ingest_batch *batch, uint32_t index, enum err er
         batch->fault_last = (int64_t)at;
     }
     result->fault = batch->fault_last;
+}
+
+void ingest_batch_break(struct ingest_batch *batch, enum err err, const struct err_info *info)
+{
+    const size_t at = batch->faults.len;
+    batch->broken = err;
+    batch->broken_fault = (int64_t)at;
+    if (fault_write(&batch->faults, err_detail(err, info), NULL)) {
+        batch->faults.len = at;
+        batch->broken_fault = FAULT_NONE;
+    }
+}
+
+const char *ingest_batch_broken_detail(const struct ingest_batch *batch)
+{
+    return batch->broken_fault == FAULT_NONE ? err_title(batch->broken)
+                                             : batch->faults.data + batch->broken_fault + 1;
 }
 
 struct ingest_fault ingest_batch_fault(const struct ingest_batch *batch,

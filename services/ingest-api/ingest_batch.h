@@ -21,8 +21,9 @@
 
 enum ingest_outcome {
     INGEST_STORED,
-    INGEST_INVALID, /* the event's fault: sending it again cannot help */
-    INGEST_FAILED,  /* ours or Kafka's */
+    INGEST_ACCEPTED, /* hasty: on its way, its end is not told to the client */
+    INGEST_INVALID,  /* the event's fault: sending it again cannot help */
+    INGEST_FAILED,   /* ours or Kafka's */
     INGEST_OUTCOMES
 };
 
@@ -44,15 +45,20 @@ struct ingest_batch {
     struct ingest_worker *worker;
     struct http_request *request;                /* NULL once the request has ended without us */
     void (*on_done)(struct ingest_batch *batch); /* every result is final; gives the batch back */
+    bool is_hasty;                               /* answered before Kafka has the events */
+    bool is_minimal;                             /* results of what was not stored only */
     bool is_single;  /* the request was one event, not several: another shape of answer */
     bool is_reading; /* more events may come */
     uint32_t slot;
     uint32_t count;
     uint32_t outstanding; /* records without a report */
+    uint32_t resume_at;   /* the body is paused until so few are outstanding; 0: it is not */
     uint32_t capacity;
     struct ingest_result *results;
     struct buf faults;
-    int64_t fault_last; /* the last one written, which the next may be equal to */
+    enum err broken;      /* the request ended before its end: these are not all of its events */
+    int64_t broken_fault; /* place in faults */
+    int64_t fault_last;   /* the last one written, which the next may be equal to */
     int64_t started_us;
     struct ingest_batch *next_free;
 };
@@ -75,10 +81,12 @@ uint32_t ingest_batch_add(struct ingest_batch *batch, uint16_t topic);
 /* A final result that is not "stored"; errors (may be NULL): what the schema said. */
 void ingest_batch_refuse(struct ingest_batch *batch, uint32_t index, enum err err,
                          const struct err_info *info, const struct schema_errors *errors);
-/* What the record of a result carries; one report will come. */
-void *ingest_batch_expect(struct ingest_batch *batch, uint32_t index);
-/* The record was not taken after all. */
-void ingest_batch_expect_not(struct ingest_batch *batch);
+/* A final result: on its way, and nobody waits for it. */
+void ingest_batch_accept(struct ingest_batch *batch, uint32_t index);
+/* What the record of a result carries. Once it is sent it counts as outstanding. */
+void *ingest_batch_opaque(const struct ingest_batch *batch, uint32_t index);
+/* More events would have come but for this. */
+void ingest_batch_break(struct ingest_batch *batch, enum err err, const struct err_info *info);
 /* The request has been read to its end: done at once, or when the last report is in. */
 void ingest_batch_read(struct ingest_batch *batch);
 /* kafka_producer_params.on_reports; context is the worker. */
@@ -99,6 +107,7 @@ struct ingest_fault {
 };
 struct ingest_fault ingest_batch_fault(const struct ingest_batch *batch,
                                        const struct ingest_result *result);
+const char *ingest_batch_broken_detail(const struct ingest_batch *batch);
 /* The next of the schema's errors; false after the last. */
 bool ingest_fault_next(struct ingest_fault *fault, const char **ret_pointer,
                        const char **ret_message);

@@ -16,7 +16,7 @@ static bool schema_passes(struct ingest_reading *reading, const struct schema *s
         refuse(reading, index, e, NULL);
         return false;
     }
-    struct ingest_worker *worker = reading->batch->worker;
+    struct ingest_worker *worker = reading->worker;
     struct schema_error *items = worker->schema_errors;
     struct schema_errors errors = {.items = items,
                                    .items_max = (size_t)worker->ingest->config.schema_errors_max};
@@ -51,6 +51,7 @@ static struct strview key_of(const struct ingest_reading *reading,
 static void event_send(struct ingest_reading *reading, uint32_t index)
 {
     char scratch[INGEST_KEY_BYTES_MAX];
+    struct ingest_worker *worker = reading->worker;
     struct ingest_batch *batch = reading->batch;
     const struct ingest_head *head = &reading->head;
     const struct ingest_event *event = &reading->event;
@@ -62,15 +63,22 @@ static void event_send(struct ingest_reading *reading, uint32_t index)
         .timestamp_ms = head->timestamp_ms ? head->timestamp_ms : event->timestamp_ms,
         .headers = head->headers,
         .header_count = head->header_count + event->header_count,
-        .opaque = ingest_batch_expect(batch, index),
+        .opaque =
+            batch->is_hasty ? (void *)(uintptr_t)reading->topic : ingest_batch_opaque(batch, index),
     };
-    const enum err e = kafka_producer_send(batch->worker->producer, &record, &reading->info);
+    struct kafka_producer *producer = batch->is_hasty ? worker->hasty : worker->producer;
+    const enum err e = kafka_producer_send(producer, &record, &reading->info);
     if (e) {
-        ingest_batch_expect_not(batch);
         refuse(reading, index, e, NULL);
         return;
     }
-    metric_add(batch->worker->event_bytes, (int64_t)record.value.len);
+    metric_add(worker->event_bytes, (int64_t)record.value.len);
+    worker->inflight_bytes += record.value.len;
+    if (batch->is_hasty) {
+        ingest_batch_accept(batch, index);
+    } else {
+        batch->outstanding++;
+    }
 }
 
 void ingest_event_take(struct ingest_reading *reading)

@@ -58,7 +58,8 @@ struct ingest_reader {
 };
 
 struct ingest_format {
-    const char *name;         /* metric label */
+    const char *name; /* metric label */
+    bool is_by_line;  /* a text may be given line by line: without open, text and at set anew */
     const char *content_type; /* of each record: header content-type; NULL: the request's own */
     MUST_CHECK enum err (*open)(struct ingest_reader *reader);
     /* False after the last event. */

@@ -111,6 +111,28 @@ static void on_t_field(struct ingest_head *head, struct strview name, struct str
     }
 }
 
+/* Whether the comma list has the item, case aside. */
+static bool list_has(struct strview list, struct strview wanted)
+{
+    for (size_t at = 0; at < list.len;) {
+        const size_t skip = strspn(list.ptr + at, ", \t");
+        const size_t len = strcspn(list.ptr + at + skip, ", \t");
+        if (is_named((struct strview){list.ptr + at + skip, len}, wanted)) {
+            return true;
+        }
+        at += skip + len;
+    }
+    return false;
+}
+
+static void on_p_field(struct ingest_head *head, struct strview name, struct strview value)
+{
+    if (is_named(name, SV("prefer"))) {
+        head->is_hasty |= list_has(value, SV("respond-async"));
+        head->is_minimal |= list_has(value, SV("return=minimal"));
+    }
+}
+
 static void on_field(void *context, struct strview name, struct strview value)
 {
     struct ingest_head *head = context;
@@ -123,6 +145,9 @@ static void on_field(void *context, struct strview name, struct strview value)
         break;
     case 'c':
         on_c_field(head, name, value);
+        break;
+    case 'p':
+        on_p_field(head, name, value);
         break;
     case 't':
         on_t_field(head, name, value);
@@ -193,9 +218,13 @@ enum err ingest_head_read(const struct http_request *request, struct ingest_head
     head->partition = INGEST_NO_PARTITION;
     head->timestamp_ms = 0;
     head->header_count = head->trace_count = head->field_count = head->names_len = 0;
+    head->is_minimal = false;
+    head->is_hasty = false;
     head->info = info;
     head->err = ERR_OK;
     http_request_each_header(request, on_field, head);
+    const char *hasty = http_request_query(request, "hasty");
+    head->is_hasty |= hasty && !is_named(sv(hasty), SV("false"));
     enum err e = head->err;
     if (!e) {
         e = read_key(request, head);

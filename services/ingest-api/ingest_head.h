@@ -28,6 +28,8 @@ static_assert(INGEST_HEADERS_GIVEN_MAX + INGEST_TRACE_FIELDS_MAX + 3 /* ours */ 
 
 struct ingest_head {
     struct strview key;   /* ptr NULL: not said */
+    bool is_hasty;        /* ?hasty, Prefer: respond-async */
+    bool is_minimal;      /* Prefer: return=minimal */
     int32_t partition;    /* INGEST_NO_PARTITION: not said */
     int64_t timestamp_ms; /* 0: not said */
     size_t header_count;

@@ -11,14 +11,19 @@
 
 #define TOPICS_MAX           10000 /* below 2^16: a result says its topic in 16 bits */
 #define TOPIC_NAME_BYTES_MAX 249
-#define SCRATCH_BYTES_MAX    ((size_t)1 << 30) /* twice the largest event at most */
 #define NODES_MAX            (1u << 22)
 #define METADATA_PERIOD_MS   200
 #define STOP_FLUSH_MS        1000
+#define STOP_HASTY_FLUSH_MS  5000 /* nobody waits, but they were accepted */
 
-enum { INGEST_EVENTS, INGEST_BYTES, INGEST_ACK };
+enum { INGEST_EVENTS, INGEST_BYTES, INGEST_ACK, INGEST_HASTY };
 
-static const char *const outcome_names[INGEST_OUTCOMES] = {"stored", "invalid", "failed"};
+static const char *const outcome_names[INGEST_OUTCOMES] = {
+    [INGEST_STORED] = "stored",
+    [INGEST_ACCEPTED] = "accepted",
+    [INGEST_INVALID] = "invalid",
+    [INGEST_FAILED] = "failed",
+};
 
 static struct metric ingest_metrics[] = {
     [INGEST_EVENTS] = {"millrace_ingest_events_total", METRIC_COUNTER,
@@ -29,10 +34,34 @@ static struct metric ingest_metrics[] = {
                       "Bytes of events handed to Kafka.", NULL},
     [INGEST_ACK] = {"millrace_ingest_ack_seconds", METRIC_HISTOGRAM,
                     "From the whole request to the last acknowledgement of its events.", NULL},
+    [INGEST_HASTY] = {"millrace_ingest_hasty_total", METRIC_COUNTER,
+                      "Accepted (hasty) events by what became of them; failed: they are lost, look "
+                      "at Kafka.",
+                      "outcome"},
 };
 METRICS_TABLE(ingest_metrics)
 
 /* --- worker ----------------------------------------------------------------------------------- */
+
+/* Nobody waits for these. */
+static void ingest_on_hasty_reports(void *context, const struct kafka_report *reports, size_t count)
+{
+    struct ingest_worker *worker = context;
+    size_t failed = 0;
+    for (size_t i = 0; i < count; i++) {
+        failed += reports[i].err != ERR_OK;
+        worker->inflight_bytes -= reports[i].value.len;
+    }
+    metric_add(worker->hasty_stored, (int64_t)(count - failed));
+    metric_add(worker->hasty_failed, (int64_t)failed);
+}
+
+static void ingest_on_hasty_readable(void *context, uint32_t events)
+{
+    (void)events;
+    struct ingest_worker *worker = context;
+    kafka_producer_serve(worker->hasty);
+}
 
 static void ingest_on_readable(void *context, uint32_t events)
 {
@@ -46,10 +75,53 @@ static void ingest_on_tick(void *context)
 {
     struct ingest_worker *worker = context;
     kafka_producer_serve(worker->producer);
+    if (worker->hasty) {
+        kafka_producer_serve(worker->hasty);
+    }
     if (!worker->is_ready && kafka_producer_has_metadata(worker->producer)) {
         worker->is_ready = true;
         atomic_fetch_add(&worker->ingest->workers_ready, 1);
     }
+}
+
+static enum err producer_start(struct ingest_worker *worker, enum kafka_role role,
+                               struct kafka_producer **ret, struct err_info *info)
+{
+    const bool is_hasty = role == KAFKA_ROLE_PRODUCER_HASTY;
+    char label[32];
+    (void)snprintf(label, sizeof label, "ingest-%s%u", is_hasty ? "hasty-" : "",
+                   http_worker_index(worker->http));
+    const struct kafka_producer_params params = {
+        .config = &worker->ingest->kafka,
+        .role = role,
+        .on_reports = is_hasty ? ingest_on_hasty_reports : ingest_batch_on_reports,
+        .context = worker,
+        .label = label,
+    };
+    return kafka_producer_new(&params, ret, info);
+}
+
+enum err ingest_worker_need_hasty(struct ingest_worker *worker, struct err_info *info)
+{
+    if (worker->hasty) {
+        return ERR_OK;
+    }
+    enum err e = producer_start(worker, KAFKA_ROLE_PRODUCER_HASTY, &worker->hasty, info);
+    if (!e) {
+        worker->hasty_watch = http_worker_watch(worker->http, kafka_producer_fd(worker->hasty),
+                                                EPOLLIN, ingest_on_hasty_readable, worker);
+    }
+    return e;
+}
+
+enum err ingest_worker_admit(const struct ingest_worker *worker, struct err_info *info)
+{
+    const size_t bytes_max = (size_t)worker->ingest->config.inflight_bytes_max;
+    return worker->inflight_bytes <= bytes_max
+               ? ERR_OK
+               : err_set(info, ERR_OVERLOADED,
+                         "%zu bytes of events wait for Kafka, more than events.inflight.bytes.max",
+                         worker->inflight_bytes);
 }
 
 enum err ingest_worker_start(struct http_worker *http_worker, void *context, void **ret_state)
@@ -57,27 +129,20 @@ enum err ingest_worker_start(struct http_worker *http_worker, void *context, voi
     struct ingest *ingest = context;
     struct ingest_worker *worker = must_alloc(sizeof *worker);
     worker->ingest = ingest;
+    worker->http = http_worker;
     atomic_fetch_add(&ingest->workers, 1);
     worker->scanner = json_scanner_new((uint32_t)ingest->config.depth_max, NODES_MAX);
     worker->checker = schema_checker_new();
     worker->schema_errors =
         must_alloc((size_t)ingest->config.schema_errors_max * sizeof *worker->schema_errors);
-    worker->reading = must_alloc(sizeof *worker->reading);
-    buf_init(&worker->reading->scratch, SCRATCH_BYTES_MAX);
+    worker->reading = ingest_reading_new(worker);
     worker->topics = hash_map_new(sizeof(struct ingest_topic_state *), TOPICS_MAX);
     worker->ack_seconds = METRIC(ingest_metrics[INGEST_ACK], NULL);
     worker->event_bytes = METRIC(ingest_metrics[INGEST_BYTES], NULL);
-    char label[32];
-    (void)snprintf(label, sizeof label, "ingest-%u", http_worker_index(http_worker));
-    const struct kafka_producer_params params = {
-        .config = &ingest->kafka,
-        .role = KAFKA_ROLE_PRODUCER_ACKED,
-        .on_reports = ingest_batch_on_reports,
-        .context = worker,
-        .label = label,
-    };
+    worker->hasty_stored = METRIC(ingest_metrics[INGEST_HASTY], "stored");
+    worker->hasty_failed = METRIC(ingest_metrics[INGEST_HASTY], "failed");
     struct err_info info = {0};
-    enum err e = kafka_producer_new(&params, &worker->producer, &info);
+    enum err e = producer_start(worker, KAFKA_ROLE_PRODUCER_ACKED, &worker->producer, &info);
     if (e) {
         service_fail(ingest->service, e, &info);
         ingest_worker_stop(worker);
@@ -90,20 +155,25 @@ enum err ingest_worker_start(struct http_worker *http_worker, void *context, voi
     return ERR_OK;
 }
 
+static void producer_stop(struct kafka_producer *producer, struct http_watch *watch,
+                          int64_t flush_ms)
+{
+    if (watch) {
+        http_watch_close(watch);
+    }
+    if (producer && kafka_producer_flush(producer, flush_ms)) {
+        log_event(LOG_WARN, "unacknowledged", "records were given up at the end",
+                  KV("count", kafka_producer_outstanding(producer)));
+    }
+    kafka_producer_free(producer);
+}
+
 void ingest_worker_stop(void *state)
 {
     struct ingest_worker *worker = state;
-    if (worker->watch) {
-        http_watch_close(worker->watch);
-    }
-    if (worker->producer) {
-        /* Only records whose request has timed out can be left; they were answered as unknown. */
-        if (kafka_producer_flush(worker->producer, STOP_FLUSH_MS)) {
-            log_event(LOG_WARN, "unacknowledged", "records were given up at the end",
-                      KV("count", kafka_producer_outstanding(worker->producer)));
-        }
-        kafka_producer_free(worker->producer);
-    }
+    /* Only records whose request has timed out can be left; they were answered as unknown. */
+    producer_stop(worker->producer, worker->watch, STOP_FLUSH_MS);
+    producer_stop(worker->hasty, worker->hasty_watch, STOP_HASTY_FLUSH_MS);
     ingest_batches_free(&worker->batches);
     for (size_t i = 0; i < hash_map_count(worker->topics); i++) {
         struct ingest_topic_state **slot = hash_map_value_at(worker->topics, i);
@@ -114,8 +184,7 @@ void ingest_worker_stop(void *state)
     json_scanner_free(worker->scanner);
     schema_checker_free(worker->checker);
     free(worker->schema_errors);
-    buf_free(&worker->reading->scratch);
-    free(worker->reading);
+    ingest_reading_free(worker->reading);
     free(worker);
 }
 

@@ -26,9 +26,13 @@ struct ingest_topic_state {
 
 struct ingest_worker {
     struct ingest *ingest;
-    bool is_ready; /* counted in ingest->workers_ready */
-    struct kafka_producer *producer;
-    struct http_watch *watch;
+    bool is_ready;                   /* counted in ingest->workers_ready */
+    struct kafka_producer *producer; /* each record waited for */
+    struct kafka_producer *hasty;    /* batches; NULL until it is first asked for */
+    struct http_watch *watch, *hasty_watch;
+    struct http_worker *http;
+    size_t inflight_bytes; /* of events on their way to Kafka */
+    size_t carried_bytes;  /* of lines that have begun to arrive (ingest_stream.c) */
     struct json_scanner *scanner;
     struct schema_checker *checker;
     struct schema_error *schema_errors; /* room for one event's; too large for the stack, which is
@@ -38,12 +42,17 @@ struct ingest_worker {
     struct ingest_batches batches;
     struct metric_series *ack_seconds;
     struct metric_series *event_bytes;
+    struct metric_series *hasty_stored, *hasty_failed;
 };
 
 /* http_worker_hooks */
 enum err ingest_worker_start(struct http_worker *worker, void *context, void **ret_state);
 void ingest_worker_stop(void *state);
 
+/* ERR_OVERLOADED while more is on its way to Kafka than may be. */
+MUST_CHECK enum err ingest_worker_admit(const struct ingest_worker *worker, struct err_info *info);
+/* Makes worker->hasty, if there is none yet. */
+MUST_CHECK enum err ingest_worker_need_hasty(struct ingest_worker *worker, struct err_info *info);
 /* The topic's state, once its rules allow it and the cluster has it. */
 MUST_CHECK enum err ingest_worker_topic(struct ingest_worker *worker, struct strview name,
                                         const struct ingest_topic_state **ret,

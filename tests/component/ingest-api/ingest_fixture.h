@@ -73,11 +73,12 @@ static inline int fixture_start(void **state, const char *const *topics, const c
         "--topics.file=" MILLRACE_SOURCE_DIR "/pipelines/topics.json",
         "--schemas.dir=" MILLRACE_SOURCE_DIR "/schemas",
         "--events.max=100",
+        "--events.streamed.max=20000",
         "--http.body.bytes.max=64KiB",
         "--http.request.timeout=4s",
         "--kafka.message.timeout.ms=1500",
     };
-    int argc = 12;
+    int argc = 13;
     for (; more && *more; more++) {
         CHECK(argc < FIXTURE_ARGUMENTS_MAX);
         argv[argc++] = (char *)(uintptr_t)*more;

@@ -82,12 +82,107 @@ static void test_lines__none_good_or_none_at_all__4xx(void **state)
     answer = post_as(*state, "/events/clicks", LINES_TYPE, "\n \n");
     assert_answer("blank", &answer, 400, "body-empty");
     http_answer_free(&answer);
-    char many[512] = "";
-    for (int i = 0; i < 101; i++) {
-        strcat(many, "{}\n");
+}
+
+/* More than a body that is collected may be: it is read while it arrives. */
+static void test_lines__a_large_body__all_stored_in_order(void **state)
+{
+    enum { LINES = 12000 };
+    char *body = malloc(LINES * 64);
+    size_t bytes = 0;
+    for (int i = 0; i < LINES; i++) {
+        bytes += (size_t)sprintf(body + bytes, "{\"n\":%d,\"pad\":\"%.*s\"}\n", i, i % 31,
+                                 "................................");
     }
-    answer = post_as(*state, "/events/clicks", LINES_TYPE, many);
+    const struct fixture *fixture = *state;
+    struct http_answer answer =
+        http_call(fixture->port, "/events/clicks", body, bytes - 1, LINES_TYPE);
+    assert_answer("large", &answer, 201, "");
+    assert_int_equal(LINES, number(answer.json, "stored"));
+    assert_int_equal(LINES, json_array_size(json_object_get(answer.json, "results")));
+    const json_int_t first = number(result_at(&answer, 0), "offset");
+    for (size_t i = 0; i < LINES; i++) {
+        assert_int_equal(first + (json_int_t)i, number(result_at(&answer, i), "offset"));
+    }
+    rd_kafka_message_t *record = record_of(fixture, "clicks", result_at(&answer, 11969));
+    assert_sv("{\"n\":11969,\"pad\":\"...\"}", record_value(record));
+    rd_kafka_message_destroy(record);
+    http_answer_free(&answer);
+
+    body[0] = '['; /* the first line is not an object */
+    answer = post_as(fixture, "/events/clicks", LINES_TYPE "\nPrefer: return=minimal", body);
+    assert_int_equal(207, answer.status);
+    assert_int_equal(LINES - 1, number(answer.json, "stored"));
+    assert_int_equal(1, json_array_size(json_object_get(answer.json, "results")));
+    assert_int_equal(0, number(result_at(&answer, 0), "index"));
+    assert_string_equal("return=minimal", answer.preference);
+    http_answer_free(&answer);
+    free(body);
+}
+
+static void test_lines__one_too_long_or_too_many__told(void **state)
+{
+    enum { LONG = 70000, MANY = 20010 };
+    const struct fixture *fixture = *state;
+    char *body = malloc(3 * LONG);
+    const size_t head = (size_t)sprintf(body, "{\"a\":1}\n{\"a\":\"");
+    memset(body + head, 'x', LONG);
+    strcpy(body + head + LONG, "\"}\n{\"a\":3}\n");
+    struct http_answer answer = post_as(fixture, "/events/clicks", LINES_TYPE, body);
+    assert_int_equal(207, answer.status);
+    assert_int_equal(2, number(answer.json, "stored"));
+    const json_t *error = json_object_get(result_at(&answer, 1), "error");
+    assert_string_equal("record-too-large", json_string_value(json_object_get(error, "code")));
+    assert_non_null(strstr(json_string_value(json_object_get(error, "detail")), "line 2: "));
+    http_answer_free(&answer);
+
+    for (size_t i = 0; i < MANY; i++) {
+        memcpy(body + 3 * i, "{}\n", 4);
+    }
+    answer = post_as(fixture, "/events/clicks", LINES_TYPE, body);
     assert_answer("too many", &answer, 413, "batch-too-large");
+    assert_int_equal(20000, number(answer.json, "stored"));
+    assert_int_equal(0, number(answer.json, "failed"));
+    http_answer_free(&answer);
+    body[3 * 20000] = '\n'; /* as many as may be, and blank lines */
+    body[3 * 20000 + 1] = '\0';
+    answer = post_as(fixture, "/events/clicks", LINES_TYPE, body);
+    assert_answer("just not too many", &answer, 201, "");
+    http_answer_free(&answer);
+    free(body);
+}
+
+/* --- hasty ------------------------------------------------------------------------------------- */
+
+static void test_hasty__accepted_at_once_and_stored_afterwards(void **state)
+{
+    const struct fixture *fixture = *state;
+    struct http_answer before = post(fixture, "/events/clicks", "{}");
+    const json_int_t next = number(before.json, "offset") + 1;
+    http_answer_free(&before);
+    struct http_answer answer = post(fixture, "/events/clicks?hasty", "{\"hasty\":1}");
+    assert_answer("hasty", &answer, 202, "accepted");
+    assert_string_equal("respond-async", answer.preference);
+    http_answer_free(&answer);
+    rd_kafka_message_t *record = record_at(fixture, "clicks", 0, next);
+    assert_sv("{\"hasty\":1}", record_value(record));
+    rd_kafka_message_destroy(record);
+
+    answer = post_as(fixture, "/events/orders", JSON_TYPE "\nPrefer: wait=5, respond-async",
+                     "[" ORDER("hs1", "1") ",{}]");
+    assert_int_equal(207, answer.status);
+    assert_int_equal(1, number(answer.json, "accepted"));
+    assert_string_equal("accepted",
+                        json_string_value(json_object_get(result_at(&answer, 0), "status")));
+    assert_string_equal("invalid",
+                        json_string_value(json_object_get(result_at(&answer, 1), "status")));
+    http_answer_free(&answer);
+    answer = post(fixture, "/events/orders?hasty=true", "{}");
+    assert_answer("what is known to be wrong is told all the same", &answer, 422,
+                  "schema-mismatch");
+    http_answer_free(&answer);
+    answer = post(fixture, "/events/clicks?hasty=false", "{}");
+    assert_answer("not hasty", &answer, 201, "stored");
     http_answer_free(&answer);
 }
 
@@ -319,6 +414,9 @@ int main(void)
         cmocka_unit_test(test_lines__all_good__one_result_a_line_and_its_own_bytes),
         cmocka_unit_test(test_lines__one_malformed__only_it_fails_and_says_where),
         cmocka_unit_test(test_lines__none_good_or_none_at_all__4xx),
+        cmocka_unit_test(test_lines__a_large_body__all_stored_in_order),
+        cmocka_unit_test(test_lines__one_too_long_or_too_many__told),
+        cmocka_unit_test(test_hasty__accepted_at_once_and_stored_afterwards),
         cmocka_unit_test(test_cloudevent__structured__own_bytes_headers_and_key),
         cmocka_unit_test(test_cloudevent__what_is_wrong__is_told),
         cmocka_unit_test(test_cloudevents__batch__a_record_each),

@@ -1,0 +1,135 @@
+#include "ingest_reading.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "ingest_event.h"
+
+#define SCRATCH_BYTES_MAX ((size_t)1 << 30) /* twice the largest event at most */
+
+struct ingest_reading *ingest_reading_new(struct ingest_worker *worker)
+{
+    struct ingest_reading *reading = must_alloc(sizeof *reading);
+    reading->worker = worker;
+    buf_init(&reading->scratch, SCRATCH_BYTES_MAX);
+    return reading;
+}
+
+void ingest_reading_free(struct ingest_reading *reading)
+{
+    if (reading) {
+        buf_free(&reading->scratch);
+        free(reading);
+    }
+}
+
+static bool media_matches(const char *pattern, struct strview type)
+{
+    if (pattern[0] != '*') {
+        return sv_equal(sv(pattern), type);
+    }
+    const struct strview end = sv(pattern + 1);
+    return type.len > end.len && memcmp(type.ptr + type.len - end.len, end.ptr, end.len) == 0;
+}
+
+const struct ingest_format *ingest_route_format(const struct ingest_route *route,
+                                                struct strview media_type)
+{
+    for (size_t i = 0; i < route->media_count; i++) {
+        if (media_matches(route->media[i].type, media_type)) {
+            return route->media[i].format;
+        }
+    }
+    return NULL;
+}
+
+static enum err format_find(struct ingest_reading *reading)
+{
+    const struct ingest_route *route = reading->route;
+    const struct strview type = http_request_media_type(reading->request);
+    const bool is_structured = sv_starts_with(type, SV("application/cloudevents"));
+    reading->format = reading->head.field_count > 0 && !is_structured && route->binary
+                          ? route->binary
+                          : ingest_route_format(route, type);
+    return reading->format
+               ? ERR_OK
+               : err_set(&reading->info, ERR_MEDIA_TYPE, "\"%.*s\" is not taken here; send %s",
+                         SV_ARG(type), route->wanted);
+}
+
+static struct ingest_reader reader_of(struct ingest_reading *reading)
+{
+    const struct ingest_worker *worker = reading->worker;
+    struct ingest_head *head = &reading->head;
+    return (struct ingest_reader){
+        .scanner = worker->scanner,
+        .events_max = (size_t)worker->ingest->config.events_max,
+        .media_type = http_request_media_type(reading->request),
+        .fields = head->fields,
+        .field_count = head->field_count,
+        .headers = head->headers + head->header_count,
+        .headers_max = INGEST_HEADERS_MAX - head->header_count,
+        .scratch = &reading->scratch,
+        .info = &reading->info,
+    };
+}
+
+enum err ingest_reading_begin(struct ingest_reading *reading, struct http_request *request,
+                              const struct ingest_route *route)
+{
+    reading->request = request;
+    reading->route = route;
+    reading->info.text[0] = reading->info.pointer[0] = '\0';
+    enum err e = ingest_worker_admit(reading->worker, &reading->info);
+    if (!e) {
+        e = ingest_head_read(request, &reading->head, &reading->info);
+    }
+    if (!e && reading->head.is_hasty) {
+        e = ingest_worker_need_hasty(reading->worker, &reading->info);
+    }
+    if (!e) {
+        e = format_find(reading);
+    }
+    if (!e) {
+        e = ingest_worker_topic(reading->worker, sv(http_request_param(request, "topic")),
+                                &reading->topic, &reading->info);
+    }
+    if (!e) {
+        ingest_head_type(&reading->head, reading->format->content_type);
+        reading->reader = reader_of(reading);
+    }
+    return e;
+}
+
+void ingest_reading_take_batch(struct ingest_reading *reading)
+{
+    struct ingest_batch *batch =
+        ingest_batch_take(reading->worker, reading->request, reading->route->answer->results);
+    batch->is_hasty = reading->head.is_hasty;
+    batch->is_minimal = reading->head.is_minimal;
+    reading->batch = batch;
+}
+
+void ingest_reading_run(struct ingest_reading *reading)
+{
+    while (reading->format->next(&reading->reader, &reading->event)) {
+        ingest_event_take(reading);
+    }
+}
+
+static const char *on_abandon(void *opaque)
+{
+    struct ingest_batch *batch = opaque;
+    batch->request = NULL; /* the last report gives it back */
+    return "Kafka did not acknowledge in time and may still store what was sent";
+}
+
+void ingest_reading_end(struct ingest_reading *reading)
+{
+    struct ingest_batch *batch = reading->batch;
+    if (batch->outstanding > 0) {
+        /* Reports come on this thread only, so the last cannot have come before this line. */
+        http_request_defer(reading->request, on_abandon, batch);
+    }
+    ingest_batch_read(batch);
+}
