@@ -128,6 +128,7 @@ FAULTS: dict[str, Fault] = {
     "is not its pod's stable name": lambda m: container(m, "StatefulSet", "analytics").pop("env"),
     "is not at 8080": lambda m: remove(m, "Service", "ingest-api"),
     "would not find it": lambda m: of(m, "StatefulSet", "sink")["spec"]["template"]["metadata"].pop("annotations"),
+    "docker-compose.yml has not": lambda m: container(m, "StatefulSet", "sink").update(image="millrace/drain:0.1.0"),
     "has no option MILLRACE_SERVICE_DRAIN_DELAI": lambda m: container(m, "Deployment", "ingest-api")["env"].append(
         {"name": "MILLRACE_SERVICE_DRAIN_DELAI", "value": "5s"}),
     "has no option topics.broker.min": lambda m: pod(m, "Job", next(

@@ -212,11 +212,18 @@ def rule_services(manifests: Manifests) -> Iterator[str]:
 
 
 def rule_compose(manifests: Manifests) -> Iterator[str]:
-    """The services have the names that they have in Compose."""
-    path = ROOT / "docker-compose.yml"
-    composed = set(yaml.safe_load(path.read_text())["services"]) if path.exists() else set(PORTS)
-    for name in sorted(set(PORTS) - composed):
-        yield f"{name}: docker-compose.yml calls it otherwise"
+    """The services have the names, the images and the ports that they have in Compose."""
+    composed = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    for one in manifests.of("Deployment", "StatefulSet"):
+        name = name_of(one)
+        if name not in PORTS:
+            continue
+        image = containers_of(one)[0]["image"].partition(":")[0]
+        other = composed.get(name, {})
+        if other.get("image", "").partition(":")[0] != image:
+            yield f"{name}: docker-compose.yml has not {image} under this name"
+        if any(not port.endswith(f":{PORTS[name]}") for port in other.get("ports", [])):
+            yield f"{name}: docker-compose.yml has it at another port than {PORTS[name]}"
 
 
 def option_rows(one: Object, manifests: Manifests) -> Iterator[tuple[str, str]]:
