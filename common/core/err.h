@@ -42,6 +42,7 @@
     X(ERR_JSON_SHAPE,          "json-shape",            400, 0, "the JSON is neither an object nor an array of objects") \
     X(ERR_CLOUDEVENT,          "cloudevent",            400, 0, "the CloudEvent is not valid")      \
     X(ERR_SCHEMA_MISMATCH,     "schema-mismatch",       422, 0, "the event does not match its schema") \
+    X(ERR_SCHEMA_UNKNOWN,      "schema-unknown",        422, 0, "the schema that the event names is not known") \
     X(ERR_FIELD_MISSING,       "field-missing",         422, 0, "a field that is needed is missing") \
     X(ERR_FIELD_TYPE,          "field-type",            422, 0, "a field has the wrong type")      \
     X(ERR_NUMBER_RANGE,        "number-range",          422, 0, "a number is out of range")        \
@@ -52,6 +53,7 @@
     /* topics and Kafka */                                                                         \
     X(ERR_TOPIC_FORBIDDEN,     "topic-forbidden",       403, 0, "the topic is not open for this use") \
     X(ERR_TOPIC_UNKNOWN,       "topic-unknown",         404, 0, "the topic does not exist")        \
+    X(ERR_PARTITION_UNKNOWN,   "partition-unknown",     404, 0, "the topic has no such partition") \
     X(ERR_KEY_UNKNOWN,         "key-unknown",           404, 0, "the topic has no value for the key") \
     X(ERR_RECORD_TOO_LARGE,    "record-too-large",      413, 0, "the record exceeds what Kafka takes") \
     X(ERR_KAFKA_REJECTED,      "kafka-rejected",        502, 0, "Kafka refused the record")        \

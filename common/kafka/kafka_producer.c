@@ -463,7 +463,7 @@ static enum err handle_find(struct kafka_producer *producer, const struct kafka_
         return err_set(info, e, "topic %s does not exist", record->topic);
     }
     if (!e && record->partition >= partitions) {
-        return err_set(info, ERR_REQUEST_PARAM,
+        return err_set(info, ERR_PARTITION_UNKNOWN,
                        "topic %s has %d partitions: there is no partition %d", record->topic,
                        partitions, record->partition);
     }

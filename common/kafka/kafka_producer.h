@@ -7,7 +7,7 @@
  *          them (value_is_lent: alive until the report).
  * BOUNDS   queue.buffering.max.*: ERR_QUEUE_FULL at once, never blocks.
  * ERRORS   what can be known locally is answered locally: ERR_TOPIC_UNKNOWN, ERR_RECORD_TOO_LARGE,
- *          ERR_REQUEST_PARAM (partition). A fatal producer is replaced; its records are reported
+ *          ERR_PARTITION_UNKNOWN. A fatal producer is replaced; its records are reported
  *          as failed.
  */
 #pragma once

@@ -287,20 +287,7 @@ static void answer_results(struct ingest_batch *batch)
     ingest_batch_give(batch);
 }
 
-static void answer_refusal(struct http_request *request, enum err err, const struct err_info *info)
-{
-    const struct http_problem problem = {
-        .err = err,
-        .info = info,
-        /* Where the JSON breaks off, for editors and tests. */
-        .extra = err == ERR_JSON_SYNTAX || err == ERR_JSON_ENCODING || err == ERR_JSON_TOO_DEEP
-                     ? json_pack("{s:I}", "position", (json_int_t)info->at)
-                     : NULL,
-    };
-    http_reply_problem(request, &problem);
-}
-
 const struct ingest_answer ingest_answer_events = {
     .results = answer_results,
-    .refusal = answer_refusal,
+    .refusal = ingest_answer_problem,
 };

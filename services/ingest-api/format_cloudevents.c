@@ -135,6 +135,7 @@ static enum err attributes_check(const struct attributes *all, struct ingest_eve
         return fault(reader, "partitionkey", "is longer than a key may be");
     }
     event->key = key.len ? key : (struct strview){0};
+    event->schema_id = all->known[KNOWN_DATASCHEMA];
     event->header_count = all->count;
     return ERR_OK;
 }
@@ -266,7 +267,7 @@ static enum err batch_open(struct ingest_reader *reader)
     if (!e && reader->doc.nodes[0].type != JSON_NODE_ARRAY) {
         return err_set(reader->info, ERR_JSON_SHAPE, "a batch of CloudEvents is a JSON array");
     }
-    return e ? e : ingest_format_open_array(reader, true);
+    return e ? e : ingest_format_open_array(reader, 0, true);
 }
 
 /* --- in fields of the head -------------------------------------------------------------------------- */

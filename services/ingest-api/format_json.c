@@ -13,7 +13,7 @@ static enum err json_open(struct ingest_reader *reader)
         reader->end = reader->doc.nodes[0].next;
         return ERR_OK;
     case JSON_NODE_ARRAY:
-        return ingest_format_open_array(reader, false);
+        return ingest_format_open_array(reader, 0, false);
     default:
         return ERR_JSON_SHAPE;
     }

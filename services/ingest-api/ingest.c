@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "ingest_worker.h"
 
@@ -12,6 +13,11 @@ static const struct config_option ingest_options[] = {
                "JSON file of topics; gives each topic's record key."),
     CONFIG_ROW(struct ingest_config, schemas_dir, "schemas.dir", STRING, "", 0, 0,
                "Folder of JSON Schemas; <topic>.json is checked for every event of the topic."),
+    CONFIG_CHOICE_ROW(
+        struct ingest_config, schemas_unknown, "schemas.unknown", "refuse", "refuse|pass",
+        "What happens to an event that names a schema ($schema, or dataschema of a "
+        "CloudEvent) whose $id is in none of schemas.dir. Without schemas.dir nothing "
+        "is looked up."),
     CONFIG_ROW(struct ingest_config, events_max, "events.max", INT, "10000", 1, 1000000,
                "Most events in one request."),
     CONFIG_ROW(struct ingest_config, streamed_events_max, "events.streamed.max", INT, "500000", 1,
@@ -37,6 +43,7 @@ static enum err ingest_load(struct ingest *ingest, struct err_info *info)
         .allow = ingest->config.topics_allow,
         .topics_file = ingest->config.topics_file,
         .schemas_dir = ingest->config.schemas_dir,
+        .refuses_unknown_schemas = strcmp(ingest->config.schemas_unknown, "refuse") == 0,
     };
     return ingest_topics_load(&params, &ingest->topics, info);
 }

@@ -26,6 +26,7 @@ struct ingest_config {
     const char *topics_allow;
     const char *topics_file;
     const char *schemas_dir;
+    const char *schemas_unknown; /* refuse, pass */
     int64_t events_max;
     int64_t streamed_events_max;
     int64_t inflight_bytes_max;

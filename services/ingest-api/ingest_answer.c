@@ -15,11 +15,26 @@ struct ingest_tally ingest_answer_tally(const struct ingest_batch *batch)
             run++;
         }
         tally.of[first->outcome] += run;
-        metric_add(ingest_worker_topic_at(worker, first->topic)->outcomes[first->outcome], run);
+        if (first->topic != INGEST_NO_TOPIC) {
+            metric_add(ingest_worker_topic_at(worker, first->topic)->outcomes[first->outcome], run);
+        }
         i += run;
     }
     if (tally.of[INGEST_STORED]) {
         metric_observe(worker->ack_seconds, (double)(clock_mono_us() - batch->started_us) / 1e6);
     }
     return tally;
+}
+
+void ingest_answer_problem(struct http_request *request, enum err err, const struct err_info *info)
+{
+    const struct http_problem problem = {
+        .err = err,
+        .info = info,
+        /* Where the JSON breaks off, for editors and tests. */
+        .extra = err == ERR_JSON_SYNTAX || err == ERR_JSON_ENCODING || err == ERR_JSON_TOO_DEEP
+                     ? json_pack("{s:I}", "position", (json_int_t)info->at)
+                     : NULL,
+    };
+    http_reply_problem(request, &problem);
 }

@@ -12,5 +12,10 @@ struct ingest_answer {
 
 extern const struct ingest_answer ingest_answer_events; /* ours: /events/{topic} */
 
+extern const struct ingest_answer ingest_answer_kafka_rest; /* /topics/{topic} */
+extern const struct ingest_answer ingest_answer_eventgate;  /* /v1/events */
+
+/* A refusal as a problem (RFC 9457), with the byte position where JSON breaks off. */
+void ingest_answer_problem(struct http_request *request, enum err err, const struct err_info *info);
 /* What every shape does first: counts the results by topic and outcome. */
 struct ingest_tally ingest_answer_tally(const struct ingest_batch *batch);

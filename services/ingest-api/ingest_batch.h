@@ -27,6 +27,8 @@ enum ingest_outcome {
     INGEST_OUTCOMES
 };
 
+#define INGEST_NO_TOPIC UINT16_MAX /* the event named one that it may not have */
+
 struct ingest_result {
     union {
         int64_t offset; /* stored */
@@ -34,7 +36,7 @@ struct ingest_result {
     };
     int64_t timestamp_ms;
     int32_t partition;
-    uint16_t topic; /* ingest_worker_topic_at */
+    uint16_t topic; /* ingest_worker_topic_at, or INGEST_NO_TOPIC */
     uint8_t err;    /* enum err */
     uint8_t outcome;
 };

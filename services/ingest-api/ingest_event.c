@@ -1,21 +1,31 @@
 #include "ingest_event.h"
 
+#include <string.h>
+
 static void refuse(struct ingest_reading *reading, uint32_t index, enum err err,
                    const struct schema_errors *errors)
 {
     ingest_batch_refuse(reading->batch, index, err, &reading->info, errors);
 }
 
+/* Pointers into the whole text become pointers into the event. */
+static void pointers_from_event(const struct ingest_reading *reading, struct schema_errors *errors)
+{
+    char lead[ERR_INFO_POINTER_BYTES];
+    json_node_pointer(&reading->reader.doc, reading->event.root, lead, sizeof lead);
+    const size_t len = strlen(lead);
+    for (size_t i = 0; len && i < errors->count; i++) {
+        char *pointer = errors->items[i].pointer;
+        if (strncmp(pointer, lead, len) == 0) {
+            memmove(pointer, pointer + len, strlen(pointer + len) + 1);
+        }
+    }
+}
+
 /* Whether the schema lets the event through; refuses it otherwise. */
 static bool schema_passes(struct ingest_reading *reading, const struct schema *schema,
                           uint32_t index)
 {
-    if (!reading->event.has_node) {
-        const enum err e = err_set(&reading->info, ERR_SCHEMA_MISMATCH,
-                                   "the topic's events have a schema, and this one is not JSON");
-        refuse(reading, index, e, NULL);
-        return false;
-    }
     struct ingest_worker *worker = reading->worker;
     struct schema_error *items = worker->schema_errors;
     struct schema_errors errors = {.items = items,
@@ -25,12 +35,61 @@ static bool schema_passes(struct ingest_reading *reading, const struct schema *s
     if (!e) {
         return true;
     }
+    pointers_from_event(reading, &errors);
     if (errors.count) {
         (void)err_set(&reading->info, e, "%s: %s",
                       items[0].pointer[0] ? items[0].pointer : "the event", items[0].message);
     }
     refuse(reading, index, e, &errors);
     return false;
+}
+
+/* The id of the schema that the event names itself, as a view of its text or the head; ptr NULL. */
+static struct strview named_schema(const struct ingest_reading *reading)
+{
+    const struct ingest_event *event = &reading->event;
+    const struct json_doc *doc = &reading->reader.doc;
+    if (event->schema_id.ptr || !event->has_node) {
+        return event->schema_id;
+    }
+    const uint32_t node = json_object_find(doc, event->node, SV("$schema"));
+    return node != JSON_NODE_NONE && doc->nodes[node].type == JSON_NODE_STRING
+               ? json_node_text(doc, node)
+               : (struct strview){0};
+}
+
+/* The schema of the topic and the one that the event names: both have to let it through, so that
+ * naming another never makes the topic's less strict. */
+static bool schemas_pass(struct ingest_reading *reading, uint32_t index)
+{
+    const struct ingest_topics *topics = reading->worker->ingest->topics;
+    const struct ingest_event *event = &reading->event;
+    const struct schema *own = reading->topic->rules.schema, *named = NULL;
+    const struct strview id =
+        ingest_topics_have_schemas(topics) ? named_schema(reading) : (struct strview){0};
+    if (id.ptr) {
+        named = ingest_topics_schema(topics, id);
+        if (!named && ingest_topics_refuse_unknown(topics)) {
+            refuse(reading, index,
+                   err_set(&reading->info, ERR_SCHEMA_UNKNOWN,
+                           "the schema \"%.*s\" is not one of schemas.dir",
+                           (int)(id.len < 200 ? id.len : 200), id.ptr),
+                   NULL);
+            return false;
+        }
+    }
+    if ((!own && !named) || !event->value.ptr) { /* a tombstone has nothing to check */
+        return true;
+    }
+    if (!event->has_node) {
+        refuse(reading, index,
+               err_set(&reading->info, ERR_SCHEMA_MISMATCH,
+                       "events of the topic have a schema, and this one is not JSON"),
+               NULL);
+        return false;
+    }
+    return (!own || schema_passes(reading, own, index)) &&
+           (!named || named == own || schema_passes(reading, named, index));
 }
 
 /* What the request says wins over what the event says, and that over the topic's own rule. */
@@ -81,14 +140,25 @@ static void event_send(struct ingest_reading *reading, uint32_t index)
     }
 }
 
+/* The topic that the event names, or the request's; or what is wrong with the event. */
+static enum err topic_find(struct ingest_reading *reading)
+{
+    const struct strview name = reading->event.topic;
+    reading->topic = reading->request_topic;
+    if (!name.ptr || reading->event.err) {
+        return reading->event.err;
+    }
+    return ingest_worker_topic(reading->worker, name, &reading->topic, &reading->info);
+}
+
 void ingest_event_take(struct ingest_reading *reading)
 {
-    const struct ingest_event *event = &reading->event;
-    const struct schema *schema = reading->topic->rules.schema;
-    const uint32_t index = ingest_batch_add(reading->batch, reading->topic->index);
-    if (event->err) {
-        refuse(reading, index, event->err, NULL);
-    } else if (!schema || schema_passes(reading, schema, index)) {
+    const enum err e = topic_find(reading);
+    const uint32_t index =
+        ingest_batch_add(reading->batch, reading->topic ? reading->topic->index : INGEST_NO_TOPIC);
+    if (e) {
+        refuse(reading, index, e, NULL);
+    } else if (schemas_pass(reading, index)) {
         event_send(reading, index);
     }
     reading->info.text[0] = '\0'; /* the next event's faults are its own */

@@ -6,6 +6,7 @@ struct ingest_event ingest_event_of_node(const struct ingest_reader *reader, uin
     return (struct ingest_event){
         .has_node = true,
         .node = node,
+        .root = node,
         .value = {reader->doc.text + value->at, value->bytes},
         .partition = INGEST_NO_PARTITION,
     };
@@ -16,11 +17,11 @@ struct ingest_event ingest_event_refused(enum err err)
     return (struct ingest_event){.err = err};
 }
 
-enum err ingest_format_open_array(struct ingest_reader *reader, bool may_be_empty)
+enum err ingest_format_open_array(struct ingest_reader *reader, uint32_t array, bool may_be_empty)
 {
     const struct json_doc *doc = &reader->doc;
     size_t count = 0;
-    for (uint32_t node = 1; node < doc->nodes[0].next; node = doc->nodes[node].next) {
+    for (uint32_t node = array + 1; node < doc->nodes[array].next; node = doc->nodes[node].next) {
         count++;
     }
     if (count == 0 && !may_be_empty) {
@@ -30,8 +31,8 @@ enum err ingest_format_open_array(struct ingest_reader *reader, bool may_be_empt
         return err_set(reader->info, ERR_BATCH_TOO_LARGE,
                        "%zu events, at most %zu are taken at once", count, reader->events_max);
     }
-    reader->node = 1;
-    reader->end = doc->nodes[0].next;
+    reader->node = array + 1;
+    reader->end = doc->nodes[array].next;
     return ERR_OK;
 }
 

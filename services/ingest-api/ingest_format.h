@@ -22,14 +22,17 @@
 #define INGEST_ATTRIBUTES_MAX 40 /* of a CloudEvent */
 
 struct ingest_event {
-    enum err err;         /* not an event: reader->info says why; nothing else is set */
-    bool has_node;        /* false: the value is not JSON */
-    uint32_t node;        /* in reader->doc: what schema and key pointers look at */
-    struct strview value; /* the record's value, as the producer wrote it */
-    struct strview key;   /* ptr NULL: the event says none */
-    int32_t partition;    /* INGEST_NO_PARTITION: the event says none */
-    int64_t timestamp_ms; /* 0: the event says none */
-    size_t header_count;  /* of reader->headers */
+    enum err err;             /* not an event: reader->info says why; nothing else is set */
+    bool has_node;            /* false: the value is not JSON */
+    uint32_t node;            /* in reader->doc: what schema and key pointers look at */
+    uint32_t root;            /* the event itself: what pointers in errors start from */
+    struct strview value;     /* the record's value, as the producer wrote it */
+    struct strview key;       /* ptr NULL: the event says none */
+    struct strview topic;     /* ptr NULL: the request's */
+    struct strview schema_id; /* dataschema; ptr NULL: what /$schema says, if anything */
+    int32_t partition;        /* INGEST_NO_PARTITION: the event says none */
+    int64_t timestamp_ms;     /* 0: the event says none */
+    size_t header_count;      /* of reader->headers */
 };
 
 /* A field of the request's head that belongs to the event. */
@@ -60,7 +63,8 @@ struct ingest_reader {
 struct ingest_format {
     const char *name; /* metric label */
     bool is_by_line;  /* a text may be given line by line: without open, text and at set anew */
-    const char *content_type; /* of each record: header content-type; NULL: the request's own */
+    const char
+        *content_type; /* of each record: header content-type; NULL: the request's own; "": none */
     MUST_CHECK enum err (*open)(struct ingest_reader *reader);
     /* False after the last event. */
     bool (*next)(struct ingest_reader *reader, struct ingest_event *ret);
@@ -73,13 +77,21 @@ extern const struct ingest_format ingest_format_cloudevent;
 extern const struct ingest_format ingest_format_cloudevents;
 extern const struct ingest_format ingest_format_cloudevent_binary;
 
+/* {"records": [{"key", "value", …}, …]} of the REST proxies for Kafka. */
+extern const struct ingest_format ingest_format_rest_json;
+extern const struct ingest_format ingest_format_rest_binary;
+extern const struct ingest_format ingest_format_rest_text;
+/* As json, each event with its topic in /meta/stream. */
+extern const struct ingest_format ingest_format_eventgate;
+
 /* --- what formats share (ingest_format.c) ---------------------------------------------------------- */
 
 /* An event that is the JSON value at `node` of reader->doc, and brings nothing along. */
 struct ingest_event ingest_event_of_node(const struct ingest_reader *reader, uint32_t node);
 struct ingest_event ingest_event_refused(enum err err);
-/* Opens reader->doc as one array: not empty (unless it may be), at most events_max. */
-MUST_CHECK enum err ingest_format_open_array(struct ingest_reader *reader, bool may_be_empty);
+/* The events are what the array at node `array` of reader->doc holds: not empty (unless it may be), at most events_max. */
+MUST_CHECK enum err ingest_format_open_array(struct ingest_reader *reader, uint32_t array,
+                                             bool may_be_empty);
 /* The key that a value stands for: a string's characters, or the text of any other value. ptr NULL
  * for null, for an empty one and for one above INGEST_KEY_BYTES_MAX. */
 struct strview ingest_format_key(const struct json_doc *doc, uint32_t node,

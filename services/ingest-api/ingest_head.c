@@ -162,6 +162,7 @@ static void on_field(void *context, struct strview name, struct strview value)
 static enum err read_partition(const struct http_request *request, struct ingest_head *head)
 {
     const char *text = http_request_query(request, "partition");
+    text = text ? text : http_request_param(request, "partition");
     if (!text) {
         return ERR_OK;
     }

@@ -90,9 +90,11 @@ enum err ingest_reading_begin(struct ingest_reading *reading, struct http_reques
     if (!e) {
         e = format_find(reading);
     }
-    if (!e) {
-        e = ingest_worker_topic(reading->worker, sv(http_request_param(request, "topic")),
-                                &reading->topic, &reading->info);
+    const char *topic = http_request_param(request, "topic");
+    reading->request_topic = NULL;
+    if (!e && topic) {
+        e = ingest_worker_topic(reading->worker, sv(topic), &reading->request_topic,
+                                &reading->info);
     }
     if (!e) {
         ingest_head_type(&reading->head, reading->format->content_type);

@@ -31,7 +31,8 @@ struct ingest_reading {
     struct http_request *request;
     const struct ingest_route *route;
     const struct ingest_format *format;
-    const struct ingest_topic_state *topic;
+    const struct ingest_topic_state *request_topic; /* NULL: each event says its own */
+    const struct ingest_topic_state *topic;         /* of the event; NULL: it may not have it */
     struct ingest_batch *batch;
     struct ingest_head head;
     struct ingest_reader reader;

@@ -33,6 +33,33 @@ static const struct ingest_route events_route = {
     .wanted = "application/json, application/x-ndjson or application/cloudevents+json",
 };
 
+static const struct ingest_media rest_media[] = {
+    {"application/vnd.kafka.json.v2+json", &ingest_format_rest_json},
+    {"application/vnd.kafka.binary.v2+json", &ingest_format_rest_binary},
+    {"application/vnd.kafka.text.v2+json", &ingest_format_rest_text},
+};
+
+static const struct ingest_route rest_route = {
+    .answer = &ingest_answer_kafka_rest,
+    .media = rest_media,
+    .media_count = ARRAY_LEN(rest_media),
+    .wanted = "application/vnd.kafka.json.v2+json, application/vnd.kafka.binary.v2+json or "
+              "application/vnd.kafka.text.v2+json",
+};
+
+static const struct ingest_media eventgate_media[] = {
+    {"", &ingest_format_eventgate},
+    {"application/json", &ingest_format_eventgate},
+    {"text/plain", &ingest_format_eventgate},
+};
+
+static const struct ingest_route eventgate_route = {
+    .answer = &ingest_answer_eventgate,
+    .media = eventgate_media,
+    .media_count = ARRAY_LEN(eventgate_media),
+    .wanted = "application/json",
+};
+
 static void handle(struct http_request *request, const struct ingest_route *route)
 {
     struct ingest_worker *worker = http_worker_state(http_request_worker(request));
@@ -62,7 +89,20 @@ static void ingest_handle_post_events(struct http_request *request)
     handle(request, &events_route);
 }
 
+static void ingest_handle_post_records(struct http_request *request)
+{
+    handle(request, &rest_route);
+}
+
+static void ingest_handle_post_eventgate(struct http_request *request)
+{
+    handle(request, &eventgate_route);
+}
+
 const struct http_route ingest_routes[] = {
     {HTTP_POST, "/events/{topic}", ingest_handle_post_events, ingest_open_post_events},
+    {HTTP_POST, "/topics/{topic}", ingest_handle_post_records, NULL},
+    {HTTP_POST, "/topics/{topic}/partitions/{partition}", ingest_handle_post_records, NULL},
+    {HTTP_POST, "/v1/events", ingest_handle_post_eventgate, NULL},
 };
 const size_t ingest_routes_count = ARRAY_LEN(ingest_routes);

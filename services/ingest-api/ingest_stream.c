@@ -37,7 +37,7 @@ static void stream_free(struct stream *stream)
 static void refuse_line(struct stream *stream, enum err err, const char *why)
 {
     struct ingest_reading *reading = stream->reading;
-    const uint32_t index = ingest_batch_add(reading->batch, reading->topic->index);
+    const uint32_t index = ingest_batch_add(reading->batch, reading->request_topic->index);
     struct err_info info = {0};
     (void)err_set(&info, err, "line %zu: %s", ++reading->reader.line, why);
     ingest_batch_refuse(reading->batch, index, err, &info, NULL);

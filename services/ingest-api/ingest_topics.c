@@ -16,6 +16,8 @@ struct ingest_topics {
     size_t pattern_count;
     struct hash_map *keys; /* topic → struct json_pointer * */
     struct schema_set *schemas;
+    bool has_schemas; /* there is a folder of them */
+    bool refuses_unknown_schemas;
 };
 
 static enum err patterns_load(struct ingest_topics *topics, const char *allow,
@@ -74,6 +76,8 @@ enum err ingest_topics_load(const struct ingest_topics_params *params, struct in
                             struct err_info *info)
 {
     struct ingest_topics *topics = must_alloc(sizeof *topics);
+    topics->has_schemas = params->schemas_dir[0] != '\0';
+    topics->refuses_unknown_schemas = params->refuses_unknown_schemas;
     enum err e = patterns_load(topics, params->allow, info);
     if (!e) {
         e = keys_load(topics, params->topics_file, info);
@@ -124,4 +128,19 @@ enum err ingest_topics_find(const struct ingest_topics *topics, const char *name
     ret->key = key ? *key : NULL;
     ret->schema = schema_set_find(topics->schemas, sv(name));
     return ERR_OK;
+}
+
+bool ingest_topics_have_schemas(const struct ingest_topics *topics)
+{
+    return topics->has_schemas;
+}
+
+bool ingest_topics_refuse_unknown(const struct ingest_topics *topics)
+{
+    return topics->refuses_unknown_schemas;
+}
+
+const struct schema *ingest_topics_schema(const struct ingest_topics *topics, struct strview id)
+{
+    return schema_set_find_id(topics->schemas, id);
 }

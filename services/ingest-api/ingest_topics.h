@@ -18,6 +18,7 @@ struct ingest_topics_params {
     const char *allow;       /* "*", or "orders,clicks.*" */
     const char *topics_file; /* "" for none */
     const char *schemas_dir; /* "" for none */
+    bool refuses_unknown_schemas;
 };
 
 struct ingest_topic {
@@ -29,5 +30,9 @@ void ingest_topics_free(struct ingest_topics *topics);
 MUST_CHECK enum err ingest_topics_load(const struct ingest_topics_params *params,
                                        struct ingest_topics **ret, struct err_info *info);
 /* ERR_TOPIC_FORBIDDEN when the name is not on the list, or not a topic name at all. */
+bool ingest_topics_have_schemas(const struct ingest_topics *topics);
+/* The schema of that $id, or NULL; whether an event that names an unknown one is refused. */
+const struct schema *ingest_topics_schema(const struct ingest_topics *topics, struct strview id);
+bool ingest_topics_refuse_unknown(const struct ingest_topics *topics);
 MUST_CHECK enum err ingest_topics_find(const struct ingest_topics *topics, const char *name,
                                        struct ingest_topic *ret, struct err_info *info);

@@ -52,8 +52,8 @@ static void test_post__what_is_wrong__is_told(void **state)
         {"coding", "/events/orders", "{}", "Content-Encoding: br", 415, "content-coding"},
         {"not its coding", "/events/orders", "{}", "Content-Encoding: gzip", 400, "body-coding"},
         {"partition", "/events/clicks?partition=x", "{}", JSON_TYPE, 400, "request-param"},
-        {"partition out of range", "/events/clicks?partition=7", "{}", JSON_TYPE, 400,
-         "request-param"},
+        {"partition out of range", "/events/clicks?partition=7", "{}", JSON_TYPE, 404,
+         "partition-unknown"},
         {"timestamp", "/events/clicks?timestamp=noon", "{}", JSON_TYPE, 400, "request-param"},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
@@ -103,7 +103,16 @@ static void test_post__batch__one_result_an_event_in_order(void **state)
     }
     json_t *error = json_object_get(json_array_get(results, 1), "error");
     assert_string_equal("schema-mismatch", json_string_value(json_object_get(error, "code")));
-    assert_true(json_array_size(json_object_get(error, "errors")) > 0);
+    json_t *errors = json_object_get(error, "errors");
+    assert_string_equal("",
+                        json_string_value(json_object_get(json_array_get(errors, 0), "pointer")));
+    http_answer_free(&answer);
+
+    answer = post(*state, "/events/orders", "[" ORDER("b5", "\"1\"") "," ORDER("b6", "\"2\"") "]");
+    assert_answer("all of them", &answer, 422, "schema-mismatch");
+    errors = json_object_get(answer.json, "errors");
+    assert_string_equal("/1/amount",
+                        json_string_value(json_object_get(json_array_get(errors, 1), "pointer")));
     http_answer_free(&answer);
 }
 

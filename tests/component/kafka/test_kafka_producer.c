@@ -137,7 +137,7 @@ static void test_send__what_is_known_locally__is_refused_locally(void **state)
     struct kafka_record record = {.topic = "ordres", .partition = -1, .value = SV("{}")};
     assert_err(ERR_TOPIC_UNKNOWN, kafka_producer_send(producer, &record, &info));
     record = (struct kafka_record){.topic = "orders", .partition = 4, .value = SV("{}")};
-    assert_err(ERR_REQUEST_PARAM, kafka_producer_send(producer, &record, &info));
+    assert_err(ERR_PARTITION_UNKNOWN, kafka_producer_send(producer, &record, &info));
     static char large[1 << 20];
     record = (struct kafka_record){
         .topic = "orders", .partition = -1, .value = sv_of(large, sizeof large)};
