@@ -9,6 +9,8 @@
  * instant's records over all partitions, where without them they go out as one batch.
  *
  * It is honest where it counts: 201 is answered only for what Kafka has acknowledged with acks=all.
+ * With --at-once nothing is produced and 202 is answered as soon as the body is there: what
+ * libmicrohttpd gives when it waits for nobody.
  */
 #include "bench.h"
 
@@ -37,6 +39,8 @@ enum {
 static const char STORED[] = "{\"status\":\"stored\",\"topic\":\"orders\",\"partition\":0,"
                              "\"offset\":0,\"timestamp\":0}";
 
+static const char TAKEN[] = "{\"status\":\"accepted\",\"topic\":\"orders\"}";
+
 enum request_state { REQUEST_READING, REQUEST_PRODUCED, REQUEST_STORED, REQUEST_FAILED };
 
 /* Lives from a request's first call to its completion, then goes back to the worker's free list. */
@@ -57,6 +61,8 @@ struct worker {
     struct MHD_Daemon *daemon;
     struct MHD_Response *stored;
     struct MHD_Response *failed;
+    struct MHD_Response *taken;
+    bool is_at_once;
     rd_kafka_t *producer;
     rd_kafka_topic_t *topic;
     rd_kafka_queue_t *reports;
@@ -146,6 +152,9 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
         *data_bytes = 0;
         return MHD_YES;
     }
+    if (worker->is_at_once) {
+        return MHD_queue_response(connection, MHD_HTTP_ACCEPTED, worker->taken);
+    }
     if (request->state == REQUEST_READING) {
         request_produce(worker, request);
         return MHD_YES;
@@ -209,6 +218,14 @@ static void watch_fd(struct worker *worker, int fd, uint32_t events)
     }
 }
 
+static struct MHD_Response *json_response(const char *text)
+{
+    struct MHD_Response *response = MHD_create_response_from_buffer(
+        strlen(text), (void *)(uintptr_t)text, MHD_RESPMEM_PERSISTENT);
+    MHD_add_response_header(response, "Content-Type", "application/json");
+    return response;
+}
+
 static void start_http(struct worker *worker)
 {
     struct sockaddr_in address = {.sin_family = AF_INET,
@@ -224,10 +241,9 @@ static void start_http(struct worker *worker)
     if (!worker->daemon) {
         bench_die("cannot listen on 127.0.0.1:%u", (unsigned)worker->port);
     }
-    worker->stored = MHD_create_response_from_buffer(sizeof STORED - 1, (void *)(uintptr_t)STORED,
-                                                     MHD_RESPMEM_PERSISTENT);
+    worker->stored = json_response(STORED);
+    worker->taken = json_response(TAKEN);
     worker->failed = MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
-    MHD_add_response_header(worker->stored, "Content-Type", "application/json");
     watch_fd(worker, MHD_get_daemon_info(worker->daemon, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd,
              EPOLLIN);
 }
@@ -255,6 +271,7 @@ static void worker_start(struct worker *worker, const struct bench_option *optio
     worker->port = (uint16_t)bench_number(options, "port");
     worker->key_at = (size_t)bench_number(options, "key-at");
     worker->key_bytes = (size_t)bench_number(options, "key-bytes");
+    worker->is_at_once = bench_number(options, "at-once") != 0;
     worker->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     worker->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     /* Edge-triggered, so that it need never be read: every write is news. */
@@ -275,6 +292,7 @@ static void worker_stop(struct worker *worker)
     pthread_join(worker->thread, NULL);
     MHD_destroy_response(worker->stored);
     MHD_destroy_response(worker->failed);
+    MHD_destroy_response(worker->taken);
     rd_kafka_queue_destroy(worker->reports);
     rd_kafka_topic_destroy(worker->topic);
     rd_kafka_destroy(worker->producer);
@@ -297,6 +315,7 @@ int main(int argc, char **argv)
         {"linger-ms", "1", "the producers' linger.ms"},
         {"key-at", "0", "where in each body the record's key begins"},
         {"key-bytes", "0", "and how long it is; 0: records without a key"},
+        {"at-once", "0", "1: produce nothing, answer 202 at once"},
         {0},
     };
     bench_parse(argc, argv, options);

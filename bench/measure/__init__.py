@@ -7,7 +7,8 @@ Kafka at speed is a C program of bench/ (bench-load, bench-progress, bench-read,
     session.py    one run: its Kafka, its folders, the C programs, its processes
     usage.py      CPU time and memory of a process
     machine.py    what the figures were taken on
-    ingest.py     acknowledged POSTs beside the bare floor
+    servers.py    what takes POSTs: ingest-api, the floors, the FastAPI peer
+    ingest.py     the contests among them
     jobs.py       enrich and window beside Kafka Streams
     peer.py       builds and starts the Kafka Streams jobs
     latency.py    from POST to SSE

@@ -14,7 +14,7 @@ from measure.session import Plan, Session, say
 
 # In this order: the loudest first, what wants a quiet broker last.
 PARTS: dict[str, Callable[[Session], dict[str, Any]]] = {
-    "ingest": ingest.run,
+    **{contest.name: partial(ingest.run, contest=contest) for contest in (ingest.SINGLE, ingest.NDJSON, ingest.HASTY)},
     "enrich": partial(jobs.run, job=jobs.ENRICH),
     "window": partial(jobs.run, job=jobs.WINDOW),
     "latency": latency.run,
