@@ -1,19 +1,22 @@
-/* schema.h - a JSON Schema compiled once, run over a scanned event.
+/* schema.h - JSON Schemas compiled once, run over scanned events.
  *
- * WHAT     keywords of 2020-12 that need no other document: type, enum and const (of strings,
- *          numbers, booleans, null), required, properties, additionalProperties, items,
- *          minItems/maxItems, minimum/maximum/exclusive*, multipleOf, minLength/maxLength (code
- *          points), allOf, anyOf, oneOf, not, $ref to a place in the same document. Any other
- *          keyword that would check something, pattern among them, and any unknown one is an error
- *          at compile time, never ignored. Annotations ($schema, $id, title, description, default,
- *          examples, $comment, format, x-*, …) are taken and check nothing.
+ * WHAT     drafts 2020-12 (the default) and 07, by $schema; a meta-schema of the same set may choose
+ *          its vocabularies. All keywords; references by URI, anchor, JSON Pointer and file name
+ *          within a set, to the drafts' own meta-schemas, and never over the network. `format` tells,
+ *          and checks if asked to; content* only tell. Unknown keywords are refused with the nearest
+ *          name unless asked otherwise (x-… is always somebody's own note): docs/schemas.md.
  *          A repeated member is checked each time. Numbers are compared exactly, digit by digit.
- * BOUNDS   a schema: depth 64, 4096 parts, 256 members an object; a check: 256 rules deep and 2^20
- *          rules in all, past which the event does not match; errors up to the caller's array.
- * THREADS  a compiled schema is immutable: any number of threads.
- * ERRORS   schema_compile: ERR_CONFIG with a JSON Pointer into the schema.
- *          schema_check: ERR_SCHEMA_MISMATCH with the first errors, each with its JSON Pointer.
- * COST     no allocation in schema_check; bench/micro/bench_json_scan.c.
+ * BOUNDS   a set: 4096 documents, 131072 subschemas, subschemas nested 64 deep, patterns of 4096
+ *          bytes. A check: 256 rules deep, 2^20 steps (a rule applied, a value compared), 4 MiB of
+ *          marks, and regular expressions in proportion to the text; past any of these the event does
+ *          not match, whatever a "not" around it says. Errors up to the caller's array.
+ * OWNS     a compiled schema needs its document no longer. Schemas of a set are the set's.
+ * THREADS  compiled schemas and sets are immutable: any number of threads. A checker has one owner.
+ * ERRORS   compiling: ERR_CONFIG with file, JSON Pointer and reason; ERR_IO, ERR_JSON_SYNTAX.
+ *          schema_check: ERR_SCHEMA_MISMATCH with the first errors, each with the value's JSON
+ *          Pointer and the keyword's.
+ * COST     no allocation in schema_check after warm-up, but for the format "regex";
+ *          bench/micro/bench_json_scan.c.
  */
 #pragma once
 
@@ -25,7 +28,8 @@
 struct schema;
 
 struct schema_error {
-    char pointer[ERR_INFO_POINTER_BYTES];
+    char pointer[ERR_INFO_POINTER_BYTES]; /* to the value */
+    char keyword[ERR_INFO_POINTER_BYTES]; /* to what it fails: "orders.json#/properties/id/type" */
     char message[160];
 };
 
@@ -33,6 +37,11 @@ struct schema_errors {
     struct schema_error *items; /* caller's array */
     size_t items_max;
     size_t count; /* filled: at most items_max */
+};
+
+struct schema_options {  /* all false: the default */
+    bool asserts_format; /* `format` is checked; else it only says what a value means */
+    bool takes_unknown;  /* keywords that are not known are somebody's notes; else mistakes */
 };
 
 void schema_free(struct schema *schema);
@@ -49,15 +58,32 @@ MUST_CHECK enum err schema_check(struct schema_checker *checker, const struct sc
                                  const struct json_doc *doc, uint32_t index,
                                  struct schema_errors *errors);
 
-/* --- a folder of schemas: <topic>.json ---------------------------------------------------------- */
+/* --- sets: schemas that may refer to each other ------------------------------------------------- */
 
 struct schema_set;
 void schema_set_free(struct schema_set *set);
-/* All or nothing; folder "" gives an empty set. To reload, load another and swap. */
-MUST_CHECK enum err schema_set_load(const char *folder, struct schema_set **ret,
-                                    struct err_info *info);
-/* By file name, NULL when there is none. */
+
+/* A folder: <topic>.json, and in folders within it what these refer to, by file name or by $id. All
+ * or nothing; folder "" gives an empty set. options NULL: the defaults. To reload, load another
+ * set and swap. */
+MUST_CHECK enum err schema_set_load(const char *folder, const struct schema_options *options,
+                                    struct schema_set **ret, struct err_info *info);
+
+struct schema_document {
+    const json_t *tree;   /* needed until the set is built */
+    const char *name;     /* in errors of compiling it */
+    const char *label;    /* in errors of events, before the '#' */
+    const char *uri;      /* absolute: where it lies, if it has no $id */
+    struct strview topic; /* may be empty */
+    bool is_library;      /* looked at only if something refers to it */
+};
+/* The same from memory. */
+MUST_CHECK enum err schema_set_build(const struct schema_document *documents, size_t count,
+                                     const struct schema_options *options, struct schema_set **ret,
+                                     struct err_info *info);
+
+/* By topic, NULL when there is none. */
 const struct schema *schema_set_find(const struct schema_set *set, struct strview topic);
-/* By its $id, as an event's $schema or a CloudEvents dataschema names it, with or without an empty
- * fragment; NULL when there is none. Nothing is fetched. */
+/* By its $id, or as a file relative to the folder: as an event's $schema or a CloudEvents dataschema
+ * names it, with or without an empty fragment. NULL when there is none; nothing is fetched. */
 const struct schema *schema_set_find_id(const struct schema_set *set, struct strview uri);

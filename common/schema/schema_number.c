@@ -1,9 +1,8 @@
 #include "schema/schema_number.h"
 
-#define EXPONENT_MAX      (INT64_C(1) << 58) /* past it an exponent is no longer counted exactly */
-#define STEP_DECIMALS     9
-#define STEP_EXPONENT_MAX 20
-/* Factors of 2 and 5 in a divisor below 1e29 are used up after so many times ten; then another zero
+#define EXPONENT_MAX    (INT64_C(1) << 58) /* past it an exponent is no longer counted exactly */
+#define STEP_DIGITS_MAX 19
+/* Factors of 2 and 5 in a mantissa below 2^64 are used up after so many times ten; then another zero
  * no longer changes whether it divides. */
 #define ZEROS_MAX 128
 
@@ -114,49 +113,44 @@ bool number_is_integer(struct number number)
     return number.exponent >= digit_count(number);
 }
 
-/* Zeros that stand behind the digits when the number is counted in 1e-9; negative: it has a
- * fraction even then. */
-static int64_t nano_zeros(struct number number)
+/* The power of ten that the digits, read as a whole number, are to be multiplied by. */
+static int64_t digits_exponent(struct number number)
 {
-    return number.exponent - digit_count(number) + STEP_DECIMALS;
+    return number.exponent - digit_count(number);
 }
 
 bool number_step_read(struct number number, struct number_step *ret)
 {
-    int64_t zeros = nano_zeros(number);
-    if (number.is_negative || number.digits.len == 0 || zeros < 0 ||
-        number.exponent > STEP_EXPONENT_MAX) {
+    if (number.is_negative || number.digits.len == 0 || digit_count(number) > STEP_DIGITS_MAX) {
         return false;
     }
-    ret->nano = 0;
+    ret->mantissa = 0;
     for (size_t i = 0; i < number.digits.len; i++) {
         if (is_digit(number.digits.ptr[i])) {
-            ret->nano = ret->nano * 10 + (unsigned)(number.digits.ptr[i] - '0');
+            ret->mantissa = ret->mantissa * 10 + (unsigned)(number.digits.ptr[i] - '0');
         }
     }
-    for (; zeros > 0; zeros--) {
-        ret->nano *= 10;
-    }
+    ret->exponent = digits_exponent(number);
     return true;
 }
 
 bool number_is_multiple(struct number number, struct number_step step)
 {
-    int64_t zeros = nano_zeros(number);
     if (number.digits.len == 0) {
         return true;
     }
+    int64_t zeros = digits_exponent(number) - step.exponent;
     if (zeros < 0) {
-        return false; /* finer than any multiple */
+        return false; /* the digits do not end in a zero, a multiple's would */
     }
     __extension__ unsigned __int128 rest = 0;
     for (size_t i = 0; i < number.digits.len; i++) {
         if (is_digit(number.digits.ptr[i])) {
-            rest = (rest * 10 + (unsigned)(number.digits.ptr[i] - '0')) % step.nano;
+            rest = (rest * 10 + (unsigned)(number.digits.ptr[i] - '0')) % step.mantissa;
         }
     }
     for (int64_t i = 0; i < zeros && i < ZEROS_MAX; i++) {
-        rest = rest * 10 % step.nano;
+        rest = rest * 10 % step.mantissa;
     }
     return rest == 0;
 }

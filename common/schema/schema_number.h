@@ -23,10 +23,12 @@ struct number number_read(struct strview text);
 int number_compare(struct number a, struct number b); /* <0, 0, >0 */
 bool number_is_integer(struct number number);
 
-/* A divisor in units of 1e-9. */
+/* A divisor: mantissa × 10^exponent, the mantissa without zeros at its end. */
 struct number_step {
-    __extension__ unsigned __int128 nano;
+    uint64_t mantissa;
+    int64_t exponent;
 };
-/* false: not above zero, not below 1e20, or with more than nine decimals. */
+/* false: not above zero, or with more than 19 digits (a schema's numbers have at most 17, or are
+ * whole and below 2^63). */
 MUST_CHECK bool number_step_read(struct number number, struct number_step *ret);
 bool number_is_multiple(struct number number, struct number_step step);

@@ -1,132 +1,243 @@
+/* Schemas as others have them: one compiled by itself, or a folder as a whole. */
 #include <dirent.h>
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #include "core/hash_map.h"
 #include "json/json_file.h"
-#include "schema/schema.h"
+#include "schema/schema_program.h"
+#include "schema/schema_uri.h"
 
-#define SCHEMAS_MAX 4096
-#define SUFFIX      ".json"
+#define SCHEMAS_MAX      4096
+#define IDS_MAX          (1U << 18)
+#define FOLDER_DEPTH_MAX 8
+#define SUFFIX           ".json"
+/* Where the files of a set lie, for references between them. */
+#define SET_BASE "schemas:/"
 
 struct schema_set {
-    struct hash_map *by_topic; /* values: struct schema * */
-    struct hash_map *by_id;    /* values: struct schema *, of by_topic */
+    struct schema_program *program;
+    struct hash_map *by_topic; /* → struct schema */
+    struct hash_map *by_id;    /* → struct schema */
 };
+
+/* --- one schema ---------------------------------------------------------------------------------
+ */
+
+void schema_free(struct schema *schema)
+{
+    if (schema) {
+        schema_program_free(schema->owned);
+        free(schema);
+    }
+}
+
+enum err schema_compile(const json_t *document, const char *name, struct schema **ret,
+                        struct err_info *info)
+{
+    const struct schema_source source = {document, name, "", SET_BASE, true};
+    struct schema_program *program;
+    struct schema_entries entries;
+    uint32_t root;
+    enum err e = schema_program_compile(&source, 1, NULL, &program, &root, &entries, info);
+    if (!e) {
+        free(entries.items);
+        *ret = must_alloc(sizeof **ret);
+        **ret = (struct schema){program, root, program};
+    }
+    return e;
+}
+
+/* --- sets ---------------------------------------------------------------------------------------
+ */
 
 void schema_set_free(struct schema_set *set)
 {
-    if (!set) {
-        return;
+    if (set) {
+        schema_program_free(set->program);
+        hash_map_free(set->by_topic);
+        hash_map_free(set->by_id);
+        free(set);
     }
-    for (size_t i = 0; i < hash_map_count(set->by_topic); i++) {
-        schema_free(*(struct schema **)hash_map_value_at(set->by_topic, i));
-    }
-    hash_map_free(set->by_topic);
-    hash_map_free(set->by_id);
-    free(set);
 }
 
-/* The topic of a file's name; empty for a file that is no schema (hidden, another suffix). */
-static struct strview file_topic(const char *file)
+static void set_add(struct hash_map *map, struct strview key, const struct schema_program *program,
+                    uint32_t root)
 {
-    struct strview name = sv(file);
-    size_t suffix = strlen(SUFFIX);
-    bool is_schema = name.len > suffix && name.ptr[0] != '.' &&
-                     strcmp(name.ptr + name.len - suffix, SUFFIX) == 0;
-    return (struct strview){name.ptr, is_schema ? name.len - suffix : 0};
+    struct schema *schema = hash_map_get_or_add(map, key, NULL);
+    CHECK(schema); /* as many as documents, or as the compiler let through */
+    *schema = (struct schema){program, root, NULL};
 }
 
-/* Without the empty fragment that may end it. */
-static struct strview id_trim(struct strview id)
+enum err schema_set_build(const struct schema_document *documents, size_t count,
+                          const struct schema_options *options, struct schema_set **ret,
+                          struct err_info *info)
 {
-    return (struct strview){id.ptr, id.len - (id.len > 0 && id.ptr[id.len - 1] == '#')};
-}
-
-static enum err set_add_id(struct schema_set *set, const char *path, const json_t *document,
-                           struct schema *schema, struct err_info *info)
-{
-    const char *id = json_string_value(json_object_get(document, "$id"));
-    if (!id) {
-        return ERR_OK;
+    if (count > SCHEMAS_MAX) {
+        return err_set(info, ERR_LIMIT, "more than %d schemas", SCHEMAS_MAX);
     }
-    bool is_new;
-    struct schema **slot = hash_map_get_or_add(set->by_id, id_trim(sv(id)), &is_new);
-    if (!slot || !is_new) {
-        return err_set(info, ERR_CONFIG, "%s: /$id: another schema has it too", path);
+    struct schema_source *sources = must_alloc((count + 1) * sizeof *sources);
+    uint32_t *roots = must_alloc((count + 1) * sizeof *roots);
+    for (size_t i = 0; i < count; i++) {
+        sources[i] =
+            (struct schema_source){documents[i].tree, documents[i].name, documents[i].label,
+                                   documents[i].uri, !documents[i].is_library};
     }
-    *slot = schema;
-    return ERR_OK;
-}
-
-static enum err set_load_file(struct schema_set *set, const char *folder, const char *file,
-                              struct err_info *info)
-{
-    struct strview topic = file_topic(file);
-    if (topic.len == 0) {
-        return ERR_OK;
-    }
-    char path[PATH_MAX];
-    if (snprintf(path, sizeof path, "%s/%s", folder, file) >= (int)sizeof path) {
-        return err_set(info, ERR_IO, "%s: the path is too long", file);
-    }
-    CLEANUP(json_decrefp) json_t *document = NULL;
-    enum err e = json_file_load(path, &document, info);
-    struct schema *schema;
+    struct schema_program *program;
+    struct schema_entries entries;
+    enum err e = schema_program_compile(sources, count, options, &program, roots, &entries, info);
     if (!e) {
-        e = schema_compile(document, path, &schema, info);
+        struct schema_set *set = must_alloc(sizeof *set);
+        set->program = program;
+        set->by_topic = hash_map_new(sizeof(struct schema), SCHEMAS_MAX);
+        set->by_id = hash_map_new(sizeof(struct schema), IDS_MAX);
+        for (size_t i = 0; i < count; i++) {
+            if (documents[i].topic.len > 0) {
+                set_add(set->by_topic, documents[i].topic, program, roots[i]);
+            }
+        }
+        for (size_t i = 0; i < entries.count; i++) {
+            set_add(set->by_id, entries.items[i].uri, program, entries.items[i].root);
+        }
+        free(entries.items);
+        *ret = set;
     }
-    if (e) {
-        return e;
-    }
-    struct schema **slot = hash_map_get_or_add(set->by_topic, topic, NULL);
-    if (!slot) {
-        schema_free(schema);
-        return err_set(info, ERR_LIMIT, "%s: more than %d schemas", folder, SCHEMAS_MAX);
-    }
-    *slot = schema;
-    return set_add_id(set, path, document, schema, info);
+    free(sources);
+    free(roots);
+    return e;
 }
 
-static enum err set_load_folder(struct schema_set *set, const char *folder, struct err_info *info)
+const struct schema *schema_set_find(const struct schema_set *set, struct strview topic)
 {
-    DIR *dir = opendir(folder);
+    return hash_map_find(set->by_topic, topic);
+}
+
+const struct schema *schema_set_find_id(const struct schema_set *set, struct strview uri)
+{
+    struct uri_text whole;
+    if (uri.len == 0 || uri_fragment(uri).len > 0 || !uri_resolve(sv(SET_BASE), uri, &whole)) {
+        return NULL;
+    }
+    struct strview absolute = {whole.text, whole.len};
+    return hash_map_find(set->by_id, uri_without_fragment(absolute));
+}
+
+/* --- folders ------------------------------------------------------------------------------------
+ */
+
+struct folder_file {
+    char path[PATH_MAX];
+    char uri[PATH_MAX + sizeof SET_BASE];
+    json_t *tree;
+    uint32_t depth;
+};
+
+struct folder {
+    const char *path;
+    struct folder_file *files[SCHEMAS_MAX];
+    size_t count;
+};
+
+/* Length of the name without its suffix; 0 for a file that is no schema (hidden, another suffix). */
+static size_t file_name_bytes(const char *file)
+{
+    size_t len = strlen(file);
+    size_t suffix = strlen(SUFFIX);
+    bool is_schema = len > suffix && file[0] != '.' && strcmp(file + len - suffix, SUFFIX) == 0;
+    return is_schema ? len - suffix : 0;
+}
+
+static enum err folder_add(struct folder *folder, const char *path, uint32_t depth,
+                           struct err_info *info)
+{
+    if (folder->count == SCHEMAS_MAX) {
+        return err_set(info, ERR_LIMIT, "%s: more than %d schemas", folder->path, SCHEMAS_MAX);
+    }
+    struct folder_file *file = must_alloc(sizeof *file);
+    folder->files[folder->count++] = file;
+    file->depth = depth;
+    (void)snprintf(file->path, sizeof file->path, "%s", path); /* was made to fit */
+    (void)snprintf(file->uri, sizeof file->uri, SET_BASE "%s",
+                   path + strlen(folder->path) + 1); /* fits: a part of path */
+    return json_file_load(path, &file->tree, info);
+}
+
+static enum err folder_read(struct folder *folder, const char *path, uint32_t depth,
+                            struct err_info *info);
+
+static enum err folder_read_entry(struct folder *folder, const char *path, const char *name,
+                                  uint32_t depth, struct err_info *info)
+{
+    char whole[PATH_MAX];
+    struct stat status;
+    if (name[0] == '.') {
+        return ERR_OK;
+    }
+    if (snprintf(whole, sizeof whole, "%s/%s", path, name) >= (int)sizeof whole) {
+        return err_set(info, ERR_IO, "%s: the path is too long", name);
+    }
+    if (file_name_bytes(name)) {
+        return folder_add(folder, whole, depth, info);
+    }
+    bool is_folder = stat(whole, &status) == 0 && S_ISDIR(status.st_mode);
+    return is_folder ? folder_read(folder, whole, depth + 1, info) : ERR_OK;
+}
+
+static enum err folder_read(struct folder *folder, const char *path, uint32_t depth,
+                            struct err_info *info)
+{
+    if (depth == FOLDER_DEPTH_MAX) {
+        return err_set(info, ERR_IO, "%s: folders are nested more than %d deep", path,
+                       FOLDER_DEPTH_MAX);
+    }
+    DIR *dir = opendir(path);
     if (!dir) {
-        return err_set(info, ERR_IO, "%s: cannot open: %s", folder, strerror(errno));
+        return err_set(info, ERR_IO, "%s: cannot open: %s", path, strerror(errno));
     }
     enum err e = ERR_OK;
     const struct dirent *entry;
     while (!e && (entry = readdir(dir))) {
-        e = set_load_file(set, folder, entry->d_name, info);
+        e = folder_read_entry(folder, path, entry->d_name, depth, info);
     }
     (void)closedir(dir); /* only read from */
     return e;
 }
 
-enum err schema_set_load(const char *folder, struct schema_set **ret, struct err_info *info)
+/* Files of the folder itself are topics; those further down are there to be referred to. */
+static enum err folder_build(const struct folder *folder, const struct schema_options *options,
+                             struct schema_set **ret, struct err_info *info)
 {
-    struct schema_set *set = must_alloc(sizeof *set);
-    set->by_topic = hash_map_new(sizeof(struct schema *), SCHEMAS_MAX);
-    set->by_id = hash_map_new(sizeof(struct schema *), SCHEMAS_MAX);
-    enum err e = folder[0] ? set_load_folder(set, folder, info) : ERR_OK;
-    if (e) {
-        schema_set_free(set);
-        return e;
+    struct schema_document *documents = must_alloc((folder->count + 1) * sizeof *documents);
+    for (size_t i = 0; i < folder->count; i++) {
+        const struct folder_file *file = folder->files[i];
+        const char *label = file->uri + strlen(SET_BASE);
+        documents[i] = (struct schema_document){
+            .tree = file->tree,
+            .name = file->path,
+            .label = label,
+            .uri = file->uri,
+            .topic = {label, file->depth == 0 ? file_name_bytes(label) : 0},
+        };
     }
-    *ret = set;
-    return ERR_OK;
+    enum err e = schema_set_build(documents, folder->count, options, ret, info);
+    free(documents);
+    return e;
 }
 
-const struct schema *schema_set_find(const struct schema_set *set, struct strview topic)
+enum err schema_set_load(const char *path, const struct schema_options *options,
+                         struct schema_set **ret, struct err_info *info)
 {
-    struct schema **found = hash_map_find(set->by_topic, topic);
-    return found ? *found : NULL;
-}
-
-const struct schema *schema_set_find_id(const struct schema_set *set, struct strview uri)
-{
-    struct schema **found = hash_map_find(set->by_id, id_trim(uri));
-    return found ? *found : NULL;
+    struct folder *folder = must_alloc(sizeof *folder);
+    folder->path = path;
+    enum err e = path[0] ? folder_read(folder, path, 0, info) : ERR_OK;
+    e = e ? e : folder_build(folder, options, ret, info);
+    for (size_t i = 0; i < folder->count; i++) {
+        json_decrefp(&folder->files[i]->tree);
+        free(folder->files[i]);
+    }
+    free(folder);
+    return e;
 }

@@ -83,7 +83,7 @@ enum err ingest_topics_load(const struct ingest_topics_params *params, struct in
         e = keys_load(topics, params->topics_file, info);
     }
     if (!e) {
-        e = schema_set_load(params->schemas_dir, &topics->schemas, info);
+        e = schema_set_load(params->schemas_dir, NULL, &topics->schemas, info);
     }
     if (e) {
         ingest_topics_free(topics);
