@@ -50,7 +50,6 @@ struct access_view {
     struct access_hasher *hasher;
     struct jwt_checker *checker;
     struct token_cache *cache;
-    const struct access_principal *principal; /* identified last */
     char scratch[CREDENTIAL_SCRATCH_BYTES];
 };
 
@@ -371,7 +370,7 @@ static enum err refuse(struct access_view *view, const struct access_request *re
 
 /* NULL: *ret is who it is. */
 static const char *identify_key(struct access_view *view, struct strview text, int64_t now_ms,
-                                const struct access_principal **ret)
+                                struct access_principal **ret)
 {
     static const struct access_file_key nobody;
     unsigned char digest[ACCESS_DIGEST_BYTES];
@@ -391,16 +390,19 @@ static const char *identify_key(struct access_view *view, struct strview text, i
     return NULL;
 }
 
-static const char *identify_certificate(struct access_view *view, struct strview subject,
-                                        int64_t now_ms, const struct access_principal **ret)
+static const char *identify_certificate(struct access_view *view,
+                                        const struct access_request *request, int64_t now_ms,
+                                        struct access_principal **ret)
 {
-    const struct access_principal *principal =
-        access_file_find_certificate(view->state->file, subject);
-    if (!principal || (principal->expires_ms && now_ms >= principal->expires_ms)) {
-        return "the client certificate is not known";
+    for (size_t i = 0; i < request->name_count; i++) {
+        struct access_principal *principal =
+            access_file_find_certificate(view->state->file, sv(request->names[i]));
+        if (principal && (!principal->expires_ms || now_ms < principal->expires_ms)) {
+            *ret = principal;
+            return NULL;
+        }
     }
-    *ret = principal;
-    return NULL;
+    return "the client certificate is not known";
 }
 
 /* A token that was not seen before. */
@@ -470,43 +472,6 @@ static enum err identify_token(struct access_view *view, const struct access_req
     return ERR_OK;
 }
 
-enum err access_identify(struct access_view *view, const struct access_request *request,
-                         struct access_verdict *verdict, struct err_info *info)
-{
-    struct access *access = view->access;
-    struct credential credential;
-    verdict->principal = view->principal = NULL;
-    verdict->challenge[0] = '\0';
-    verdict->retry_after_ms = 0;
-    if (!access->is_on) {
-        return ERR_OK;
-    }
-    if (atomic_load_explicit(&access->generation, memory_order_acquire) != view->generation) {
-        view_renew(view);
-    }
-    const int64_t now_ms = clock_now_ms();
-    const char *reason = credential_read(request, view->scratch, &credential);
-    if (!reason && credential.kind == ACCESS_NOBODY) {
-        reason = "an API key or a token is needed";
-    } else if (!reason && credential.kind == ACCESS_TOKEN) {
-        const enum err e = identify_token(view, request, credential.text, now_ms, verdict, info);
-        view->principal = verdict->principal;
-        return e;
-    } else if (!reason && credential.kind == ACCESS_KEY) {
-        reason = identify_key(view, credential.text, now_ms, &verdict->principal);
-    } else if (!reason) {
-        reason = identify_certificate(view, credential.text, now_ms, &verdict->principal);
-    }
-    if (reason) {
-        return refuse(view, request, credential.kind, reason, verdict, info);
-    }
-    count(credential.kind, DONE);
-    view->principal = verdict->principal;
-    return ERR_OK;
-}
-
-/* --- what they may do ------------------------------------------------------------------------- */
-
 /* What the principal does not have of its own is everybody's. */
 static struct access_limits limits_of(const struct access *access,
                                       const struct access_principal *principal)
@@ -521,36 +486,86 @@ static struct access_limits limits_of(const struct access *access,
     return limits;
 }
 
+static enum err rate_check(struct access_view *view, struct access_verdict *verdict,
+                           struct err_info *info)
+{
+    const struct access_principal *principal = verdict->principal;
+    const struct access_limits limits = limits_of(view->access, principal);
+    const int64_t wait_us =
+        access_rate_wait_us(view->access->rate, principal->rate_id, &limits, clock_mono_us());
+    if (!wait_us) {
+        return ERR_OK;
+    }
+    count(principal->kind, LIMITED);
+    verdict->retry_after_ms = wait_us / 1000 + 1;
+    (void)err_set(info, ERR_RATE_LIMITED, "%s has used up its rate", principal->name);
+    verdict->principal = NULL;
+    return ERR_RATE_LIMITED;
+}
+
+static enum err identify(struct access_view *view, const struct access_request *request,
+                         struct access_verdict *verdict, struct err_info *info)
+{
+    const int64_t now_ms = clock_now_ms();
+    struct credential credential;
+    const char *reason = credential_read(request, view->scratch, &credential);
+    if (!reason) {
+        switch (credential.kind) {
+        case ACCESS_TOKEN:
+            return identify_token(view, request, credential.text, now_ms, verdict, info);
+        case ACCESS_KEY:
+            reason = identify_key(view, credential.text, now_ms, &verdict->principal);
+            break;
+        case ACCESS_CERTIFICATE:
+            reason = identify_certificate(view, request, now_ms, &verdict->principal);
+            break;
+        case ACCESS_NOBODY:
+        case ACCESS_KINDS:
+            reason = "an API key or a token is needed";
+            break;
+        }
+    }
+    if (reason) {
+        return refuse(view, request, credential.kind, reason, verdict, info);
+    }
+    count(credential.kind, DONE);
+    return ERR_OK;
+}
+
+enum err access_identify(struct access_view *view, const struct access_request *request,
+                         struct access_verdict *verdict, struct err_info *info)
+{
+    struct access *access = view->access;
+    verdict->principal = NULL;
+    verdict->challenge[0] = '\0';
+    verdict->retry_after_ms = 0;
+    if (!access->is_on) {
+        return ERR_OK;
+    }
+    if (atomic_load_explicit(&access->generation, memory_order_acquire) != view->generation) {
+        view_renew(view);
+    }
+    const enum err e = identify(view, request, verdict, info);
+    return e ? e : rate_check(view, verdict, info);
+}
+
+/* --- what they may do ------------------------------------------------------------------------- */
+
 bool access_allows(const struct access_principal *principal, enum access_right right,
                    struct strview topic)
 {
     return !principal || access_rights_give(&principal->rights, right, topic);
 }
 
-enum err access_permit(struct access_view *view, enum access_right right, struct strview topic,
-                       struct access_verdict *verdict, struct err_info *info)
+enum err access_permit(const struct access_principal *principal, enum access_right right,
+                       struct strview topic, struct err_info *info)
 {
-    const struct access_principal *principal = view->principal;
-    if (!view->access->is_on) {
+    if (access_allows(principal, right, topic)) {
         return ERR_OK;
     }
-    CHECK(principal && principal == verdict->principal);
-    if (!access_rights_give(&principal->rights, right, topic)) {
-        count(principal->kind, FORBIDDEN);
-        (void)snprintf(verdict->challenge, sizeof verdict->challenge,
-                       "Bearer realm=\"millrace\", error=\"insufficient_scope\"");
-        return err_set(info, ERR_FORBIDDEN, "%s has not the right to %s \"%.*s\"", principal->name,
-                       access_right_name(right), SV_ARG(topic));
-    }
-    const struct access_limits limits = limits_of(view->access, principal);
-    const int64_t wait_us =
-        access_rate_wait_us(view->access->rate, principal->rate_id, &limits, clock_mono_us());
-    if (wait_us) {
-        count(principal->kind, LIMITED);
-        verdict->retry_after_ms = wait_us / 1000 + 1;
-        return err_set(info, ERR_RATE_LIMITED, "%s has used up its rate", principal->name);
-    }
-    return ERR_OK;
+    count(principal->kind, FORBIDDEN);
+    return err_set(info, ERR_FORBIDDEN, "%s has not the right to %s \"%.*s\"", principal->name,
+                   access_right_name(right), SV_ARG(topic));
 }
 
 void access_spend(struct access_view *view, const struct access_principal *principal,

@@ -9,7 +9,8 @@
  *          or not at all and makes it the current one; each worker's view notices at its next
  *          request, by one atomic load, and gives its reference to the old state back. The last
  *          reference frees it. No request waits for a reload, and no lock is taken for a request.
- * OWNS     a principal is borrowed until the next access_identify on the same view, on its thread.
+ * OWNS     a principal is borrowed until the next access_identify on the same view; who goes on with
+ *          it longer (a stream, a body in pieces) takes a reference.
  * THREADS  a view has one owner; struct access is for all, reload for one thread at a time.
  * BOUNDS   tokens kept a view, buckets, file entries, token bytes: see access_options.
  * COST     a key: one SHA-256, one lookup. A token seen before: one SHA-256. A token not seen
@@ -68,23 +69,24 @@ void access_view_free(struct access_view *view); /* NULL is a no-op */
 DEALLOC(access_view_free) struct access_view *access_view_new(struct access *access);
 
 struct access_verdict {
-    const struct access_principal *principal; /* NULL while access is off */
-    char challenge[192];                      /* for WWW-Authenticate, with an error; else "" */
-    int64_t retry_after_ms;                   /* with ERR_RATE_LIMITED and ERR_NOT_READY */
+    struct access_principal *principal; /* NULL while access is off, and on error */
+    char challenge[192];                /* for WWW-Authenticate, with an error; else "" */
+    int64_t retry_after_ms;             /* with ERR_RATE_LIMITED and ERR_NOT_READY */
 };
 
-/* Who asks: ERR_UNAUTHENTICATED, ERR_RATE_LIMITED (too many wrong tokens from this address),
- * ERR_NOT_READY (the key set has not been fetched yet). *verdict is written on error too. */
+/* Who asks: ERR_UNAUTHENTICATED; ERR_RATE_LIMITED (one of its buckets is empty, or too many wrong
+ * tokens from its address); ERR_NOT_READY (the key set has not been fetched yet). *verdict is
+ * written on error too. */
 MUST_CHECK enum err access_identify(struct access_view *view, const struct access_request *request,
                                     struct access_verdict *verdict, struct err_info *info);
-/* Whether the one just identified may do it now: ERR_FORBIDDEN, or ERR_RATE_LIMITED when one of
- * its buckets is empty. */
-MUST_CHECK enum err access_permit(struct access_view *view, enum access_right right,
-                                  struct strview topic, struct access_verdict *verdict,
-                                  struct err_info *info);
-/* For lists: the same without a word. principal NULL (access is off): true. */
+/* ERR_FORBIDDEN unless it has the right. principal NULL (access is off): everybody may. */
+MUST_CHECK enum err access_permit(const struct access_principal *principal, enum access_right right,
+                                  struct strview topic, struct err_info *info);
+/* For lists: the same without a word, and without being counted. */
 bool access_allows(const struct access_principal *principal, enum access_right right,
                    struct strview topic);
-/* What the permitted request turned out to be. */
+/* For WWW-Authenticate with ERR_FORBIDDEN. */
+#define ACCESS_CHALLENGE_FORBIDDEN "Bearer realm=\"millrace\", error=\"insufficient_scope\""
+/* What the request turned out to be; NULL is a no-op. */
 void access_spend(struct access_view *view, const struct access_principal *principal,
                   int64_t events, int64_t bytes);

@@ -68,11 +68,9 @@ static void words_add(struct access_rights *rights, const char *words,
 struct access_principal *access_claims_principal(const json_t *claims,
                                                  const struct access_claims_rules *rules)
 {
-    struct access_principal *principal = must_alloc(sizeof *principal);
     const char *subject = json_string_value(json_object_get(claims, "sub"));
     const json_t *value = find(claims, rules->rights_claim), *item;
-    principal->kind = ACCESS_TOKEN;
-    principal->name = must_strdup(subject ? subject : "");
+    struct access_principal *principal = access_principal_new(ACCESS_TOKEN, subject ? subject : "");
     if (json_is_string(value)) {
         words_add(&principal->rights, json_string_value(value), rules);
     }

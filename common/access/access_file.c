@@ -157,15 +157,17 @@ static enum err load_expiry(const struct place *place, const json_t *object, int
 
 /* What keys and certificates have in common. */
 static enum err load_principal(const struct place *place, const struct access_file *file,
-                               json_t *object, struct access_principal *principal,
-                               struct strview id)
+                               json_t *object, enum access_kind kind, struct strview id,
+                               struct access_principal **ret)
 {
     const json_t *name = json_object_get(object, "name");
     if (name && (!json_is_string(name) || json_string_length(name) > NAME_BYTES_MAX)) {
         return wrong(place, "name", "must be a text of at most 256 bytes");
     }
-    principal->name = must_strdup(name ? json_string_value(name) : id.ptr);
-    principal->rate_id = XXH3_64bits_withSeed(id.ptr, id.len, (XXH64_hash_t)principal->kind);
+    struct access_principal *principal =
+        access_principal_new(kind, name ? json_string_value(name) : id.ptr);
+    *ret = principal; /* the file's from here on, good or not */
+    principal->rate_id = XXH3_64bits_withSeed(id.ptr, id.len, (XXH64_hash_t)kind);
     enum err e = load_rights(place, file, object, &principal->rights);
     if (!e) {
         e = load_limits(place, object, &principal->limits);
@@ -210,12 +212,10 @@ static enum err load_key(const struct place *place, struct access_file *file, js
     if (!is_new) {
         return wrong(place, "id", key ? "is there twice" : "more keys than a file may have");
     }
-    key->principal = must_alloc(sizeof *key->principal);
-    key->principal->kind = ACCESS_KEY;
     if (!digest_parse(json_string_value(json_object_get(object, "sha256")), key->digest)) {
         return wrong(place, "sha256", "must be 64 digits of 0-9 a-f");
     }
-    return load_principal(place, file, object, key->principal, id);
+    return load_principal(place, file, object, ACCESS_KEY, id, &key->principal);
 }
 
 static enum err load_certificate(const struct place *place, struct access_file *file,
@@ -236,9 +236,7 @@ static enum err load_certificate(const struct place *place, struct access_file *
     if (!is_new) {
         return wrong(place, "subject", slot ? "is there twice" : "more than a file may have");
     }
-    *slot = must_alloc(sizeof **slot);
-    (*slot)->kind = ACCESS_CERTIFICATE;
-    return load_principal(place, file, object, *slot, subject);
+    return load_principal(place, file, object, ACCESS_CERTIFICATE, subject, slot);
 }
 
 static enum err load_role(const struct place *place, struct access_file *file, const char *name,
@@ -349,11 +347,11 @@ void access_file_unref(struct access_file *file)
     }
     for (size_t i = 0; i < hash_map_count(file->keys); i++) {
         const struct access_file_key *key = hash_map_value_at(file->keys, i);
-        access_principal_free(key->principal);
+        access_principal_unref(key->principal);
     }
     for (size_t i = 0; i < hash_map_count(file->certificates); i++) {
         struct access_principal **slot = hash_map_value_at(file->certificates, i);
-        access_principal_free(*slot);
+        access_principal_unref(*slot);
     }
     hash_map_free(file->roles);
     hash_map_free(file->keys);
@@ -367,8 +365,8 @@ const struct access_file_key *access_file_find_key(const struct access_file *fil
     return hash_map_find(file->keys, id);
 }
 
-const struct access_principal *access_file_find_certificate(const struct access_file *file,
-                                                            struct strview subject)
+struct access_principal *access_file_find_certificate(const struct access_file *file,
+                                                      struct strview subject)
 {
     struct access_principal **slot = hash_map_find(file->certificates, subject);
     return slot ? *slot : NULL;

@@ -33,8 +33,8 @@ void access_file_unref(struct access_file *file); /* NULL is a no-op */
 /* NULL when there is none. */
 const struct access_file_key *access_file_find_key(const struct access_file *file,
                                                    struct strview id);
-const struct access_principal *access_file_find_certificate(const struct access_file *file,
-                                                            struct strview subject);
+struct access_principal *access_file_find_certificate(const struct access_file *file,
+                                                      struct strview subject);
 const struct access_rights *access_file_find_role(const struct access_file *file,
                                                   struct strview name);
 size_t access_file_key_count(const struct access_file *file);

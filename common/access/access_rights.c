@@ -95,17 +95,28 @@ bool access_rights_give(const struct access_rights *rights, enum access_right ri
     return false;
 }
 
-void access_principal_free(struct access_principal *principal)
+struct access_principal *access_principal_new(enum access_kind kind, const char *name)
+{
+    struct access_principal *principal = must_alloc(sizeof *principal);
+    atomic_init(&principal->refs, 1);
+    principal->kind = kind;
+    principal->name = must_strdup(name);
+    return principal;
+}
+
+struct access_principal *access_principal_ref(struct access_principal *principal)
 {
     if (principal) {
+        atomic_fetch_add_explicit(&principal->refs, 1, memory_order_relaxed);
+    }
+    return principal;
+}
+
+void access_principal_unref(struct access_principal *principal)
+{
+    if (principal && atomic_fetch_sub_explicit(&principal->refs, 1, memory_order_acq_rel) == 1) {
         free(principal->name);
         access_rights_free(&principal->rights);
         free(principal);
     }
-}
-
-void access_principal_freep(struct access_principal **principal)
-{
-    access_principal_free(*principal);
-    *principal = NULL;
 }

@@ -8,6 +8,7 @@
  */
 #pragma once
 
+#include <stdatomic.h>
 #include <stdint.h>
 
 #include "access/access_rate.h"
@@ -48,8 +49,9 @@ bool access_rights_give(const struct access_rights *rights, enum access_right ri
 
 enum access_kind { ACCESS_NOBODY, ACCESS_KEY, ACCESS_TOKEN, ACCESS_CERTIFICATE, ACCESS_KINDS };
 
-/* Immutable once made. */
+/* Immutable once made, and counted: who goes on with one after its request takes a reference. */
 struct access_principal {
+    atomic_uint refs;
     enum access_kind kind;
     char *name; /* for logs: a key's name, a token's subject, a certificate's */
     struct access_rights rights;
@@ -58,5 +60,6 @@ struct access_principal {
     int64_t expires_ms; /* wall clock, the leeway included; 0: never */
 };
 
-void access_principal_free(struct access_principal *principal); /* NULL is a no-op */
-void access_principal_freep(struct access_principal **principal);
+struct access_principal *access_principal_new(enum access_kind kind, const char *name);
+struct access_principal *access_principal_ref(struct access_principal *principal); /* or NULL */
+void access_principal_unref(struct access_principal *principal); /* NULL is a no-op */

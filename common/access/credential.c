@@ -61,8 +61,8 @@ const char *credential_read(const struct access_request *request,
     }
     if (request->api_key) {
         *ret = (struct credential){ACCESS_KEY, sv(request->api_key)};
-    } else if (request->certificate.len) {
-        *ret = (struct credential){ACCESS_CERTIFICATE, request->certificate};
+    } else if (request->name_count) {
+        ret->kind = ACCESS_CERTIFICATE;
     }
     return NULL;
 }

@@ -2,7 +2,7 @@
  *
  * WHAT     Authorization: Bearer (an API key or a token), Authorization: Basic (an API key as the
  *          user, as SDKs with a write key send it; the password is not looked at), X-Api-Key, or the
- *          subject of a client certificate that TLS has verified. What a header says goes before a
+ *          names of a client certificate that TLS has verified. What a header says goes before a
  *          certificate; two headers that both say something are refused.
  * OWNS     the text is borrowed from the request, or from scratch.
  */
@@ -15,15 +15,18 @@
 #define CREDENTIAL_SCRATCH_BYTES 512
 
 struct access_request {
-    const char *authorization;  /* the field's value, or NULL */
-    const char *api_key;        /* X-Api-Key, or NULL */
-    const char *client;         /* address */
-    struct strview certificate; /* subject; empty: none */
+    const char *authorization; /* the field's value, or NULL */
+    const char *api_key;       /* X-Api-Key, or NULL */
+    const char *client;        /* address */
+    /* What a client certificate that TLS has verified calls its owner: its subject and its
+     * alternative names ("CN=till,O=Shop", "dns:till.shop"). */
+    const char *const *names;
+    size_t name_count;
 };
 
 struct credential {
     enum access_kind kind; /* ACCESS_NOBODY: the request says nothing */
-    struct strview text;
+    struct strview text;   /* of a certificate: none */
 };
 
 /* NULL, or why it cannot be read: static text. */

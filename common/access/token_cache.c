@@ -25,10 +25,16 @@ struct token_cache *token_cache_new(size_t entries)
     return cache;
 }
 
+static void entry_clear(struct entry *entry)
+{
+    access_principal_unref(entry->principal);
+    entry->principal = NULL;
+}
+
 void token_cache_clear(struct token_cache *cache)
 {
     for (size_t i = 0; i < cache->set_count * WAYS; i++) {
-        access_principal_freep(&cache->entries[i].principal);
+        entry_clear(&cache->entries[i]);
     }
 }
 
@@ -47,9 +53,9 @@ static struct entry *set_of(struct token_cache *cache, const unsigned char *dige
     return &cache->entries[number % cache->set_count * WAYS];
 }
 
-const struct access_principal *token_cache_find(struct token_cache *cache,
-                                                const unsigned char digest[ACCESS_DIGEST_BYTES],
-                                                int64_t now_ms)
+struct access_principal *token_cache_find(struct token_cache *cache,
+                                          const unsigned char digest[ACCESS_DIGEST_BYTES],
+                                          int64_t now_ms)
 {
     struct entry *set = set_of(cache, digest);
     for (size_t i = 0; i < WAYS; i++) {
@@ -57,7 +63,7 @@ const struct access_principal *token_cache_find(struct token_cache *cache,
             continue;
         }
         if (now_ms >= set[i].principal->expires_ms) {
-            access_principal_freep(&set[i].principal);
+            entry_clear(&set[i]);
             return NULL;
         }
         set[i].used = ++cache->uses;
@@ -79,7 +85,7 @@ void token_cache_put(struct token_cache *cache, const unsigned char digest[ACCES
             victim = &set[i];
         }
     }
-    access_principal_freep(&victim->principal);
+    entry_clear(victim);
     memcpy(victim->digest, digest, ACCESS_DIGEST_BYTES);
     victim->principal = principal;
     victim->used = ++cache->uses;

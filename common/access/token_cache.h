@@ -2,7 +2,7 @@
  *
  * WHAT     SHA-256 of a token → whom it stands for, until it expires. Tokens are not kept.
  * BOUNDS   a fixed number of entries, four to a set; the one not used for longest makes room.
- * OWNS     the principals put in; one found is valid until the next put or clear.
+ * OWNS     a reference to each principal; one found is valid until the next put or clear.
  * THREADS  one owner.
  */
 #pragma once
@@ -14,10 +14,10 @@ struct token_cache;
 
 void token_cache_free(struct token_cache *cache); /* NULL is a no-op */
 DEALLOC(token_cache_free) struct token_cache *token_cache_new(size_t entries);
-const struct access_principal *token_cache_find(struct token_cache *cache,
-                                                const unsigned char digest[ACCESS_DIGEST_BYTES],
-                                                int64_t now_ms);
-/* Takes the principal. */
+struct access_principal *token_cache_find(struct token_cache *cache,
+                                          const unsigned char digest[ACCESS_DIGEST_BYTES],
+                                          int64_t now_ms);
+/* Takes the reference. */
 void token_cache_put(struct token_cache *cache, const unsigned char digest[ACCESS_DIGEST_BYTES],
                      struct access_principal *principal);
 void token_cache_clear(struct token_cache *cache);

@@ -53,7 +53,7 @@ static void check(struct strview token, bool is_signed)
         const char *issuer = json_string_value(json_object_get(claims, "iss"));
         FUZZ_CHECK(issuer && strcmp(issuer, "i") == 0 && expires_ms > NOW_MS, "rules not kept");
         const struct access_claims_rules rights = {"/scope", "", file};
-        access_principal_free(access_claims_principal(claims, &rights));
+        access_principal_unref(access_claims_principal(claims, &rights));
     }
     json_decref(claims);
 }

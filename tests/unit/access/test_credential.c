@@ -15,7 +15,7 @@ static const struct {
     {"no key of ours", NULL, "secret", "", ACCESS_KEY, "secret"},
     {"key as a user", "Basic bXJfeF95Og==", NULL, "", ACCESS_KEY, "mr_x_y"},
     {"key as a user with a password", "Basic bXJfeF95OnB3", NULL, "", ACCESS_KEY, "mr_x_y"},
-    {"certificate", NULL, NULL, "CN=a", ACCESS_CERTIFICATE, "CN=a"},
+    {"certificate", NULL, NULL, "CN=a", ACCESS_CERTIFICATE, ""},
     {"header before certificate", "Bearer a.b.c", NULL, "CN=a", ACCESS_TOKEN, "a.b.c"},
     {"two headers", "Bearer a.b.c", "mr_x_y", "", ACCESS_NOBODY, NULL},
     {"empty", "", NULL, "", ACCESS_NOBODY, NULL},
@@ -36,7 +36,8 @@ static void test_credential_read__headers(void **state)
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         const struct access_request request = {.authorization = rows[i].authorization,
                                                .api_key = rows[i].api_key,
-                                               .certificate = sv(rows[i].certificate)};
+                                               .names = &rows[i].certificate,
+                                               .name_count = rows[i].certificate[0] != 0};
         struct credential credential;
         char scratch[CREDENTIAL_SCRATCH_BYTES];
         const char *reason = credential_read(&request, scratch, &credential);
