@@ -91,6 +91,14 @@ static void count(enum access_kind kind, enum outcome outcome)
     metric_add(series, 1);
 }
 
+static void count_good(const struct access_request *request, enum access_kind kind,
+                       enum outcome outcome)
+{
+    if (!request->is_asked_again) {
+        count(kind, outcome);
+    }
+}
+
 static void on_collect(void *context)
 {
     const struct access *access = context;
@@ -441,7 +449,7 @@ static enum err identify_token(struct access_view *view, const struct access_req
     access_hash(view->hasher, token, digest);
     verdict->principal = token_cache_find(view->cache, digest, now_ms);
     if (verdict->principal) {
-        count(ACCESS_TOKEN, CACHED);
+        count_good(request, ACCESS_TOKEN, CACHED);
         return ERR_OK;
     }
     if (!access->has_tokens) {
@@ -468,7 +476,7 @@ static enum err identify_token(struct access_view *view, const struct access_req
     }
     token_cache_put(view->cache, digest, principal);
     verdict->principal = principal;
-    count(ACCESS_TOKEN, DONE);
+    count_good(request, ACCESS_TOKEN, DONE);
     return ERR_OK;
 }
 
@@ -528,7 +536,7 @@ static enum err identify(struct access_view *view, const struct access_request *
     if (reason) {
         return refuse(view, request, credential.kind, reason, verdict, info);
     }
-    count(credential.kind, DONE);
+    count_good(request, credential.kind, DONE);
     return ERR_OK;
 }
 

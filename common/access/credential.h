@@ -22,6 +22,7 @@ struct access_request {
      * alternative names ("CN=till,O=Shop", "dns:till.shop"). */
     const char *const *names;
     size_t name_count;
+    bool is_asked_again; /* the same request will be: only a refusal is counted now */
 };
 
 struct credential {

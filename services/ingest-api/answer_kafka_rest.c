@@ -74,14 +74,6 @@ static enum err error_append(struct buf *out, enum err err, const char *message)
     return e ? e : buf_append_json_string(out, sv(message));
 }
 
-static void tell_retry(struct http_request *request, enum err err)
-{
-    const int status = err_http_status(err);
-    if (status == 503 || status == 429) {
-        http_reply_header(request, "Retry-After", "1");
-    }
-}
-
 static void answer_results(struct ingest_batch *batch)
 {
     const struct ingest_tally tally = ingest_answer_tally(batch);
@@ -93,7 +85,6 @@ static void answer_results(struct ingest_batch *batch)
         taken ? buf_append_view(&body, SV("{"))
               : error_append(&body, first, ingest_batch_fault(batch, &batch->results[0]).detail);
     if (!e && !taken) {
-        tell_retry(batch->request, first);
         e = buf_append_view(&body, SV(","));
     }
     e = e ? e : body_append(&body, batch);
@@ -112,7 +103,6 @@ static void answer_refusal(struct http_request *request, enum err err, const str
     buf_init(&body, ANSWER_BYTES_MAX);
     CHECK(error_append(&body, err, err_detail(err, info)) == ERR_OK);
     CHECK(buf_append_view(&body, SV("}")) == ERR_OK);
-    tell_retry(request, err);
     http_reply_buf(request, rest_status(err), CONTENT_TYPE, &body);
     buf_free(&body);
 }

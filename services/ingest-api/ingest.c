@@ -45,7 +45,9 @@ static enum err ingest_load(struct ingest *ingest, struct err_info *info)
         .schemas_dir = ingest->config.schemas_dir,
         .refuses_unknown_schemas = strcmp(ingest->config.schemas_unknown, "refuse") == 0,
     };
-    return ingest_topics_load(&params, &ingest->topics, info);
+    const enum err e = ingest_topics_load(&params, &ingest->topics, info);
+    return e ? e
+             : service_access_start(ingest->service, &ingest->access_config, &ingest->access, info);
 }
 
 enum err ingest_begin(struct ingest *ingest, int argc, char **argv, enum config_action *ret_action,
@@ -54,6 +56,7 @@ enum err ingest_begin(struct ingest *ingest, int argc, char **argv, enum config_
     ingest->kafka.extra.prefix = "kafka.";
     const struct config_section sections[] = {
         {"Ingest", ingest_options, ARRAY_LEN(ingest_options), &ingest->config},
+        {"Access", access_options, access_options_count, &ingest->access_config},
         {"Kafka", kafka_options, kafka_options_count, &ingest->kafka},
     };
     static struct service_params params = {
@@ -97,4 +100,6 @@ void ingest_free(struct ingest *ingest)
 {
     ingest_topics_free(ingest->topics);
     ingest->topics = NULL;
+    access_free(ingest->access);
+    ingest->access = NULL;
 }

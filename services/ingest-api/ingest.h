@@ -20,7 +20,7 @@
 #include "http/http.h"
 #include "ingest_topics.h"
 #include "kafka/kafka_config.h"
-#include "service/service.h"
+#include "service/service_access.h"
 
 struct ingest_config {
     const char *topics_allow;
@@ -38,6 +38,8 @@ struct ingest {
     struct service *service;
     struct ingest_config config;
     struct kafka_config kafka;
+    struct access_config access_config;
+    struct access *access;
     struct ingest_topics *topics;
     /* For readiness: workers that started, and those whose producer knows the cluster's topics. */
     atomic_uint workers;

@@ -148,7 +148,8 @@ static enum err topic_find(struct ingest_reading *reading)
     if (!name.ptr || reading->event.err) {
         return reading->event.err;
     }
-    return ingest_worker_topic(reading->worker, name, &reading->topic, &reading->info);
+    return ingest_worker_topic(reading->worker, reading->principal, name, &reading->topic,
+                               &reading->info);
 }
 
 void ingest_event_take(struct ingest_reading *reading)

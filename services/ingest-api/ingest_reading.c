@@ -18,6 +18,7 @@ struct ingest_reading *ingest_reading_new(struct ingest_worker *worker)
 void ingest_reading_free(struct ingest_reading *reading)
 {
     if (reading) {
+        access_principal_unref(reading->principal);
         buf_free(&reading->scratch);
         free(reading);
     }
@@ -74,13 +75,28 @@ static struct ingest_reader reader_of(struct ingest_reading *reading)
     };
 }
 
+static enum err identify(struct ingest_reading *reading)
+{
+    struct access_principal *principal;
+    access_principal_unref(reading->principal); /* the last request's */
+    reading->principal = NULL;
+    reading->spent = 0;
+    const enum err e = service_access_identify(reading->request, reading->worker->access,
+                                               SERVICE_ACCESS_FULL, &principal, &reading->info);
+    reading->principal = access_principal_ref(principal);
+    return e;
+}
+
 enum err ingest_reading_begin(struct ingest_reading *reading, struct http_request *request,
                               const struct ingest_route *route)
 {
     reading->request = request;
     reading->route = route;
     reading->info.text[0] = reading->info.pointer[0] = '\0';
-    enum err e = ingest_worker_admit(reading->worker, &reading->info);
+    enum err e = identify(reading);
+    if (!e) {
+        e = ingest_worker_admit(reading->worker, &reading->info);
+    }
     if (!e) {
         e = ingest_head_read(request, &reading->head, &reading->info);
     }
@@ -93,8 +109,11 @@ enum err ingest_reading_begin(struct ingest_reading *reading, struct http_reques
     const char *topic = http_request_param(request, "topic");
     reading->request_topic = NULL;
     if (!e && topic) {
-        e = ingest_worker_topic(reading->worker, sv(topic), &reading->request_topic,
-                                &reading->info);
+        e = ingest_worker_topic(reading->worker, reading->principal, sv(topic),
+                                &reading->request_topic, &reading->info);
+    }
+    if (e == ERR_FORBIDDEN) {
+        http_reply_header(request, "WWW-Authenticate", ACCESS_CHALLENGE_FORBIDDEN);
     }
     if (!e) {
         ingest_head_type(&reading->head, reading->format->content_type);
@@ -110,6 +129,14 @@ void ingest_reading_take_batch(struct ingest_reading *reading)
     batch->is_hasty = reading->head.is_hasty;
     batch->is_minimal = reading->head.is_minimal;
     reading->batch = batch;
+}
+
+void ingest_reading_spend(struct ingest_reading *reading, size_t bytes)
+{
+    const uint32_t events = reading->batch->count;
+    access_spend(reading->worker->access, reading->principal, events - reading->spent,
+                 (int64_t)bytes);
+    reading->spent = events;
 }
 
 void ingest_reading_run(struct ingest_reading *reading)

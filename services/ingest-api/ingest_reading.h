@@ -31,12 +31,14 @@ struct ingest_reading {
     struct http_request *request;
     const struct ingest_route *route;
     const struct ingest_format *format;
+    struct access_principal *principal; /* who asks; a reference; NULL while access is off */
     const struct ingest_topic_state *request_topic; /* NULL: each event says its own */
     const struct ingest_topic_state *topic;         /* of the event; NULL: it may not have it */
     struct ingest_batch *batch;
     struct ingest_head head;
     struct ingest_reader reader;
     struct ingest_event event;
+    uint32_t spent;       /* events of the batch that the principal has paid for */
     struct buf scratch;   /* reader.scratch */
     struct err_info info; /* reader.info: of the request, then of each event */
 };
@@ -53,6 +55,8 @@ MUST_CHECK enum err ingest_reading_begin(struct ingest_reading *reading,
                                          const struct ingest_route *route);
 /* An empty batch for what is to be read. */
 void ingest_reading_take_batch(struct ingest_reading *reading);
+/* What the principal pays for: so many bytes more, and the events since the last time. */
+void ingest_reading_spend(struct ingest_reading *reading, size_t bytes);
 /* Every event of reader.text that has not been read yet goes on its way. */
 void ingest_reading_run(struct ingest_reading *reading);
 /* All has been read: the answer follows when the last report is in. */

@@ -76,6 +76,7 @@ static void handle(struct http_request *request, const struct ingest_route *rout
     ingest_reading_take_batch(reading);
     reading->batch->is_single = reading->reader.is_single;
     ingest_reading_run(reading);
+    ingest_reading_spend(reading, reading->reader.text.len);
     ingest_reading_end(reading);
 }
 
@@ -89,9 +90,19 @@ static void ingest_handle_post_events(struct http_request *request)
     handle(request, &events_route);
 }
 
+static void ingest_open_post_records(struct http_request *request)
+{
+    ingest_stream_open(request, &rest_route);
+}
+
 static void ingest_handle_post_records(struct http_request *request)
 {
     handle(request, &rest_route);
+}
+
+static void ingest_open_post_eventgate(struct http_request *request)
+{
+    ingest_stream_open(request, &eventgate_route);
 }
 
 static void ingest_handle_post_eventgate(struct http_request *request)
@@ -101,8 +112,9 @@ static void ingest_handle_post_eventgate(struct http_request *request)
 
 const struct http_route ingest_routes[] = {
     {HTTP_POST, "/events/{topic}", ingest_handle_post_events, ingest_open_post_events},
-    {HTTP_POST, "/topics/{topic}", ingest_handle_post_records, NULL},
-    {HTTP_POST, "/topics/{topic}/partitions/{partition}", ingest_handle_post_records, NULL},
-    {HTTP_POST, "/v1/events", ingest_handle_post_eventgate, NULL},
+    {HTTP_POST, "/topics/{topic}", ingest_handle_post_records, ingest_open_post_records},
+    {HTTP_POST, "/topics/{topic}/partitions/{partition}", ingest_handle_post_records,
+     ingest_open_post_records},
+    {HTTP_POST, "/v1/events", ingest_handle_post_eventgate, ingest_open_post_eventgate},
 };
 const size_t ingest_routes_count = ARRAY_LEN(ingest_routes);

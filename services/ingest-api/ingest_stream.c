@@ -100,6 +100,7 @@ static void on_piece(struct http_request *request, void *opaque, struct strview 
 {
     (void)request;
     struct stream *stream = opaque;
+    const size_t bytes = piece.len;
     const char *feed = memchr(piece.ptr, '\n', piece.len);
     if (feed && (stream->carry.len || stream->is_skipping)) {
         const size_t len = (size_t)(feed + 1 - piece.ptr);
@@ -111,6 +112,7 @@ static void on_piece(struct http_request *request, void *opaque, struct strview 
     const size_t whole = last ? (size_t)(last + 1 - piece.ptr) : 0;
     take_lines(stream, piece.ptr, whole);
     carry_add(stream, piece.ptr + whole, piece.len - whole);
+    ingest_reading_spend(stream->reading, bytes);
     pause_if_far_ahead(stream);
 }
 
@@ -166,14 +168,29 @@ static void on_gone(void *opaque)
 
 static const struct http_body_reader reader = {on_piece, on_end, on_fail, on_gone};
 
+/* Before the body: who is not known does not get memory for one. */
+static void stranger_refuse(struct ingest_worker *worker, struct http_request *request,
+                            const struct ingest_route *route)
+{
+    struct access_principal *principal;
+    struct err_info info;
+    info.text[0] = info.pointer[0] = '\0';
+    const enum err e =
+        service_access_identify(request, worker->access, SERVICE_ACCESS_HEAD, &principal, &info);
+    if (e) {
+        route->answer->refusal(request, e, &info);
+    }
+}
+
 void ingest_stream_open(struct http_request *request, const struct ingest_route *route)
 {
     const struct ingest_format *format =
         ingest_route_format(route, http_request_media_type(request));
-    if (!format || !format->is_by_line) {
-        return; /* collected, and refused then */
-    }
     struct ingest_worker *worker = http_worker_state(http_request_worker(request));
+    if (!format || !format->is_by_line) {
+        stranger_refuse(worker, request, route); /* anybody else's is collected */
+        return;
+    }
     struct ingest_reading *reading = ingest_reading_new(worker);
     const enum err e = ingest_reading_begin(reading, request, route);
     if (e || !reading->format->is_by_line) { /* a CloudEvent whose data are lines is collected */

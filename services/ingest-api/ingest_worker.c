@@ -131,6 +131,7 @@ enum err ingest_worker_start(struct http_worker *http_worker, void *context, voi
     worker->ingest = ingest;
     worker->http = http_worker;
     atomic_fetch_add(&ingest->workers, 1);
+    worker->access = access_view_new(ingest->access);
     worker->scanner = json_scanner_new((uint32_t)ingest->config.depth_max, NODES_MAX);
     worker->checker = schema_checker_new();
     worker->schema_errors =
@@ -181,6 +182,7 @@ void ingest_worker_stop(void *state)
         free(*slot);
     }
     hash_map_free(worker->topics);
+    access_view_free(worker->access);
     json_scanner_free(worker->scanner);
     schema_checker_free(worker->checker);
     free(worker->schema_errors);
@@ -213,10 +215,15 @@ static struct ingest_topic_state *topic_state_new(const char *name, size_t index
     return state;
 }
 
-enum err ingest_worker_topic(struct ingest_worker *worker, struct strview name,
-                             const struct ingest_topic_state **ret, struct err_info *info)
+enum err ingest_worker_topic(struct ingest_worker *worker, const struct access_principal *principal,
+                             struct strview name, const struct ingest_topic_state **ret,
+                             struct err_info *info)
 {
     char text[TOPIC_NAME_BYTES_MAX + 1];
+    enum err e = access_permit(principal, ACCESS_WRITE, name, info);
+    if (e) {
+        return e;
+    }
     if (name.len >= sizeof text) {
         return err_set(info, ERR_TOPIC_FORBIDDEN, "a topic name has at most %d characters",
                        TOPIC_NAME_BYTES_MAX);
@@ -225,7 +232,7 @@ enum err ingest_worker_topic(struct ingest_worker *worker, struct strview name,
     text[name.len] = '\0';
     struct ingest_topic rules;
     struct ingest_topic_state **slot = hash_map_find(worker->topics, name);
-    enum err e = slot ? ERR_OK : ingest_topics_find(worker->ingest->topics, text, &rules, info);
+    e = slot ? ERR_OK : ingest_topics_find(worker->ingest->topics, text, &rules, info);
     if (!e) {
         e = topic_exists(worker, text, info); /* each time: a topic may be deleted */
     }

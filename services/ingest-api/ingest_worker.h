@@ -26,6 +26,7 @@ struct ingest_topic_state {
 
 struct ingest_worker {
     struct ingest *ingest;
+    struct access_view *access;
     bool is_ready;                   /* counted in ingest->workers_ready */
     struct kafka_producer *producer; /* each record waited for */
     struct kafka_producer *hasty;    /* batches; NULL until it is first asked for */
@@ -53,9 +54,11 @@ void ingest_worker_stop(void *state);
 MUST_CHECK enum err ingest_worker_admit(const struct ingest_worker *worker, struct err_info *info);
 /* Makes worker->hasty, if there is none yet. */
 MUST_CHECK enum err ingest_worker_need_hasty(struct ingest_worker *worker, struct err_info *info);
-/* The topic's state, once its rules allow it and the cluster has it. */
-MUST_CHECK enum err ingest_worker_topic(struct ingest_worker *worker, struct strview name,
-                                        const struct ingest_topic_state **ret,
+/* The topic's state, once the principal (NULL: access is off) may write to it, its rules allow it and
+ * the cluster has it: in this order, so that a stranger does not learn which topics there are. */
+MUST_CHECK enum err ingest_worker_topic(struct ingest_worker *worker,
+                                        const struct access_principal *principal,
+                                        struct strview name, const struct ingest_topic_state **ret,
                                         struct err_info *info);
 const struct ingest_topic_state *ingest_worker_topic_at(const struct ingest_worker *worker,
                                                         uint16_t index);

@@ -13,6 +13,7 @@ struct http_answer {
     size_t bytes;
     char retry_after[32];
     char content_type[64];
+    char www_authenticate[192];
     char preference[64]; /* Preference-Applied */
     char connection[16];
     json_t *json; /* NULL when the body is not JSON */
@@ -44,6 +45,8 @@ static inline size_t http_call_on_header_(char *line, size_t size, size_t count,
                     sizeof answer->retry_after);
     http_call_keep_(line, size * count, "Content-Type: ", answer->content_type,
                     sizeof answer->content_type);
+    http_call_keep_(line, size * count, "WWW-Authenticate: ", answer->www_authenticate,
+                    sizeof answer->www_authenticate);
     http_call_keep_(line, size * count, "Connection: ", answer->connection,
                     sizeof answer->connection);
     http_call_keep_(line, size * count, "Preference-Applied: ", answer->preference,
