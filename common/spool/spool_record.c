@@ -1,6 +1,7 @@
 #include "spool/spool_record.h"
 
 #define XXH_INLINE_ALL
+#include <assert.h>
 #include <xxhash.h>
 
 #define NULL_BYTES        UINT32_MAX

@@ -2,6 +2,7 @@
 
 #include "spool/spool_segment.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>

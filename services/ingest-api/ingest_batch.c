@@ -1,5 +1,6 @@
 #include "ingest_batch.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
