@@ -43,6 +43,7 @@
     X(ERR_CLOUDEVENT,          "cloudevent",            400, 0, "the CloudEvent is not valid")      \
     X(ERR_SCHEMA_MISMATCH,     "schema-mismatch",       422, 0, "the event does not match its schema") \
     X(ERR_SCHEMA_UNKNOWN,      "schema-unknown",        422, 0, "the schema that the event names is not known") \
+    X(ERR_KEY_MISSING,         "key-missing",           422, 0, "the topic is compacted and the record has no key") \
     X(ERR_FIELD_MISSING,       "field-missing",         422, 0, "a field that is needed is missing") \
     X(ERR_FIELD_TYPE,          "field-type",            422, 0, "a field has the wrong type")      \
     X(ERR_NUMBER_RANGE,        "number-range",          422, 0, "a number is out of range")        \

@@ -9,7 +9,8 @@
 #define TOPIC_NAME_BYTES_MAX 249
 #define PARTITIONS_MAX       100000
 
-static const char *const entry_keys[] = {"name", "partitions", "replication", "config", "key"};
+static const char *const entry_keys[] = {"name",   "partitions", "replication",
+                                         "config", "key",        "timestamp"};
 
 bool kafka_topic_name_is_valid(const char *name)
 {
@@ -78,6 +79,31 @@ static enum err entry_load_count(const json_t *object, const char *key, const ch
     return ERR_OK;
 }
 
+/* "key" is a pointer or an array of them, "timestamp" a pointer. */
+static enum err entry_load_pointers(const json_t *object, const char *where,
+                                    struct kafka_topic_entry *entry, struct err_info *info)
+{
+    const json_t *key = json_object_get(object, "key");
+    const json_t *timestamp = json_object_get(object, "timestamp");
+    const size_t count = json_is_array(key) ? json_array_size(key) : key ? 1 : 0;
+    if (count > KAFKA_TOPIC_KEYS_MAX || (json_is_array(key) && count == 0)) {
+        return err_set(info, ERR_CONFIG, "%s/key: must be one to %d pointers", where,
+                       KAFKA_TOPIC_KEYS_MAX);
+    }
+    for (size_t i = 0; i < count; i++) {
+        const json_t *item = json_is_array(key) ? json_array_get(key, i) : key;
+        if (!json_is_string(item)) {
+            return err_set(info, ERR_CONFIG, "%s/key: must be a JSON Pointer or several", where);
+        }
+        entry->key_pointers[entry->key_count++] = json_string_value(item);
+    }
+    if (timestamp && !json_is_string(timestamp)) {
+        return err_set(info, ERR_CONFIG, "%s/timestamp: must be a JSON Pointer", where);
+    }
+    entry->timestamp_pointer = json_string_value(timestamp);
+    return ERR_OK;
+}
+
 static enum err entry_load(json_t *object, const char *path, size_t index,
                            struct kafka_topic_entry *entry, struct err_info *info)
 {
@@ -97,7 +123,10 @@ static enum err entry_load(json_t *object, const char *path, size_t index,
                        TOPIC_NAME_BYTES_MAX);
     }
     entry->spec.name = name;
-    entry->key_pointer = json_string_value(json_object_get(object, "key"));
+    e = entry_load_pointers(object, where, entry, info);
+    if (e) {
+        return e;
+    }
     e = entry_load_count(object, "partitions", where, &entry->spec.partitions, info);
     if (!e) {
         e = entry_load_count(object, "replication", where, &entry->spec.replication, info);

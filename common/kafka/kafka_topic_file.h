@@ -1,8 +1,9 @@
 /* kafka_topic_file.h - the topics a deployment has, as data (pipelines/topics.json).
  *
- * WHAT     a JSON array of {"name", "partitions", "replication", "config": {…}, "key": "/pointer"}:
- *          what the `topics` tool creates, what dev-broker starts with, and where ingest-api takes a
- *          topic's record key from.
+ * WHAT     a JSON array of {"name", "partitions", "replication", "config": {…}, "key": "/pointer",
+ *          "timestamp": "/pointer"}: what the `topics` tool creates, what dev-broker starts with, and
+ *          where ingest-api takes a record's key and timestamp from. Several pointers as "key" make
+ *          one key of their values.
  * OWNS     everything returned lives until kafka_topic_file_free.
  * ERRORS   ERR_IO, ERR_JSON_SYNTAX, ERR_CONFIG: each names the file and the entry.
  */
@@ -10,9 +11,13 @@
 
 #include "kafka/kafka_topics.h"
 
+#define KAFKA_TOPIC_KEYS_MAX 4
+
 struct kafka_topic_entry {
     struct kafka_topic_spec spec;
-    const char *key_pointer; /* JSON Pointer to the record key, or NULL: no key */
+    const char *key_pointers[KAFKA_TOPIC_KEYS_MAX]; /* JSON Pointers to the parts of the key */
+    size_t key_count;                               /* 0: no key */
+    const char *timestamp_pointer;                  /* JSON Pointer, or NULL: when it is stored */
 };
 
 struct kafka_topic_file {

@@ -9,8 +9,14 @@
 static const struct config_option ingest_options[] = {
     CONFIG_ROW(struct ingest_config, topics_allow, "topics.allow", STRING, "*", 0, 0,
                "Topics that may be written to: names and patterns (* and ?), separated by commas."),
-    CONFIG_ROW(struct ingest_config, topics_file, "topics.file", STRING, "", 0, 0,
-               "JSON file of topics; gives each topic's record key."),
+    CONFIG_CHOICE_ROW(
+        struct ingest_config, topics_naming, "topics.naming", "any", "any|dotted",
+        "dotted: only topics named <domain>.<entity>.<event-type> are taken, in small "
+        "letters, digits and hyphens."),
+    CONFIG_ROW(
+        struct ingest_config, topics_file, "topics.file", STRING, "", 0, 0,
+        "JSON file of topics: where the key and the timestamp of a record are, whether the topic "
+        "is compacted, how large a record may be."),
     CONFIG_ROW(struct ingest_config, schemas_dir, "schemas.dir", STRING, "", 0, 0,
                "Folder of JSON Schemas; <topic>.json is checked for every event of the topic."),
     CONFIG_CHOICE_ROW(
@@ -28,6 +34,14 @@ static const struct config_option ingest_options[] = {
                1 << 16, (int64_t)1 << 40,
                "Bytes of events that a worker may have on their way to Kafka; past it a request "
                "gets 503. Keep it below kafka.queue.buffering.max.kbytes."),
+    CONFIG_ROW(struct ingest_config, timestamp_past_ms, "timestamps.past.max", DURATION, "0", 0,
+               3.2e12,
+               "An older timestamp is moved up to now minus this; 0: none is. Kafka deletes by "
+               "timestamp."),
+    CONFIG_ROW(struct ingest_config, timestamp_future_ms, "timestamps.future.max", DURATION, "1h",
+               0, 3.2e12,
+               "A later timestamp is moved down to now plus this; 0: none is. A record from the "
+               "future would never be deleted."),
     CONFIG_ROW(struct ingest_config, depth_max, "events.depth.max", INT, "64", 1, 1024,
                "Deepest nesting of an event's JSON."),
     CONFIG_ROW(struct ingest_config, schema_errors_max, "schemas.errors.max", INT, "8", 1,
@@ -43,6 +57,7 @@ static enum err ingest_load(struct ingest *ingest, struct err_info *info)
         .allow = ingest->config.topics_allow,
         .topics_file = ingest->config.topics_file,
         .schemas_dir = ingest->config.schemas_dir,
+        .wants_dotted_names = strcmp(ingest->config.topics_naming, "dotted") == 0,
         .refuses_unknown_schemas = strcmp(ingest->config.schemas_unknown, "refuse") == 0,
     };
     const enum err e = ingest_topics_load(&params, &ingest->topics, info);

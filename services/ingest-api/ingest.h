@@ -26,10 +26,13 @@ struct ingest_config {
     const char *topics_allow;
     const char *topics_file;
     const char *schemas_dir;
+    const char *topics_naming;   /* any, dotted */
     const char *schemas_unknown; /* refuse, pass */
     int64_t events_max;
     int64_t streamed_events_max;
     int64_t inflight_bytes_max;
+    int64_t timestamp_past_ms;   /* 0: no bound */
+    int64_t timestamp_future_ms; /* 0: no bound */
     int64_t depth_max;
     int64_t schema_errors_max;
 };

@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#define RECORD_OVERHEAD 100 /* of a batch and a record, about */
+
 static void refuse(struct ingest_reading *reading, uint32_t index, enum err err,
                    const struct schema_errors *errors)
 {
@@ -92,19 +94,101 @@ static bool schemas_pass(struct ingest_reading *reading, uint32_t index)
            (!named || named == own || schema_passes(reading, named, index));
 }
 
+/* The topic's own rule: the values that its pointers lead to, with a | between two. All or none. */
+static struct strview key_by_rule(const struct ingest_reading *reading,
+                                  char scratch[INGEST_KEY_BYTES_MAX])
+{
+    const struct ingest_topic *rules = &reading->topic->rules;
+    const struct json_doc *doc = &reading->reader.doc;
+    const uint32_t event = reading->event.node;
+    if (rules->key_part_count == 1) {
+        return ingest_format_key(doc, json_pointer_find_from(rules->key_parts[0], doc, event),
+                                 scratch);
+    }
+    size_t len = 0;
+    for (size_t i = 0; i < rules->key_part_count; i++) {
+        char room[INGEST_KEY_BYTES_MAX];
+        const struct strview part =
+            ingest_format_key(doc, json_pointer_find_from(rules->key_parts[i], doc, event), room);
+        if (!part.ptr || len + part.len + 1 > INGEST_KEY_BYTES_MAX) {
+            return (struct strview){0};
+        }
+        scratch[len] = '|';
+        len += i > 0;
+        memcpy(scratch + len, part.ptr, part.len);
+        len += part.len;
+    }
+    return (struct strview){len ? scratch : NULL, len};
+}
+
 /* What the request says wins over what the event says, and that over the topic's own rule. */
 static struct strview key_of(const struct ingest_reading *reading,
                              char scratch[INGEST_KEY_BYTES_MAX])
 {
-    const struct ingest_event *event = &reading->event;
-    const struct json_pointer *pointer = reading->topic->rules.key;
-    if (reading->head.key.ptr || event->key.ptr) {
-        return reading->head.key.ptr ? reading->head.key : event->key;
+    if (reading->head.key.ptr || reading->event.key.ptr) {
+        return reading->head.key.ptr ? reading->head.key : reading->event.key;
     }
+    return reading->event.has_node ? key_by_rule(reading, scratch) : (struct strview){0};
+}
+
+/* 0 when the topic's rule leads to no time. */
+static int64_t timestamp_by_rule(const struct ingest_reading *reading)
+{
+    const struct json_pointer *pointer = reading->topic->rules.timestamp;
     const struct json_doc *doc = &reading->reader.doc;
-    return pointer && event->has_node
-               ? ingest_format_key(doc, json_pointer_find_from(pointer, doc, event->node), scratch)
-               : (struct strview){0};
+    const uint32_t node = pointer && reading->event.has_node
+                              ? json_pointer_find_from(pointer, doc, reading->event.node)
+                              : JSON_NODE_NONE;
+    int64_t ms;
+    return node != JSON_NODE_NONE && !ingest_timestamp_read(json_node_text(doc, node), &ms) ? ms
+                                                                                            : 0;
+}
+
+/* In the order of precedence, within the window around now: a record far in the future would keep its
+ * segment from ever being deleted. 0: when it is stored. */
+static int64_t timestamp_of(const struct ingest_reading *reading)
+{
+    const struct ingest_worker *worker = reading->worker;
+    const struct ingest_config *config = &worker->ingest->config;
+    const int64_t said = reading->head.timestamp_ms    ? reading->head.timestamp_ms
+                         : reading->event.timestamp_ms ? reading->event.timestamp_ms
+                                                       : timestamp_by_rule(reading);
+    if (said <= 0) {
+        return 0;
+    }
+    const int64_t now_ms = reading->head.now_ms;
+    int64_t ms = said;
+    if (config->timestamp_future_ms && ms > now_ms + config->timestamp_future_ms) {
+        ms = now_ms + config->timestamp_future_ms;
+    } else if (config->timestamp_past_ms && ms < now_ms - config->timestamp_past_ms) {
+        ms = now_ms - config->timestamp_past_ms;
+    }
+    if (ms != said) {
+        metric_add(worker->clamped, 1);
+    }
+    return ms;
+}
+
+/* What Kafka would refuse, known here: a record that it refuses fails the batch that it is in. */
+static enum err record_check(const struct ingest_reading *reading,
+                             const struct kafka_record *record, struct err_info *info)
+{
+    const struct ingest_topic *rules = &reading->topic->rules;
+    if (rules->is_compacted && !record->key.ptr) {
+        return err_set(info, ERR_KEY_MISSING,
+                       "the topic %s is compacted: its records need a key, and this has none",
+                       record->topic);
+    }
+    size_t bytes = RECORD_OVERHEAD + record->key.len + record->value.len;
+    for (size_t i = 0; rules->record_bytes_max && i < record->header_count; i++) {
+        bytes += strlen(record->headers[i].name) + record->headers[i].value.len;
+    }
+    if (rules->record_bytes_max && bytes > (size_t)rules->record_bytes_max) {
+        return err_set(info, ERR_RECORD_TOO_LARGE,
+                       "%zu bytes with key and headers, the topic %s takes %lld", bytes,
+                       record->topic, (long long)rules->record_bytes_max);
+    }
+    return ERR_OK;
 }
 
 static void event_send(struct ingest_reading *reading, uint32_t index)
@@ -119,14 +203,17 @@ static void event_send(struct ingest_reading *reading, uint32_t index)
         .partition = head->partition != INGEST_NO_PARTITION ? head->partition : event->partition,
         .key = key_of(reading, scratch),
         .value = event->value,
-        .timestamp_ms = head->timestamp_ms ? head->timestamp_ms : event->timestamp_ms,
+        .timestamp_ms = timestamp_of(reading),
         .headers = head->headers,
         .header_count = head->header_count + event->header_count,
         .opaque =
             batch->is_hasty ? (void *)(uintptr_t)reading->topic : ingest_batch_opaque(batch, index),
     };
     struct kafka_producer *producer = batch->is_hasty ? worker->hasty : worker->producer;
-    const enum err e = kafka_producer_send(producer, &record, &reading->info);
+    enum err e = record_check(reading, &record, &reading->info);
+    if (!e) {
+        e = kafka_producer_send(producer, &record, &reading->info);
+    }
     if (e) {
         refuse(reading, index, e, NULL);
         return;

@@ -7,8 +7,10 @@
 
 #include "core/clock.h"
 
-#define GIVEN_PREFIX "x-kafka-header-"
-#define EVENT_PREFIX "ce-"
+#define TIMESTAMP_MAX_MS 253402300800000.0 /* the year 9999 ends */
+#define SECONDS_BELOW    1e11              /* as pipelines read it: docs/pipelines.md */
+#define GIVEN_PREFIX     "x-kafka-header-"
+#define EVENT_PREFIX     "ce-"
 
 /* --- fields: one pass over the head ------------------------------------------------------------------ */
 
@@ -177,26 +179,40 @@ static enum err read_partition(const struct http_request *request, struct ingest
     return ERR_OK;
 }
 
+enum err ingest_timestamp_read(struct strview text, int64_t *ret_ms)
+{
+    char number[TIMESTAMP_TEXT_BYTES + 2], *rest; /* an ISO 8601 text with its quotes fits */
+    if (text.len == 0 || text.len >= sizeof number) {
+        return ERR_TIMESTAMP;
+    }
+    if (text.ptr[0] == '"' && text.len > 2) {
+        text = (struct strview){text.ptr + 1, text.len - 2};
+    }
+    memcpy(number, text.ptr, text.len);
+    number[text.len] = '\0';
+    const double value = strtod(number, &rest);
+    int64_t ms = 0;
+    if (*rest == '\0' && number[0] >= '0' && number[0] <= '9' && value < TIMESTAMP_MAX_MS) {
+        ms = (int64_t)(value < SECONDS_BELOW ? value * 1000 : value);
+    } else if (timestamp_parse_iso8601(text, &ms)) {
+        ms = 0;
+    }
+    if (ms <= 0) {
+        return ERR_TIMESTAMP;
+    }
+    *ret_ms = ms;
+    return ERR_OK;
+}
+
 static enum err read_timestamp(const struct http_request *request, struct ingest_head *head)
 {
     const char *text = http_request_query(request, "timestamp");
     text = text ? text : head->timestamp_field.ptr;
-    if (!text) {
-        return ERR_OK;
+    if (text && ingest_timestamp_read(sv(text), &head->timestamp_ms)) {
+        return err_set(head->info, ERR_REQUEST_PARAM,
+                       "timestamp=%.40s is neither epoch milliseconds nor ISO 8601", text);
     }
-    char *rest;
-    errno = 0;
-    long long value = strtoll(text, &rest, 10);
-    if (*rest == '\0' && rest != text && !errno && value > 0) {
-        head->timestamp_ms = value;
-        return ERR_OK;
-    }
-    if (timestamp_parse_iso8601(sv(text), &head->timestamp_ms) == ERR_OK &&
-        head->timestamp_ms > 0) {
-        return ERR_OK;
-    }
-    return err_set(head->info, ERR_REQUEST_PARAM,
-                   "timestamp=%.40s is neither epoch milliseconds nor ISO 8601", text);
+    return ERR_OK;
 }
 
 static enum err read_key(const struct http_request *request, struct ingest_head *head)
@@ -239,7 +255,8 @@ enum err ingest_head_read(const struct http_request *request, struct ingest_head
     if (e) {
         return e;
     }
-    (void)snprintf(head->ingest_time, sizeof head->ingest_time, "%lld", (long long)clock_now_ms());
+    head->now_ms = clock_now_ms();
+    (void)snprintf(head->ingest_time, sizeof head->ingest_time, "%lld", (long long)head->now_ms);
     header_add(head, "millrace-request-id", sv(http_request_id(request)));
     header_add(head, "millrace-ingest-time", sv(head->ingest_time));
     for (size_t i = 0; i < head->trace_count; i++) {

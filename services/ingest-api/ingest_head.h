@@ -40,7 +40,8 @@ struct ingest_head {
     struct strview timestamp_field;
     enum err err; /* what is wrong with a field */
     struct err_info *info;
-    char ingest_time[24];
+    int64_t now_ms;
+    char ingest_time[24];                               /* now_ms as text */
     struct kafka_header trace[INGEST_TRACE_FIELDS_MAX]; /* traceparent, tracestate */
     struct kafka_header headers[INGEST_HEADERS_MAX];    /* those of an event follow behind */
     struct ingest_field fields[INGEST_ATTRIBUTES_MAX];  /* ce-* */
@@ -49,5 +50,7 @@ struct ingest_head {
 
 MUST_CHECK enum err ingest_head_read(const struct http_request *request, struct ingest_head *ret,
                                      struct err_info *info);
+/* Epoch milliseconds, or seconds when below 1e11, or ISO 8601 with or without quotes; positive. */
+MUST_CHECK enum err ingest_timestamp_read(struct strview text, int64_t *ret_ms);
 /* The content-type of the records; NULL: that of the request. */
 void ingest_head_type(struct ingest_head *head, const char *content_type);

@@ -1,23 +1,32 @@
 #include "ingest_topics.h"
 
-#include <fnmatch.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/glob.h"
 #include "core/hash_map.h"
-#include "kafka/kafka_topic_file.h"
 
 #define PATTERNS_MAX 256
-#define KEYS_MAX     100000
+#define RULES_MAX    100000
 
 struct ingest_topics {
     char *allow_text; /* cut at its commas */
     const char *patterns[PATTERNS_MAX];
     size_t pattern_count;
-    struct hash_map *keys; /* topic → struct json_pointer * */
+    struct hash_map *rules; /* topic → struct topic_rules: those of the file */
     struct schema_set *schemas;
     bool has_schemas; /* there is a folder of them */
+    bool wants_dotted_names;
     bool refuses_unknown_schemas;
+};
+
+/* What the file says of a topic. */
+struct topic_rules {
+    struct json_pointer *key_parts[KAFKA_TOPIC_KEYS_MAX];
+    size_t key_part_count;
+    struct json_pointer *timestamp;
+    bool is_compacted;
+    int64_t record_bytes_max;
 };
 
 static enum err patterns_load(struct ingest_topics *topics, const char *allow,
@@ -39,32 +48,63 @@ static enum err patterns_load(struct ingest_topics *topics, const char *allow,
                : err_set(info, ERR_CONFIG, "topics.allow: is empty, so no event could be taken");
 }
 
-static enum err key_add(struct ingest_topics *topics, const struct kafka_topic_entry *entry,
-                        const char *path, struct err_info *info)
+static void rules_clear(struct topic_rules *rules)
 {
-    if (!entry->key_pointer) {
-        return ERR_OK;
+    for (size_t i = 0; i < rules->key_part_count; i++) {
+        json_pointer_free(rules->key_parts[i]);
     }
-    struct json_pointer *pointer;
-    struct err_info why = {0};
-    if (json_pointer_new(entry->key_pointer, &pointer, &why)) {
-        return err_set(info, ERR_CONFIG, "%s: topic %s: key \"%s\": %s", path, entry->spec.name,
-                       entry->key_pointer, why.text);
-    }
-    struct json_pointer **slot = hash_map_get_or_add(topics->keys, sv(entry->spec.name), NULL);
-    CHECK(slot);
-    json_pointer_free(*slot); /* a topic listed twice: the last one counts */
-    *slot = pointer;
-    return ERR_OK;
+    json_pointer_free(rules->timestamp);
+    *rules = (struct topic_rules){0};
 }
 
-static enum err keys_load(struct ingest_topics *topics, const char *path, struct err_info *info)
+static enum err pointer_add(const char *text, const char *path, const char *topic,
+                            struct json_pointer **ret, struct err_info *info)
+{
+    struct err_info why = {0};
+    enum err e = json_pointer_new(text, ret, &why);
+    return e ? err_set(info, ERR_CONFIG, "%s: topic %s: \"%s\": %s", path, topic, text, why.text)
+             : ERR_OK;
+}
+
+static void config_read(const struct kafka_topic_spec *spec, struct topic_rules *rules)
+{
+    for (size_t i = 0; i < spec->config_count; i++) {
+        if (strcmp(spec->config[i].name, "cleanup.policy") == 0) {
+            rules->is_compacted = strstr(spec->config[i].value, "compact") != NULL;
+        } else if (strcmp(spec->config[i].name, "max.message.bytes") == 0) {
+            rules->record_bytes_max = strtoll(spec->config[i].value, NULL, 10);
+        }
+    }
+}
+
+static enum err rules_add(struct ingest_topics *topics, const struct kafka_topic_entry *entry,
+                          const char *path, struct err_info *info)
+{
+    const char *name = entry->spec.name;
+    struct topic_rules *rules = hash_map_get_or_add(topics->rules, sv(name), NULL);
+    if (!rules) {
+        return err_set(info, ERR_CONFIG, "%s: more than %d topics", path, RULES_MAX);
+    }
+    rules_clear(rules); /* a topic listed twice: the last one counts */
+    enum err e = ERR_OK;
+    for (size_t i = 0; i < entry->key_count && !e; i++) {
+        e = pointer_add(entry->key_pointers[i], path, name, &rules->key_parts[i], info);
+        rules->key_part_count += e ? 0 : 1;
+    }
+    if (!e && entry->timestamp_pointer) {
+        e = pointer_add(entry->timestamp_pointer, path, name, &rules->timestamp, info);
+    }
+    config_read(&entry->spec, rules);
+    return e;
+}
+
+static enum err rules_load(struct ingest_topics *topics, const char *path, struct err_info *info)
 {
     struct kafka_topic_file file;
-    topics->keys = hash_map_new(sizeof(struct json_pointer *), KEYS_MAX);
+    topics->rules = hash_map_new(sizeof(struct topic_rules), RULES_MAX);
     enum err e = kafka_topic_file_load(path, &file, info);
     for (size_t i = 0; !e && i < file.count; i++) {
-        e = key_add(topics, &file.entries[i], path, info);
+        e = rules_add(topics, &file.entries[i], path, info);
     }
     if (file.entries) {
         kafka_topic_file_free(&file);
@@ -77,10 +117,11 @@ enum err ingest_topics_load(const struct ingest_topics_params *params, struct in
 {
     struct ingest_topics *topics = must_alloc(sizeof *topics);
     topics->has_schemas = params->schemas_dir[0] != '\0';
+    topics->wants_dotted_names = params->wants_dotted_names;
     topics->refuses_unknown_schemas = params->refuses_unknown_schemas;
     enum err e = patterns_load(topics, params->allow, info);
     if (!e) {
-        e = keys_load(topics, params->topics_file, info);
+        e = rules_load(topics, params->topics_file, info);
     }
     if (!e) {
         e = schema_set_load(params->schemas_dir, NULL, &topics->schemas, info);
@@ -98,11 +139,10 @@ void ingest_topics_free(struct ingest_topics *topics)
     if (!topics) {
         return;
     }
-    for (size_t i = 0; topics->keys && i < hash_map_count(topics->keys); i++) {
-        struct json_pointer **pointer = hash_map_value_at(topics->keys, i);
-        json_pointer_free(*pointer);
+    for (size_t i = 0; topics->rules && i < hash_map_count(topics->rules); i++) {
+        rules_clear(hash_map_value_at(topics->rules, i));
     }
-    hash_map_free(topics->keys);
+    hash_map_free(topics->rules);
     schema_set_free(topics->schemas);
     free(topics->allow_text);
     free(topics);
@@ -111,22 +151,74 @@ void ingest_topics_free(struct ingest_topics *topics)
 static bool is_allowed(const struct ingest_topics *topics, const char *name)
 {
     for (size_t i = 0; i < topics->pattern_count; i++) {
-        if (fnmatch(topics->patterns[i], name, 0) == 0) {
+        if (glob_match(sv(topics->patterns[i]), sv(name))) {
             return true;
         }
     }
     return false;
 }
 
+/* <domain>.<entity>.<event-type>: three parts of a-z, 0-9 and -, each beginning with a letter. NULL
+ * when it is one, else what is wrong with it. */
+static const char *dotted_fault(const char *name)
+{
+    size_t parts = 0;
+    for (const char *part = name;; part++) {
+        const size_t len = strcspn(part, ".");
+        if (len == 0) {
+            return "has an empty part";
+        }
+        if (part[0] < 'a' || part[0] > 'z') {
+            return "has a part that does not begin with a small letter";
+        }
+        if (strspn(part, "abcdefghijklmnopqrstuvwxyz0123456789-") < len) {
+            return "has other characters than small letters, digits and hyphens";
+        }
+        parts++;
+        part += len;
+        if (!*part) {
+            break;
+        }
+    }
+    return parts < 3   ? "has fewer than three parts"
+           : parts > 3 ? "has more than three parts"
+                       : NULL;
+}
+
+static enum err name_check(const struct ingest_topics *topics, const char *name,
+                           struct err_info *info)
+{
+    if (!kafka_topic_name_is_valid(name)) {
+        return err_set(info, ERR_TOPIC_FORBIDDEN,
+                       "\"%.80s\" is no topic: names are 1 to 249 of A-Z a-z 0-9 . _ -", name);
+    }
+    const char *fault = topics->wants_dotted_names ? dotted_fault(name) : NULL;
+    if (fault) {
+        return err_set(info, ERR_TOPIC_FORBIDDEN,
+                       "the topic \"%s\" %s; names are <domain>.<entity>.<event-type> here", name,
+                       fault);
+    }
+    return is_allowed(topics, name)
+               ? ERR_OK
+               : err_set(info, ERR_TOPIC_FORBIDDEN, "the topic \"%s\" may not be written to", name);
+}
+
 enum err ingest_topics_find(const struct ingest_topics *topics, const char *name,
                             struct ingest_topic *ret, struct err_info *info)
 {
-    if (!kafka_topic_name_is_valid(name) || !is_allowed(topics, name)) {
-        return err_set(info, ERR_TOPIC_FORBIDDEN, "the topic \"%s\" may not be written to", name);
+    enum err e = name_check(topics, name, info);
+    if (e) {
+        return e;
     }
-    struct json_pointer **key = hash_map_find(topics->keys, sv(name));
-    ret->key = key ? *key : NULL;
-    ret->schema = schema_set_find(topics->schemas, sv(name));
+    *ret = (struct ingest_topic){.schema = schema_set_find(topics->schemas, sv(name))};
+    const struct topic_rules *rules = hash_map_find(topics->rules, sv(name));
+    if (rules) {
+        memcpy(ret->key_parts, rules->key_parts, sizeof rules->key_parts);
+        ret->key_part_count = rules->key_part_count;
+        ret->timestamp = rules->timestamp;
+        ret->is_compacted = rules->is_compacted;
+        ret->record_bytes_max = rules->record_bytes_max;
+    }
     return ERR_OK;
 }
 

@@ -16,7 +16,7 @@
 #define STOP_FLUSH_MS        1000
 #define STOP_HASTY_FLUSH_MS  5000 /* nobody waits, but they were accepted */
 
-enum { INGEST_EVENTS, INGEST_BYTES, INGEST_ACK, INGEST_HASTY };
+enum { INGEST_EVENTS, INGEST_BYTES, INGEST_ACK, INGEST_HASTY, INGEST_CLAMPED };
 
 static const char *const outcome_names[INGEST_OUTCOMES] = {
     [INGEST_STORED] = "stored",
@@ -38,6 +38,10 @@ static struct metric ingest_metrics[] = {
                       "Accepted (hasty) events by what became of them; failed: they are lost, look "
                       "at Kafka.",
                       "outcome"},
+    [INGEST_CLAMPED] = {"millrace_ingest_timestamps_clamped_total", METRIC_COUNTER,
+                        "Events whose timestamp was moved to the edge of the window around now; "
+                        "rising: a producer's clock is wrong.",
+                        NULL},
 };
 METRICS_TABLE(ingest_metrics)
 
@@ -140,6 +144,7 @@ enum err ingest_worker_start(struct http_worker *http_worker, void *context, voi
     worker->topics = hash_map_new(sizeof(struct ingest_topic_state *), TOPICS_MAX);
     worker->ack_seconds = METRIC(ingest_metrics[INGEST_ACK], NULL);
     worker->event_bytes = METRIC(ingest_metrics[INGEST_BYTES], NULL);
+    worker->clamped = METRIC(ingest_metrics[INGEST_CLAMPED], NULL);
     worker->hasty_stored = METRIC(ingest_metrics[INGEST_HASTY], "stored");
     worker->hasty_failed = METRIC(ingest_metrics[INGEST_HASTY], "failed");
     struct err_info info = {0};

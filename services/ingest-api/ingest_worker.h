@@ -44,6 +44,7 @@ struct ingest_worker {
     struct metric_series *ack_seconds;
     struct metric_series *event_bytes;
     struct metric_series *hasty_stored, *hasty_failed;
+    struct metric_series *clamped;
 };
 
 /* http_worker_hooks */
