@@ -108,7 +108,7 @@ class Compose:
         return self.run("logs", "--no-log-prefix", "--tail", str(lines), service)
 
     def copy_out(self, service: str, path: str, target: Path) -> None:
-        docker("cp", "--quiet", f"{self.container(service)}:{path}", str(target))
+        docker("cp", f"{self.container(service)}:{path}", str(target))
 
     # --- Disturbing ------------------------------------------------------------------------------
 
