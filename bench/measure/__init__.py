@@ -13,5 +13,6 @@ Kafka at speed is a C program of bench/ (bench-load, bench-progress, bench-read,
     peer.py       builds and starts the Kafka Streams jobs
     latency.py    from POST to SSE
     footprint.py  memory and start time of each service
+    images.py     the same of each container image, and its size
     results.py    result files, their tables, and the block in README.md
 """

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Callable, Sequence
 
 from harness.kafka import bin_dir
-from measure import footprint, ingest, jobs, latency, machine, results
+from measure import footprint, images, ingest, jobs, latency, machine, results
 from measure.session import Plan, Session, say
 
 # In this order: the loudest first, what wants a quiet broker last.
@@ -19,14 +19,17 @@ PARTS: dict[str, Callable[[Session], dict[str, Any]]] = {
     "window": partial(jobs.run, job=jobs.WINDOW),
     "latency": latency.run,
     "footprint": footprint.run,
+    "images": images.run,
 }
+ONLY_NAMED = ("images",)    # needs docker
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="bench/run", description="Measures Millrace on this machine, beside what it is compared with. "
         "Results go to bench/results. Needs a release build and scripts/deps bench.")
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)} (default: all)")
+    parser.add_argument("parts", nargs="*", metavar="PART",
+                        help=f"{', '.join(PARTS)} (default: all but {', '.join(ONLY_NAMED)}, which needs docker)")
     parser.add_argument("--rounds", type=int, help="of every comparison, the sides taking turns (default 3)")
     parser.add_argument("--seconds", type=int, help="of load per ingest measurement (default 10)")
     parser.add_argument("--events", type=int, help="per enrich and window run (default 5000000)")
@@ -54,7 +57,7 @@ def _measure(root: Path, options: argparse.Namespace) -> None:
     unknown = [part for part in options.parts if part not in PARTS]
     if unknown:
         raise SystemExit(f"bench/run: no such part: {', '.join(unknown)} ({', '.join(PARTS)})")
-    chosen = [part for part in PARTS if not options.parts or part in options.parts]
+    chosen = [part for part in PARTS if part in (options.parts or PARTS.keys() - ONLY_NAMED)]
     taken_on = machine.describe(root)
     begin = time.monotonic()
     with Session(root, options.bin or bin_dir(root), _plan(options)) as session:

@@ -123,6 +123,12 @@ def _footprint(figures: dict[str, Any]) -> tuple[Row, list[Row]]:
         (name, f["ready_ms"], f["rss_mib"]) for name, f in figures.items()]
 
 
+def _images(figures: dict[str, Any]) -> tuple[Row, list[Row]]:
+    return ("image", "MB", "ready after ms", "idle MiB"), [
+        *((name, f["mb"], f["ready_ms"], f["idle_mib"]) for name, f in figures["services"].items()),
+        ("the whole of docker-compose.yml, three brokers included", "", f"{figures['up_s'] * 1000:,.0f}", "")]
+
+
 SECTIONS: dict[str, tuple[str, Callable[[dict[str, Any]], tuple[Row, list[Row]]]]] = {
     "ingest": ("One order per POST, answered 201 once Kafka has acknowledged it with acks=all", _contest),
     "ndjson": ("500 orders of 200 bytes per POST, as NDJSON, each checked and acknowledged", _contest),
@@ -131,4 +137,5 @@ SECTIONS: dict[str, tuple[str, Callable[[dict[str, Any]], tuple[Row, list[Row]]]
     "window": ("One-minute windows per product", _job),
     "latency": ("From POST to the SSE event that counts the order", _latency),
     "footprint": ("Each service, idle", _footprint),
+    "images": ("Each container image", _images),
 }
