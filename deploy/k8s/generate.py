@@ -37,11 +37,15 @@ def config_map(name: str, pattern: str) -> str:
     lines = ["# Written by generate.py: what is changed here is changed in " + pattern + ".", "---",
              "apiVersion: v1", "kind: ConfigMap", "metadata:", f"  name: {name}", "  namespace: millrace",
              "  labels: {app.kubernetes.io/part-of: millrace}", "data:"]
-    for path in sorted(ROOT.glob(pattern)):
-        text = path.read_text()
-        lines += [f"  {path.name}: {'|' if text.endswith(chr(10)) else '|-'}",
+    texts = {path.name: path.read_text() for path in sorted(ROOT.glob(pattern))}
+    for file, text in texts.items():
+        ending = "-" if not text.endswith("\n") else "+" if text.endswith("\n\n") else ""
+        lines += [f"  {file}: |{ending}",
                   *("    " + line if line else "" for line in text.removesuffix("\n").split("\n"))]
-    return "\n".join(lines) + "\n"
+    written = "\n".join(lines) + "\n"
+    if yaml.safe_load(written)["data"] != texts:
+        raise SystemExit(f"{pattern}: something in it does not survive as a YAML block")
+    return written
 
 
 def documents(text: str) -> list[tuple[str, dict[str, Any]]]:

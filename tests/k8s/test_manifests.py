@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -80,6 +81,53 @@ def test_kube_score__only_the_listed_exceptions() -> None:
     used = {known for known in KUBE_SCORE_EXCEPTIONS if any(known in line for line in findings)}
     unlisted = [line for line in findings if not any(known in line for known in KUBE_SCORE_EXCEPTIONS)]
     assert not unlisted and used == set(KUBE_SCORE_EXCEPTIONS), unlisted
+
+
+# --- What is derived ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """What generate.py reads and writes, in a place of its own."""
+    for folder in ("deploy/k8s", "pipelines", "schemas"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
+    return tmp_path
+
+
+def generate(tree: Path, *words: str) -> int:
+    return subprocess.run([sys.executable, "-B", str(tree / "deploy/k8s/generate.py"), *words],
+                          capture_output=True, check=False).returncode
+
+
+def rolled(tree: Path) -> set[str]:
+    """Workloads whose pods a change replaces, by what their pods carry."""
+    before, after = ({one["metadata"]["name"]: one["spec"]["template"] for one in found.of(
+        "Deployment", "StatefulSet", "Job")} for found in (Manifests(), Manifests(tree / "deploy/k8s")))
+    return {name for name, template in after.items() if before.get(name) != template}
+
+
+@pytest.mark.parametrize(("file", "readers"), [
+    ("pipelines/orders.json", {"processor"}),
+    ("pipelines/product-metrics.json", {"analytics"}),
+    ("schemas/orders.json", {"ingest-api"}),
+    ("deploy/k8s/20-kafka.yaml", set()),
+])
+def test_generate__a_change_rolls_its_readers_alone(tree: Path, file: str, readers: set[str]) -> None:
+    path = tree / file
+    path.write_text(path.read_text().rstrip("\n") + "\n\n")
+    assert generate(tree, "--check") == (1 if readers else 0)
+    assert generate(tree) == 0
+    assert generate(tree, "--check") == 0
+    assert rolled(tree) == readers
+
+
+def test_generate__changed_topics_are_a_new_job(tree: Path) -> None:
+    path = tree / "pipelines/topics.json"
+    path.write_text(path.read_text().replace('"partitions": 6', '"partitions": 12', 1))
+    generate(tree)
+    (job,) = Manifests(tree / "deploy/k8s").of("Job")
+    assert job["metadata"]["name"] != Manifests().of("Job")[0]["metadata"]["name"]
+    assert rolled(tree) == {"ingest-api", job["metadata"]["name"]}    # ingest-api takes its record keys from there
 
 
 # --- That our rules bite: each row plants one fault, and its words are in what is found ------------
