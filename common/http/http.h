@@ -20,6 +20,7 @@
 #include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/uio.h>
 
 #include "config/config.h"
 #include "core/buf.h"
@@ -42,6 +43,10 @@ struct http_config {
     int64_t request_timeout_ms;  /* complete request to reply: 503 */
     int64_t pool_bytes;          /* libmicrohttpd's memory a connection */
     const char *cors_origins;    /* "*", a comma list, or "" for none */
+    const char *tls_cert_file;   /* "" or NULL: no TLS */
+    const char *tls_key_file;
+    const char *tls_client_ca_file;
+    const char *tls_client_auth; /* none, optional, required */
 };
 extern const struct config_option http_options[];
 extern const size_t http_options_count;
@@ -100,6 +105,11 @@ bool http_server_drain(struct http_server *server, int64_t timeout_ms);
 void http_server_stop(
     struct http_server *server); /* NULL is a no-op; answers what is left with 503 */
 
+/* Reads certificates and key anew, for connections that come from now on; those that are open keep
+ * theirs, and are not disturbed. On an error nothing changes. From the main thread. */
+MUST_CHECK enum err http_server_reload_tls(struct http_server *server, struct err_info *info);
+/* What http_server_start would say of the files that the configuration names. */
+MUST_CHECK enum err http_config_check(const struct http_config *config, struct err_info *info);
 /* Runs `run` once on every worker's thread, between two turns of its loop, and returns when all have:
  * what they used before can be freed then, but for what requests in flight hold on to. From the main
  * thread, between start and drain. */
@@ -144,6 +154,16 @@ void http_request_each_header(const struct http_request *request,
 struct strview http_request_body(const struct http_request *request);
 const char *http_request_id(const struct http_request *request); /* X-Request-Id, taken or made */
 const char *http_request_client(const struct http_request *request); /* address, no port */
+/* The client's certificate, verified; NULL: plain HTTP, or none was given. */
+#define HTTP_PEER_NAMES_MAX 16
+struct http_peer {
+    const char *subject;     /* RFC 4514: "CN=sensor-7,O=Acme" */
+    const char *common_name; /* "" when there is none */
+    const char
+        *names[HTTP_PEER_NAMES_MAX]; /* of the subject: "dns:…", "uri:…", "email:…", "ip:…" */
+    size_t name_count;
+};
+const struct http_peer *http_request_peer(const struct http_request *request);
 /* Media type of Content-Type without parameters, lower case; "" when absent. */
 struct strview http_request_media_type(const struct http_request *request);
 /* Quality (0 … 1) that Accept gives to a media type. */
@@ -211,13 +231,17 @@ json_t *http_problem_json(struct http_request *request, enum err err, const stru
 /* --- streams: the connection leaves libmicrohttpd -----------------------------------------------
  */
 
-/* A socket of ours from now on: non-blocking, the request answered by whatever the caller writes
+/* A socket of ours from now on: non-blocking, the request answered by whatever the caller sends
  * (status line included). Same thread. The handler must return right after. */
 struct http_stream {
-    int fd;
+    int fd;           /* to watch and to tune, not to send on */
     void *connection; /* private */
+    void *tls;        /* private */
+    bool is_pending;  /* what was taken is not all in the socket: send nothing (count 0) to go on */
     struct http_worker *worker;
 };
+/* As sendmsg: how many bytes were taken, or -1 and errno. */
+ssize_t http_stream_send(struct http_stream *stream, const struct iovec *parts, size_t count);
 bool http_request_is_head(const struct http_request *request); /* a stream's answer has no body */
 /* Status line and fields of a 200 without an end, for the stream to write first: those given to
  * http_reply_header, CORS, request id. *ret_chunked: what follows is in chunked coding. */

@@ -223,7 +223,10 @@ struct strview http_target_path(struct strview target, struct strview host)
     if (target.len && target.ptr[0] == '/') {
         return target;
     }
-    const struct strview scheme = SV("http://");
+    struct strview scheme = SV("http://");
+    if (target.len > 4 && (target.ptr[4] | 0x20) == 's') {
+        scheme = SV("https://");
+    }
     if (target.len <= scheme.len || strncasecmp(target.ptr, scheme.ptr, scheme.len) != 0) {
         return (struct strview){0};
     }

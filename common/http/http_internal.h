@@ -7,6 +7,7 @@
  *   http_reply.c    answers
  *   http_reject.c   refusing before the body is in: written by us, with a lingering close
  *   http_stream.c   a connection leaves libmicrohttpd
+ *   http_tls.c      certificates and sessions
  *
  * A connection is in exactly one wait (enum http_wait) at a time. All connections of one wait have
  * the same time-out, so each wait is a list in order of time: O(1) to enter, leave and expire.
@@ -21,6 +22,7 @@
 #include "http/http_coding.h"
 #include "http/http_head.h"
 #include "http/http_route.h"
+#include "http/http_tls.h"
 #include "metrics/metrics.h"
 
 #if MHD_VERSION >= 0x00097701
@@ -45,6 +47,9 @@ struct http_connection {
     struct http_connection *older, *newer; /* in worker->waits[wait] */
     int64_t since_us;
     uint64_t acked_bytes; /* WAIT_SEND: what the peer had acknowledged at since_us */
+    struct http_tls *tls; /* what it began with; NULL: plain */
+    gnutls_session_t session;
+    struct http_peer *peer; /* made when asked for */
     enum http_wait wait;
     int fd;
 };
@@ -147,6 +152,7 @@ struct http_worker {
     unsigned tick_count;
     struct http_linger *linger_oldest, *linger_newest;
     unsigned linger_count;
+    struct http_tls *tls; /* of new connections; NULL: plain */
     struct http_decoder_pool decoders;
     char *decoded; /* HTTP_DECODED_BYTES, made on first use */
     bool is_drain_seen;
@@ -172,6 +178,7 @@ struct http_server {
     struct http_config config;
     struct http_worker_hooks hooks;
     struct http_route_table *routes;
+    struct http_tls *tls; /* the main thread's */
     bool can_dup_streams; /* the self-test of http_stream.c passed */
     uint16_t port;
     int64_t connections_max;
@@ -256,6 +263,9 @@ int64_t http_linger_due_us(const struct http_worker *worker); /* INT64_MAX: none
 /* --- http_stream.c
  * ----------------------------------------------------------------------------------- */
 
+/* On the connection's socket, past libmicrohttpd; what the socket does not take is lost. */
+void http_connection_send(struct http_connection *connection, const struct iovec *parts,
+                          size_t count);
 /* Whether a dup of a connection's descriptor outlives the connection in libmicrohttpd. */
 bool http_stream_self_test(void);
 

@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include "core/clock.h"
@@ -104,24 +103,25 @@ int64_t http_linger_due_us(const struct http_worker *worker)
 
 /* A few kilobytes into a socket that nothing is being sent on, and that is told to take more; what
  * it does not take is lost with the connection. */
-static void answer_send(int fd, struct strview head, struct strview body)
+static void answer_send(struct http_connection *connection, struct strview head,
+                        struct strview body)
 {
+    const int fd = connection->fd;
     const size_t bytes = head.len + body.len;
     if (bytes > SEND_BUFFER_BYTES) {
         const int room = (int)(bytes < SEND_ROOM_MAX ? bytes : SEND_ROOM_MAX);
         (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof room); /* a hint */
     }
-    struct iovec parts[] = {{(void *)(uintptr_t)head.ptr, head.len},
-                            {(void *)(uintptr_t)body.ptr, body.len}};
-    const struct msghdr message = {.msg_iov = parts, .msg_iovlen = ARRAY_LEN(parts)};
-    (void)!sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    const struct iovec parts[] = {{(void *)(uintptr_t)head.ptr, head.len},
+                                  {(void *)(uintptr_t)body.ptr, body.len}};
+    http_connection_send(connection, parts, ARRAY_LEN(parts));
 }
 
 void http_reject(struct http_request *request, struct strview head, struct strview body)
 {
     const int fd = request->connection->fd;
     struct http_worker *worker = request->connection->worker;
-    answer_send(fd, head, body);
+    answer_send(request->connection, head, body);
     request->state = HTTP_REQUEST_TAKEN;
     http_wait_enter(request->connection, HTTP_WAIT_NONE);
     if (request->is_in_call) {

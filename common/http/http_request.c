@@ -188,6 +188,12 @@ static void *connection_new(struct http_worker *worker, struct MHD_Connection *m
     *connection = (struct http_connection){
         .worker = worker,
         .fd = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd};
+    if (worker->tls) {
+        connection->tls = http_tls_ref(worker->tls);
+        connection->session =
+            MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_GNUTLS_SESSION)->tls_session;
+        http_tls_begin(connection->tls, connection->session);
+    }
     http_wait_enter(connection, HTTP_WAIT_HEAD);
     counter_add(&worker->connections, 1);
     worker->server->connections++;
@@ -201,6 +207,8 @@ static void connection_free(struct http_connection *connection)
         request_end(connection->request);
     }
     http_wait_enter(connection, HTTP_WAIT_NONE);
+    free(connection->peer);
+    http_tls_unref(connection->tls); /* the session is gone: libmicrohttpd tells last */
     counter_add(&worker->connections, -1);
     worker->server->connections--;
     connection->newer = worker->free_connections;
@@ -659,6 +667,15 @@ const char *http_request_id(const struct http_request *request)
         id_make(own);
     }
     return own->id;
+}
+
+const struct http_peer *http_request_peer(const struct http_request *request)
+{
+    struct http_connection *connection = request->connection;
+    if (!connection->peer && connection->session) {
+        connection->peer = http_peer_new(connection->session);
+    }
+    return connection->peer;
 }
 
 const char *http_request_client(const struct http_request *request)

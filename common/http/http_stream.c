@@ -4,7 +4,8 @@
  *     MHD_USE_TURBO it closes its own descriptor without shutdown(), so the socket lives on in the
  *     duplicate. That is behaviour, not documentation: http_stream_self_test proves it at start.
  * (A) Otherwise the connection stays suspended inside libmicrohttpd while we write to its
- *     descriptor; to end, the socket is shut down and the connection resumed. */
+ *     descriptor; to end, the socket is shut down and the connection resumed. So it is with TLS as
+ *     well: the session is libmicrohttpd's, and ends with the connection. */
 #include "http/http_internal.h"
 
 #include <fcntl.h>
@@ -19,7 +20,7 @@ enum err http_request_take_stream(struct http_request *request, struct http_stre
     CHECK(request->state == HTTP_REQUEST_RUNNING);
     struct http_worker *worker = request->connection->worker;
     int fd = request->connection->fd;
-    if (worker->server->can_dup_streams) {
+    if (worker->server->can_dup_streams && !request->connection->tls) {
         fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
         if (fd < 0) {
             return ERR_OVERLOADED;
@@ -35,15 +36,56 @@ enum err http_request_take_stream(struct http_request *request, struct http_stre
     request->status = 200;
     request->is_streaming = true;
     request->state = HTTP_REQUEST_TAKEN;
-    *ret = (struct http_stream){
-        .fd = fd, .connection = request->is_suspended ? request : NULL, .worker = worker};
+    *ret = (struct http_stream){.fd = fd,
+                                .connection = request->is_suspended ? request : NULL,
+                                .tls = request->connection->session,
+                                .worker = worker};
     return ERR_OK;
+}
+
+static ssize_t plain_send(int fd, const struct iovec *parts, size_t count)
+{
+    const struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)parts, /* not written to */
+                                   .msg_iovlen = count};
+    return count ? sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT) : 0;
+}
+
+ssize_t http_stream_send(struct http_stream *stream, const struct iovec *parts, size_t count)
+{
+    return stream->tls ? http_tls_send(stream->tls, parts, count, &stream->is_pending)
+                       : plain_send(stream->fd, parts, count);
+}
+
+void http_connection_send(struct http_connection *connection, const struct iovec *parts,
+                          size_t count)
+{
+    if (!connection->session) {
+        (void)!plain_send(connection->fd, parts, count);
+        return;
+    }
+    bool is_pending = false;
+    for (size_t i = 0; i < count; i++) {
+        struct iovec part = parts[i];
+        while (part.iov_len && !is_pending) {
+            const ssize_t sent = http_tls_send(connection->session, &part, 1, &is_pending);
+            if (sent < 0) {
+                return;
+            }
+            part.iov_base = (char *)part.iov_base + sent;
+            part.iov_len -= (size_t)sent;
+        }
+    }
+    (void)gnutls_bye(connection->session, GNUTLS_SHUT_WR); /* as far as the socket takes it */
 }
 
 void http_stream_close(struct http_stream *stream)
 {
     struct http_request *request = stream->connection;
     if (request) {
+        if (stream->tls) { /* as far as the socket takes it */
+            (void)http_tls_send(stream->tls, NULL, 0, &stream->is_pending);
+            (void)gnutls_bye(stream->tls, GNUTLS_SHUT_WR);
+        }
         shutdown(stream->fd, SHUT_RDWR);
         request->is_suspended = false;
         MHD_resume_connection(request->mhd); /* the next call is answered with MHD_NO */

@@ -12,6 +12,7 @@
 #include "http/http_internal.h"
 
 #include <errno.h>
+#include <gnutls/abstract.h>
 #include <linux/tcp.h> /* more of struct tcp_info than netinet/tcp.h */
 #include <netinet/in.h>
 #include <stdio.h>
@@ -397,8 +398,26 @@ PRINTF_LIKE(2, 0) static void on_daemon_log(void *cls, const char *format, va_li
     log_event(LOG_DEBUG, "http_library", "libmicrohttpd says", KV("text", (const char *)text));
 }
 
+/* Every session gets credentials of ours before its handshake (http_tls_begin): libmicrohttpd's own,
+ * which it wants to have, are never asked. */
+static int no_certificate(gnutls_session_t session, const gnutls_datum_t *ca_names, int ca_count,
+                          const gnutls_pk_algorithm_t *algorithms, int algorithm_count,
+                          gnutls_pcert_st **certificates, unsigned *count, gnutls_privkey_t *key)
+{
+    (void)session, (void)ca_names, (void)ca_count, (void)algorithms, (void)algorithm_count;
+    (void)certificates, (void)count, (void)key;
+    return -1;
+}
+
 static struct MHD_Daemon *daemon_start(struct http_worker *worker)
 {
+    static char priorities[] = HTTP_TLS_PRIORITIES;
+    const unsigned flags = MHD_USE_EPOLL | MHD_USE_TURBO | MHD_ALLOW_SUSPEND_RESUME |
+                           MHD_USE_ERROR_LOG | (worker->tls ? MHD_USE_TLS : 0);
+    struct MHD_OptionItem tls_options[] = {
+        {MHD_OPTION_HTTPS_PRIORITIES, 0, priorities},
+        {MHD_OPTION_HTTPS_CERT_CALLBACK, 0, (void *)(uintptr_t)no_certificate},
+        {MHD_OPTION_END, 0, NULL}};
     const struct http_server *server = worker->server;
     const struct MHD_OptionItem options[] = {
         {MHD_OPTION_LISTEN_SOCKET, worker->listen_fd, NULL},
@@ -416,10 +435,10 @@ static struct MHD_Daemon *daemon_start(struct http_worker *worker)
 #else
         {MHD_OPTION_STRICT_FOR_CLIENT, 1, NULL},
 #endif
+        {worker->tls ? MHD_OPTION_ARRAY : MHD_OPTION_END, 0, tls_options},
         {MHD_OPTION_END, 0, NULL}};
-    return MHD_start_daemon(
-        MHD_USE_EPOLL | MHD_USE_TURBO | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0,
-        http_on_accept, worker, http_on_request, worker, MHD_OPTION_ARRAY, options, MHD_OPTION_END);
+    return MHD_start_daemon(flags, 0, http_on_accept, worker, http_on_request, worker,
+                            MHD_OPTION_ARRAY, options, MHD_OPTION_END);
 }
 
 static void waits_init(struct http_worker *worker, const struct http_config *config)
@@ -443,6 +462,7 @@ enum err http_worker_open(struct http_worker *worker, struct err_info *info)
     worker->id_state = (uint64_t)clock_now_ms() * 0x9E3779B97F4A7C15u + worker->index;
     worker->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     worker->command_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    worker->tls = worker->server->tls ? http_tls_ref(worker->server->tls) : NULL;
     worker->daemon = daemon_start(worker);
     if (worker->epoll_fd < 0 || worker->command_fd < 0 || !worker->daemon) {
         return err_set(info, ERR_IO, "HTTP worker %u: %s", worker->index, strerror(errno));
@@ -468,6 +488,7 @@ void http_worker_close(struct http_worker *worker)
     closed_watches_free(worker);
     http_requests_free(worker);
     http_decoder_pool_free(&worker->decoders);
+    http_tls_unref(worker->tls);
     free(worker->decoded);
     if (worker->epoll_fd >= 0) {
         close(worker->epoll_fd);

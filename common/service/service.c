@@ -103,6 +103,18 @@ static enum err health_answer(const struct service *service)
     return e;
 }
 
+/* --check reads the certificates too. */
+static enum err http_check(const struct service *service)
+{
+    struct err_info info = {0};
+    const enum err e =
+        service->params->openapi ? http_config_check(&service->http_config, &info) : ERR_OK;
+    if (e) {
+        log_event(LOG_ERROR, "config_error", err_detail(e, &info), KV("error", err_name(e)));
+    }
+    return e;
+}
+
 enum err service_begin(const struct service_params *params, int argc, char **argv,
                        struct service **ret, enum config_action *ret_action)
 {
@@ -142,7 +154,7 @@ enum err service_begin(const struct service_params *params, int argc, char **arg
     log_event(LOG_INFO, "start", "starting", KV("version", MILLRACE_VERSION), KV("pid", getpid()));
     config_each_changed(service->config, log_changed_option, NULL);
     service_process_metrics_start(params->name);
-    return ERR_OK;
+    return *ret_action == CONFIG_CHECK ? http_check(service) : ERR_OK;
 }
 
 /* --- while it runs ---------------------------------------------------------------------------- */
@@ -158,6 +170,12 @@ void service_add_check(struct service *service, const struct service_check *chec
     service->checks[service->check_count++] = *check;
 }
 
+static enum err reload_tls(void *context, struct err_info *info)
+{
+    const struct service *service = context;
+    return http_server_reload_tls(service->http, info);
+}
+
 enum err service_listen(struct service *service, const struct http_route_set *routes,
                         const struct http_worker_hooks *hooks, struct err_info *info)
 {
@@ -170,6 +188,9 @@ enum err service_listen(struct service *service, const struct http_route_set *ro
         .hooks = hooks ? *hooks : (struct http_worker_hooks){0},
     };
     enum err e = http_server_start(&params, &service->http, info);
+    if (!e && *service->http_config.tls_cert_file) {
+        service_add_reload(service, &(struct service_reload){"certificates", reload_tls, service});
+    }
     if (!e) {
         log_event(LOG_INFO, "ready", "listening", KV("host", service->http_config.host),
                   KV("port", http_server_port(service->http)));

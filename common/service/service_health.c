@@ -1,6 +1,7 @@
 /* The other end of /health/ready: `--health` asks the service that runs with this configuration.
  * For health checks in containers that have neither a shell nor curl. */
 #include <errno.h>
+#include <gnutls/gnutls.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -18,6 +19,9 @@
 struct question {
     int fd;
     int64_t deadline_us;
+    gnutls_session_t session; /* NULL: plain */
+    gnutls_certificate_credentials_t credentials;
+    int tls_error;                     /* of GnuTLS */
     char answer[ANSWER_BYTES_MAX + 1]; /* the rest of a longer one is not read */
     size_t answer_bytes;
 };
@@ -71,22 +75,90 @@ static int connect_in_time(struct question *question, const struct addrinfo *add
     return getsockopt(question->fd, SOL_SOCKET, SO_ERROR, &failed, &bytes) ? errno : failed;
 }
 
+/* Whose certificate it is does not matter: it is this configuration's own address. Where clients
+ * need one, the service's own has to do, which works when it is good for a client too. */
+static int tls_open(struct question *question, const struct http_config *config)
+{
+    if (!*config->tls_cert_file) {
+        return 0;
+    }
+    if (gnutls_init(&question->session, GNUTLS_CLIENT | GNUTLS_NONBLOCK | GNUTLS_NO_SIGNAL |
+                                            GNUTLS_FORCE_CLIENT_CERT) ||
+        gnutls_set_default_priority(question->session) ||
+        gnutls_certificate_allocate_credentials(&question->credentials)) {
+        return ENOMEM;
+    }
+    /* A file that cannot be read is the service's to tell. */
+    (void)gnutls_certificate_set_x509_key_file(question->credentials, config->tls_cert_file,
+                                               config->tls_key_file, GNUTLS_X509_FMT_PEM);
+    (void)gnutls_credentials_set(question->session, GNUTLS_CRD_CERTIFICATE, question->credentials);
+    gnutls_transport_set_int(question->session, question->fd);
+    while ((question->tls_error = gnutls_handshake(question->session)) < 0) {
+        if (gnutls_error_is_fatal(question->tls_error)) {
+            return EPROTO;
+        }
+        if (!await(question, gnutls_record_get_direction(question->session) ? POLLOUT : POLLIN)) {
+            return ETIMEDOUT;
+        }
+    }
+    return 0;
+}
+
+static void question_close(struct question *question)
+{
+    if (question->session) {
+        gnutls_deinit(question->session);
+    }
+    if (question->credentials) {
+        gnutls_certificate_free_credentials(question->credentials);
+    }
+    if (question->fd >= 0) {
+        (void)close(question->fd); /* the answer has been read */
+    }
+}
+
+static ssize_t bytes_send(struct question *question, const char *bytes, size_t count)
+{
+    if (!question->session) {
+        return send(question->fd, bytes, count, MSG_NOSIGNAL);
+    }
+    return gnutls_record_send(question->session, bytes, count);
+}
+
+/* As recv; EAGAIN when a record is not complete. A session that is refused ends here. */
+static ssize_t bytes_recv(struct question *question, char *bytes, size_t count)
+{
+    if (!question->session) {
+        return recv(question->fd, bytes, count, 0);
+    }
+    ssize_t got = gnutls_record_recv(question->session, bytes, count);
+    if (got == GNUTLS_E_PREMATURE_TERMINATION) {
+        return 0;
+    }
+    if (got < 0) {
+        question->tls_error = (int)got;
+        errno = gnutls_error_is_fatal((int)got) ? EPROTO : EAGAIN;
+        return -1;
+    }
+    return got;
+}
+
 /* Reads to the end of the answer, which is the end of the connection. 0, or an errno. */
 static int exchange(struct question *question)
 {
     static const char request[] =
         "GET /health/ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     /* An empty socket buffer takes it whole. */
-    if (send(question->fd, request, sizeof request - 1, MSG_NOSIGNAL) !=
-        (ssize_t)sizeof request - 1) {
-        return errno;
+    if (bytes_send(question, request, sizeof request - 1) != (ssize_t)sizeof request - 1) {
+        return question->session ? EPROTO : errno;
     }
     while (question->answer_bytes < ANSWER_BYTES_MAX) {
-        if (!await(question, POLLIN)) {
+        bool is_waiting = question->session && gnutls_record_check_pending(question->session);
+        if (!is_waiting && !await(question, POLLIN)) {
             return ETIMEDOUT;
         }
-        ssize_t got = recv(question->fd, question->answer + question->answer_bytes,
-                           ANSWER_BYTES_MAX - question->answer_bytes, 0);
+        ssize_t got = bytes_recv(question, question->answer + question->answer_bytes,
+                                 ANSWER_BYTES_MAX - question->answer_bytes);
         if (got == 0) {
             break;
         }
@@ -136,9 +208,12 @@ enum err service_health_ask(const struct http_config *config, struct err_info *i
                                 .deadline_us = clock_mono_us() + ASK_TIMEOUT_MS * INT64_C(1000)};
     int failed = connect_in_time(&question, found);
     freeaddrinfo(found);
+    failed = failed ? failed : tls_open(&question, config);
     failed = failed ? failed : exchange(&question);
-    if (question.fd >= 0) {
-        (void)close(question.fd); /* the answer has been read */
+    question_close(&question);
+    if (failed == EPROTO) {
+        return err_set(info, ERR_NOT_READY, "http.host \"%s\", http.port %s: TLS: %s", config->host,
+                       port, gnutls_strerror(question.tls_error));
     }
     if (failed) {
         return err_set(info, ERR_NOT_READY, "http.host \"%s\", http.port %s: %s", config->host,

@@ -49,7 +49,7 @@ enum outcome {
 
 static bool has_out(const struct stream *stream)
 {
-    return stream->sent < stream->out.len;
+    return stream->sent < stream->out.len || stream->http.is_pending;
 }
 
 static void count_sent(struct stream *stream, size_t frames, ssize_t bytes)
@@ -63,8 +63,8 @@ static void count_sent(struct stream *stream, size_t frames, ssize_t bytes)
 static enum outcome flush(struct stream *stream)
 {
     while (has_out(stream)) {
-        ssize_t sent = send(stream->http.fd, stream->out.data + stream->sent,
-                            stream->out.len - stream->sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+        struct iovec rest = {stream->out.data + stream->sent, stream->out.len - stream->sent};
+        ssize_t sent = http_stream_send(&stream->http, &rest, rest.iov_len ? 1 : 0);
         if (sent < 0) {
             return errno == EAGAIN ? BLOCKED : errno == EINTR ? SENT : GONE;
         }
@@ -104,8 +104,7 @@ static enum outcome send_shared(struct stream *stream)
     if (count == 0) {
         return IDLE;
     }
-    struct msghdr message = {.msg_iov = parts, .msg_iovlen = count};
-    ssize_t sent = sendmsg(stream->http.fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    ssize_t sent = http_stream_send(&stream->http, parts, count);
     if (sent < 0) {
         if (errno == EAGAIN || errno == EINTR) {
             return BLOCKED;

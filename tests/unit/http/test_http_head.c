@@ -113,7 +113,10 @@ static void test_http_target_path__targets__in_both_forms(void **state)
     assert_sv("/a", http_target_path(SV("http://h:80/a"), SV("H:80")));
     assert_sv("/", http_target_path(SV("HTTP://h"), SV("h")));
     assert_sv("", http_target_path(SV("http://other/a"), SV("h")));
-    assert_sv("", http_target_path(SV("https://h/a"), SV("h")));
+    assert_sv("/a",
+              http_target_path(SV("HTTPS://h/a"), SV("h"))); /* behind TLS, ours or a proxy's */
+    assert_sv("", http_target_path(SV("httpx://h/a"), SV("h")));
+    assert_sv("", http_target_path(SV("ftps"), SV("h")));
     assert_sv("", http_target_path(SV("*"), SV("h")));
     assert_sv("", http_target_path(SV(""), SV("h")));
     assert_sv("", http_target_path(SV("a/b"), SV("h")));

@@ -1,0 +1,39 @@
+/* http_tls.h - certificates, and what a TLS session needs of them.
+ *
+ * WHAT     an http_tls is one reading of the files that http.tls.* names: checked when it is made,
+ *          never changed, shared by all workers. A connection keeps the one it began with; a reload
+ *          makes another for the connections after it (ADR 0012).
+ * PROTOCOL TLS 1.3 and 1.2, forward secrecy, AEAD ciphers. Client certificates: asked for, demanded,
+ *          or not; one that is given is always verified, for use as a client's.
+ * THREADS  made on the main thread, then read-only; the count of references is atomic.
+ * ERRORS   ERR_CONFIG names the file and the reason.
+ */
+#pragma once
+
+#include <gnutls/gnutls.h>
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "http/http.h"
+
+#define HTTP_TLS_PRIORITIES                                                                        \
+    "SECURE128:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2:-KX-ALL:+ECDHE-ECDSA:+ECDHE-RSA:"               \
+    "-CIPHER-ALL:+AES-128-GCM:+AES-256-GCM:+CHACHA20-POLY1305:%SERVER_PRECEDENCE"
+
+struct http_tls;
+
+bool http_tls_is_wanted(const struct http_config *config);
+MUST_CHECK enum err http_tls_new(const struct http_config *config, struct http_tls **ret,
+                                 struct err_info *info);
+struct http_tls *http_tls_ref(struct http_tls *tls);
+void http_tls_unref(struct http_tls *tls); /* NULL is a no-op */
+/* Before the handshake; tls outlives the session. */
+void http_tls_begin(struct http_tls *tls, gnutls_session_t session);
+
+/* Until the socket takes no more: how many bytes GnuTLS has; those are on their way or, with
+ * *ret_pending, wait for a call without bytes. -1 and errno like send. At most 16 KiB a call. */
+ssize_t http_tls_send(gnutls_session_t session, const struct iovec *parts, size_t count,
+                      bool *pending);
+
+/* The client's certificate, copied; NULL: none was given. free() it. */
+struct http_peer *http_peer_new(gnutls_session_t session);
