@@ -20,6 +20,9 @@
     /* the request as HTTP */                                                                      \
     X(ERR_REQUEST_AMBIGUOUS,   "request-ambiguous",     400, 0, "the request can be read in more than one way") \
     X(ERR_REQUEST_PARAM,       "request-param",         400, 0, "a request parameter is not valid") \
+    X(ERR_IDEMPOTENCY_KEY,     "idempotency-key",       400, 0, "the Idempotency-Key is missing or not valid") \
+    X(ERR_IDEMPOTENCY_BUSY,    "idempotency-in-progress", 409, 1, "a request with this Idempotency-Key is being worked on") \
+    X(ERR_IDEMPOTENCY_MISMATCH, "idempotency-mismatch", 422, 0, "the Idempotency-Key belongs to another request") \
     X(ERR_CURSOR,              "cursor",                400, 0, "the resume position is not valid") \
     X(ERR_UNAUTHENTICATED,     "unauthenticated",       401, 0, "who asks is not known")           \
     X(ERR_FORBIDDEN,           "forbidden",             403, 0, "who asks has not the right")      \

@@ -172,7 +172,8 @@ double http_request_accepts(const struct http_request *request, const char *medi
 /* The handler returns without a reply; one of http_reply_* follows from the same thread. When the
  * request ends first (deadline passed, client gone, worker stopping) on_abandon is called: the
  * request is gone after it returns. What it returns is the detail of the 503 that the client gets,
- * static text, or NULL for the error's own title. */
+ * static text, or NULL for the error's own title. What waits for one thing after another defers
+ * again: the deadline stays that of the first time. */
 void http_request_defer(struct http_request *request, const char *(*on_abandon)(void *opaque),
                         void *opaque);
 

@@ -248,7 +248,7 @@ const char *http_cors_origin(const struct http_request *request); /* NULL: say n
 #define HTTP_CORS_HEADERS                                                                          \
     "content-type, content-encoding, accept, last-event-id, idempotency-key, x-request-id, "       \
     "x-kafka-key, traceparent, tracestate"
-#define HTTP_CORS_EXPOSE "x-request-id, retry-after, etag, location"
+#define HTTP_CORS_EXPOSE "x-request-id, retry-after, etag, location, idempotent-replayed"
 
 /* --- http_reject.c
  * ----------------------------------------------------------------------------------- */

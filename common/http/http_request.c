@@ -558,7 +558,7 @@ enum MHD_Result http_on_request(void *cls, struct MHD_Connection *mhd, const cha
 void http_request_defer(struct http_request *request, const char *(*on_abandon)(void *opaque),
                         void *opaque)
 {
-    CHECK(request->state == HTTP_REQUEST_RUNNING);
+    CHECK(request->state == HTTP_REQUEST_RUNNING || request->state == HTTP_REQUEST_DEFERRED);
     request->state = HTTP_REQUEST_DEFERRED;
     request->on_abandon = on_abandon;
     request->opaque = opaque;

@@ -61,8 +61,12 @@ static enum err ingest_load(struct ingest *ingest, struct err_info *info)
         .refuses_unknown_schemas = strcmp(ingest->config.schemas_unknown, "refuse") == 0,
     };
     const enum err e = ingest_topics_load(&params, &ingest->topics, info);
-    return e ? e
-             : service_access_start(ingest->service, &ingest->access_config, &ingest->access, info);
+    if (e) {
+        return e;
+    }
+    const enum err access =
+        service_access_start(ingest->service, &ingest->access_config, &ingest->access, info);
+    return access ? access : ingest_once_new(ingest, &ingest->once, info);
 }
 
 enum err ingest_begin(struct ingest *ingest, int argc, char **argv, enum config_action *ret_action,
@@ -72,6 +76,7 @@ enum err ingest_begin(struct ingest *ingest, int argc, char **argv, enum config_
     const struct config_section sections[] = {
         {"Ingest", ingest_options, ARRAY_LEN(ingest_options), &ingest->config},
         {"Access", access_options, access_options_count, &ingest->access_config},
+        {"Idempotency", ingest_once_options, ingest_once_options_count, &ingest->once_config},
         {"Kafka", kafka_options, kafka_options_count, &ingest->kafka},
     };
     static struct service_params params = {
@@ -100,19 +105,34 @@ static bool ingest_check_kafka(void *context, char *text, size_t text_bytes)
     return is_ready;
 }
 
+/* Ready once the claim log has been read: until then keyed requests get 503. */
+static bool ingest_check_once(void *context, char *text, size_t text_bytes)
+{
+    const struct ingest *ingest = context;
+    const bool is_ready = ingest_once_is_loaded(ingest->once);
+    if (!is_ready) {
+        (void)snprintf(text, text_bytes, "reading topic %s", ingest->once_config.topic);
+    }
+    return is_ready;
+}
+
 enum err ingest_listen(struct ingest *ingest, struct err_info *info)
 {
     kafka_log_version();
     service_add_check(ingest->service,
                       &(struct service_check){"kafka", ingest_check_kafka, ingest});
+    service_add_check(ingest->service,
+                      &(struct service_check){"idempotency", ingest_check_once, ingest});
     const struct http_route_set routes = {ingest_routes, ingest_routes_count, ingest};
     const struct http_worker_hooks hooks = {
         .start = ingest_worker_start, .stop = ingest_worker_stop, .context = ingest};
-    return service_listen(ingest->service, &routes, &hooks, info);
+    const enum err e = ingest_once_start(ingest->once, ingest, info);
+    return e ? e : service_listen(ingest->service, &routes, &hooks, info);
 }
 
 void ingest_free(struct ingest *ingest)
 {
+    ingest_once_free(TAKE(ingest->once));
     ingest_topics_free(ingest->topics);
     ingest->topics = NULL;
     access_free(ingest->access);

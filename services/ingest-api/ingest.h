@@ -11,6 +11,8 @@
  *          ingest_event.c    one event: check, key, produce
  *          ingest_batch.c    the events of a request, what became of each; delivery reports
  *          ingest_answer.h   from results to status and body; answer_*.c, one for each API
+ *          ingest_once.c     requests with an Idempotency-Key: claim, recall, outcome; on once.c (which
+ *                            keys are known), once_outcome.c, once_log.c (the replicas' agreement)
  *          ingest_worker.c   what an HTTP worker has: producer, scanner, topics
  */
 #pragma once
@@ -18,6 +20,7 @@
 #include <stdatomic.h>
 
 #include "http/http.h"
+#include "ingest_once.h"
 #include "ingest_topics.h"
 #include "kafka/kafka_config.h"
 #include "service/service_access.h"
@@ -40,10 +43,12 @@ struct ingest_config {
 struct ingest {
     struct service *service;
     struct ingest_config config;
+    struct ingest_once_config once_config;
     struct kafka_config kafka;
     struct access_config access_config;
     struct access *access;
     struct ingest_topics *topics;
+    struct ingest_once *once;
     /* For readiness: workers that started, and those whose producer knows the cluster's topics. */
     atomic_uint workers;
     atomic_uint workers_ready;

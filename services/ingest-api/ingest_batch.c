@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/clock.h"
+#include "ingest_once.h"
 #include "ingest_worker.h"
 
 #define RESULTS_FIRST    4
@@ -90,6 +91,17 @@ uint32_t ingest_batch_add(struct ingest_batch *batch, uint16_t topic)
     return batch->count++;
 }
 
+const char *ingest_outcome_name(enum ingest_outcome outcome)
+{
+    static const char *const names[INGEST_OUTCOMES] = {
+        [INGEST_STORED] = "stored",
+        [INGEST_ACCEPTED] = "accepted",
+        [INGEST_INVALID] = "invalid",
+        [INGEST_FAILED] = "failed",
+    };
+    return names[outcome];
+}
+
 static enum ingest_outcome outcome_of(enum err err)
 {
     if (!err) {
@@ -127,6 +139,9 @@ static void batch_advance(struct ingest_batch *batch)
     if (batch->outstanding > 0 || batch->is_reading) {
         return;
     }
+    if (batch->once) {
+        ingest_once_settle(batch);
+    }
     if (batch->request) {
         batch->on_done(batch);
     } else {
@@ -145,6 +160,9 @@ static void result_fill(struct ingest_batch *batch, uint32_t index,
 {
     struct ingest_result *result = &batch->results[index];
     if (report->err) {
+        if (report->may_be_stored && batch->once) {
+            batch->once->is_doubtful = true;
+        }
         struct err_info info = {0};
         (void)err_set(&info, report->err, "%s%s", report->reason,
                       report->may_be_stored ? "; Kafka may have stored it all the same" : "");

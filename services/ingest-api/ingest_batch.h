@@ -19,6 +19,8 @@
 #include "kafka/kafka_producer.h"
 #include "schema/schema.h"
 
+struct ingest_once_claim;
+
 enum ingest_outcome {
     INGEST_STORED,
     INGEST_ACCEPTED, /* hasty: on its way, its end is not told to the client */
@@ -26,6 +28,7 @@ enum ingest_outcome {
     INGEST_FAILED,   /* ours or Kafka's */
     INGEST_OUTCOMES
 };
+const char *ingest_outcome_name(enum ingest_outcome outcome); /* "stored" */
 
 #define INGEST_NO_TOPIC UINT16_MAX /* the event named one that it may not have */
 
@@ -49,6 +52,7 @@ struct ingest_batch {
     void (*on_done)(struct ingest_batch *batch); /* every result is final; gives the batch back */
     bool is_hasty;                               /* answered before Kafka has the events */
     bool is_minimal;                             /* results of what was not stored only */
+    struct ingest_once_claim *once;              /* of a request with an Idempotency-Key; or NULL */
     bool is_single;  /* the request was one event, not several: another shape of answer */
     bool is_reading; /* more events may come */
     uint32_t slot;

@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "ingest_once.h"
+
 #define RECORD_OVERHEAD 100 /* of a batch and a record, about */
 
 static void refuse(struct ingest_reading *reading, uint32_t index, enum err err,
@@ -198,6 +200,9 @@ static void event_send(struct ingest_reading *reading, uint32_t index)
     struct ingest_batch *batch = reading->batch;
     const struct ingest_head *head = &reading->head;
     const struct ingest_event *event = &reading->event;
+    if (batch->once) {
+        ingest_once_event_id(batch->once, index); /* the head's header points to it */
+    }
     const struct kafka_record record = {
         .topic = reading->topic->name,
         .partition = head->partition != INGEST_NO_PARTITION ? head->partition : event->partition,
@@ -235,8 +240,9 @@ static enum err topic_find(struct ingest_reading *reading)
     if (!name.ptr || reading->event.err) {
         return reading->event.err;
     }
-    return ingest_worker_topic(reading->worker, reading->principal, name, &reading->topic,
-                               &reading->info);
+    const enum err e = ingest_worker_topic(reading->worker, reading->principal, name,
+                                           &reading->topic, &reading->info);
+    return e ? e : ingest_reading_check_key(reading, reading->topic);
 }
 
 void ingest_event_take(struct ingest_reading *reading)
@@ -244,6 +250,9 @@ void ingest_event_take(struct ingest_reading *reading)
     const enum err e = topic_find(reading);
     const uint32_t index =
         ingest_batch_add(reading->batch, reading->topic ? reading->topic->index : INGEST_NO_TOPIC);
+    if (reading->batch->once && ingest_once_recall(reading->batch, index)) {
+        return; /* decided the last time the request came */
+    }
     if (e) {
         refuse(reading, index, e, NULL);
     } else if (schemas_pass(reading, index)) {

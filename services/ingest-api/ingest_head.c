@@ -43,7 +43,7 @@ static struct strview name_keep(struct ingest_head *head, struct strview name)
     return (struct strview){kept, name.len};
 }
 
-static void header_add(struct ingest_head *head, const char *name, struct strview value)
+void ingest_head_add(struct ingest_head *head, const char *name, struct strview value)
 {
     head->headers[head->header_count++] = (struct kafka_header){name, value};
 }
@@ -66,7 +66,7 @@ static void on_given(struct ingest_head *head, struct strview name, struct strvi
         head->err = err_set(head->info, ERR_REQUEST_PARAM, "more than %d x-kafka-header-* fields",
                             INGEST_HEADERS_GIVEN_MAX);
     } else {
-        header_add(head, kept.ptr, value);
+        ingest_head_add(head, kept.ptr, value);
     }
 }
 
@@ -113,6 +113,17 @@ static void on_t_field(struct ingest_head *head, struct strview name, struct str
     }
 }
 
+static void on_i_field(struct ingest_head *head, struct strview name, struct strview value)
+{
+    if (!is_named(name, SV("idempotency-key"))) {
+        return;
+    }
+    if (head->once_key.ptr) {
+        head->err = err_set(head->info, ERR_IDEMPOTENCY_KEY, "more than one Idempotency-Key");
+    }
+    head->once_key = value;
+}
+
 /* Whether the comma list has the item, case aside. */
 static bool list_has(struct strview list, struct strview wanted)
 {
@@ -147,6 +158,9 @@ static void on_field(void *context, struct strview name, struct strview value)
         break;
     case 'c':
         on_c_field(head, name, value);
+        break;
+    case 'i':
+        on_i_field(head, name, value);
         break;
     case 'p':
         on_p_field(head, name, value);
@@ -231,7 +245,7 @@ static enum err read_key(const struct http_request *request, struct ingest_head 
 enum err ingest_head_read(const struct http_request *request, struct ingest_head *head,
                           struct err_info *info)
 {
-    head->key = head->content_type = head->timestamp_field = (struct strview){0};
+    head->key = head->content_type = head->timestamp_field = head->once_key = (struct strview){0};
     head->partition = INGEST_NO_PARTITION;
     head->timestamp_ms = 0;
     head->header_count = head->trace_count = head->field_count = head->names_len = 0;
@@ -257,10 +271,10 @@ enum err ingest_head_read(const struct http_request *request, struct ingest_head
     }
     head->now_ms = clock_now_ms();
     (void)snprintf(head->ingest_time, sizeof head->ingest_time, "%lld", (long long)head->now_ms);
-    header_add(head, "millrace-request-id", sv(http_request_id(request)));
-    header_add(head, "millrace-ingest-time", sv(head->ingest_time));
+    ingest_head_add(head, "millrace-request-id", sv(http_request_id(request)));
+    ingest_head_add(head, "millrace-ingest-time", sv(head->ingest_time));
     for (size_t i = 0; i < head->trace_count; i++) {
-        header_add(head, head->trace[i].name, head->trace[i].value);
+        ingest_head_add(head, head->trace[i].name, head->trace[i].value);
     }
     return ERR_OK;
 }
@@ -269,6 +283,6 @@ void ingest_head_type(struct ingest_head *head, const char *content_type)
 {
     const struct strview type = content_type ? sv(content_type) : head->content_type;
     if (type.len) {
-        header_add(head, "content-type", type);
+        ingest_head_add(head, "content-type", type);
     }
 }

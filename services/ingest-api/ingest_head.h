@@ -21,7 +21,7 @@
 #define INGEST_TRACE_FIELDS_MAX  2
 #define INGEST_NAMES_BYTES       4096
 
-static_assert(INGEST_HEADERS_GIVEN_MAX + INGEST_TRACE_FIELDS_MAX + 3 /* ours */ +
+static_assert(INGEST_HEADERS_GIVEN_MAX + INGEST_TRACE_FIELDS_MAX + 4 /* ours */ +
                       INGEST_ATTRIBUTES_MAX <=
                   INGEST_HEADERS_MAX,
               "all of them have room");
@@ -38,7 +38,8 @@ struct ingest_head {
     size_t names_len;
     struct strview content_type; /* as sent, with its parameters */
     struct strview timestamp_field;
-    enum err err; /* what is wrong with a field */
+    struct strview once_key; /* Idempotency-Key as sent; ptr NULL: none */
+    enum err err;            /* what is wrong with a field */
     struct err_info *info;
     int64_t now_ms;
     char ingest_time[24];                               /* now_ms as text */
@@ -52,5 +53,7 @@ MUST_CHECK enum err ingest_head_read(const struct http_request *request, struct 
                                      struct err_info *info);
 /* Epoch milliseconds, or seconds when below 1e11, or ISO 8601 with or without quotes; positive. */
 MUST_CHECK enum err ingest_timestamp_read(struct strview text, int64_t *ret_ms);
+/* One more header of the records; name and value are borrowed. */
+void ingest_head_add(struct ingest_head *head, const char *name, struct strview value);
 /* The content-type of the records; NULL: that of the request. */
 void ingest_head_type(struct ingest_head *head, const char *content_type);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "ingest_event.h"
+#include "ingest_once.h"
 
 #define SCRATCH_BYTES_MAX ((size_t)1 << 30) /* twice the largest event at most */
 
@@ -62,9 +63,11 @@ static struct ingest_reader reader_of(struct ingest_reading *reading)
 {
     const struct ingest_worker *worker = reading->worker;
     struct ingest_head *head = &reading->head;
+    const size_t events_max = (size_t)worker->ingest->config.events_max;
+    const bool is_bound = head->once_key.ptr && events_max > ONCE_OUTCOME_EVENTS_MAX;
     return (struct ingest_reader){
         .scanner = worker->scanner,
-        .events_max = (size_t)worker->ingest->config.events_max,
+        .events_max = is_bound ? ONCE_OUTCOME_EVENTS_MAX : events_max,
         .media_type = http_request_media_type(reading->request),
         .fields = head->fields,
         .field_count = head->field_count,
@@ -85,6 +88,15 @@ static enum err identify(struct ingest_reading *reading)
                                                SERVICE_ACCESS_FULL, &principal, &reading->info);
     reading->principal = access_principal_ref(principal);
     return e;
+}
+
+enum err ingest_reading_check_key(struct ingest_reading *reading,
+                                  const struct ingest_topic_state *topic)
+{
+    return topic->is_once_required && !reading->head.once_key.ptr
+               ? err_set(&reading->info, ERR_IDEMPOTENCY_KEY,
+                         "requests to topic %s need an Idempotency-Key", topic->name)
+               : ERR_OK;
 }
 
 enum err ingest_reading_begin(struct ingest_reading *reading, struct http_request *request,
@@ -115,6 +127,9 @@ enum err ingest_reading_begin(struct ingest_reading *reading, struct http_reques
     if (e == ERR_FORBIDDEN) {
         http_reply_header(request, "WWW-Authenticate", ACCESS_CHALLENGE_FORBIDDEN);
     }
+    if (!e && topic) {
+        e = ingest_reading_check_key(reading, reading->request_topic);
+    }
     if (!e) {
         ingest_head_type(&reading->head, reading->format->content_type);
         reading->reader = reader_of(reading);
@@ -139,6 +154,16 @@ void ingest_reading_spend(struct ingest_reading *reading, size_t bytes)
     reading->spent = events;
 }
 
+void ingest_reading_claimed(struct ingest_reading *reading, struct ingest_once_claim *once)
+{
+    struct ingest_head *head = &reading->head;
+    ingest_once_attach(once, reading->batch);
+    /* Ours go before those that an event brings along: its value is set for each event. */
+    ingest_head_add(head, INGEST_ONCE_EVENT_HEADER, sv_of(once->event_id, INGEST_ONCE_EVENT_BYTES));
+    reading->reader.headers = head->headers + head->header_count;
+    reading->reader.headers_max = INGEST_HEADERS_MAX - head->header_count;
+}
+
 void ingest_reading_run(struct ingest_reading *reading)
 {
     while (reading->format->next(&reading->reader, &reading->event)) {
@@ -153,12 +178,19 @@ static const char *on_abandon(void *opaque)
     return "Kafka did not acknowledge in time and may still store what was sent";
 }
 
+static const char *on_abandon_once(void *opaque)
+{
+    (void)on_abandon(opaque);
+    return "Kafka did not acknowledge in time and may still store what was sent; the same request "
+           "with the same Idempotency-Key is told what became of it";
+}
+
 void ingest_reading_end(struct ingest_reading *reading)
 {
     struct ingest_batch *batch = reading->batch;
     if (batch->outstanding > 0) {
         /* Reports come on this thread only, so the last cannot have come before this line. */
-        http_request_defer(reading->request, on_abandon, batch);
+        http_request_defer(reading->request, batch->once ? on_abandon_once : on_abandon, batch);
     }
     ingest_batch_read(batch);
 }

@@ -53,10 +53,15 @@ const struct ingest_format *ingest_route_format(const struct ingest_route *route
 MUST_CHECK enum err ingest_reading_begin(struct ingest_reading *reading,
                                          struct http_request *request,
                                          const struct ingest_route *route);
+/* ERR_IDEMPOTENCY_KEY: the topic needs one, and the request has none. */
+MUST_CHECK enum err ingest_reading_check_key(struct ingest_reading *reading,
+                                             const struct ingest_topic_state *topic);
 /* An empty batch for what is to be read. */
 void ingest_reading_take_batch(struct ingest_reading *reading);
 /* What the principal pays for: so many bytes more, and the events since the last time. */
 void ingest_reading_spend(struct ingest_reading *reading, size_t bytes);
+/* The request has an Idempotency-Key, and its claim: before its events are read. */
+void ingest_reading_claimed(struct ingest_reading *reading, struct ingest_once_claim *once);
 /* Every event of reader.text that has not been read yet goes on its way. */
 void ingest_reading_run(struct ingest_reading *reading);
 /* All has been read: the answer follows when the last report is in. */

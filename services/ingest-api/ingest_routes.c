@@ -2,11 +2,13 @@
  *
  *   route     which formats it takes, and which API's shape its answers have
  *   head      topic, key, partition, timestamp, headers: what holds for all events
+ *   claim     with an Idempotency-Key: what became of it, if it has been here (ingest_once.h)
  *   format    by media type; finds the events in the body
  *   events    one after another: check, key, produce (ingest_event.c)
  *   answer    when the last delivery report is in (ingest_batch.c, ingest_answer.h)
  *
  * A body of lines is read while it arrives (ingest_stream.c); any other is collected first. */
+#include "ingest_once.h"
 #include "ingest_reading.h"
 #include "ingest_stream.h"
 
@@ -60,24 +62,64 @@ static const struct ingest_route eventgate_route = {
     .wanted = "application/json",
 };
 
-static void handle(struct http_request *request, const struct ingest_route *route)
+static void handle_claimed(struct http_request *request, const void *route,
+                           struct ingest_once_claim *once);
+
+/* Asks for the claim of a request with an Idempotency-Key: ERR_OK and NULL, it waits for it. */
+static enum err claim(struct ingest_reading *reading, struct ingest_once_claim **ret)
+{
+    const struct ingest_once_ask ask = {
+        .request = reading->request,
+        .principal = reading->principal,
+        .key = reading->head.once_key,
+        .route = reading->route,
+        .go = handle_claimed,
+    };
+    return ingest_once_admit(reading->worker->once, &ask, ret, &reading->info);
+}
+
+static void read_events(struct ingest_reading *reading, struct ingest_once_claim *once)
+{
+    ingest_reading_take_batch(reading);
+    reading->batch->is_single = reading->reader.is_single;
+    if (once) {
+        ingest_reading_claimed(reading, once);
+    }
+    ingest_reading_run(reading);
+    ingest_reading_spend(reading, reading->reader.text.len);
+    ingest_reading_end(reading);
+}
+
+/* once NULL: with its claim still to be had, if it needs one. */
+static void handle_claimed(struct http_request *request, const void *route,
+                           struct ingest_once_claim *once)
 {
     struct ingest_worker *worker = http_worker_state(http_request_worker(request));
     struct ingest_reading *reading = worker->reading;
     enum err e = ingest_reading_begin(reading, request, route);
+    if (!e && reading->head.once_key.ptr && !once) {
+        e = claim(reading, &once);
+        if (!e && !once) {
+            return;
+        }
+    }
     if (!e) {
         reading->reader.text = http_request_body(request);
         e = reading->format->open(&reading->reader);
     }
-    if (e) {
-        route->answer->refusal(request, e, &reading->info);
+    if (!e) {
+        read_events(reading, once);
         return;
     }
-    ingest_reading_take_batch(reading);
-    reading->batch->is_single = reading->reader.is_single;
-    ingest_reading_run(reading);
-    ingest_reading_spend(reading, reading->reader.text.len);
-    ingest_reading_end(reading);
+    if (once) {
+        ingest_once_drop(once);
+    }
+    reading->route->answer->refusal(request, e, &reading->info);
+}
+
+static void handle(struct http_request *request, const struct ingest_route *route)
+{
+    handle_claimed(request, route, NULL);
 }
 
 static void ingest_open_post_events(struct http_request *request)

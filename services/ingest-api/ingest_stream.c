@@ -193,7 +193,9 @@ void ingest_stream_open(struct http_request *request, const struct ingest_route 
     }
     struct ingest_reading *reading = ingest_reading_new(worker);
     const enum err e = ingest_reading_begin(reading, request, route);
-    if (e || !reading->format->is_by_line) { /* a CloudEvent whose data are lines is collected */
+    /* A CloudEvent whose data are lines is collected, and a request with an Idempotency-Key: it can
+     * be known again, and perhaps must not be done, only by its whole body. */
+    if (e || !reading->format->is_by_line || reading->head.once_key.ptr) {
         if (e) {
             route->answer->refusal(request, e, &reading->info);
         }

@@ -7,6 +7,7 @@
 
 #include "core/clock.h"
 #include "ingest_event.h"
+#include "ingest_once.h"
 #include "json/json_scan.h"
 
 #define TOPICS_MAX           10000 /* below 2^16: a result says its topic in 16 bits */
@@ -17,13 +18,6 @@
 #define STOP_HASTY_FLUSH_MS  5000 /* nobody waits, but they were accepted */
 
 enum { INGEST_EVENTS, INGEST_BYTES, INGEST_ACK, INGEST_HASTY, INGEST_CLAMPED };
-
-static const char *const outcome_names[INGEST_OUTCOMES] = {
-    [INGEST_STORED] = "stored",
-    [INGEST_ACCEPTED] = "accepted",
-    [INGEST_INVALID] = "invalid",
-    [INGEST_FAILED] = "failed",
-};
 
 static struct metric ingest_metrics[] = {
     [INGEST_EVENTS] = {"millrace_ingest_events_total", METRIC_COUNTER,
@@ -156,6 +150,7 @@ enum err ingest_worker_start(struct http_worker *http_worker, void *context, voi
     }
     worker->watch = http_worker_watch(http_worker, kafka_producer_fd(worker->producer), EPOLLIN,
                                       ingest_on_readable, worker);
+    worker->once = ingest_once_port_open(ingest->once, worker, http_worker);
     http_worker_every(http_worker, METADATA_PERIOD_MS, ingest_on_tick, worker);
     *ret_state = worker;
     return ERR_OK;
@@ -180,6 +175,7 @@ void ingest_worker_stop(void *state)
     /* Only records whose request has timed out can be left; they were answered as unknown. */
     producer_stop(worker->producer, worker->watch, STOP_FLUSH_MS);
     producer_stop(worker->hasty, worker->hasty_watch, STOP_HASTY_FLUSH_MS);
+    ingest_once_port_close(worker->once); /* the last reports have settled their keyed requests */
     ingest_batches_free(&worker->batches);
     for (size_t i = 0; i < hash_map_count(worker->topics); i++) {
         struct ingest_topic_state **slot = hash_map_value_at(worker->topics, i);
@@ -207,15 +203,17 @@ static enum err topic_exists(struct ingest_worker *worker, const char *name, str
     return e;
 }
 
-static struct ingest_topic_state *topic_state_new(const char *name, size_t index,
-                                                  const struct ingest_topic *rules)
+static struct ingest_topic_state *topic_state_new(const struct ingest *ingest, const char *name,
+                                                  size_t index, const struct ingest_topic *rules)
 {
     struct ingest_topic_state *state = must_alloc(sizeof *state);
     state->name = must_strdup(name);
     state->index = (uint16_t)index;
     state->rules = *rules;
+    state->is_once_required = ingest_once_is_required(ingest->once, name);
     for (size_t i = 0; i < INGEST_OUTCOMES; i++) {
-        state->outcomes[i] = METRIC(ingest_metrics[INGEST_EVENTS], name, outcome_names[i]);
+        state->outcomes[i] = METRIC(ingest_metrics[INGEST_EVENTS], name,
+                                    ingest_outcome_name((enum ingest_outcome)i));
     }
     return state;
 }
@@ -249,7 +247,7 @@ enum err ingest_worker_topic(struct ingest_worker *worker, const struct access_p
         if (!slot) {
             return err_set(info, ERR_OVERLOADED, "more than %d topics in use", TOPICS_MAX);
         }
-        *slot = topic_state_new(text, hash_map_count(worker->topics) - 1, &rules);
+        *slot = topic_state_new(worker->ingest, text, hash_map_count(worker->topics) - 1, &rules);
     }
     *ret = *slot;
     return ERR_OK;

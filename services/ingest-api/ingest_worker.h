@@ -21,6 +21,7 @@ struct ingest_topic_state {
     char *name;
     uint16_t index; /* in ingest_worker_topic_at */
     struct ingest_topic rules;
+    bool is_once_required; /* its requests need an Idempotency-Key */
     struct metric_series *outcomes[INGEST_OUTCOMES];
 };
 
@@ -41,6 +42,7 @@ struct ingest_worker {
     struct ingest_reading *reading;     /* of the request whose handler is running */
     struct hash_map *topics;            /* name → struct ingest_topic_state * */
     struct ingest_batches batches;
+    struct ingest_once_port *once;
     struct metric_series *ack_seconds;
     struct metric_series *event_bytes;
     struct metric_series *hasty_stored, *hasty_failed;

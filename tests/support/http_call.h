@@ -15,6 +15,7 @@ struct http_answer {
     char content_type[64];
     char www_authenticate[192];
     char preference[64]; /* Preference-Applied */
+    char replayed[8];    /* Idempotent-Replayed */
     char connection[16];
     json_t *json; /* NULL when the body is not JSON */
 };
@@ -51,6 +52,8 @@ static inline size_t http_call_on_header_(char *line, size_t size, size_t count,
                     sizeof answer->connection);
     http_call_keep_(line, size * count, "Preference-Applied: ", answer->preference,
                     sizeof answer->preference);
+    http_call_keep_(line, size * count, "Idempotent-Replayed: ", answer->replayed,
+                    sizeof answer->replayed);
     return size * count;
 }
 

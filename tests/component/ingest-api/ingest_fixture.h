@@ -50,16 +50,9 @@ static inline void fixture_open_reader(struct fixture *fixture)
     CHECK(fixture->reader != NULL);
 }
 
-/* Topics orders (3 partitions), clicks (1) and those named; more: NULL-ended flags on top of ours. */
-static inline int fixture_start(void **state, const char *const *topics, const char *const *more)
+/* An ingest-api on fixture->kafka; more: NULL-ended flags on top of ours. */
+static inline int fixture_serve(struct fixture *fixture, const char *const *more)
 {
-    struct fixture *fixture = calloc(1, sizeof *fixture);
-    fixture->kafka = mock_kafka_start(1);
-    mock_kafka_topic(&fixture->kafka, "orders", 3);
-    mock_kafka_topic(&fixture->kafka, "clicks", 1);
-    for (; topics && *topics; topics++) {
-        mock_kafka_topic(&fixture->kafka, *topics, 1);
-    }
     char bootstrap[256];
     (void)snprintf(bootstrap, sizeof bootstrap, "--kafka.bootstrap.servers=%s",
                    fixture->kafka.config.bootstrap_servers);
@@ -96,17 +89,36 @@ static inline int fixture_start(void **state, const char *const *topics, const c
     fixture->port = http_server_port(service_http(fixture->ingest.service));
     fixture_open_reader(fixture);
     await_ready(fixture->port);
-    *state = fixture;
     return 0;
+}
+
+/* Topics orders (3 partitions), clicks (1) and those named. */
+static inline int fixture_start(void **state, const char *const *topics, const char *const *more)
+{
+    struct fixture *fixture = calloc(1, sizeof *fixture);
+    fixture->kafka = mock_kafka_start(1);
+    mock_kafka_topic(&fixture->kafka, "orders", 3);
+    mock_kafka_topic(&fixture->kafka, "clicks", 1);
+    for (; topics && *topics; topics++) {
+        mock_kafka_topic(&fixture->kafka, *topics, 1);
+    }
+    *state = fixture;
+    return fixture_serve(fixture, more);
+}
+
+static inline int fixture_end(struct fixture *fixture)
+{
+    int code = service_end(fixture->ingest.service, ERR_OK, NULL);
+    ingest_free(&fixture->ingest);
+    rd_kafka_consumer_close(fixture->reader);
+    rd_kafka_destroy(fixture->reader);
+    return code;
 }
 
 static inline int fixture_stop(void **state)
 {
     struct fixture *fixture = *state;
-    int code = service_end(fixture->ingest.service, ERR_OK, NULL);
-    ingest_free(&fixture->ingest);
-    rd_kafka_consumer_close(fixture->reader);
-    rd_kafka_destroy(fixture->reader);
+    int code = fixture_end(fixture);
     mock_kafka_stop(&fixture->kafka);
     free(fixture);
     return code;
