@@ -66,6 +66,8 @@ static const char *const done_names[DONE_COUNT] = {"processed",   "replayed", "r
 struct ingest_once {
     struct ingest_once_config config;
     struct once_log *log; /* NULL: this process only */
+    struct once_search *search;
+    pthread_cond_t searched; /* a search has ended */
     atomic_bool is_loaded;
     struct metric_series *done[DONE_COUNT];
     struct metric_series *evicted_total;
@@ -80,7 +82,8 @@ struct ingest_once_port {
     struct ingest_worker *worker;
     struct http_watch *watch;
     int fd;
-    struct ingest_once_claim *told; /* under once->lock */
+    struct ingest_once_claim *told; /* under once->lock, as is the next */
+    size_t searching;               /* claims that are being looked for */
 };
 
 #define ONCE_ROW(...) CONFIG_ROW(struct ingest_once_config, __VA_ARGS__)
@@ -126,6 +129,7 @@ static void claim_free(struct ingest_once_claim *claim)
 {
     free(claim->known.results);
     free(claim->outcome);
+    free(claim->job.found);
     free(claim);
 }
 
@@ -134,6 +138,7 @@ static void claim_fill(struct ingest_once_claim *claim, const struct once_answer
 {
     claim->ticket = answer->ticket;
     claim->is_doubtful = answer->is_doubtful;
+    claim->job.since_ms = answer->first_ms;
     free(TAKE(claim->outcome)); /* as of when the claim was made */
     claim->outcome_bytes = answer->outcome.len;
     if (answer->outcome.len) {
@@ -285,12 +290,62 @@ static const char *on_abandon(void *opaque)
     return "the Idempotency-Key could not be claimed in time; nothing was stored";
 }
 
+/* What the search has found is known, too; between it may be what was not stored. */
+static void found_add(struct ingest_once_claim *claim)
+{
+    static const struct ingest_result missing = {
+        .fault = -1, .topic = INGEST_NO_TOPIC, .err = ERR_KAFKA_TIMEOUT, .outcome = INGEST_FAILED};
+    struct once_outcome_known *known = &claim->known;
+    for (size_t i = 0; i < claim->job.found_count; i++) {
+        const struct once_found *found = &claim->job.found[i];
+        if (found->index >= ONCE_OUTCOME_EVENTS_MAX) {
+            continue; /* none of ours */
+        }
+        if (found->index >= known->count) {
+            known->results =
+                must_realloc(known->results, (found->index + 1) * sizeof *known->results);
+            while (known->count <= found->index) {
+                known->results[known->count++] = missing;
+            }
+        }
+        known->results[found->index] = (struct ingest_result){
+            .offset = found->offset,
+            .timestamp_ms = found->timestamp_ms,
+            .partition = found->partition,
+            .topic = claim->topic,
+            .outcome = INGEST_STORED,
+        };
+    }
+}
+
 static enum err known_read(struct ingest_once_claim *claim, struct err_info *info)
 {
-    return claim->outcome_bytes
-               ? once_outcome_read(claim->port->worker, sv_of(claim->outcome, claim->outcome_bytes),
-                                   &claim->known, info)
-               : ERR_OK;
+    if (claim->outcome_bytes) {
+        const enum err e = once_outcome_read(
+            claim->port->worker, sv_of(claim->outcome, claim->outcome_bytes), &claim->known, info);
+        if (e) {
+            return e;
+        }
+    }
+    found_add(claim);
+    return ERR_OK;
+}
+
+/* Whether the topic has to be asked before a claim goes on. Where each event names its own topic, it
+ * is not: such a request is done again. */
+static bool needs_search(const struct ingest_once_claim *claim)
+{
+    return claim->is_doubtful && claim->topic != INGEST_NO_TOPIC;
+}
+
+/* Under the lock. */
+static void claim_search(struct ingest_once_claim *claim)
+{
+    claim->is_won = true;
+    claim->port->searching++;
+    claim->job.context = claim;
+    memcpy(claim->job.prefix, claim->event_id, sizeof claim->job.prefix);
+    once_search_ask(claim->port->once->search, &claim->job);
 }
 
 /* A claim that may go on now: ERR_OK and *ret, or it has been given back. */
@@ -327,10 +382,17 @@ static enum err claim_begin(struct ingest_once_claim *claim, const struct ingest
     const enum once_verdict verdict = once_begin(
         once->table, &(struct once_ask){scope, claim->fingerprint, claim}, now(), &answer);
     claim_fill(claim, &answer);
+    const bool is_searching = verdict == ONCE_GO && needs_search(claim);
     if (verdict == ONCE_WAIT) {
         once_log_write(once->log, &answer.record, &answer.ticket);
+    } else if (is_searching) {
+        claim_search(claim);
     }
     unlock(once);
+    if (is_searching) {
+        http_request_defer(ask->request, on_abandon, claim);
+        return ERR_OK;
+    }
     count(once, verdict, claim->outcome_bytes > 0);
     switch (verdict) {
     case ONCE_WAIT:
@@ -370,6 +432,9 @@ enum err ingest_once_admit(struct ingest_once_port *port, const struct ingest_on
         claim->request = ask->request;
         claim->go = ask->go;
         claim->route = ask->route;
+        claim->topic = ask->topic ? ask->topic->index : INGEST_NO_TOPIC;
+        (void)snprintf(claim->job.topic, sizeof claim->job.topic, "%s",
+                       ask->topic ? ask->topic->name : "");
         fingerprint_of(ask->request, claim->fingerprint);
         event_id_begin(claim, buf_view(&scope));
         e = claim_begin(claim, ask, buf_view(&scope), ret, info);
@@ -403,7 +468,11 @@ static void on_record(void *context, const struct once_record *record, int64_t o
         if (told.is_won) {
             claim_fill(claim, &told.answer);
         }
-        claim_tell(claim);
+        if (told.is_won && needs_search(claim)) {
+            claim_search(claim);
+        } else {
+            claim_tell(claim);
+        }
     } else if (told.is_won && once_release(once->table, &told.answer.ticket, now(), &release)) {
         once_log_write(once->log, &release, &told.answer.ticket);
     }
@@ -422,6 +491,18 @@ static void on_unwritten(void *context, const struct once_ticket *ticket, enum o
     } else if (kind != ONCE_CLAIM) {
         once_end_unwritten(once->table, ticket, now());
     }
+    unlock(once);
+}
+
+static void on_searched(struct once_search_job *job)
+{
+    struct ingest_once_claim *claim = job->context;
+    struct ingest_once *once = claim->port->once;
+    lock(once);
+    claim->port->searching--;
+    claim->is_doubtful = job->err != ERR_OK;
+    claim_tell(claim);
+    (void)pthread_cond_broadcast(&once->searched);
     unlock(once);
 }
 
@@ -470,8 +551,16 @@ static void claim_resume(struct ingest_once_claim *claim)
         const void *route = claim->route;
         claim_free(claim);
         go(request, route, NULL);
+    } else if (claim->job.err) {
+        metric_add(once->done[DONE_REFUSED], 1);
+        (void)err_set(&info, claim->job.err,
+                      "what an earlier try has stored could not be looked for; nothing was stored "
+                      "now");
+        const enum err e = claim->job.err;
+        ingest_once_drop(claim);
+        http_reply_err(request, e, &info);
     } else {
-        count(once, ONCE_GO, claim->outcome_bytes > 0);
+        count(once, ONCE_GO, claim->outcome_bytes + claim->job.found_count > 0);
         const enum err e = claim_go(claim, &ready, &info);
         if (e) {
             http_reply_err(request, e, &info);
@@ -513,6 +602,12 @@ void ingest_once_port_close(struct ingest_once_port *port)
     if (!port) {
         return;
     }
+    lock(port->once);
+    once_search_cancel(port->once->search); /* the other workers end, too */
+    while (port->searching) {
+        (void)pthread_cond_wait(&port->once->searched, &port->once->lock);
+    }
+    unlock(port->once);
     struct ingest_once_claim *next = told_take(port);
     while (next) { /* their requests have been answered */
         struct ingest_once_claim *claim = next;
@@ -680,6 +775,7 @@ enum err ingest_once_new(const struct ingest *ingest, struct ingest_once **ret,
     struct ingest_once *once = must_alloc(sizeof *once);
     once->config = ingest->once_config;
     (void)pthread_mutex_init(&once->lock, NULL);
+    (void)pthread_cond_init(&once->searched, NULL);
     once->table = once_new(&params);
     atomic_store(&once->is_loaded, !params.has_log);
     for (size_t i = 0; i < DONE_COUNT; i++) {
@@ -693,6 +789,8 @@ enum err ingest_once_new(const struct ingest *ingest, struct ingest_once **ret,
 
 enum err ingest_once_start(struct ingest_once *once, struct ingest *ingest, struct err_info *info)
 {
+    once->search = once_search_start(
+        &(struct once_search_params){.kafka = &ingest->kafka, .on_done = on_searched});
     if (!once->config.topic[0]) {
         return ERR_OK;
     }
@@ -716,8 +814,10 @@ void ingest_once_free(struct ingest_once *once)
         return;
     }
     metrics_off_collect(on_collect, once);
+    once_search_stop(once->search);
     once_log_stop(once->log, STOP_FLUSH_MS); /* its workers have ended: no more claims */
     once_free(once->table);
+    (void)pthread_cond_destroy(&once->searched);
     (void)pthread_mutex_destroy(&once->lock);
     free(once);
 }

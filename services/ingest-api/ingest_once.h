@@ -9,6 +9,8 @@
  *          only that events which are decided keep their results. When all are, nothing is produced,
  *          the answer is the same and says Idempotent-Replayed: true. When a retry was asked for
  *          (some failed, or Kafka was late), it continues: what was stored is not stored again.
+ *          What an earlier try may have stored without anybody left who knows (its process died, or
+ *          Kafka never said) is looked for in the topic itself first (once_search.h).
  *          A key is bound to its request once something of it may be stored; until then it is free.
  * BOUNDS   ONCE_OUTCOME_EVENTS_MAX events; the table's entries and bytes (once.h).
  * THREADS  one table for all workers, since a retry may come to another one: a short lock, taken
@@ -21,6 +23,7 @@
 #include "http/http.h"
 #include "once.h"
 #include "once_outcome.h"
+#include "once_search.h"
 
 #define INGEST_ONCE_HEADER       "Idempotency-Key"
 #define INGEST_ONCE_EVENT_HEADER "millrace-idempotency-key"
@@ -75,6 +78,8 @@ struct ingest_once_claim {
     char *outcome; /* its text, of outcome_bytes */
     size_t outcome_bytes;
     uint8_t fingerprint[ONCE_FINGERPRINT_BYTES];
+    uint16_t topic;                 /* of all its events, or INGEST_NO_TOPIC */
+    struct once_search_job job;     /* when it is doubtful */
     struct ingest_once_claim *next; /* told */
     char event_id[INGEST_ONCE_EVENT_BYTES + 1];
 };
@@ -84,6 +89,7 @@ struct ingest_once_claim {
 struct ingest_once_ask {
     struct http_request *request;
     const struct access_principal *principal; /* NULL while access is off */
+    const struct ingest_topic_state *topic;   /* NULL: each event names its own */
     struct strview key;                       /* the header as sent */
     const void *route;
     void (*go)(struct http_request *request, const void *route, struct ingest_once_claim *claim);

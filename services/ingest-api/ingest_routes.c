@@ -71,6 +71,7 @@ static enum err claim(struct ingest_reading *reading, struct ingest_once_claim *
     const struct ingest_once_ask ask = {
         .request = reading->request,
         .principal = reading->principal,
+        .topic = reading->request_topic,
         .key = reading->head.once_key,
         .route = reading->route,
         .go = handle_claimed,

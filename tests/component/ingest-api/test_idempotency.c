@@ -3,8 +3,10 @@
 #include <pthread.h>
 
 #include "ingest_fixture.h"
+#include "once_record.h"
 
-#define TOPIC "ingest-api.idempotency"
+#define TOPIC       "ingest-api.idempotency"
+#define OTHER_TOPIC "other.idempotency"
 
 static struct http_answer post_key(const struct fixture *fixture, const char *path, const char *key,
                                    const char *body)
@@ -237,7 +239,7 @@ static int start_pair(void **state)
 {
     struct pair *pair = calloc(1, sizeof *pair);
     void *one;
-    static const char *const topics[] = {TOPIC, NULL};
+    static const char *const topics[] = {TOPIC, OTHER_TOPIC, NULL};
     int e = fixture_start(&one, topics, log_flags);
     pair->one = one;
     pair->two = calloc(1, sizeof *pair->two);
@@ -359,6 +361,71 @@ static void test_replicas__started_later__knows(void **state)
     free(three);
 }
 
+/* The claim of a process that has died, as it left it: that of another site, under another name. */
+static void claim_copy(const struct fixture *from, const struct fixture *to, const char *topic)
+{
+    rd_kafka_message_t *claim = record_at(from, OTHER_TOPIC, 0, 0);
+    char value[ONCE_RECORD_HEAD_BYTES];
+    assert_int_equal(sizeof value, claim->len);
+    memcpy(value, claim->payload, sizeof value);
+    value[20] ^= 1;                                          /* owner */
+    memcpy(value + 60, "\1\0\0\0\0\0\0\0", sizeof(int64_t)); /* lease: 1 ms */
+    char why[256];
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    assert_int_equal(RD_KAFKA_CONF_OK,
+                     rd_kafka_conf_set(conf, "bootstrap.servers",
+                                       to->kafka.config.bootstrap_servers, why, sizeof why));
+    rd_kafka_t *producer = rd_kafka_new(RD_KAFKA_PRODUCER, conf, why, sizeof why);
+    assert_int_equal(0,
+                     rd_kafka_producev(producer, RD_KAFKA_V_TOPIC(topic),
+                                       RD_KAFKA_V_KEY(claim->key, claim->key_len),
+                                       RD_KAFKA_V_VALUE(value, sizeof value),
+                                       RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_END));
+    assert_int_equal(0, rd_kafka_flush(producer, 20000));
+    rd_kafka_destroy(producer);
+    rd_kafka_message_destroy(claim);
+}
+
+/* As assert_same, but for the timestamps, which the mock cluster does not keep. */
+static void assert_same_places(const struct http_answer *first, const struct http_answer *again)
+{
+    assert_int_equal(first->status, again->status);
+    assert_string_equal("true", again->replayed);
+    for (size_t i = 0; i < json_array_size(json_object_get(first->json, "results")); i++) {
+        assert_int_equal(number(result_at(first, i), "offset"),
+                         number(result_at(again, i), "offset"));
+    }
+}
+
+/* A replica died between Kafka's acknowledgement and its answer: the retry finds what it stored. */
+static void test_replicas__one_died_at_work__stored_once(void **state)
+{
+    struct pair *pair = *state;
+    static const char *const flags[] = {"--idempotency.topic=" OTHER_TOPIC, NULL};
+    static const char body[] = "[{\"n\":1},{\"n\":2},{\"n\":3}]";
+    struct fixture *dead = calloc(1, sizeof *dead);
+    dead->kafka = pair->one->kafka;
+    assert_int_equal(0, fixture_serve(dead, flags));
+    struct http_answer first = post_key(dead, "/events/clicks", "dead", body);
+    assert_int_equal(201, first.status);
+    claim_copy(dead, pair->one, TOPIC);
+    const json_int_t end = clicks_end(pair->one);
+    /* The log has one partition: what comes back from it now comes after the dead one's claim. */
+    struct http_answer answer = post_key(pair->one, "/events/clicks", "behind", "{}");
+    assert_answer("behind", &answer, 201, "stored");
+    http_answer_free(&answer);
+    answer = post_until_known(pair->one, "dead", body);
+    assert_same_places(&first, &answer);
+    http_answer_free(&answer);
+    assert_int_equal(end + 2, clicks_end(pair->one));
+    answer = post_until_known(pair->two, "dead", body);
+    assert_same_places(&first, &answer);
+    http_answer_free(&first);
+    http_answer_free(&answer);
+    assert_int_equal(0, fixture_end(dead));
+    free(dead);
+}
+
 static int start(void **state)
 {
     static const char *const topics[] = {"payments", NULL};
@@ -395,6 +462,7 @@ int main(void)
         cmocka_unit_test(test_replicas__nothing_stored__key_is_free_at_the_other),
         cmocka_unit_test(test_replicas__at_the_same_time__stored_once),
         cmocka_unit_test(test_replicas__started_later__knows),
+        cmocka_unit_test(test_replicas__one_died_at_work__stored_once),
     };
     return cmocka_run_group_tests(tests, start, fixture_stop) +
            cmocka_run_group_tests(late, start_late, fixture_stop) +
