@@ -3,6 +3,7 @@
 #include <jansson.h>
 #include <stdio.h>
 
+#include "core/buf.h"
 #include "json/json_file.h"
 #include "schema/schema.h"
 
@@ -321,6 +322,234 @@ static void test_schema_check__exploding_alternatives__are_cut_off(void **state)
     }
 }
 
+static void test_schema_check__other_keywords__say_what_is_wrong(void **state)
+{
+    (void)state;
+    static const struct check_case rows[] = {
+        {"{\"pattern\":\"^[a-z]+$\"}", "\"ab\"", NULL},
+        {"{\"pattern\":\"^[a-z]+$\"}", "\"\\u0061b\"", NULL},
+        {"{\"pattern\":\"^[a-z]+$\"}", "\"aB\"", " must match ^[a-z]+$"},
+        {"{\"patternProperties\":{\"^n_\":{\"type\":\"number\"}}}", "{\"n_a\":\"1\"}",
+         "/n_a must be a number, is a string"},
+        {"{\"patternProperties\":{\"^n_\":true},\"additionalProperties\":false}", "{\"x\":1}",
+         "/x is not allowed here"},
+        {"{\"propertyNames\":{\"maxLength\":2}}", "{\"abc\":1}",
+         "/abc must have at most 2 characters"},
+        {"{\"minProperties\":2}", "{\"a\":1}", " must have at least 2 members"},
+        {"{\"maxProperties\":1}", "{\"a\":1,\"b\":1}", " must have at most 1 member"},
+        {"{\"dependentRequired\":{\"a\":[\"b\"]}}", "{\"a\":1}",
+         " must have the member \"b\" beside \"a\""},
+        {"{\"dependentRequired\":{\"a\":[\"b\"]}}", "{\"c\":1}", NULL},
+        {"{\"dependentSchemas\":{\"a\":{\"minProperties\":2}}}", "{\"a\":1}",
+         " must have at least 2 members"},
+        {"{\"prefixItems\":[{\"type\":\"string\"}],\"items\":false}", "[\"a\",2]",
+         "/1 is not allowed here"},
+        {"{\"contains\":{\"minimum\":5}}", "[1,2]",
+         " must have at least 1 item that \"contains\" asks for, has 0"},
+        {"{\"contains\":{\"minimum\":5},\"maxContains\":1}", "[6,7,8]",
+         " must have at most 1 item that \"contains\" asks for, has 3"},
+        {"{\"uniqueItems\":true}", "[1,2,{\"a\":1,\"b\":2},{\"b\":2.0,\"a\":1e0}]",
+         " must not repeat an item, item 3 does"},
+        {"{\"uniqueItems\":true}", "[[1],[true],[\"1\"],[[1]],[null],{},[],0,false,\"\"]", NULL},
+        {"{\"uniqueItems\":true}", "[\"a\",\"\\u0061\"]", " must not repeat an item, item 1 does"},
+        {"{\"const\":{\"a\":[1,{\"b\":null}]}}", "{\"a\":[1.0,{\"b\":null}]}", NULL},
+        {"{\"const\":{\"a\":[1,{\"b\":null}]}}", "{\"a\":[1,{\"b\":0}]}",
+         " must be {\"a\":[1,{\"b\":null}]}"},
+        {"{\"enum\":[[0.1],{\"x\":1,\"y\":2}]}", "[0.1]", NULL},
+        {"{\"enum\":[[0.1],{\"x\":1,\"y\":2}]}", "{\"y\":2,\"x\":1}", NULL},
+        {"{\"enum\":[[0.1],{\"x\":1,\"y\":2}]}", "{\"y\":2,\"x\":1,\"z\":0}",
+         " must be one of [0.1], {\"x\":1,\"y\":2}"},
+        {"{\"if\":{\"const\":1},\"then\":false,\"else\":{\"type\":\"string\"}}", "1",
+         " is not allowed here"},
+        {"{\"if\":{\"const\":1},\"then\":false,\"else\":{\"type\":\"string\"}}", "2",
+         " must be a string, is a number"},
+        {"{\"properties\":{\"a\":true},\"anyOf\":[{\"properties\":{\"b\":true}}],"
+         "\"unevaluatedProperties\":false}",
+         "{\"a\":1,\"b\":1,\"c\":1}", "/c is not allowed here"},
+        {"{\"multipleOf\":1e-10}", "3e-10", NULL},
+        {"{\"multipleOf\":1e20}", "3e21", NULL},
+        {"{\"multipleOf\":1e20}", "1e19", " must be a multiple of 1e+20"},
+        {"{\"format\":\"email\"}", "\"x\"", NULL}, /* only tells */
+    };
+    check_cases(rows, ARRAY_LEN(rows));
+}
+
+/* More children than one word of marks, nested, and repeated so that the scratch is used again. */
+static void test_schema_check__many_unevaluated__are_told_apart(void **state)
+{
+    (void)state;
+    struct schema *schema = NULL;
+    struct err_info info = {0};
+    assert_err(ERR_OK, compile("{\"$ref\":\"#/$defs/n\",\"$defs\":{\"n\":{"
+                               "\"patternProperties\":{\"^a\":true},"
+                               "\"properties\":{\"kid\":{\"$ref\":\"#/$defs/n\"}},"
+                               "\"oneOf\":[{\"patternProperties\":{\"^b\":true}},{\"required\":"
+                               "[\"never\"],\"additionalProperties\":true}],"
+                               "\"unevaluatedProperties\":false}}}",
+                               &schema, &info));
+    CLEANUP(buf_free) struct buf text;
+    buf_init(&text, 1 << 20);
+    for (int level = 0; level < 8; level++) {
+        assert_err(ERR_OK, buf_printf(&text, "{"));
+        for (int i = 0; i < 200; i++) {
+            assert_err(ERR_OK, buf_printf(&text, "\"%c%d\":%d,", i % 2 ? 'a' : 'b', i, i));
+        }
+        assert_err(ERR_OK, buf_printf(&text, "\"kid\":"));
+    }
+    assert_err(ERR_OK, buf_printf(&text, "{\"c\":1}}}}}}}}}"));
+    struct json_doc doc;
+    assert_err(ERR_OK, json_scan(scanner, buf_view(&text), &doc, NULL));
+    for (int i = 0; i < 3; i++) {
+        struct schema_error item;
+        struct schema_errors errors = {&item, 1, 0};
+        assert_err(ERR_SCHEMA_MISMATCH, schema_check(checker, schema, &doc, 0, &errors));
+        assert_string_equal("/kid/kid/kid/kid/kid/kid/kid/kid/c", item.pointer);
+        assert_string_equal("#/$defs/n/unevaluatedProperties", item.keyword);
+    }
+    text.data[text.len - 13] = 'a'; /* of "c" */
+    assert_err(ERR_OK, json_scan(scanner, buf_view(&text), &doc, NULL));
+    assert_err(ERR_OK, schema_check(checker, schema, &doc, 0, NULL));
+    schema_free(schema);
+}
+
+/* --- bounds: what is cut does not pass, not even below a "not" ----------------------------------- */
+
+static enum err check_text_of(const char *schema_text, const struct buf *event, char message[160])
+{
+    struct schema *schema = NULL;
+    struct err_info info = {0};
+    if (compile(schema_text, &schema, &info)) {
+        fail_msg("%s: %s", schema_text, info.text);
+    }
+    struct json_doc doc;
+    struct json_scanner *large = json_scanner_new(64, 1 << 20);
+    assert_err(ERR_OK, json_scan(large, buf_view(event), &doc, NULL));
+    struct schema_error items[ERRORS_MAX];
+    struct schema_errors errors = {items, ERRORS_MAX, 0};
+    enum err e = schema_check(checker, schema, &doc, 0, &errors);
+    (void)snprintf(message, 160, "%s", errors.count ? items[errors.count - 1].message : "");
+    schema_free(schema);
+    json_scanner_free(large);
+    return e;
+}
+
+static void test_schema_check__slow_pattern__is_cut(void **state)
+{
+    (void)state;
+    static const char *const schemas[] = {
+        "{\"items\":{\"pattern\":\"^(a+)+$\"}}",
+        "{\"not\":{\"items\":{\"pattern\":\"^(a+)+$\"}}}",
+        "{\"anyOf\":[{\"items\":{\"pattern\":\"^(a+)+$\"}},true]}",
+    };
+    CLEANUP(buf_free) struct buf event;
+    buf_init(&event, 1 << 20);
+    assert_err(ERR_OK, buf_printf(&event, "[\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa!\"]"));
+    for (size_t i = 0; i < ARRAY_LEN(schemas); i++) {
+        char message[160];
+        assert_err(ERR_SCHEMA_MISMATCH, check_text_of(schemas[i], &event, message));
+        assert_non_null(strstr(message, "too many steps"));
+    }
+}
+
+static void test_schema_check__unique_items__are_not_quadratic(void **state)
+{
+    (void)state;
+    CLEANUP(buf_free) struct buf event;
+    buf_init(&event, 1 << 22);
+    for (int i = 0; i < 100000; i++) {
+        assert_err(ERR_OK, buf_printf(&event, "%s{\"id\":%d}", i ? "," : "[", i));
+    }
+    assert_err(ERR_OK, buf_printf(&event, "]"));
+    char message[160];
+    assert_err(ERR_OK, check_text_of("{\"uniqueItems\":true}", &event, message));
+    event.len--;
+    assert_err(ERR_OK, buf_printf(&event, ",{\"id\":4e0}]"));
+    assert_err(ERR_SCHEMA_MISMATCH, check_text_of("{\"uniqueItems\":true}", &event, message));
+    assert_string_equal("must not repeat an item, item 100000 does", message);
+}
+
+/* The same members in opposite order, so that each is searched for: 4000² / 2 comparisons. */
+static void test_schema_check__hostile_objects__are_cut(void **state)
+{
+    (void)state;
+    CLEANUP(buf_free) struct buf event;
+    buf_init(&event, 1 << 22);
+    for (int half = 0; half < 2; half++) {
+        for (int i = 0; i < 4000; i++) {
+            assert_err(ERR_OK, buf_printf(&event, "%s\"m%d\":0",
+                                          i      ? ","
+                                          : half ? ",{"
+                                                 : "[{",
+                                          half ? 3999 - i : i));
+        }
+        assert_err(ERR_OK, buf_printf(&event, "}"));
+    }
+    assert_err(ERR_OK, buf_printf(&event, "]"));
+    char message[160];
+    assert_err(ERR_SCHEMA_MISMATCH, check_text_of("{\"uniqueItems\":true}", &event, message));
+    assert_non_null(strstr(message, "too many steps"));
+    assert_err(ERR_SCHEMA_MISMATCH,
+               check_text_of("{\"not\":{\"uniqueItems\":true}}", &event, message));
+}
+
+static void test_schema_check__rules_within_rules__are_bounded(void **state)
+{
+    (void)state;
+    CLEANUP(buf_free) struct buf schema;
+    buf_init(&schema, 1 << 20);
+    assert_err(ERR_OK, buf_printf(&schema, "{\"$ref\":\"#/$defs/d0\",\"$defs\":{"));
+    for (int i = 0; i < 254; i++) {
+        assert_err(ERR_OK, buf_printf(&schema, "\"d%d\":{\"$ref\":\"#/$defs/d%d\"},", i, i + 1));
+    }
+    assert_err(ERR_OK, buf_printf(&schema, "\"d254\":{\"maximum\":3}}}"));
+    CLEANUP(buf_free) struct buf event;
+    buf_init(&event, 64);
+    assert_err(ERR_OK, buf_printf(&event, "2"));
+    char message[160];
+    assert_err(ERR_OK, buf_append(&schema, "", 1));
+    assert_err(ERR_OK, check_text_of(schema.data, &event, message)); /* 256 */
+    schema.len -= strlen("\"d254\":{\"maximum\":3}}}") + 1;
+    assert_err(ERR_OK, buf_printf(&schema, "\"d254\":{\"$ref\":\"#/$defs/d255\"},\"d255\":true}}"));
+    assert_err(ERR_OK, buf_append(&schema, "", 1));
+    assert_err(ERR_SCHEMA_MISMATCH, check_text_of(schema.data, &event, message));
+    assert_non_null(strstr(message, "too deep"));
+}
+
+/* A $dynamicRef may go round: seen only in the check. */
+static void test_schema_check__dynamic_loop__is_cut(void **state)
+{
+    (void)state;
+    CLEANUP(buf_free) struct buf event;
+    buf_init(&event, 64);
+    assert_err(ERR_OK, buf_printf(&event, "2"));
+    char message[160];
+    assert_err(ERR_SCHEMA_MISMATCH,
+               check_text_of("{\"$dynamicAnchor\":\"a\",\"allOf\":[{\"$dynamicRef\":\"#a\"}]}",
+                             &event, message));
+    assert_non_null(strstr(message, "too deep"));
+}
+
+static void test_schema_compile__nested_too_deep__is_refused(void **state)
+{
+    (void)state;
+    for (int depth = 63; depth <= 64; depth++) {
+        CLEANUP(buf_free) struct buf schema;
+        buf_init(&schema, 1 << 16);
+        for (int i = 0; i < depth; i++) {
+            assert_err(ERR_OK, buf_printf(&schema, "{\"not\":"));
+        }
+        assert_err(ERR_OK, buf_printf(&schema, "{}"));
+        for (int i = 0; i < depth; i++) {
+            assert_err(ERR_OK, buf_printf(&schema, "}"));
+        }
+        assert_err(ERR_OK, buf_append(&schema, "", 1));
+        struct schema *compiled = NULL;
+        struct err_info info = {0};
+        assert_err(depth == 63 ? ERR_OK : ERR_CONFIG, compile(schema.data, &compiled, &info));
+        schema_free(compiled);
+    }
+}
+
 static void test_schema_compile__mistakes__are_told_with_their_place(void **state)
 {
     (void)state;
@@ -461,6 +690,14 @@ int main(void)
         cmocka_unit_test(test_schema_check__several_errors__are_all_told),
         cmocka_unit_test(test_schema_check__element_of_a_batch__is_checked_alone),
         cmocka_unit_test(test_schema_check__exploding_alternatives__are_cut_off),
+        cmocka_unit_test(test_schema_check__other_keywords__say_what_is_wrong),
+        cmocka_unit_test(test_schema_check__many_unevaluated__are_told_apart),
+        cmocka_unit_test(test_schema_check__slow_pattern__is_cut),
+        cmocka_unit_test(test_schema_check__unique_items__are_not_quadratic),
+        cmocka_unit_test(test_schema_check__hostile_objects__are_cut),
+        cmocka_unit_test(test_schema_check__rules_within_rules__are_bounded),
+        cmocka_unit_test(test_schema_check__dynamic_loop__is_cut),
+        cmocka_unit_test(test_schema_compile__nested_too_deep__is_refused),
         cmocka_unit_test(test_schema_compile__mistakes__are_told_with_their_place),
         cmocka_unit_test(test_schema_compile__annotations__check_nothing),
         cmocka_unit_test(test_schema_compile__many_members__are_all_found),

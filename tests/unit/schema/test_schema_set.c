@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "json/json_file.h"
 #include "schema/schema.h"
 
 static void write_file(const char *folder, const char *name, const char *text)
@@ -74,6 +75,120 @@ static void test_schema_set_find_id__is_the_schema_that_says_so(void **state)
     remove_file(folder, "a.json");
     remove_file(folder, "b.json");
     assert_int_equal(0, rmdir(folder));
+}
+
+/* Files that refer to each other, by file name, by $id and from a folder within. */
+static void test_schema_set_load__references__between_files(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name;
+        const char *text;
+    } files[] = {
+        {"order.json", "{\"properties\":{\"to\":{\"$ref\":\"parts/address.json#/$defs/line\"},"
+                       "\"by\":{\"$ref\":\"https://example.com/person#name\"}}}"},
+        {"person.json", "{\"$id\":\"https://example.com/person\",\"properties\":{\"home\":"
+                        "{\"$ref\":\"parts/address.json\"}},\"$defs\":{\"n\":{\"$anchor\":"
+                        "\"name\",\"type\":\"string\"}}}"},
+        {"parts/address.json",
+         "{\"$schema\":\"http://json-schema.org/draft-07/schema#\",\"items\":[{\"$ref\":"
+         "\"#/$defs/line\"}],\"$defs\":{\"line\":{\"maxLength\":3,\"format\":\"hostname\"}}}"},
+    };
+    char folder[] = "/tmp/test_schema_set_XXXXXX";
+    assert_non_null(mkdtemp(folder));
+    char parts[64];
+    (void)snprintf(parts, sizeof parts, "%s/parts", folder);
+    assert_int_equal(0, mkdir(parts, 0700));
+    for (size_t i = 0; i < ARRAY_LEN(files); i++) {
+        write_file(folder, files[i].name, files[i].text);
+    }
+    struct schema_set *set = NULL;
+    struct err_info info = {0};
+    const struct schema_options options = {.asserts_format = true};
+    if (schema_set_load(folder, &options, &set, &info)) {
+        fail_msg("%s", info.text);
+    }
+    static const struct {
+        const char *topic;
+        const char *event;
+        const char *error; /* "pointer keyword message" */
+    } rows[] = {
+        {"order", "{\"to\":\"ab\",\"by\":\"x\"}", ""},
+        {"order", "{\"to\":\"abcd\"}",
+         "/to parts/address.json#/$defs/line/maxLength must have at most 3 characters"},
+        {"order", "{\"to\":\"-\"}",
+         "/to parts/address.json#/$defs/line/format is not a valid hostname"},
+        {"order", "{\"by\":1}", "/by person.json#/$defs/n/type must be a string, is a number"},
+        {"person", "{\"home\":[\"abcd\"]}",
+         "/home/0 parts/address.json#/$defs/line/maxLength must have at most 3 characters"},
+    };
+    struct json_scanner *scanner = json_scanner_new(64, 1024);
+    struct schema_checker *checker = schema_checker_new();
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct json_doc doc;
+        assert_err(ERR_OK, json_scan(scanner, sv(rows[i].event), &doc, NULL));
+        struct schema_error item;
+        struct schema_errors errors = {&item, 1, 0};
+        enum err e =
+            schema_check(checker, schema_set_find(set, sv(rows[i].topic)), &doc, 0, &errors);
+        char got[512] = "";
+        if (e) {
+            (void)snprintf(got, sizeof got, "%s %s %s", item.pointer, item.keyword, item.message);
+        }
+        assert_string_equal(rows[i].error, got);
+    }
+    assert_null(schema_set_find(set, SV("address")));
+    assert_null(schema_set_find(set, SV("parts/address")));
+    assert_non_null(schema_set_find_id(set, SV("parts/address.json")));
+    schema_set_free(set);
+
+    write_file(folder, "order.json", "{\"$ref\":\"parts/none.json\"}");
+    assert_err(ERR_CONFIG, schema_set_load(folder, NULL, &set, &info));
+    assert_non_null(strstr(info.text, "order.json: /$ref: names nothing"));
+    for (size_t i = 0; i < ARRAY_LEN(files); i++) {
+        remove_file(folder, files[i].name);
+    }
+    assert_int_equal(0, rmdir(parts));
+    assert_int_equal(0, rmdir(folder));
+    json_scanner_free(scanner);
+    schema_checker_free(checker);
+}
+
+static void set_compile(const char *text, const struct schema_options *options, const char *reason)
+{
+    json_t *tree = NULL;
+    assert_err(ERR_OK, json_text_load(sv(text), "test", &tree, NULL));
+    const struct schema_document document = {tree,           "a.json", "a.json",
+                                             "test:/a.json", SV("a"),  false};
+    struct schema_set *set = NULL;
+    struct err_info info = {0};
+    enum err e = schema_set_build(&document, 1, options, &set, &info);
+    if (!e != !reason || (reason && !strstr(info.text, reason))) {
+        fail_msg("%s: %s %s", text, err_name(e), info.text);
+    }
+    schema_set_free(set);
+    json_decref(tree);
+}
+
+static void test_schema_set_build__options__say_what_is_taken(void **state)
+{
+    (void)state;
+    static const struct schema_options strict = {0}, asserting = {.asserts_format = true},
+                                       lenient = {.asserts_format = true, .takes_unknown = true};
+    set_compile("{\"format\":\"emial\"}", &strict, NULL);
+    set_compile("{\"format\":\"emial\"}", &asserting, "did you mean \"email\"?");
+    set_compile("{\"format\":\"idn-hostname\"}", &asserting, NULL); /* known, not checked */
+    set_compile("{\"format\":\"emial\"}", &lenient, NULL);
+    set_compile("{\"maxLenght\":1}", &strict, "\"maxLength\"");
+    set_compile("{\"maxLenght\":1}", &lenient, NULL);
+#define META "https://json-schema.org/draft/2020-12/"
+#define WITH_META(vocabularies)                                                                    \
+    "{\"$schema\":\"test:/m\",\"format\":\"emial\",\"$defs\":{\"m\":{\"$id\":\"test:/m\","         \
+    "\"$schema\":\"" META "schema\",\"$vocabulary\":{" vocabularies "}}}}"
+    set_compile(WITH_META("\"" META "vocab/core\":true"), &strict, NULL);
+    set_compile(WITH_META("\"" META "vocab/format-assertion\":true"), &strict, "is no format");
+    set_compile(WITH_META("\"test:/mine\":false"), &strict, NULL);
+    set_compile(WITH_META("\"test:/mine\":true"), &strict, "a vocabulary that is not known");
 }
 
 static void test_schema_set_load__no_folder__is_empty(void **state)
@@ -148,6 +263,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_schema_set_load__folder__has_a_schema_per_topic),
         cmocka_unit_test(test_schema_set_find_id__is_the_schema_that_says_so),
+        cmocka_unit_test(test_schema_set_load__references__between_files),
+        cmocka_unit_test(test_schema_set_build__options__say_what_is_taken),
         cmocka_unit_test(test_schema_set_load__no_folder__is_empty),
         cmocka_unit_test(test_schema_set_load__missing_folder__is_named),
         cmocka_unit_test(test_schema_set_load__orders__checks_shape_only),
