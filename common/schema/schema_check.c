@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "core/utf8.h"
 #include "schema/schema_value.h"
 
 #define WORDS_FIRST    256
@@ -75,6 +76,12 @@ static bool check_goes_on(const struct schema_checker *c)
     return c->errors && c->errors->count < c->errors->items_max;
 }
 
+/* A text that was cut to fit, back to its last whole character. */
+static void text_trim(char *text)
+{
+    text[utf8_valid_bytes(sv(text))] = '\0';
+}
+
 PRINTF_LIKE(5, 6)
 static bool check_fail(struct schema_checker *c, const struct schema_rule *rule, uint32_t index,
                        const char *keyword, const char *format, ...)
@@ -90,6 +97,8 @@ static bool check_fail(struct schema_checker *c, const struct schema_rule *rule,
     va_start(arguments, format);
     (void)vsnprintf(error->message, sizeof error->message, format, arguments); /* cut to fit */
     va_end(arguments);
+    text_trim(error->keyword);
+    text_trim(error->message);
     return false;
 }
 
@@ -245,6 +254,7 @@ static void value_text(const struct rule_value *value, char *out, size_t out_byt
     } else {
         (void)snprintf(out, out_bytes, "%s", words[value->type]); /* short */
     }
+    text_trim(out);
 }
 
 static bool check_values(struct schema_checker *c, const struct schema_rule *rule,
@@ -748,10 +758,17 @@ static uint32_t dynamic_rule(const struct schema_checker *c,
 {
     uint32_t found = applicators->dynamic_reference;
     for (const struct check_scope *scope = c->scope; scope; scope = scope->outer) {
-        for (uint32_t i = 0; i < applicators->dynamic_count; i++) {
-            if (applicators->dynamic[i].resource == scope->resource) {
-                found = applicators->dynamic[i].rule;
-            }
+        uint32_t low = 0;
+        uint32_t high = applicators->dynamic_count;
+        while (low < high) {
+            uint32_t middle = (low + high) / 2;
+            bool is_before = applicators->dynamic[middle].resource < scope->resource;
+            low = is_before ? middle + 1 : low;
+            high = is_before ? high : middle;
+        }
+        if (low < applicators->dynamic_count &&
+            applicators->dynamic[low].resource == scope->resource) {
+            found = applicators->dynamic[low].rule;
         }
     }
     return found;

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "core/hash_map.h"
+#include "core/utf8.h"
 #include "schema/schema_documents.h"
 #include "schema/schema_value.h"
 
@@ -245,9 +246,10 @@ static enum err compile_list(struct compiler *c, const json_t *value, struct rul
 /* 2.0 is a whole number too. */
 static enum err compile_count(struct compiler *c, const json_t *value, uint64_t *ret)
 {
-    double number = json_number_value(value); /* 0 for what is no number */
+    double number = json_number_value(value);     /* 0 for what is no number */
+    bool is_small = number >= 0 && number < 9e15; /* exact as a double, and as an integer */
     bool is_whole = json_is_integer(value) ||
-                    (json_is_real(value) && number < 9e15 && number == (double)(int64_t)number);
+                    (json_is_real(value) && is_small && number == (double)(int64_t)number);
     if (!is_whole || number < 0) {
         return compile_fail(c, "must be a whole number, not negative");
     }
@@ -1155,8 +1157,9 @@ static struct strview rule_location(struct compiler *c, const struct pending *pe
 {
     char text[LABEL_BYTES_MAX + ERR_INFO_POINTER_BYTES];
     const char *label = documents_resource(c->documents, pending->resource)->label;
-    int len = snprintf(text, sizeof text, "%.*s#%.*s", LABEL_BYTES_MAX - 1, label,
-                       SV_ARG(pending->pointer));
+    struct strview shown = {label, strnlen(label, LABEL_BYTES_MAX - 1)};
+    shown.len = utf8_valid_bytes(shown); /* not cut within a character */
+    int len = snprintf(text, sizeof text, "%.*s#%.*s", SV_ARG(shown), SV_ARG(pending->pointer));
     return arena_copy(&c->program->memory, sv_of(text, (size_t)len));
 }
 

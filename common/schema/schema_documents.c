@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "core/hash_map.h"
+#include "core/utf8.h"
 #include "schema/schema_meta.h"
 #include "schema/schema_uri.h"
 
@@ -58,6 +59,7 @@ size_t schema_pointer_add(char *pointer, size_t len, const char *step)
         }
         pointer[len++] = !is_escaped ? *step : *step == '~' ? '0' : '1';
     }
+    len = *step ? utf8_valid_bytes(sv_of(pointer, len)) : len; /* not cut within a character */
     pointer[len] = '\0';
     return len;
 }
@@ -468,18 +470,23 @@ enum err documents_add(struct documents *d, const struct schema_source *source,
 /* --- where references lead ------------------------------------------------------------------------
  */
 
+/* False when they had been added. A set that brings one itself keeps its own. */
 static bool meta_add(struct documents *d)
 {
     if (d->meta[0]) {
         return false;
     }
     meta_documents(d->meta);
-    for (size_t i = 0; i < META_DOCUMENTS; i++) {
-        const char *uri = json_string_value(json_object_get(d->meta[i], "$id"));
-        const struct schema_source source = {d->meta[i], uri, uri, uri, false};
-        CHECK(!documents_add(d, &source, NULL));
+    enum err e = ERR_OK;
+    for (size_t i = 0; i < META_DOCUMENTS && !e; i++) {
+        struct strview id = sv(json_string_value(json_object_get(d->meta[i], "$id")));
+        struct strview uri = arena_copy(&d->memory, uri_without_fragment(id));
+        const struct schema_source source = {d->meta[i], uri.ptr, uri.ptr, uri.ptr, false};
+        if (uri.ptr && !hash_map_find(d->by_uri, uri)) {
+            e = documents_add(d, &source, NULL);
+        }
     }
-    return true;
+    return !e; /* else the set is too large for them */
 }
 
 static uint32_t find_uri(struct documents *d, struct strview uri)
@@ -577,9 +584,10 @@ bool documents_find(struct documents *d, uint32_t resource, struct strview refer
     if (reference.len > URI_BYTES_MAX) {
         return false;
     }
-    struct strview base = d->resources[resource].base; /* the arrays may move */
+    struct strview base = d->resources[resource].base; /* the array may move */
+    bool is_local = reference.len == 0 || reference.ptr[0] == '#';
     return find_from(d, d->resources[resource].uri, reference, ret) ||
-           find_from(d, base, reference, ret);
+           (!is_local && find_from(d, base, reference, ret));
 }
 
 bool documents_find_dynamic(struct documents *d, uint32_t resource, struct strview name,

@@ -124,7 +124,7 @@ struct rule_dynamic {
 struct rule_applicators {
     uint32_t reference;
     uint32_t dynamic_reference;         /* where it leads if nobody overrides it */
-    const struct rule_dynamic *dynamic; /* who may */
+    const struct rule_dynamic *dynamic; /* who may, by resource */
     uint32_t dynamic_count;
     struct rule_list all_of;
     struct rule_list any_of;

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/utf8.h"
 #include "json/json_file.h"
 #include "schema/schema.h"
 
@@ -191,6 +192,57 @@ static void test_schema_set_build__options__say_what_is_taken(void **state)
     set_compile(WITH_META("\"test:/mine\":true"), &strict, "a vocabulary that is not known");
 }
 
+/* A copy of a meta-schema in the set stands instead of the one that is built in. */
+static void test_schema_set_build__own_meta_schema__is_kept(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {
+        "{\"$id\":\"" META "schema\",\"$defs\":{\"a\":{\"$ref\":\"" META "meta/core\"}}}",
+        "{\"$id\":\"http://json-schema.org/draft-07/schema#\",\"$ref\":\"" META "schema\"}",
+        "{\"$ref\":\"" META "meta/content\",\"$defs\":{\"a\":{\"$id\":\"" META "meta/core\"}}}",
+    };
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+        set_compile(texts[i], NULL, NULL);
+    }
+    set_compile("{\"$id\":\"test:/x/y\",\"$defs\":{\"a\":{\"$id\":\"b\",\"$ref\":\"#/$defs/c\"},"
+                "\"c\":{}}}",
+                NULL, "names nothing"); /* #/$defs/c is of test:/x/b, not of the file */
+}
+
+/* Cut within bounds, and never within a character. */
+static void test_schema_check__long_names__are_cut_whole(void **state)
+{
+    (void)state;
+    char name[400] = "";
+    for (int i = 0; i < 60; i++) {
+        (void)strncat(name, i % 2 ? "\xe2\x82\xac" : "\xc3\xa9", sizeof name - strlen(name) - 1);
+    }
+    json_t *tree = json_pack("{s:[s], s:{s:{s:[s,s]}}}", "required", name, "properties", name,
+                             "enum", name, "x");
+    const struct schema_document document = {tree, name, name, "test:/a.json", SV("a"), false};
+    struct schema_set *set = NULL;
+    assert_err(ERR_OK, schema_set_build(&document, 1, NULL, &set, NULL));
+    struct json_scanner *scanner = json_scanner_new(64, 64);
+    struct schema_checker *checker = schema_checker_new();
+    char event[512];
+    for (int i = 0; i < 2; i++) {
+        (void)snprintf(event, sizeof event, "{\"%s\":1}", i ? name : "a");
+        struct json_doc doc;
+        assert_err(ERR_OK, json_scan(scanner, sv(event), &doc, NULL));
+        struct schema_error item;
+        struct schema_errors errors = {&item, 1, 0};
+        assert_err(ERR_SCHEMA_MISMATCH,
+                   schema_check(checker, schema_set_find(set, SV("a")), &doc, 0, &errors));
+        assert_int_equal(strlen(item.keyword), utf8_valid_bytes(sv(item.keyword)));
+        assert_int_equal(strlen(item.message), utf8_valid_bytes(sv(item.message)));
+        assert_int_equal(strlen(item.pointer), utf8_valid_bytes(sv(item.pointer)));
+    }
+    json_scanner_free(scanner);
+    schema_checker_free(checker);
+    schema_set_free(set);
+    json_decref(tree);
+}
+
 static void test_schema_set_load__no_folder__is_empty(void **state)
 {
     (void)state;
@@ -265,6 +317,8 @@ int main(void)
         cmocka_unit_test(test_schema_set_find_id__is_the_schema_that_says_so),
         cmocka_unit_test(test_schema_set_load__references__between_files),
         cmocka_unit_test(test_schema_set_build__options__say_what_is_taken),
+        cmocka_unit_test(test_schema_set_build__own_meta_schema__is_kept),
+        cmocka_unit_test(test_schema_check__long_names__are_cut_whole),
         cmocka_unit_test(test_schema_set_load__no_folder__is_empty),
         cmocka_unit_test(test_schema_set_load__missing_folder__is_named),
         cmocka_unit_test(test_schema_set_load__orders__checks_shape_only),
