@@ -246,7 +246,7 @@ static bool structured_next(struct ingest_reader *reader, struct ingest_event *r
     reader->node = reader->doc.nodes[node].next;
     const enum err e = structured_read(reader, node, ret);
     if (e) {
-        *ret = ingest_event_refused(e);
+        *ret = ingest_event_refused(e, ret->value);
     }
     return true;
 }
@@ -355,7 +355,7 @@ static bool binary_next(struct ingest_reader *reader, struct ingest_event *ret)
     reader->node = reader->end;
     const enum err e = binary_read(reader, ret);
     if (e) {
-        *ret = ingest_event_refused(e);
+        *ret = ingest_event_refused(e, ret->value);
     }
     return true;
 }

@@ -15,8 +15,8 @@ static bool eventgate_next(struct ingest_reader *reader, struct ingest_event *re
     const uint32_t stream =
         meta == JSON_NODE_NONE ? meta : json_object_find(doc, meta, SV("stream"));
     if (stream == JSON_NODE_NONE || doc->nodes[stream].type != JSON_NODE_STRING) {
-        *ret = ingest_event_refused(err_set(reader->info, ERR_FIELD_MISSING,
-                                            "/meta/stream does not say which topic it is for"));
+        ret->err = err_set(reader->info, ERR_FIELD_MISSING,
+                           "/meta/stream does not say which topic it is for");
         return true;
     }
     ret->topic = json_node_text(doc, stream); /* a topic's name has nothing to escape */

@@ -25,8 +25,8 @@ static bool json_next(struct ingest_reader *reader, struct ingest_event *ret)
         return false;
     }
     const struct json_node *node = &reader->doc.nodes[reader->node];
-    *ret = node->type == JSON_NODE_OBJECT ? ingest_event_of_node(reader, reader->node)
-                                          : ingest_event_refused(ERR_JSON_SHAPE);
+    *ret = ingest_event_of_node(reader, reader->node);
+    ret->err = node->type == JSON_NODE_OBJECT ? ERR_OK : ERR_JSON_SHAPE;
     reader->node = node->next;
     return true;
 }

@@ -201,7 +201,8 @@ static bool next_as(struct ingest_reader *reader, enum embedded embedded, struct
     reader->node = reader->doc.nodes[node].next;
     const enum err e = record_read(reader, embedded, node, ret);
     if (e) {
-        *ret = ingest_event_refused(e);
+        const struct json_node *record = &reader->doc.nodes[node];
+        *ret = ingest_event_refused(e, sv_of(reader->doc.text + record->at, record->bytes));
     }
     return true;
 }

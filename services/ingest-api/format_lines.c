@@ -60,7 +60,7 @@ static bool lines_next(struct ingest_reader *reader, struct ingest_event *ret)
     if (!e && reader->doc.nodes[0].type != JSON_NODE_OBJECT) {
         e = err_set(reader->info, ERR_JSON_SHAPE, "not a JSON object");
     }
-    *ret = e ? ingest_event_refused(line_fault(reader, e)) : ingest_event_of_node(reader, 0);
+    *ret = e ? ingest_event_refused(line_fault(reader, e), line) : ingest_event_of_node(reader, 0);
     return true;
 }
 

@@ -34,6 +34,12 @@ static const struct config_option ingest_options[] = {
                1 << 16, (int64_t)1 << 40,
                "Bytes of events that a worker may have on their way to Kafka; past it a request "
                "gets 503. Keep it below kafka.queue.buffering.max.kbytes."),
+    CONFIG_ROW(struct ingest_config, rejects_topic, "rejects.topic", STRING, "", 0, 0,
+               "Topic for the bytes of events that are refused as invalid, and of hasty ones that "
+               "Kafka did not take, with the reason in headers. Keep it out of topics.allow."),
+    CONFIG_ROW(struct ingest_config, overflow_rate, "overflow.rate", INT, "0", 0, 1e9,
+               "Events a second and worker past which a key is hot: further ones go to "
+               "<topic>.overflow, if it exists; 0: off."),
     CONFIG_ROW(struct ingest_config, timestamp_past_ms, "timestamps.past.max", DURATION, "0", 0,
                3.2e12,
                "An older timestamp is moved up to now minus this; 0: none is. Kafka deletes by "

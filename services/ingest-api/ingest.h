@@ -9,6 +9,8 @@
  *          ingest_head.c     what a request says of all its events
  *          ingest_format.h   where the events are in a body; format_*.c, one for each format
  *          ingest_event.c    one event: check, key, produce
+ *          ingest_rejects.c  the topic of events that were not taken
+ *          ingest_overflow.c which keys are hot
  *          ingest_batch.c    the events of a request, what became of each; delivery reports
  *          ingest_answer.h   from results to status and body; answer_*.c, one for each API
  *          ingest_once.c     requests with an Idempotency-Key: claim, recall, outcome; on once.c (which
@@ -34,6 +36,8 @@ struct ingest_config {
     int64_t events_max;
     int64_t streamed_events_max;
     int64_t inflight_bytes_max;
+    const char *rejects_topic;   /* "": off */
+    int64_t overflow_rate;       /* events/s of a key; 0: off */
     int64_t timestamp_past_ms;   /* 0: no bound */
     int64_t timestamp_future_ms; /* 0: no bound */
     int64_t depth_max;

@@ -3,13 +3,18 @@
 #include <string.h>
 
 #include "ingest_once.h"
+#include "ingest_rejects.h"
 
 #define RECORD_OVERHEAD 100 /* of a batch and a record, about */
 
 static void refuse(struct ingest_reading *reading, uint32_t index, enum err err,
                    const struct schema_errors *errors)
 {
-    ingest_batch_refuse(reading->batch, index, err, &reading->info, errors);
+    struct ingest_batch *batch = reading->batch;
+    ingest_batch_refuse(batch, index, err, &reading->info, errors);
+    if (batch->results[index].outcome == INGEST_INVALID) {
+        ingest_reject(reading, reading->event.value, err, errors);
+    }
 }
 
 /* Pointers into the whole text become pointers into the event. */
@@ -193,6 +198,26 @@ static enum err record_check(const struct ingest_reading *reading,
     return ERR_OK;
 }
 
+/* An event of a hot key goes to the topic's overflow, if there is one, so that the key's partition
+ * keeps up for the others. Its order among the key's events ends there. One of a request with an
+ * Idempotency-Key stays: another replica would look for it in the topic itself. */
+static void overflow(struct ingest_reading *reading, uint32_t index, struct kafka_record *record)
+{
+    struct ingest_worker *worker = reading->worker;
+    if (!worker->overflow || reading->batch->once || !record->key.ptr ||
+        record->partition != INGEST_NO_PARTITION ||
+        !ingest_overflow_count(worker->overflow, reading->topic->index, record->key,
+                               reading->head.now_ms)) {
+        return;
+    }
+    const struct ingest_topic_state *topic = ingest_worker_overflow(worker, reading->topic);
+    if (topic) {
+        record->topic = topic->name;
+        reading->batch->results[index].topic = topic->index;
+        metric_add(worker->overflowed, 1);
+    }
+}
+
 static void event_send(struct ingest_reading *reading, uint32_t index)
 {
     char scratch[INGEST_KEY_BYTES_MAX];
@@ -203,7 +228,7 @@ static void event_send(struct ingest_reading *reading, uint32_t index)
     if (batch->once) {
         ingest_once_event_id(batch->once, index); /* the head's header points to it */
     }
-    const struct kafka_record record = {
+    struct kafka_record record = {
         .topic = reading->topic->name,
         .partition = head->partition != INGEST_NO_PARTITION ? head->partition : event->partition,
         .key = key_of(reading, scratch),
@@ -215,6 +240,7 @@ static void event_send(struct ingest_reading *reading, uint32_t index)
             batch->is_hasty ? (void *)(uintptr_t)reading->topic : ingest_batch_opaque(batch, index),
     };
     struct kafka_producer *producer = batch->is_hasty ? worker->hasty : worker->producer;
+    overflow(reading, index, &record);
     enum err e = record_check(reading, &record, &reading->info);
     if (!e) {
         e = kafka_producer_send(producer, &record, &reading->info);

@@ -12,9 +12,9 @@ struct ingest_event ingest_event_of_node(const struct ingest_reader *reader, uin
     };
 }
 
-struct ingest_event ingest_event_refused(enum err err)
+struct ingest_event ingest_event_refused(enum err err, struct strview value)
 {
-    return (struct ingest_event){.err = err};
+    return (struct ingest_event){.err = err, .value = value};
 }
 
 enum err ingest_format_open_array(struct ingest_reader *reader, uint32_t array, bool may_be_empty)

@@ -22,7 +22,7 @@
 #define INGEST_ATTRIBUTES_MAX 40 /* of a CloudEvent */
 
 struct ingest_event {
-    enum err err;             /* not an event: reader->info says why; nothing else is set */
+    enum err err;             /* not an event: reader->info says why; only value is set */
     bool has_node;            /* false: the value is not JSON */
     uint32_t node;            /* in reader->doc: what schema and key pointers look at */
     uint32_t root;            /* the event itself: what pointers in errors start from */
@@ -88,7 +88,8 @@ extern const struct ingest_format ingest_format_eventgate;
 
 /* An event that is the JSON value at `node` of reader->doc, and brings nothing along. */
 struct ingest_event ingest_event_of_node(const struct ingest_reader *reader, uint32_t node);
-struct ingest_event ingest_event_refused(enum err err);
+/* One that is refused; value: its bytes as they came. */
+struct ingest_event ingest_event_refused(enum err err, struct strview value);
 /* The events are what the array at node `array` of reader->doc holds: not empty (unless it may be), at most events_max. */
 MUST_CHECK enum err ingest_format_open_array(struct ingest_reader *reader, uint32_t array,
                                              bool may_be_empty);

@@ -10,6 +10,7 @@
  * A body of lines is read while it arrives (ingest_stream.c); any other is collected first. */
 #include "ingest_once.h"
 #include "ingest_reading.h"
+#include "ingest_rejects.h"
 #include "ingest_stream.h"
 
 static const struct ingest_media events_media[] = {
@@ -106,7 +107,12 @@ static void handle_claimed(struct http_request *request, const void *route,
     }
     if (!e) {
         reading->reader.text = http_request_body(request);
+        reading->event = (struct ingest_event){0};
+        reading->topic = NULL;
         e = reading->format->open(&reading->reader);
+        if (e) {
+            ingest_reject(reading, reading->reader.text, e, NULL);
+        }
     }
     if (!e) {
         read_events(reading, once);

@@ -8,16 +8,26 @@
 #include "core/clock.h"
 #include "ingest_event.h"
 #include "ingest_once.h"
+#include "ingest_rejects.h"
 #include "json/json_scan.h"
 
 #define TOPICS_MAX           10000 /* below 2^16: a result says its topic in 16 bits */
 #define TOPIC_NAME_BYTES_MAX 249
+#define OVERFLOW_SUFFIX      ".overflow"
 #define NODES_MAX            (1u << 22)
 #define METADATA_PERIOD_MS   200
 #define STOP_FLUSH_MS        1000
 #define STOP_HASTY_FLUSH_MS  5000 /* nobody waits, but they were accepted */
 
-enum { INGEST_EVENTS, INGEST_BYTES, INGEST_ACK, INGEST_HASTY, INGEST_CLAMPED };
+enum {
+    INGEST_EVENTS,
+    INGEST_BYTES,
+    INGEST_ACK,
+    INGEST_HASTY,
+    INGEST_CLAMPED,
+    INGEST_REJECTS,
+    INGEST_OVERFLOW
+};
 
 static struct metric ingest_metrics[] = {
     [INGEST_EVENTS] = {"millrace_ingest_events_total", METRIC_COUNTER,
@@ -36,6 +46,13 @@ static struct metric ingest_metrics[] = {
                         "Events whose timestamp was moved to the edge of the window around now; "
                         "rising: a producer's clock is wrong.",
                         NULL},
+    [INGEST_REJECTS] =
+        {"millrace_ingest_rejects_total", METRIC_COUNTER,
+         "Rejected events sent to rejects.topic, by what became of them; failed: does "
+         "the topic exist?",
+         "outcome"},
+    [INGEST_OVERFLOW] = {"millrace_ingest_overflow_total", METRIC_COUNTER,
+                         "Events of hot keys that went to an overflow topic.", NULL},
 };
 METRICS_TABLE(ingest_metrics)
 
@@ -45,13 +62,19 @@ METRICS_TABLE(ingest_metrics)
 static void ingest_on_hasty_reports(void *context, const struct kafka_report *reports, size_t count)
 {
     struct ingest_worker *worker = context;
-    size_t failed = 0;
+    int64_t counts[2][2] = {0}; /* rejects or not, failed or not */
     for (size_t i = 0; i < count; i++) {
-        failed += reports[i].err != ERR_OK;
+        const bool is_reject = reports[i].opaque == NULL, is_failed = reports[i].err != ERR_OK;
+        counts[is_reject][is_failed]++;
         worker->inflight_bytes -= reports[i].value.len;
+        if (is_failed && !is_reject) {
+            ingest_reject_lost(worker, &reports[i]);
+        }
     }
-    metric_add(worker->hasty_stored, (int64_t)(count - failed));
-    metric_add(worker->hasty_failed, (int64_t)failed);
+    metric_add(worker->hasty_stored, counts[false][false]);
+    metric_add(worker->hasty_failed, counts[false][true]);
+    metric_add(worker->rejects_stored, counts[true][false]);
+    metric_add(worker->rejects_failed, counts[true][true]);
 }
 
 static void ingest_on_hasty_readable(void *context, uint32_t events)
@@ -135,14 +158,23 @@ enum err ingest_worker_start(struct http_worker *http_worker, void *context, voi
     worker->schema_errors =
         must_alloc((size_t)ingest->config.schema_errors_max * sizeof *worker->schema_errors);
     worker->reading = ingest_reading_new(worker);
+    if (ingest->config.overflow_rate) {
+        worker->overflow = ingest_overflow_new((uint32_t)ingest->config.overflow_rate);
+    }
     worker->topics = hash_map_new(sizeof(struct ingest_topic_state *), TOPICS_MAX);
     worker->ack_seconds = METRIC(ingest_metrics[INGEST_ACK], NULL);
     worker->event_bytes = METRIC(ingest_metrics[INGEST_BYTES], NULL);
+    worker->overflowed = METRIC(ingest_metrics[INGEST_OVERFLOW], NULL);
+    worker->rejects_stored = METRIC(ingest_metrics[INGEST_REJECTS], "stored");
+    worker->rejects_failed = METRIC(ingest_metrics[INGEST_REJECTS], "failed");
     worker->clamped = METRIC(ingest_metrics[INGEST_CLAMPED], NULL);
     worker->hasty_stored = METRIC(ingest_metrics[INGEST_HASTY], "stored");
     worker->hasty_failed = METRIC(ingest_metrics[INGEST_HASTY], "failed");
     struct err_info info = {0};
     enum err e = producer_start(worker, KAFKA_ROLE_PRODUCER_ACKED, &worker->producer, &info);
+    if (!e && ingest->config.rejects_topic[0]) {
+        e = ingest_worker_need_hasty(worker, &info);
+    }
     if (e) {
         service_fail(ingest->service, e, &info);
         ingest_worker_stop(worker);
@@ -172,6 +204,7 @@ static void producer_stop(struct kafka_producer *producer, struct http_watch *wa
 void ingest_worker_stop(void *state)
 {
     struct ingest_worker *worker = state;
+    worker->is_stopping = true;
     /* Only records whose request has timed out can be left; they were answered as unknown. */
     producer_stop(worker->producer, worker->watch, STOP_FLUSH_MS);
     producer_stop(worker->hasty, worker->hasty_watch, STOP_HASTY_FLUSH_MS);
@@ -183,6 +216,7 @@ void ingest_worker_stop(void *state)
         free(*slot);
     }
     hash_map_free(worker->topics);
+    ingest_overflow_free(worker->overflow);
     access_view_free(worker->access);
     json_scanner_free(worker->scanner);
     schema_checker_free(worker->checker);
@@ -203,18 +237,25 @@ static enum err topic_exists(struct ingest_worker *worker, const char *name, str
     return e;
 }
 
-static struct ingest_topic_state *topic_state_new(const struct ingest *ingest, const char *name,
-                                                  size_t index, const struct ingest_topic *rules)
+/* NULL: too many. */
+static struct ingest_topic_state *topic_state_add(struct ingest_worker *worker, struct strview name,
+                                                  const struct ingest_topic *rules)
 {
+    struct ingest_topic_state **slot = hash_map_get_or_add(worker->topics, name, NULL);
+    if (!slot) {
+        return NULL;
+    }
     struct ingest_topic_state *state = must_alloc(sizeof *state);
-    state->name = must_strdup(name);
-    state->index = (uint16_t)index;
+    state->name = must_alloc(name.len + 1);
+    memcpy(state->name, name.ptr, name.len);
+    state->index = (uint16_t)(hash_map_count(worker->topics) - 1);
     state->rules = *rules;
-    state->is_once_required = ingest_once_is_required(ingest->once, name);
+    state->is_once_required = ingest_once_is_required(worker->ingest->once, state->name);
     for (size_t i = 0; i < INGEST_OUTCOMES; i++) {
-        state->outcomes[i] = METRIC(ingest_metrics[INGEST_EVENTS], name,
+        state->outcomes[i] = METRIC(ingest_metrics[INGEST_EVENTS], state->name,
                                     ingest_outcome_name((enum ingest_outcome)i));
     }
+    *slot = state;
     return state;
 }
 
@@ -242,15 +283,22 @@ enum err ingest_worker_topic(struct ingest_worker *worker, const struct access_p
     if (e) {
         return e;
     }
-    if (!slot) {
-        slot = hash_map_get_or_add(worker->topics, name, NULL);
-        if (!slot) {
-            return err_set(info, ERR_OVERLOADED, "more than %d topics in use", TOPICS_MAX);
-        }
-        *slot = topic_state_new(worker->ingest, text, hash_map_count(worker->topics) - 1, &rules);
+    *ret = slot ? *slot : topic_state_add(worker, name, &rules);
+    return *ret ? ERR_OK : err_set(info, ERR_OVERLOADED, "more than %d topics in use", TOPICS_MAX);
+}
+
+/* Not the client's to name: neither its rights nor topics.allow are asked. */
+const struct ingest_topic_state *ingest_worker_overflow(struct ingest_worker *worker,
+                                                        const struct ingest_topic_state *topic)
+{
+    char name[TOPIC_NAME_BYTES_MAX + sizeof OVERFLOW_SUFFIX];
+    int32_t partitions;
+    const int len = snprintf(name, sizeof name, "%s" OVERFLOW_SUFFIX, topic->name);
+    if (len > TOPIC_NAME_BYTES_MAX || kafka_producer_topic(worker->producer, name, &partitions)) {
+        return NULL;
     }
-    *ret = *slot;
-    return ERR_OK;
+    struct ingest_topic_state **slot = hash_map_find(worker->topics, sv(name));
+    return slot ? *slot : topic_state_add(worker, sv(name), &topic->rules);
 }
 
 const struct ingest_topic_state *ingest_worker_topic_at(const struct ingest_worker *worker,

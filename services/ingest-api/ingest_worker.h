@@ -11,6 +11,7 @@
 #include "ingest.h"
 #include "ingest_batch.h"
 #include "ingest_format.h"
+#include "ingest_overflow.h"
 #include "kafka/kafka_producer.h"
 #include "metrics/metrics.h"
 
@@ -33,6 +34,8 @@ struct ingest_worker {
     struct kafka_producer *hasty;    /* batches; NULL until it is first asked for */
     struct http_watch *watch, *hasty_watch;
     struct http_worker *http;
+    struct ingest_overflow *overflow; /* NULL: off */
+    bool is_stopping;
     size_t inflight_bytes; /* of events on their way to Kafka */
     size_t carried_bytes;  /* of lines that have begun to arrive (ingest_stream.c) */
     struct json_scanner *scanner;
@@ -46,7 +49,8 @@ struct ingest_worker {
     struct metric_series *ack_seconds;
     struct metric_series *event_bytes;
     struct metric_series *hasty_stored, *hasty_failed;
-    struct metric_series *clamped;
+    struct metric_series *clamped, *overflowed;
+    struct metric_series *rejects_stored, *rejects_failed;
 };
 
 /* http_worker_hooks */
@@ -63,5 +67,8 @@ MUST_CHECK enum err ingest_worker_topic(struct ingest_worker *worker,
                                         const struct access_principal *principal,
                                         struct strview name, const struct ingest_topic_state **ret,
                                         struct err_info *info);
+/* The state of <topic>.overflow, or NULL when there is no such topic. */
+const struct ingest_topic_state *ingest_worker_overflow(struct ingest_worker *worker,
+                                                        const struct ingest_topic_state *topic);
 const struct ingest_topic_state *ingest_worker_topic_at(const struct ingest_worker *worker,
                                                         uint16_t index);
