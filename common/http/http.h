@@ -42,6 +42,8 @@ struct http_config {
     int64_t idle_timeout_ms;     /* keep-alive connection between requests */
     int64_t request_timeout_ms;  /* complete request to reply: 503 */
     int64_t pool_bytes;          /* libmicrohttpd's memory a connection */
+    double client_rate;          /* requests a second and client address: 429; 0: no limit */
+    int64_t client_burst_ms;     /* of that rate, at once after a pause */
     const char *cors_origins;    /* "*", a comma list, or "" for none */
     const char *tls_cert_file;   /* "" or NULL: no TLS */
     const char *tls_key_file;
@@ -71,7 +73,8 @@ struct http_route {
 struct http_route_set {
     const struct http_route *routes;
     size_t count;
-    void *context; /* http_request_context of these routes' handlers */
+    void *context;     /* http_request_context of these routes' handlers */
+    bool is_unlimited; /* client_rate does not count them: health, metrics */
 };
 
 /* What a service runs on each worker's thread. All may be NULL. */

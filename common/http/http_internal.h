@@ -4,6 +4,7 @@
  *   http_worker.c   the loop: watches, ticks, deadlines, pumping libmicrohttpd
  *   http_request.c  from the request line to the handler and to the end of the answer
  *   http_body.c     the body on its way: admitted, decoded, collected or handed on in pieces
+ *   http_client.c   how often one address may ask
  *   http_reply.c    answers
  *   http_reject.c   refusing before the body is in: written by us, with a lingering close
  *   http_stream.c   a connection leaves libmicrohttpd
@@ -18,6 +19,7 @@
 #include <microhttpd.h>
 #include <stdatomic.h>
 
+#include "access/access_rate.h"
 #include "http/http.h"
 #include "http/http_coding.h"
 #include "http/http_head.h"
@@ -50,6 +52,7 @@ struct http_connection {
     struct http_tls *tls; /* what it began with; NULL: plain */
     gnutls_session_t session;
     struct http_peer *peer; /* made when asked for */
+    uint64_t client_id;     /* of its address, where requests are counted by it */
     enum http_wait wait;
     int fd;
 };
@@ -178,7 +181,9 @@ struct http_server {
     struct http_config config;
     struct http_worker_hooks hooks;
     struct http_route_table *routes;
-    struct http_tls *tls; /* the main thread's */
+    struct http_tls *tls;            /* the main thread's */
+    struct access_rate *client_rate; /* NULL: no limit */
+    uint64_t client_seed;
     bool can_dup_streams; /* the self-test of http_stream.c passed */
     uint16_t port;
     int64_t connections_max;
@@ -269,6 +274,14 @@ void http_connection_send(struct http_connection *connection, const struct iovec
 /* Whether a dup of a connection's descriptor outlives the connection in libmicrohttpd. */
 bool http_stream_self_test(void);
 
+/* --- http_client.c
+ * ----------------------------------------------------------------------------------- */
+
+void http_client_start(struct http_server *server); /* with a limit: makes the table */
+void http_client_note(struct http_connection *connection, const struct sockaddr *address);
+/* Counts a request of the client, or says that it is one too many, and when to come back. */
+bool http_client_may_ask(struct http_request *request);
+
 /* --- http_metrics.c
  * ---------------------------------------------------------------------------------- */
 
@@ -276,6 +289,7 @@ enum http_refusal {
     HTTP_REFUSED_CONNECTIONS, /* connections_max */
     HTTP_REFUSED_AMBIGUOUS,
     HTTP_REFUSED_OVERLOAD,
+    HTTP_REFUSED_RATE, /* client_rate */
     HTTP_REFUSED_BODY, /* too large */
     HTTP_REFUSED_SLOW_HEAD,
     HTTP_REFUSED_SLOW_BODY,

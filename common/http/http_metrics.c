@@ -17,7 +17,8 @@ static struct metric http_metrics[] = {
      .type = METRIC_COUNTER,
      .labels = "reason",
      .help = "Requests and connections refused before a handler, or cut; connections or overload "
-             "rising: add replicas or raise http.connections.max / http.inflight.bytes.max"},
+             "rising: add replicas or raise http.connections.max / http.inflight.bytes.max; "
+             "client-rate: one address asks more than http.client.rate"},
     {.name = "millrace_http_connections",
      .type = METRIC_GAUGE,
      .labels = "worker",
@@ -33,9 +34,10 @@ enum { REQUESTS, SECONDS, REFUSED, CONNECTIONS, INFLIGHT };
 
 static const char *const refusal_names[HTTP_REFUSED_COUNT] = {
     [HTTP_REFUSED_CONNECTIONS] = "connections", [HTTP_REFUSED_AMBIGUOUS] = "ambiguous",
-    [HTTP_REFUSED_OVERLOAD] = "overload",       [HTTP_REFUSED_BODY] = "body-too-large",
-    [HTTP_REFUSED_SLOW_HEAD] = "slow-head",     [HTTP_REFUSED_SLOW_BODY] = "slow-body",
-    [HTTP_REFUSED_SLOW_READER] = "slow-reader", [HTTP_REFUSED_DEADLINE] = "deadline"};
+    [HTTP_REFUSED_OVERLOAD] = "overload",       [HTTP_REFUSED_RATE] = "client-rate",
+    [HTTP_REFUSED_BODY] = "body-too-large",     [HTTP_REFUSED_SLOW_HEAD] = "slow-head",
+    [HTTP_REFUSED_SLOW_BODY] = "slow-body",     [HTTP_REFUSED_SLOW_READER] = "slow-reader",
+    [HTTP_REFUSED_DEADLINE] = "deadline"};
 static struct metric_series *refused[HTTP_REFUSED_COUNT];
 
 void http_metrics_start(void)

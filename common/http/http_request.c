@@ -194,6 +194,8 @@ static void *connection_new(struct http_worker *worker, struct MHD_Connection *m
             MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_GNUTLS_SESSION)->tls_session;
         http_tls_begin(connection->tls, connection->session);
     }
+    http_client_note(connection,
+                     MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS)->client_addr);
     http_wait_enter(connection, HTTP_WAIT_HEAD);
     counter_add(&worker->connections, 1);
     worker->server->connections++;
@@ -345,6 +347,9 @@ static enum err request_admit(struct http_request *request)
     }
     enum err e =
         http_route_match(worker->server->routes, request->method, request->path, &request->match);
+    if (!http_client_may_ask(request)) {
+        return ERR_RATE_LIMITED;
+    }
     if (e && !(request->is_options && e == ERR_METHOD_NOT_ALLOWED)) {
         return e;
     }
@@ -363,6 +368,8 @@ void http_refusal_count(enum err err)
         http_metrics_refused(HTTP_REFUSED_AMBIGUOUS);
     } else if (err == ERR_OVERLOADED) {
         http_metrics_refused(HTTP_REFUSED_OVERLOAD);
+    } else if (err == ERR_RATE_LIMITED) {
+        http_metrics_refused(HTTP_REFUSED_RATE);
     } else if (err == ERR_BODY_TOO_LARGE) {
         http_metrics_refused(HTTP_REFUSED_BODY);
     }

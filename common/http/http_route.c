@@ -146,7 +146,7 @@ static struct pattern *table_find(struct http_route_table *table, const char *pa
 }
 
 static enum err table_add(struct http_route_table *table, const struct http_route *route,
-                          void *context, struct err_info *info)
+                          const struct http_route_set *set, struct err_info *info)
 {
     struct pattern *pattern = table_find(table, route->path);
     if (!pattern) {
@@ -158,7 +158,8 @@ static enum err table_add(struct http_route_table *table, const struct http_rout
         table->count++;
     }
     if (!pattern->targets[route->method].route) { /* the first set that names it wins */
-        pattern->targets[route->method] = (struct http_target){.route = route, .context = context};
+        pattern->targets[route->method] = (struct http_target){
+            .route = route, .context = set->context, .is_unlimited = set->is_unlimited};
         pattern->allow |= 1u << route->method;
     }
     return ERR_OK;
@@ -183,7 +184,7 @@ enum err http_route_table_new(const struct http_route_set *sets, size_t set_coun
     table->patterns = must_alloc((routes + 1) * sizeof *table->patterns);
     for (size_t i = 0; i < set_count; i++) {
         for (size_t r = 0; r < sets[i].count; r++) {
-            enum err e = table_add(table, &sets[i].routes[r], sets[i].context, info);
+            enum err e = table_add(table, &sets[i].routes[r], &sets[i], info);
             if (e) {
                 http_route_table_free(table);
                 return e;

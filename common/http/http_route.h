@@ -25,6 +25,7 @@
 struct http_target {
     const struct http_route *route;
     void *context;
+    bool is_unlimited;
     struct metric_series *requests[6]; /* by the status' first digit; made on first use */
     struct metric_series *seconds;
 };

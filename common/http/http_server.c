@@ -46,6 +46,11 @@ const struct config_option http_options[] = {
         "of its answer."),
     ROW(pool_bytes, "pool.bytes", SIZE, "16KiB", 4096, 1 << 20,
         "Memory of a connection for its request head; twice the largest head."),
+    ROW(client_rate, "client.rate", FLOAT, "0", 0, 1e6,
+        "Requests a second that one client address (IPv6: /64) may make, health and metrics not "
+        "counted; past it 429. 0 is no limit."),
+    ROW(client_burst_ms, "client.burst", DURATION, "5s", 1, 3600e3,
+        "How much of that rate may come at once after a pause."),
     ROW(cors_origins, "cors.origins", STRING, "", 0, 0,
         "Origins that browsers may call from: a comma list, * for any, nothing for none."),
     ROW(tls_cert_file, "tls.cert.file", STRING, "", 0, 0,
@@ -297,6 +302,7 @@ static enum err server_open(struct http_server *server, const struct http_server
     server->connections_max = descriptors_for_connections(server->config.connections_max);
     server->can_dup_streams = http_stream_self_test();
     http_metrics_start();
+    http_client_start(server);
     for (unsigned i = 0; i < server->worker_count && !e; i++) {
         e = http_worker_open(&server->workers[i], info);
     }
@@ -428,6 +434,7 @@ void http_server_stop(struct http_server *server)
     pthread_mutex_destroy(&threads->lock);
     http_route_table_free(server->routes);
     http_tls_unref(server->tls);
+    access_rate_free(server->client_rate);
     close(server->errand.done_fd);
     free(threads);
     free(server->workers);

@@ -179,7 +179,12 @@ static enum err reload_tls(void *context, struct err_info *info)
 enum err service_listen(struct service *service, const struct http_route_set *routes,
                         const struct http_worker_hooks *hooks, struct err_info *info)
 {
-    service->route_sets[0] = (struct http_route_set){service_routes, service_routes_count, service};
+    service->route_sets[0] = (struct http_route_set){
+        .routes = service_routes,
+        .count = service_routes_count,
+        .context = service,
+        .is_unlimited = true,
+    };
     service->route_sets[1] = routes ? *routes : (struct http_route_set){0};
     struct http_server_params params = {
         .config = &service->http_config,
