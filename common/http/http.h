@@ -235,17 +235,27 @@ json_t *http_problem_json(struct http_request *request, enum err err, const stru
 /* --- streams: the connection leaves libmicrohttpd -----------------------------------------------
  */
 
+/* What a stream has taken and not sent yet: only with TLS, whose records are whole or not at all. */
+struct http_stream_rest {
+    char *bytes;
+    size_t len, sent;
+};
 /* A socket of ours from now on: non-blocking, the request answered by whatever the caller sends
  * (status line included). Same thread. The handler must return right after. */
 struct http_stream {
-    int fd;           /* to watch and to tune, not to send on */
-    void *connection; /* private */
-    void *tls;        /* private */
-    bool is_pending;  /* what was taken is not all in the socket: send nothing (count 0) to go on */
+    int fd;                       /* to watch and to tune, not to send on */
+    void *connection;             /* private */
+    void *tls;                    /* private */
+    struct http_stream_rest rest; /* private */
     struct http_worker *worker;
 };
 /* As sendmsg: how many bytes were taken, or -1 and errno. */
 ssize_t http_stream_send(struct http_stream *stream, const struct iovec *parts, size_t count);
+/* What was taken is not all in the socket: when that takes more, send (nothing: count 0) to go on. */
+static inline bool http_stream_is_pending(const struct http_stream *stream)
+{
+    return stream->rest.len > 0;
+}
 bool http_request_is_head(const struct http_request *request); /* a stream's answer has no body */
 /* Status line and fields of a 200 without an end, for the stream to write first: those given to
  * http_reply_header, CORS, request id. *ret_chunked: what follows is in chunked coding. */

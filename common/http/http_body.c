@@ -224,6 +224,7 @@ void http_body_fail(struct http_request *request, enum err err, const struct err
     const struct http_body_reader *reader = TAKE(request->reader);
     request->is_paused = false;
     request->state = HTTP_REQUEST_RUNNING;
+    decoder_close(request);
     http_refusal_count(err);
     if (reader) {
         reader->on_fail(request, request->reader_opaque, err, info);

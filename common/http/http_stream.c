@@ -52,7 +52,7 @@ static ssize_t plain_send(int fd, const struct iovec *parts, size_t count)
 
 ssize_t http_stream_send(struct http_stream *stream, const struct iovec *parts, size_t count)
 {
-    return stream->tls ? http_tls_send(stream->tls, parts, count, &stream->is_pending)
+    return stream->tls ? http_tls_send(stream->tls, &stream->rest, parts, count)
                        : plain_send(stream->fd, parts, count);
 }
 
@@ -63,11 +63,11 @@ void http_connection_send(struct http_connection *connection, const struct iovec
         (void)!plain_send(connection->fd, parts, count);
         return;
     }
-    bool is_pending = false;
+    struct http_stream_rest rest = {0};
     for (size_t i = 0; i < count; i++) {
         struct iovec part = parts[i];
-        while (part.iov_len && !is_pending) {
-            const ssize_t sent = http_tls_send(connection->session, &part, 1, &is_pending);
+        while (part.iov_len && !rest.len) {
+            const ssize_t sent = http_tls_send(connection->session, &rest, &part, 1);
             if (sent < 0) {
                 return;
             }
@@ -75,6 +75,7 @@ void http_connection_send(struct http_connection *connection, const struct iovec
             part.iov_len -= (size_t)sent;
         }
     }
+    http_tls_rest_free(&rest);
     (void)gnutls_bye(connection->session, GNUTLS_SHUT_WR); /* as far as the socket takes it */
 }
 
@@ -83,8 +84,9 @@ void http_stream_close(struct http_stream *stream)
     struct http_request *request = stream->connection;
     if (request) {
         if (stream->tls) { /* as far as the socket takes it */
-            (void)http_tls_send(stream->tls, NULL, 0, &stream->is_pending);
+            (void)http_tls_send(stream->tls, &stream->rest, NULL, 0);
             (void)gnutls_bye(stream->tls, GNUTLS_SHUT_WR);
+            http_tls_rest_free(&stream->rest);
         }
         shutdown(stream->fd, SHUT_RDWR);
         request->is_suspended = false;

@@ -16,7 +16,6 @@
 #include "metrics/metrics.h"
 
 #define FILE_BYTES_MAX ((size_t)1 << 20)
-#define RECORD_BYTES   16384
 #define PEER_BYTES     2048 /* of a subject and names */
 
 static struct metric families[] = {
@@ -229,40 +228,76 @@ void http_tls_begin(struct http_tls *tls, gnutls_session_t session)
     }
 }
 
-static ssize_t send_result(int result, ssize_t sent, bool *pending)
+/* What GnuTLS has of a record it finishes at the next call, whatever that call is given; the bytes
+ * behind it have to be the same until then. */
+static ssize_t record_send(gnutls_session_t session, const char *bytes, size_t len)
 {
-    *pending = result == GNUTLS_E_AGAIN || result == GNUTLS_E_INTERRUPTED;
-    if (*pending && !sent) {
-        errno = EAGAIN;
-        return -1;
-    }
-    if (result < 0 && !*pending) {
-        errno = EPIPE;
+    ssize_t sent = 0;
+    do {
+        sent = gnutls_record_send(session, bytes, len);
+    } while (sent == GNUTLS_E_INTERRUPTED);
+    if (sent < 0) {
+        errno = sent == GNUTLS_E_AGAIN ? EAGAIN : EPIPE;
         return -1;
     }
     return sent;
 }
 
-/* Corked, the parts become one record; what GnuTLS has of them it keeps until it is out. */
-ssize_t http_tls_send(gnutls_session_t session, const struct iovec *parts, size_t count,
-                      bool *pending)
+void http_tls_rest_free(struct http_stream_rest *rest)
 {
-    if (*pending || !count) {
-        const int result = gnutls_record_uncork(session, 0);
-        if (result < 0 || !count) {
-            return send_result(result, 0, pending);
+    free(rest->bytes);
+    *rest = (struct http_stream_rest){0};
+}
+
+static bool rest_send(gnutls_session_t session, struct http_stream_rest *rest)
+{
+    while (rest->sent < rest->len) {
+        const ssize_t sent = record_send(session, rest->bytes + rest->sent, rest->len - rest->sent);
+        if (sent < 0) {
+            return false;
         }
+        rest->sent += (size_t)sent;
     }
-    size_t sent = 0;
-    gnutls_record_cork(session);
-    for (size_t i = 0; i < count && sent < RECORD_BYTES; i++) {
-        const size_t room = RECORD_BYTES - sent;
+    http_tls_rest_free(rest);
+    return true;
+}
+
+static size_t gather(char record[static HTTP_TLS_RECORD_BYTES], const struct iovec *parts,
+                     size_t count)
+{
+    size_t len = 0;
+    for (size_t i = 0; i < count && len < HTTP_TLS_RECORD_BYTES; i++) {
+        const size_t room = HTTP_TLS_RECORD_BYTES - len;
         const size_t bytes = parts[i].iov_len < room ? parts[i].iov_len : room;
-        const ssize_t taken = bytes ? gnutls_record_send(session, parts[i].iov_base, bytes) : 0;
-        CHECK(taken == (ssize_t)bytes); /* into memory */
-        sent += bytes;
+        memcpy(record + len, parts[i].iov_base, bytes);
+        len += bytes;
     }
-    return send_result(gnutls_record_uncork(session, 0), (ssize_t)sent, pending);
+    return len;
+}
+
+/* A record is made of the parts; one that the socket does not take is kept, and counts as sent: the
+ * caller may have something else to say next. */
+ssize_t http_tls_send(gnutls_session_t session, struct http_stream_rest *rest,
+                      const struct iovec *parts, size_t count)
+{
+    char record[HTTP_TLS_RECORD_BYTES];
+    if (!rest_send(session, rest)) {
+        return -1;
+    }
+    const size_t len = gather(record, parts, count);
+    for (size_t at = 0; at < len;) {
+        const ssize_t sent = record_send(session, record + at, len - at);
+        if (sent < 0 && errno != EAGAIN) {
+            return -1;
+        }
+        if (sent < 0) {
+            *rest = (struct http_stream_rest){.bytes = must_alloc(len - at), .len = len - at};
+            memcpy(rest->bytes, record + at, len - at);
+            break;
+        }
+        at += (size_t)sent;
+    }
+    return (ssize_t)len;
 }
 
 /* --- the client's certificate ----------------------------------------------------------------- */

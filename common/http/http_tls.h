@@ -30,10 +30,12 @@ void http_tls_unref(struct http_tls *tls); /* NULL is a no-op */
 /* Before the handshake; tls outlives the session. */
 void http_tls_begin(struct http_tls *tls, gnutls_session_t session);
 
-/* Until the socket takes no more: how many bytes GnuTLS has; those are on their way or, with
- * *ret_pending, wait for a call without bytes. -1 and errno like send. At most 16 KiB a call. */
-ssize_t http_tls_send(gnutls_session_t session, const struct iovec *parts, size_t count,
-                      bool *pending);
+#define HTTP_TLS_RECORD_BYTES 16384
+/* As sendmsg, a record a call at most. What is taken and not in the socket yet is in *rest; until
+ * that is out, nothing more is taken. Count 0 only sends the rest. */
+ssize_t http_tls_send(gnutls_session_t session, struct http_stream_rest *rest,
+                      const struct iovec *parts, size_t count);
+void http_tls_rest_free(struct http_stream_rest *rest); /* zeroed: a no-op */
 
 /* The client's certificate, copied; NULL: none was given. free() it. */
 struct http_peer *http_peer_new(gnutls_session_t session);

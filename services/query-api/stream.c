@@ -49,7 +49,7 @@ enum outcome {
 
 static bool has_out(const struct stream *stream)
 {
-    return stream->sent < stream->out.len || stream->http.is_pending;
+    return stream->sent < stream->out.len || http_stream_is_pending(&stream->http);
 }
 
 static void count_sent(struct stream *stream, size_t frames, ssize_t bytes)
