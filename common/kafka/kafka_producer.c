@@ -35,7 +35,6 @@
 #define TOPICS_MAX        100000
 #define REPORTS_BATCH     256
 #define SERVE_EVENTS_MAX  1000
-#define HEADERS_MAX       64
 #define FREE_WAIT_MS      5000
 #define METADATA_POLL_MS  10
 
@@ -52,7 +51,8 @@ static struct metric producer_metrics[] = {
     {.name = "millrace_kafka_producer_rebuilds_total",
      .type = METRIC_COUNTER,
      .labels = "client",
-     .help = "Producers replaced after a fatal error; more than a few a day asks for a look"},
+     .help = "Producers replaced after a fatal error or a recall; more than a few a day asks for a "
+             "look"},
 };
 enum { METRIC_PRODUCED, METRIC_ACK_SECONDS, METRIC_REBUILDS };
 METRICS_TABLE(producer_metrics)
@@ -321,6 +321,33 @@ static void report_from(const rd_kafka_message_t *message, struct kafka_report *
         report->may_be_stored =
             rd_kafka_message_status(message) != RD_KAFKA_MSG_STATUS_NOT_PERSISTED;
         (void)snprintf(report->reason, sizeof report->reason, "%s", rd_kafka_err2str(message->err));
+        report->message = message;
+    }
+}
+
+void kafka_report_record(const struct kafka_report *report, struct kafka_header *headers,
+                         struct kafka_record *ret)
+{
+    const rd_kafka_message_t *message = report->message;
+    rd_kafka_headers_t *list;
+    const void *value;
+    size_t bytes;
+    CHECK(message != NULL);
+    *ret = (struct kafka_record){
+        .topic = rd_kafka_topic_name(message->rkt),
+        .partition = message->partition,
+        .key = {message->key, message->key_len},
+        .value = {message->payload, message->len},
+        .headers = headers,
+        .opaque = report->opaque,
+    };
+    if (rd_kafka_message_headers(message, &list)) {
+        return; /* it has none */
+    }
+    while (ret->header_count < KAFKA_HEADERS_MAX &&
+           rd_kafka_header_get_all(list, ret->header_count, &headers[ret->header_count].name,
+                                   &value, &bytes) == RD_KAFKA_RESP_ERR_NO_ERROR) {
+        headers[ret->header_count++].value = sv_of(value, bytes);
     }
 }
 
@@ -411,14 +438,9 @@ static void outstanding_fail(struct kafka_producer *producer)
     producer->outstanding = 0;
 }
 
-/* A fatal error (a sequence that cannot be continued) ends an idempotent producer for good. */
+/* A new client; the old one goes to the helper, because destroying it may block. */
 static void client_replace(struct kafka_producer *producer)
 {
-    char why[256] = "";
-    rd_kafka_resp_err_t code = rd_kafka_fatal_error(producer->client, why, sizeof why);
-    log_event(LOG_ERROR, "kafka_producer_rebuilt", why, KV("client", producer->params.label),
-              KV("code", rd_kafka_err2name(code)),
-              KV("outstanding", (int64_t)producer->outstanding));
     outstanding_fail(producer);
     rd_kafka_t *old = client_release(producer);
     struct err_info info = {0};
@@ -437,6 +459,25 @@ static void client_replace(struct kafka_producer *producer)
     metric_add(producer->metrics.rebuilds, 1);
 }
 
+/* A fatal error (a sequence that cannot be continued) ends an idempotent producer for good. */
+static void client_replace_fatal(struct kafka_producer *producer)
+{
+    char why[256] = "";
+    rd_kafka_resp_err_t code = rd_kafka_fatal_error(producer->client, why, sizeof why);
+    log_event(LOG_ERROR, "kafka_producer_rebuilt", why, KV("client", producer->params.label),
+              KV("code", rd_kafka_err2name(code)),
+              KV("outstanding", (int64_t)producer->outstanding));
+    client_replace(producer);
+}
+
+void kafka_producer_recall(struct kafka_producer *producer)
+{
+    log_event(LOG_WARN, "kafka_producer_recalled", "what Kafka did not acknowledge is given up",
+              KV("client", producer->params.label),
+              KV("outstanding", (int64_t)producer->outstanding));
+    client_replace(producer);
+}
+
 void kafka_producer_serve(struct kafka_producer *producer)
 {
     uint64_t count;
@@ -447,7 +488,7 @@ void kafka_producer_serve(struct kafka_producer *producer)
     }
     topics_take(producer);
     if (rd_kafka_fatal_error(producer->client, NULL, 0)) {
-        client_replace(producer);
+        client_replace_fatal(producer);
     }
 }
 
@@ -492,8 +533,8 @@ static void *unconst(const void *pointer)
 static enum err headers_new(const struct kafka_record *record, rd_kafka_headers_t **ret,
                             struct err_info *info)
 {
-    if (record->header_count > HEADERS_MAX) {
-        return err_set(info, ERR_LIMIT, "a record has more than %d headers", HEADERS_MAX);
+    if (record->header_count > KAFKA_HEADERS_MAX) {
+        return err_set(info, ERR_LIMIT, "a record has more than %d headers", KAFKA_HEADERS_MAX);
     }
     *ret = rd_kafka_headers_new(record->header_count);
     for (size_t i = 0; i < record->header_count; i++) {

@@ -20,6 +20,8 @@
 
 struct kafka_producer;
 
+#define KAFKA_HEADERS_MAX 72 /* of a record */
+
 struct kafka_header {
     const char *name;
     struct strview value;
@@ -46,14 +48,21 @@ struct kafka_report {
     int64_t timestamp_ms;
     struct strview key, value; /* as sent; until the callback returns */
     char reason[96];           /* librdkafka's words when err */
+    const void *message;       /* with an error: for kafka_report_record */
 };
+
+/* The record that was not acknowledged, as it was given to send, but for the partition that its key
+ * led to and the timestamp, which librdkafka has lost. Borrowed for the time of the callback; headers
+ * has room for KAFKA_HEADERS_MAX. */
+void kafka_report_record(const struct kafka_report *report, struct kafka_header *headers,
+                         struct kafka_record *ret);
 
 struct kafka_producer_params {
     const struct kafka_config *config;
     enum kafka_role role; /* ACKED, HASTY or BULK */
     void (*on_reports)(void *context, const struct kafka_report *reports, size_t count);
     void *context;
-    const char *label; /* metric label `client` */
+    const char *label; /* metric label `client`; copied */
 };
 
 void kafka_producer_free(struct kafka_producer *producer); /* purges; reports come first */
@@ -65,6 +74,9 @@ MUST_CHECK enum err kafka_producer_send(struct kafka_producer *producer,
                                         const struct kafka_record *record, struct err_info *info);
 /* ERR_OK once nothing is outstanding, serving reports meanwhile; ERR_DRAIN_TIMEOUT. */
 MUST_CHECK enum err kafka_producer_flush(struct kafka_producer *producer, int64_t timeout_ms);
+/* Gives up what is outstanding: each record is reported before this returns, and none of them will be
+ * sent afterwards. What may_be_stored says is final. Costs a new client. */
+void kafka_producer_recall(struct kafka_producer *producer);
 size_t kafka_producer_outstanding(const struct kafka_producer *producer);
 /* Whether the cluster's topics are known. */
 bool kafka_producer_has_metadata(struct kafka_producer *producer);

@@ -31,9 +31,10 @@ const struct config_option spool_options[] = {
                       "spool.sync.interval, or when the system sees fit."),
     CONFIG_ROW(struct spool_config, sync_interval_ms, "spool.sync.interval", DURATION, "1s", 1,
                600000, "Time between syncs with spool.sync=interval."),
-    CONFIG_ROW(struct spool_config, bytes_max, "spool.bytes.max", SIZE, "1GiB", 1 << 16, 0x1p50,
+    CONFIG_ROW(struct spool_config, bytes_max, "spool.bytes.max", SIZE, "1GiB", 1 << 16, 0x1p44,
                "Most bytes of all the spool's files; past it events are answered 503."),
-    CONFIG_ROW(struct spool_config, age_max_ms, "spool.age.max", DURATION, "24h", 1000, 0x1p40,
+    CONFIG_ROW(struct spool_config, age_max_ms, "spool.age.max", DURATION, "24h", 1000,
+               365.0 * 86400000,
                "While the oldest spooled event waits longer, no more are taken: 503."),
     CONFIG_ROW(struct spool_config, segment_bytes, "spool.segment.bytes", SIZE, "8MiB", 4096,
                1 << 30, "Bytes of a file after which the next one is begun."),
@@ -99,11 +100,17 @@ void spool_observe_commit(double seconds)
 
 /* --- logs ------------------------------------------------------------------------------------- */
 
-uint64_t spool_random_id(void)
+static uint64_t generation_of(uint64_t id)
 {
-    uint64_t id;
-    CHECK(getrandom(&id, sizeof id, 0) == sizeof id); /* so few bytes always come whole */
-    return id;
+    return id >> SPOOL_GENERATION_SHIFT;
+}
+
+uint64_t spool_log_id(const struct spool *spool)
+{
+    uint64_t random;
+    CHECK(getrandom(&random, sizeof random, 0) == sizeof random); /* so few always come whole */
+    return spool->generation << SPOOL_GENERATION_SHIFT |
+           (random & (((uint64_t)1 << SPOOL_GENERATION_SHIFT) - 1));
 }
 
 void spool_log_add(struct spool_log *log, struct spool_segment *segment)
@@ -173,13 +180,16 @@ void spool_damage_found(struct spool_segment *segment, int64_t at, int64_t bytes
 static struct spool_log *log_of(struct spool *spool, uint64_t id)
 {
     struct spool_log **slot = &spool->orphans;
-    while (*slot && (*slot)->id != id) {
+    while (*slot && (*slot)->id < id) {
         slot = &(*slot)->next;
     }
-    if (!*slot) {
-        *slot = must_alloc(sizeof **slot);
-        (*slot)->id = id;
-        (*slot)->prefix = "";
+    if (!*slot || (*slot)->id != id) {
+        struct spool_log *log = must_alloc(sizeof *log);
+        *log = (struct spool_log){.id = id, .prefix = "", .next = *slot};
+        *slot = log;
+    }
+    if (generation_of(id) >= spool->generation) {
+        spool->generation = generation_of(id) + 1;
     }
     return *slot;
 }
@@ -383,7 +393,9 @@ void spool_free(struct spool *spool)
     }
     CHECK(!spool->lanes);
     metrics_off_collect(on_collect, spool);
-    for (struct spool_log *log; (log = spool_adopt(spool)) != NULL;) {
+    while (spool->orphans) {
+        struct spool_log *log = spool->orphans;
+        spool->orphans = log->next;
         spool_log_free(log);
         free(log);
     }
@@ -401,12 +413,27 @@ struct spool_log *spool_adopt(struct spool *spool)
 {
     (void)pthread_mutex_lock(&spool->lock);
     struct spool_log *log = spool->orphans;
+    if (log && spool->adopted_taken > 0 &&
+        generation_of(log->id) != generation_of(spool->adopted_id)) {
+        log = NULL;
+    }
     if (log) {
         spool->orphans = log->next;
+        spool->adopted_id = log->id;
+        spool->adopted_taken++;
         log->next = NULL;
     }
     (void)pthread_mutex_unlock(&spool->lock);
     return log;
+}
+
+void spool_adopted_end(struct spool *spool)
+{
+    (void)pthread_mutex_lock(&spool->lock);
+    CHECK(spool->adopted_taken > 0);
+    spool->adopted_taken--;
+    (void)pthread_mutex_unlock(&spool->lock);
+    atomic_fetch_sub(&spool->adopted_logs, 1);
 }
 
 void spool_lane_attach(struct spool *spool, struct spool_lane *lane)

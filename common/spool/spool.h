@@ -80,6 +80,8 @@ MUST_CHECK enum err spool_commit(struct spool_lane *lane, struct err_info *info)
  * (all are under way, or as many as the window takes). ERR_SPOOL_FAILED: it was told; try later. */
 MUST_CHECK enum err spool_next(struct spool_lane *lane, struct spool_record *ret,
                                uint64_t *ret_ticket);
+/* What spool_next gave last could not be sent: it is given out again. */
+void spool_put_back(struct spool_lane *lane);
 #define SPOOL_ID_BYTES 40
 /* Of the record that spool_next gave last: the same at every replay, whoever does it. */
 void spool_record_id(const struct spool_lane *lane, char id[SPOOL_ID_BYTES]);
@@ -91,7 +93,8 @@ MUST_CHECK enum err spool_refuse(struct spool_lane *lane, uint64_t ticket, const
 void spool_rewind(struct spool_lane *lane);
 /* Everything committed has been given out; only the window may still be under way. */
 bool spool_is_caught_up(struct spool_lane *lane);
-size_t spool_under_way(const struct spool_lane *lane);
+size_t spool_under_way(const struct spool_lane *lane);  /* given out since the last rewind */
+uint64_t spool_position(const struct spool_lane *lane); /* rises with each record passed */
 /* After a batch of acks and from time to time: the position on disk, an interval's sync. */
 void spool_settle(struct spool_lane *lane);
 /* When all is acknowledged, takes the last files away. */

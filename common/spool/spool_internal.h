@@ -9,6 +9,9 @@
 
 enum spool_sync { SPOOL_SYNC_ALWAYS, SPOOL_SYNC_INTERVAL, SPOOL_SYNC_NEVER };
 
+/* A log's id: the generation of the process that made it, then random bits. */
+#define SPOOL_GENERATION_SHIFT 40
+
 struct spool_log {
     uint64_t id;
     const char *prefix; /* of its files */
@@ -29,7 +32,10 @@ struct spool {
     char *folder;
     int lock_fd;
     pthread_mutex_t lock;
-    struct spool_log *orphans; /* under lock */
+    uint64_t generation;       /* of this process: above all that it found */
+    struct spool_log *orphans; /* under lock; by id */
+    uint64_t adopted_id;       /* under lock; of one of the logs taken last */
+    unsigned adopted_taken;    /* under lock; logs that lanes replay */
     struct spool_lane *lanes;  /* under lock */
     atomic_uint adopted_logs;  /* orphans, and those that lanes have taken */
     atomic_llong bytes, records, kept_bytes;
@@ -81,10 +87,12 @@ void spool_observe_commit(double seconds);
 
 /* Unreadable bytes, or numbers that are missing, before `at`: told once a file. */
 void spool_damage_found(struct spool_segment *segment, int64_t at, int64_t bytes, int64_t missing);
-uint64_t spool_random_id(void);
-/* The oldest log that nobody has taken, or NULL. */
+uint64_t spool_log_id(const struct spool *spool); /* a new one */
+/* A log that nobody has taken, of the oldest process whose logs are not all replayed yet, or NULL: what
+ * came after a restart is replayed after what came before it. */
 struct spool_log *spool_adopt(struct spool *spool);
-void spool_log_free(struct spool_log *log); /* its memory; the files stay */
+void spool_adopted_end(struct spool *spool); /* one that was taken has been replayed */
+void spool_log_free(struct spool_log *log);  /* its memory; the files stay */
 void spool_log_add(struct spool_log *log, struct spool_segment *segment);
 /* Takes the oldest segment's file away; one that cannot be removed has its position written. */
 void spool_log_drop_oldest(struct spool *spool, struct spool_log *log);

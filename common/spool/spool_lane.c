@@ -27,9 +27,9 @@
 
 /* --- life ------------------------------------------------------------------------------------- */
 
-static void log_begin(struct spool_log *log, const char *prefix)
+static void log_begin(const struct spool *spool, struct spool_log *log, const char *prefix)
 {
-    *log = (struct spool_log){.id = spool_random_id(), .prefix = prefix, .number_next = 1};
+    *log = (struct spool_log){.id = spool_log_id(spool), .prefix = prefix, .number_next = 1};
 }
 
 static void oldest_publish(struct spool_lane *lane)
@@ -48,14 +48,12 @@ struct spool_lane *spool_lane_new(struct spool *spool)
         window *= 2;
     }
     lane->spool = spool;
-    log_begin(&lane->own, "");
-    log_begin(&lane->quarantine, QUARANTINE);
+    log_begin(spool, &lane->own, "");
+    log_begin(spool, &lane->quarantine, QUARANTINE);
     lane->slots = must_alloc(window * sizeof *lane->slots);
     lane->slot_mask = window - 1;
     buf_init(&lane->pending, PENDING_BYTES_MAX);
     spool_reader_init(&lane->reader);
-    lane->adopted = spool_adopt(spool);
-    oldest_publish(lane);
     spool_lane_attach(spool, lane);
     return lane;
 }
@@ -275,17 +273,16 @@ void spool_ack(struct spool_lane *lane, uint64_t ticket)
 
 /* --- giving out ------------------------------------------------------------------------------- */
 
-/* An adopted log at its end goes; another one may come. */
-static void adopted_next(struct spool_lane *lane)
+/* An adopted log at its end goes. */
+static void adopted_end(struct spool_lane *lane)
 {
     struct spool *spool = lane->spool;
     while (lane->adopted->oldest) {
         spool_log_drop_oldest(spool, lane->adopted);
     }
     atomic_fetch_sub(&spool->records, lane->adopted->left); /* 0, but for what became unreadable */
-    free(lane->adopted);
-    atomic_fetch_sub(&spool->adopted_logs, 1);
-    lane->adopted = spool_adopt(spool);
+    free(TAKE(lane->adopted));
+    spool_adopted_end(spool);
     oldest_publish(lane);
 }
 
@@ -383,6 +380,17 @@ static enum err next_again(struct spool_lane *lane, struct spool_record *ret, ui
     return ERR_NOT_FOUND;
 }
 
+/* Adopts, if there is something to adopt; false while others still replay what comes before the own
+ * log. */
+static bool log_choose(struct spool_lane *lane)
+{
+    if (!lane->adopted && lane->count == 0 && spool_has_adopted(lane->spool)) {
+        lane->adopted = spool_adopt(lane->spool);
+        oldest_publish(lane);
+    }
+    return lane->adopted || !spool_has_adopted(lane->spool);
+}
+
 /* The next record that has not been given out before. */
 static enum err next_new(struct spool_lane *lane, struct spool_record *ret, uint64_t *ret_ticket,
                          struct err_info *info)
@@ -391,10 +399,15 @@ static enum err next_new(struct spool_lane *lane, struct spool_record *ret, uint
     if (lane->count > lane->slot_mask) {
         return ERR_NOT_FOUND;
     }
-    enum err e = log_read(lane, log_replayed(lane), &found, info);
-    while (e == ERR_NOT_FOUND && lane->adopted && lane->count == 0) {
-        adopted_next(lane);
+    enum err e = ERR_NOT_FOUND;
+    while (e == ERR_NOT_FOUND && log_choose(lane)) {
         e = log_read(lane, log_replayed(lane), &found, info);
+        if (e == ERR_NOT_FOUND && (!lane->adopted || lane->count > 0)) {
+            return e;
+        }
+        if (e == ERR_NOT_FOUND) {
+            adopted_end(lane);
+        }
     }
     if (e) {
         return e;
@@ -432,6 +445,12 @@ void spool_record_id(const struct spool_lane *lane, char id[SPOOL_ID_BYTES])
                    (unsigned long long)lane->last_number);
 }
 
+void spool_put_back(struct spool_lane *lane)
+{
+    CHECK(lane->given > 0 && !slot_at(lane, lane->given - 1)->is_done);
+    lane->given--;
+}
+
 void spool_rewind(struct spool_lane *lane)
 {
     lane->given = 0;
@@ -439,7 +458,12 @@ void spool_rewind(struct spool_lane *lane)
 
 size_t spool_under_way(const struct spool_lane *lane)
 {
-    return lane->count;
+    return lane->given;
+}
+
+uint64_t spool_position(const struct spool_lane *lane)
+{
+    return lane->base;
 }
 
 bool spool_is_caught_up(struct spool_lane *lane)

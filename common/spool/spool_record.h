@@ -23,7 +23,7 @@
 #define SPOOL_RECORD_HEAD_BYTES 56
 #define SPOOL_RECORD_MARK_AT    4
 #define SPOOL_RECORD_BYTES_MAX  ((size_t)64 << 20)
-#define SPOOL_HEADERS_MAX       64
+#define SPOOL_HEADERS_MAX       80
 
 struct spool_header {
     const char *name;

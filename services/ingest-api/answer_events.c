@@ -32,6 +32,19 @@ static void single_accepted(struct ingest_batch *batch)
     http_reply_bytes(batch->request, 202, "application/json", sv_of(body, (size_t)length));
 }
 
+static void single_spooled(struct ingest_batch *batch)
+{
+    const struct ingest_worker *worker = batch->worker;
+    const struct spool *spool = worker->ingest->spool; /* NULL: recalled from another replica */
+    char body[512];
+    const int length =
+        snprintf(body, sizeof body,
+                 "{\"status\":\"spooled\",\"durable\":\"spool\",\"synced\":%s,\"topic\":\"%s\"}",
+                 spool && spool_is_synced(spool) ? "true" : "false",
+                 ingest_worker_topic_at(worker, batch->results[0].topic)->name);
+    http_reply_bytes(batch->request, 202, "application/json", sv_of(body, (size_t)length));
+}
+
 static void reply_with(struct ingest_batch *batch, enum err err, const char *detail, json_t *errors)
 {
     struct err_info info = {0};
@@ -118,6 +131,8 @@ static enum err result_append(struct buf *out, const struct ingest_batch *batch,
     switch ((enum ingest_outcome)result->outcome) {
     case INGEST_STORED:
         return stored_append(out, result);
+    case INGEST_SPOOLED:
+        return buf_append_view(out, SV("{\"status\":\"spooled\",\"durable\":\"spool\"}"));
     case INGEST_ACCEPTED:
         return buf_append_view(out, SV("{\"status\":\"accepted\"}"));
     case INGEST_INVALID:
@@ -130,7 +145,7 @@ static enum err result_append(struct buf *out, const struct ingest_batch *batch,
 
 static bool is_taken(const struct ingest_result *result)
 {
-    return result->outcome == INGEST_STORED || result->outcome == INGEST_ACCEPTED;
+    return result->outcome != INGEST_INVALID && result->outcome != INGEST_FAILED;
 }
 
 static size_t taken_of(const struct ingest_tally *tally)
@@ -141,9 +156,13 @@ static size_t taken_of(const struct ingest_tally *tally)
 static enum err counts_append(struct buf *out, const struct ingest_batch *batch,
                               const struct ingest_tally *tally)
 {
-    return buf_printf(out, "{\"%s\":%zu,\"failed\":%zu,\"results\":[",
-                      batch->is_hasty ? "accepted" : "stored", taken_of(tally),
-                      tally->of[INGEST_INVALID] + tally->of[INGEST_FAILED]);
+    enum err e =
+        buf_printf(out, "{\"%s\":%zu,\"failed\":%zu,", batch->is_hasty ? "accepted" : "stored",
+                   taken_of(tally), tally->of[INGEST_INVALID] + tally->of[INGEST_FAILED]);
+    if (!e && tally->of[INGEST_SPOOLED]) {
+        e = buf_printf(out, "\"spooled\":%zu,", tally->of[INGEST_SPOOLED]);
+    }
+    return e ? e : buf_append_view(out, SV("\"results\":["));
 }
 
 static enum err results_append(struct buf *out, const struct ingest_batch *batch,
@@ -225,9 +244,10 @@ static void broken(struct ingest_batch *batch, const struct ingest_tally *tally)
     const struct http_problem problem = {
         .err = batch->broken,
         .info = &info,
-        .extra = json_pack("{s:I, s:I}", batch->is_hasty ? "accepted" : "stored",
-                           (json_int_t)taken_of(tally), "failed",
-                           (json_int_t)(batch->count - taken_of(tally))),
+        .extra =
+            json_pack("{s:I, s:I, s:I}", batch->is_hasty ? "accepted" : "stored",
+                      (json_int_t)taken_of(tally), "spooled", (json_int_t)tally->of[INGEST_SPOOLED],
+                      "failed", (json_int_t)(tally->of[INGEST_INVALID] + tally->of[INGEST_FAILED])),
     };
     http_reply_problem(batch->request, &problem);
 }
@@ -238,6 +258,8 @@ static void several(struct ingest_batch *batch, const struct ingest_tally *tally
         broken(batch, tally);
     } else if (taken_of(tally) == batch->count) {
         reply_results(batch, batch->is_hasty ? 202 : 201, tally);
+    } else if (tally->of[INGEST_SPOOLED] == batch->count) {
+        reply_results(batch, 202, tally);
     } else if (tally->of[INGEST_INVALID] == batch->count) {
         all_invalid(batch);
     } else if (tally->of[INGEST_FAILED] == batch->count) {
@@ -263,6 +285,9 @@ static void single(struct ingest_batch *batch)
     switch ((enum ingest_outcome)batch->results[0].outcome) {
     case INGEST_STORED:
         single_stored(batch);
+        break;
+    case INGEST_SPOOLED:
+        single_spooled(batch);
         break;
     case INGEST_ACCEPTED:
         single_accepted(batch);

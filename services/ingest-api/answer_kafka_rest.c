@@ -43,7 +43,7 @@ static enum err result_append(struct buf *out, const struct ingest_batch *batch,
         return buf_printf(out, "{\"partition\":%d,\"offset\":%lld}", result->partition,
                           (long long)result->offset);
     }
-    if (result->outcome == INGEST_ACCEPTED) {
+    if (result->outcome == INGEST_ACCEPTED || result->outcome == INGEST_SPOOLED) {
         return buf_append_view(out, SV("{}"));
     }
     const struct ingest_fault fault = ingest_batch_fault(batch, result);
@@ -77,7 +77,8 @@ static enum err error_append(struct buf *out, enum err err, const char *message)
 static void answer_results(struct ingest_batch *batch)
 {
     const struct ingest_tally tally = ingest_answer_tally(batch);
-    const size_t taken = tally.of[INGEST_STORED] + tally.of[INGEST_ACCEPTED];
+    const size_t later = tally.of[INGEST_ACCEPTED] + tally.of[INGEST_SPOOLED];
+    const size_t taken = tally.of[INGEST_STORED] + later;
     const enum err first = (enum err)batch->results[0].err; /* there is a record */
     struct buf body;
     buf_init(&body, ANSWER_BYTES_MAX);
@@ -88,9 +89,10 @@ static void answer_results(struct ingest_batch *batch)
         e = buf_append_view(&body, SV(","));
     }
     e = e ? e : body_append(&body, batch);
-    const int status = taken == batch->count ? batch->is_hasty ? 202 : 200
-                       : taken               ? 207
-                                             : rest_status(first);
+    const int status = later == batch->count                     ? 202
+                       : tally.of[INGEST_STORED] == batch->count ? 200
+                       : taken                                   ? 207
+                                                                 : rest_status(first);
     CHECK(e == ERR_OK); /* events.max bounds the answer */
     http_reply_buf(batch->request, status, CONTENT_TYPE, &body);
     buf_free(&body);

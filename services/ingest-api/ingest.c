@@ -1,9 +1,12 @@
 #include "ingest.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/clock.h"
+#include "ingest_spool.h"
 #include "ingest_worker.h"
 
 static const struct config_option ingest_options[] = {
@@ -83,6 +86,7 @@ enum err ingest_begin(struct ingest *ingest, int argc, char **argv, enum config_
         {"Ingest", ingest_options, ARRAY_LEN(ingest_options), &ingest->config},
         {"Access", access_options, access_options_count, &ingest->access_config},
         {"Idempotency", ingest_once_options, ingest_once_options_count, &ingest->once_config},
+        {"Spool", spool_options, spool_options_count, &ingest->spool_config},
         {"Kafka", kafka_options, kafka_options_count, &ingest->kafka},
     };
     static struct service_params params = {
@@ -122,6 +126,21 @@ static bool ingest_check_once(void *context, char *text, size_t text_bytes)
     return is_ready;
 }
 
+/* Ready as long as it takes events, whatever Kafka does. */
+static bool ingest_check_spool(void *context, char *text, size_t text_bytes)
+{
+    const struct ingest *ingest = context;
+    struct spool_stats stats;
+    spool_stats(ingest->spool, &stats);
+    (void)snprintf(text, text_bytes,
+                   "%s%" PRId64 " events wait, the oldest for %" PRId64 " ms; %" PRId64
+                   " bytes of %" PRId64 ", %" PRId64 " of them kept for a person",
+                   stats.is_full ? "full: " : "", stats.records,
+                   stats.oldest_ms ? clock_now_ms() - stats.oldest_ms : 0, stats.bytes,
+                   stats.bytes_max, stats.kept_bytes);
+    return !stats.is_full;
+}
+
 enum err ingest_listen(struct ingest *ingest, struct err_info *info)
 {
     kafka_log_version();
@@ -129,10 +148,18 @@ enum err ingest_listen(struct ingest *ingest, struct err_info *info)
                       &(struct service_check){"kafka", ingest_check_kafka, ingest});
     service_add_check(ingest->service,
                       &(struct service_check){"idempotency", ingest_check_once, ingest});
+    enum err e = ingest_spool_open(ingest, info);
+    if (e) {
+        return e;
+    }
+    if (ingest->spool) {
+        service_add_check(ingest->service,
+                          &(struct service_check){"spool", ingest_check_spool, ingest});
+    }
     const struct http_route_set routes = {ingest_routes, ingest_routes_count, ingest};
     const struct http_worker_hooks hooks = {
         .start = ingest_worker_start, .stop = ingest_worker_stop, .context = ingest};
-    const enum err e = ingest_once_start(ingest->once, ingest, info);
+    e = ingest_once_start(ingest->once, ingest, info);
     return e ? e : service_listen(ingest->service, &routes, &hooks, info);
 }
 
@@ -143,4 +170,6 @@ void ingest_free(struct ingest *ingest)
     ingest->topics = NULL;
     access_free(ingest->access);
     ingest->access = NULL;
+    spool_free(ingest->spool);
+    ingest->spool = NULL;
 }

@@ -15,6 +15,7 @@
  *          ingest_answer.h   from results to status and body; answer_*.c, one for each API
  *          ingest_once.c     requests with an Idempotency-Key: claim, recall, outcome; on once.c (which
  *                            keys are known), once_outcome.c, once_log.c (the replicas' agreement)
+ *          ingest_spool.c    events to the disk while Kafka is away, and back
  *          ingest_worker.c   what an HTTP worker has: producer, scanner, topics
  */
 #pragma once
@@ -25,7 +26,9 @@
 #include "ingest_once.h"
 #include "ingest_topics.h"
 #include "kafka/kafka_config.h"
+#include "service/service.h"
 #include "service/service_access.h"
+#include "spool/spool.h"
 
 struct ingest_config {
     const char *topics_allow;
@@ -53,6 +56,8 @@ struct ingest {
     struct access *access;
     struct ingest_topics *topics;
     struct ingest_once *once;
+    struct spool_config spool_config;
+    struct spool *spool; /* NULL: none */
     /* For readiness: workers that started, and those whose producer knows the cluster's topics. */
     atomic_uint workers;
     atomic_uint workers_ready;

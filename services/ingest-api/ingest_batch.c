@@ -6,6 +6,7 @@
 
 #include "core/clock.h"
 #include "ingest_once.h"
+#include "ingest_spool.h"
 #include "ingest_worker.h"
 
 #define RESULTS_FIRST    4
@@ -94,10 +95,8 @@ uint32_t ingest_batch_add(struct ingest_batch *batch, uint16_t topic)
 const char *ingest_outcome_name(enum ingest_outcome outcome)
 {
     static const char *const names[INGEST_OUTCOMES] = {
-        [INGEST_STORED] = "stored",
-        [INGEST_ACCEPTED] = "accepted",
-        [INGEST_INVALID] = "invalid",
-        [INGEST_FAILED] = "failed",
+        [INGEST_STORED] = "stored",   [INGEST_SPOOLED] = "spooled", [INGEST_ACCEPTED] = "accepted",
+        [INGEST_INVALID] = "invalid", [INGEST_FAILED] = "failed",
     };
     return names[outcome];
 }
@@ -174,18 +173,74 @@ static void result_fill(struct ingest_batch *batch, uint32_t index,
     result->partition = report->partition;
 }
 
+struct ingest_batch *ingest_batch_of(const struct ingest_worker *worker, uint64_t opaque)
+{
+    return worker->batches.slots[opaque >> 32];
+}
+
+void ingest_batch_wait(struct ingest_batch *batch)
+{
+    if (batch->outstanding++ == 0) {
+        batch->waiting_us = clock_mono_us();
+    }
+}
+
+static void batch_unwait(struct ingest_batch *batch)
+{
+    CHECK(batch->outstanding > 0);
+    batch->outstanding--;
+    batch_advance(batch);
+}
+
 void ingest_batch_on_reports(void *context, const struct kafka_report *reports, size_t count)
 {
     struct ingest_worker *worker = context;
     for (size_t i = 0; i < count; i++) {
         const uint64_t opaque = (uintptr_t)reports[i].opaque;
-        struct ingest_batch *batch = worker->batches.slots[opaque >> 32];
+        if (worker->spool && ingest_spool_takes_report(worker->spool, &reports[i])) {
+            continue;
+        }
+        struct ingest_batch *batch = ingest_batch_of(worker, opaque);
         result_fill(batch, (uint32_t)opaque, &reports[i]);
-        CHECK(batch->outstanding > 0);
-        batch->outstanding--;
         worker->inflight_bytes -= reports[i].value.len;
-        batch_advance(batch);
+        batch_unwait(batch);
     }
+}
+
+void ingest_batch_spooled(struct ingest_worker *worker, uint64_t opaque, enum err err,
+                          const struct err_info *info)
+{
+    struct ingest_batch *batch = ingest_batch_of(worker, opaque);
+    if (err) {
+        ingest_batch_refuse(batch, (uint32_t)opaque, err, info, NULL);
+    } else {
+        batch->results[(uint32_t)opaque].outcome = INGEST_SPOOLED;
+    }
+    batch_unwait(batch);
+}
+
+int64_t ingest_batch_timestamp_ms(const struct ingest_worker *worker, uint64_t opaque)
+{
+    const struct ingest_batch *batch = ingest_batch_of(worker, opaque);
+    const int64_t said_ms = batch->results[(uint32_t)opaque].timestamp_ms;
+    return said_ms ? said_ms : clock_now_ms() - (clock_mono_us() - batch->started_us) / 1000;
+}
+
+int64_t ingest_batch_oldest_us(const struct ingest_worker *worker, int64_t last_ack_us)
+{
+    int64_t oldest_us = 0;
+    for (uint32_t i = 0; i < worker->batches.slot_count; i++) {
+        const struct ingest_batch *batch = worker->batches.slots[i];
+        if (!batch->request || batch->outstanding == 0) {
+            continue;
+        }
+        int64_t since_us = batch->waiting_us;
+        if (batch->is_reading && last_ack_us > since_us) {
+            since_us = last_ack_us;
+        }
+        oldest_us = !oldest_us || since_us < oldest_us ? since_us : oldest_us;
+    }
+    return oldest_us;
 }
 
 /* --- faults: a count byte, the detail, then pointer and message of each error, NUL behind each ----- */

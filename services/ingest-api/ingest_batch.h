@@ -23,6 +23,7 @@ struct ingest_once_claim;
 
 enum ingest_outcome {
     INGEST_STORED,
+    INGEST_SPOOLED,  /* on the disk, until Kafka takes it */
     INGEST_ACCEPTED, /* hasty: on its way, its end is not told to the client */
     INGEST_INVALID,  /* the event's fault: sending it again cannot help */
     INGEST_FAILED,   /* ours or Kafka's */
@@ -66,6 +67,7 @@ struct ingest_batch {
     int64_t broken_fault; /* place in faults */
     int64_t fault_last;   /* the last one written, which the next may be equal to */
     int64_t started_us;
+    int64_t waiting_us; /* since when records are outstanding without a break */
     struct ingest_batch *next_free;
 };
 
@@ -89,7 +91,7 @@ void ingest_batch_refuse(struct ingest_batch *batch, uint32_t index, enum err er
                          const struct err_info *info, const struct schema_errors *errors);
 /* A final result: on its way, and nobody waits for it. */
 void ingest_batch_accept(struct ingest_batch *batch, uint32_t index);
-/* What the record of a result carries. Once it is sent it counts as outstanding. */
+/* What the record of a result carries. Once it is sent: ingest_batch_wait. */
 void *ingest_batch_opaque(const struct ingest_batch *batch, uint32_t index);
 /* More events would have come but for this. */
 void ingest_batch_break(struct ingest_batch *batch, enum err err, const struct err_info *info);
@@ -97,6 +99,19 @@ void ingest_batch_break(struct ingest_batch *batch, enum err err, const struct e
 void ingest_batch_read(struct ingest_batch *batch);
 /* kafka_producer_params.on_reports; context is the worker. */
 void ingest_batch_on_reports(void *context, const struct kafka_report *reports, size_t count);
+
+/* What a record carries, seen from the other side. */
+struct ingest_batch *ingest_batch_of(const struct ingest_worker *worker, uint64_t opaque);
+/* The event is in the spool (ERR_OK), or neither there nor in Kafka: in place of a report. */
+void ingest_batch_spooled(struct ingest_worker *worker, uint64_t opaque, enum err err,
+                          const struct err_info *info);
+/* The timestamp that the event was to have: what was said for it, or when its request came. */
+int64_t ingest_batch_timestamp_ms(const struct ingest_worker *worker, uint64_t opaque);
+/* One more record of it is on its way. */
+void ingest_batch_wait(struct ingest_batch *batch);
+/* Since when the request that waits longest has waited for reports (clock_mono_us); 0: none does. One
+ * that is still arriving waits from the last acknowledgement on: reports come while others are sent. */
+int64_t ingest_batch_oldest_us(const struct ingest_worker *worker, int64_t last_ack_us);
 
 /* How many results there are of each outcome. */
 struct ingest_tally {

@@ -4,6 +4,7 @@
 
 #include "ingest_once.h"
 #include "ingest_rejects.h"
+#include "ingest_spool.h"
 
 #define RECORD_OVERHEAD 100 /* of a batch and a record, about */
 
@@ -218,6 +219,24 @@ static void overflow(struct ingest_reading *reading, uint32_t index, struct kafk
     }
 }
 
+/* To Kafka, or to the spool while that is the way. */
+static enum err record_send(struct ingest_reading *reading, const struct kafka_record *record)
+{
+    struct ingest_worker *worker = reading->worker;
+    const bool is_hasty = reading->batch->is_hasty;
+    enum err e = ERR_QUEUE_FULL;
+    if (!worker->spool || !ingest_spool_is_on(worker->spool)) {
+        e = kafka_producer_send(is_hasty ? worker->hasty : worker->producer, record,
+                                &reading->info);
+        if (e != ERR_QUEUE_FULL || is_hasty || !worker->spool ||
+            !ingest_spool_relieves(worker->spool)) {
+            worker->inflight_bytes += e ? 0 : record->value.len;
+            return e;
+        }
+    }
+    return ingest_spool_take(worker->spool, record, is_hasty, &reading->info);
+}
+
 static void event_send(struct ingest_reading *reading, uint32_t index)
 {
     char scratch[INGEST_KEY_BYTES_MAX];
@@ -239,22 +258,21 @@ static void event_send(struct ingest_reading *reading, uint32_t index)
         .opaque =
             batch->is_hasty ? (void *)(uintptr_t)reading->topic : ingest_batch_opaque(batch, index),
     };
-    struct kafka_producer *producer = batch->is_hasty ? worker->hasty : worker->producer;
     overflow(reading, index, &record);
+    batch->results[index].timestamp_ms = record.timestamp_ms; /* a failed report has none */
     enum err e = record_check(reading, &record, &reading->info);
     if (!e) {
-        e = kafka_producer_send(producer, &record, &reading->info);
+        e = record_send(reading, &record);
     }
     if (e) {
         refuse(reading, index, e, NULL);
         return;
     }
     metric_add(worker->event_bytes, (int64_t)record.value.len);
-    worker->inflight_bytes += record.value.len;
     if (batch->is_hasty) {
         ingest_batch_accept(batch, index);
     } else {
-        batch->outstanding++;
+        ingest_batch_wait(batch);
     }
 }
 

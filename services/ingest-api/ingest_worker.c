@@ -9,6 +9,7 @@
 #include "ingest_event.h"
 #include "ingest_once.h"
 #include "ingest_rejects.h"
+#include "ingest_spool.h"
 #include "json/json_scan.h"
 
 #define TOPICS_MAX           10000 /* below 2^16: a result says its topic in 16 bits */
@@ -65,8 +66,11 @@ static void ingest_on_hasty_reports(void *context, const struct kafka_report *re
     int64_t counts[2][2] = {0}; /* rejects or not, failed or not */
     for (size_t i = 0; i < count; i++) {
         const bool is_reject = reports[i].opaque == NULL, is_failed = reports[i].err != ERR_OK;
-        counts[is_reject][is_failed]++;
         worker->inflight_bytes -= reports[i].value.len;
+        if (is_failed && worker->spool && ingest_spool_keeps_hasty(worker->spool, &reports[i])) {
+            continue; /* its end is told by the spool's metrics */
+        }
+        counts[is_reject][is_failed]++;
         if (is_failed && !is_reject) {
             ingest_reject_lost(worker, &reports[i]);
         }
@@ -89,9 +93,13 @@ static void ingest_on_readable(void *context, uint32_t events)
     (void)events;
     struct ingest_worker *worker = context;
     kafka_producer_serve(worker->producer);
+    if (worker->spool) {
+        ingest_spool_settle(worker->spool);
+    }
 }
 
-/* Serves events that come without a report, and tells readiness whether metadata is there. */
+/* Serves events that come without a report, and tells readiness whether metadata is there, or the
+ * spool in its place. */
 static void ingest_on_tick(void *context)
 {
     struct ingest_worker *worker = context;
@@ -99,7 +107,9 @@ static void ingest_on_tick(void *context)
     if (worker->hasty) {
         kafka_producer_serve(worker->hasty);
     }
-    if (!worker->is_ready && kafka_producer_has_metadata(worker->producer)) {
+    bool takes_events = kafka_producer_has_metadata(worker->producer) ||
+                        (worker->spool && ingest_spool_is_on(worker->spool));
+    if (!worker->is_ready && takes_events) {
         worker->is_ready = true;
         atomic_fetch_add(&worker->ingest->workers_ready, 1);
     }
@@ -184,6 +194,7 @@ enum err ingest_worker_start(struct http_worker *http_worker, void *context, voi
                                       ingest_on_readable, worker);
     worker->once = ingest_once_port_open(ingest->once, worker, http_worker);
     http_worker_every(http_worker, METADATA_PERIOD_MS, ingest_on_tick, worker);
+    worker->spool = ingest_spool_start(worker, http_worker);
     *ret_state = worker;
     return ERR_OK;
 }
@@ -208,6 +219,7 @@ void ingest_worker_stop(void *state)
     /* Only records whose request has timed out can be left; they were answered as unknown. */
     producer_stop(worker->producer, worker->watch, STOP_FLUSH_MS);
     producer_stop(worker->hasty, worker->hasty_watch, STOP_HASTY_FLUSH_MS);
+    ingest_spool_stop(worker->spool);
     ingest_once_port_close(worker->once); /* the last reports have settled their keyed requests */
     ingest_batches_free(&worker->batches);
     for (size_t i = 0; i < hash_map_count(worker->topics); i++) {
@@ -279,6 +291,9 @@ enum err ingest_worker_topic(struct ingest_worker *worker, const struct access_p
     e = slot ? ERR_OK : ingest_topics_find(worker->ingest->topics, text, &rules, info);
     if (!e) {
         e = topic_exists(worker, text, info); /* each time: a topic may be deleted */
+        if (e == ERR_KAFKA_UNAVAILABLE && worker->spool && ingest_spool_is_on(worker->spool)) {
+            e = ERR_OK; /* found out when the event is replayed */
+        }
     }
     if (e) {
         return e;

@@ -32,6 +32,7 @@ struct ingest_worker {
     bool is_ready;                   /* counted in ingest->workers_ready */
     struct kafka_producer *producer; /* each record waited for */
     struct kafka_producer *hasty;    /* batches; NULL until it is first asked for */
+    struct ingest_spool *spool;      /* NULL: none */
     struct http_watch *watch, *hasty_watch;
     struct http_worker *http;
     struct ingest_overflow *overflow; /* NULL: off */

@@ -211,6 +211,73 @@ static void test_free__with_records_outstanding__reports_them_first(void **state
     mock_kafka_stop(&mock);
 }
 
+struct recalled {
+    struct reports reports;
+    size_t well_kept;
+};
+
+static void on_recalled(void *context, const struct kafka_report *reports, size_t count)
+{
+    struct recalled *recalled = context;
+    on_reports(&recalled->reports, reports, count);
+    for (size_t i = 0; i < count; i++) {
+        struct kafka_header headers[KAFKA_HEADERS_MAX];
+        struct kafka_record record;
+        if (!reports[i].err) {
+            continue;
+        }
+        kafka_report_record(&reports[i], headers, &record);
+        recalled->well_kept += !reports[i].may_be_stored && err_is_retriable(reports[i].err) &&
+                               strcmp(record.topic, "orders") == 0 &&
+                               sv_equal(record.key, SV("k")) && sv_equal(record.value, SV("{}")) &&
+                               record.timestamp_ms == 0 && record.header_count == 2 &&
+                               strcmp(headers[0].name, "a") == 0 &&
+                               sv_equal(headers[0].value, SV("b")) && !headers[1].value.ptr;
+    }
+}
+
+/* What never left is told as such, with all of itself, and is not sent later. */
+static void test_recall__gives_the_records_back(void **state)
+{
+    (void)state;
+    struct mock_kafka mock = mock_kafka_start(1);
+    mock_kafka_topic(&mock, "orders", 1);
+    struct recalled recalled = {0};
+    struct kafka_producer *producer = NULL;
+    const struct kafka_producer_params params = {.config = &mock.config,
+                                                 .role = KAFKA_ROLE_PRODUCER_ACKED,
+                                                 .on_reports = on_recalled,
+                                                 .context = &recalled,
+                                                 .label = "recall"};
+    assert_err(ERR_OK, kafka_producer_new(&params, &producer, NULL));
+    int32_t partitions = 0;
+    assert_err(ERR_OK, await_topic(producer, "orders", &partitions));
+    rd_kafka_mock_broker_set_down(mock.cluster, 1);
+    const struct kafka_header headers[] = {{"a", SV("b")}, {"null", {NULL, 0}}};
+    struct kafka_record record = {.topic = "orders",
+                                  .partition = -1,
+                                  .key = SV("k"),
+                                  .value = SV("{}"),
+                                  .timestamp_ms = 17,
+                                  .headers = headers,
+                                  .header_count = 2};
+    for (int i = 0; i < 100; i++) {
+        assert_err(ERR_OK, kafka_producer_send(producer, &record, NULL));
+    }
+    assert_err(ERR_DRAIN_TIMEOUT, kafka_producer_flush(producer, 100));
+    kafka_producer_recall(producer);
+    assert_int_equal(0, kafka_producer_outstanding(producer));
+    assert_int_equal(100, recalled.reports.failed);
+    assert_int_equal(100, recalled.well_kept);
+    rd_kafka_mock_broker_set_up(mock.cluster, 1);
+    assert_err(ERR_OK, kafka_producer_send(producer, &record, NULL));
+    assert_err(ERR_OK, kafka_producer_flush(producer, 10000));
+    assert_int_equal(1, recalled.reports.stored);
+    assert_int_equal(0, recalled.reports.last.offset); /* none of the hundred came before it */
+    kafka_producer_free(producer);
+    mock_kafka_stop(&mock);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -218,6 +285,7 @@ int main(void)
         cmocka_unit_test(test_send__what_is_known_locally__is_refused_locally),
         cmocka_unit_test(test_topic__made_later__is_found_without_a_restart),
         cmocka_unit_test(test_fatal_producer__is_replaced_and_its_records_fail),
+        cmocka_unit_test(test_recall__gives_the_records_back),
         cmocka_unit_test(test_free__with_records_outstanding__reports_them_first),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -100,7 +100,9 @@ static void test_spool_rewind__gives_out_again_what_is_not_done(void **state)
         for (int n = 0; n < 8; n++) {
             tickets[n] = expect_next(place, n);
         }
+        assert_int_equal(8, spool_under_way(place->lane));
         spool_rewind(place->lane);
+        assert_int_equal(0, spool_under_way(place->lane));
         assert_int_equal(tickets[0], expect_next(place, 0));
         spool_rewind(place->lane);
     }
@@ -227,6 +229,33 @@ static void test_spool__logs_of_three_lanes__are_adopted_by_one(void **state)
     assert_false(spool_has_adopted(place->spool));
     char path[192];
     assert_int_equal(0, files_with(place, "", path));
+}
+
+/* What a process spooled comes after all that the process before it did, whichever lane replays it;
+ * what this one spools comes last. */
+static void test_spool__processes__are_replayed_one_after_the_other(void **state)
+{
+    struct place *place = *state;
+    struct spool_record record;
+    uint64_t ticket;
+    place_open(place);
+    commit_range(place, 0, 5);
+    place_reopen(place);
+    commit_range(place, 100, 105);
+    place_reopen(place);
+    commit_range(place, 200, 205);
+    struct spool_lane *first = place->lane, *second = spool_lane_new(place->spool);
+    uint64_t oldest = expect_next(place, 0);
+    replay_range(place, 1, 5);
+    assert_err(ERR_NOT_FOUND, spool_next(second, &record, &ticket)); /* 0 is still under way */
+    spool_ack(first, oldest);
+    expect_next(place, 100);
+    assert_err(ERR_NOT_FOUND, spool_next(second, &record, &ticket));
+    spool_rewind(first);
+    replay_range(place, 100, 105);
+    replay_range(place, 200, 205);
+    assert_true(spool_is_caught_up(second));
+    spool_lane_free(second);
 }
 
 /* --- what Kafka will not take ----------------------------------------------------------------- */
@@ -471,6 +500,7 @@ int main(void)
         TEST(test_spool__one_process_a_folder),
         TEST(test_spool__record_too_large__is_refused),
         TEST(test_spool__logs_of_three_lanes__are_adopted_by_one),
+        TEST(test_spool__processes__are_replayed_one_after_the_other),
         TEST(test_spool_refuse__keeps_the_record_with_its_reason),
         TEST(test_spool__cut_at_every_byte__whole_records_come_back),
         TEST(test_spool__one_spoilt_byte__costs_one_record_and_is_told),
