@@ -14,7 +14,7 @@ struct ledger {
     struct buf line;
 };
 
-const char *const ledger_outcome_names[LEDGER_OUTCOMES] = {"ok", "fail", "info"};
+const char *const ledger_outcome_names[LEDGER_OUTCOMES] = {"ok", "spooled", "fail", "info"};
 
 enum err ledger_open(const char *path, struct ledger **ret, struct err_info *info)
 {

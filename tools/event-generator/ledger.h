@@ -1,7 +1,7 @@
 /* ledger.h - one line an event at its final outcome, for a verifier that recounts.
  *
  * FORMAT   {"n","id","topic","outcome","status","partition","offset","good","sent_ms","value"}
- *          ok: acknowledged, must be there once; fail: refused, must not be there; info: unknown,
+ *          ok: acknowledged, must be there once; spooled: must be there in the end; fail: refused, must not be there; info: unknown,
  *          there at most once.
  * ERRORS   a ledger that cannot be written ends the run: a gap in it would look like a loss.
  */
@@ -13,7 +13,7 @@
 #include "core/err.h"
 #include "orders.h"
 
-enum ledger_outcome { LEDGER_OK, LEDGER_FAIL, LEDGER_INFO, LEDGER_OUTCOMES };
+enum ledger_outcome { LEDGER_OK, LEDGER_SPOOLED, LEDGER_FAIL, LEDGER_INFO, LEDGER_OUTCOMES };
 extern const char *const ledger_outcome_names[LEDGER_OUTCOMES];
 
 struct ledger_answer {

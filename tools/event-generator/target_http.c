@@ -99,7 +99,7 @@ static enum err http_send(void *state, struct event *event)
     return ERR_OK;
 }
 
-/* 201: stored. 4xx: refused. Anything else after the connection was made may have been stored. */
+/* 201: stored. 202: spooled. 4xx: refused. Anything else after the connection was made may have been stored. */
 static struct ledger_answer answer_of(struct slot *slot, CURLcode code)
 {
     long status = 0;
@@ -108,6 +108,8 @@ static struct ledger_answer answer_of(struct slot *slot, CURLcode code)
         .outcome = LEDGER_INFO, .status = (int)status, .partition = -1, .offset = -1};
     if (code == CURLE_COULDNT_CONNECT || (code == CURLE_OK && status >= 400 && status < 500)) {
         answer.outcome = LEDGER_FAIL;
+    } else if (code == CURLE_OK && status == 202) {
+        answer.outcome = LEDGER_SPOOLED;
     } else if (code == CURLE_OK && status == 201) {
         CLEANUP(json_decrefp) json_t *body = NULL;
         answer.outcome = LEDGER_OK;

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any, Iterable, Iterator, TextIO
 
 OK = "ok"        # acknowledged: must be there exactly once
+SPOOLED = "spooled"    # on a service's disk (202): must be there in the end, repeats bear one spool id
 FAIL = "fail"    # refused: must not be there
 INFO = "info"    # nobody knows (no answer): at most once
-OUTCOMES = (OK, FAIL, INFO)
+OUTCOMES = (OK, SPOOLED, FAIL, INFO)
 
 
 class LedgerError(ValueError):

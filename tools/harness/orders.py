@@ -5,11 +5,11 @@ from __future__ import annotations
 import http.client
 import random
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Callable
 
-from harness.ledger import FAIL, INFO, OK, Entry, LedgerWriter
+from harness.ledger import FAIL, INFO, OK, SPOOLED, Entry, LedgerWriter
 from harness.reader import Answer
 
 PRODUCTS = tuple(f"prod-{n}" for n in range(1, 6))
@@ -22,6 +22,10 @@ class Order:
     id: str
     text: str
     good: bool
+
+    def padded(self, characters: int) -> Order:
+        """The same order, as much longer."""
+        return replace(self, text=f'{self.text[:-1]},"note":"{"x" * characters}"}}')
 
 
 def _amount(rng: random.Random) -> str:
@@ -90,10 +94,12 @@ class OrderPoster:
     ledger would no longer say what has to be there.
     """
 
-    def __init__(self, port: int, ledger: LedgerWriter, topic: str = "orders", seconds: float = 30.0) -> None:
+    def __init__(self, port: int, ledger: LedgerWriter, topic: str = "orders", seconds: float = 30.0,
+                 query: str = "") -> None:
         self._port = port
         self._ledger = ledger
         self._topic = topic
+        self._path = f"/events/{topic}" + (f"?{query}" if query else "")
         self._seconds = seconds
         self._connection: http.client.HTTPConnection | None = None
 
@@ -110,7 +116,7 @@ class OrderPoster:
         if self._connection is None:
             self._connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=self._seconds)
         try:
-            self._connection.request("POST", f"/events/{self._topic}", body, {"Content-Type": "application/json"})
+            self._connection.request("POST", self._path, body, {"Content-Type": "application/json"})
             response = self._connection.getresponse()
             return Answer(response.status, dict(response.getheaders()), response.read())
         except (OSError, http.client.HTTPException):
@@ -133,7 +139,7 @@ def _entry(order: Order, answer: Answer | None, sent_ms: int, place: tuple[int, 
 
 
 def outcome_of(status: int) -> str:
-    """201 is a promise, 4xx a refusal. A 5xx may have been stored: its sender cannot know."""
-    if status == 201:
-        return OK
+    """201 and 202 are promises, 4xx a refusal. A 5xx may have been stored: its sender cannot know."""
+    if status in (201, 202):
+        return OK if status == 201 else SPOOLED
     return FAIL if 400 <= status < 500 else INFO

@@ -25,7 +25,7 @@ from decimal import ROUND_HALF_EVEN, Decimal
 from pathlib import Path
 from typing import Any, Iterable, Iterator, Sequence
 
-from harness.ledger import FAIL, INFO, OK, Entry, read_ledgers
+from harness.ledger import FAIL, INFO, OK, SPOOLED, Entry, read_ledgers
 from harness.reader import Record, read_topics
 from harness.table import format_table
 
@@ -36,6 +36,7 @@ TOPICS = (ORDERS, PROCESSED, DEAD, LATE, METRICS, PRODUCTS)
 # A number below this is epoch seconds (the year 5138), above it milliseconds (after March 1973).
 SECONDS_BELOW = Decimal(100_000_000_000)
 AVERAGE_DIGITS = Decimal("0.000000001")
+HEADER_SPOOL = "millrace-spool-id"    # of a record that was spooled: the same on each of its copies
 HEADER_PARTITION, HEADER_OFFSET = "__streams.errors.partition", "__streams.errors.offset"
 
 WindowKey = tuple[str, int]    # product id, window start in ms
@@ -172,17 +173,48 @@ def count_windows(values: Iterable[str | None], window_ms: int) -> dict[WindowKe
 
 # --- Checks: each yields what it finds -----------------------------------------------------------
 
-def check_orders(entries: Sequence[Entry], orders: Sequence[Record]) -> Iterator[Discrepancy]:
+def distinct(orders: Iterable[Record]) -> list[Record]:
+    """Without the repeats that a spool may make: all copies of one record bear its spool id."""
+    ids: set[str] = set()
+    kept = []
+    for record in orders:
+        spool_id = record.headers.get(HEADER_SPOOL)
+        if spool_id is None or spool_id not in ids:
+            kept.append(record)
+        if spool_id is not None:
+            ids.add(spool_id)
+    return kept
+
+
+def check_order(entries: Sequence[Entry], orders: Sequence[Record]) -> Iterator[Discrepancy]:
+    """What one connection sent with one key, one after the other, came in that order: by the first
+    copy of each, those that were acknowledged."""
+    first: dict[str | None, Record] = {}
+    for record in sorted(orders, key=lambda record: record.position):
+        first.setdefault(record.value, record)
+    last: Record | None = None
+    for entry in entries:
+        record = first.get(entry.value)
+        if entry.outcome not in (OK, SPOOLED) or record is None:
+            continue
+        if last is not None and record.position < last.position:
+            yield Discrepancy("out_of_order", record.where, f"after {last.where}", entry.id)
+        last = record
+
+
+def check_orders(entries: Sequence[Entry], all_orders: Sequence[Record]) -> Iterator[Discrepancy]:
     """Acknowledged once and where the answer said; refused never; unknown at most once."""
+    orders = distinct(all_orders)
     seen = Counter(record.value for record in orders)
     at = {record.position: record.value for record in orders}
-    allowed = {OK: (1, 1), FAIL: (0, 0), INFO: (0, 1)}
-    kinds = {OK: "acknowledged_lost", FAIL: "refused_visible", INFO: "unknown_doubled"}
+    allowed = {OK: (1, 1), SPOOLED: (1, 1), FAIL: (0, 0), INFO: (0, 1)}
+    kinds = {OK: "acknowledged_lost", SPOOLED: "spooled_lost", FAIL: "refused_visible", INFO: "unknown_doubled"}
     for entry in entries:
         count = seen[entry.value]
         least, most = allowed[entry.outcome]
         if not least <= count <= most:
-            kind = "acknowledged_doubled" if entry.outcome == OK and count > 1 else kinds[entry.outcome]
+            doubled = {OK: "acknowledged_doubled", SPOOLED: "spooled_doubled"}.get(entry.outcome)
+            kind = doubled if doubled and count > 1 else kinds[entry.outcome]
             yield Discrepancy(kind, f"{ORDERS} {entry.id}", f"{least}..{most} times", f"{count} times")
         elif entry.outcome == OK and entry.has_position and at.get(entry.position) != entry.value:
             yield Discrepancy("wrong_position", f"{ORDERS}[{entry.partition}]@{entry.offset}",
