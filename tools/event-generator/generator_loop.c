@@ -133,6 +133,7 @@ static void progress_tell(struct generator *generator, struct pace *pace)
     } else if (pace->progress_lines++ % PROGRESS_LOG_EVERY == 0) {
         log_event(LOG_INFO, "progress", "orders", KV("sent", generator->sent),
                   KV("acknowledged", generator->outcomes[LEDGER_OK]),
+                  KV("spooled", generator->outcomes[LEDGER_SPOOLED]),
                   KV("refused", generator->outcomes[LEDGER_FAIL]),
                   KV("unknown", generator->outcomes[LEDGER_INFO]), KV("per_second", rate));
     }
@@ -170,6 +171,7 @@ void *generator_loop(void *context)
     outstanding_wait(generator);
     log_event(LOG_INFO, "done", "no more orders", KV("sent", generator->sent),
               KV("acknowledged", generator->outcomes[LEDGER_OK]),
+              KV("spooled", generator->outcomes[LEDGER_SPOOLED]),
               KV("refused", generator->outcomes[LEDGER_FAIL]),
               KV("unknown", generator->outcomes[LEDGER_INFO]),
               KV("outstanding", generator->outstanding));

@@ -99,6 +99,24 @@ static enum err http_send(void *state, struct event *event)
     return ERR_OK;
 }
 
+/* Where it is stored, or that it is spooled; "accepted" promises nothing. */
+static void answer_read(const struct slot *slot, long status, struct ledger_answer *answer)
+{
+    CLEANUP(json_decrefp) json_t *body = NULL;
+    const struct strview text = sv_of(slot->answer, slot->answer_bytes);
+    const bool is_json = json_text_load(text, "answer", &body, NULL) == ERR_OK;
+    const char *said = json_string_value(json_object_get(body, "status"));
+    if (status == 202) {
+        answer->outcome = said && strcmp(said, "spooled") == 0 ? LEDGER_SPOOLED : LEDGER_INFO;
+        return;
+    }
+    answer->outcome = LEDGER_OK;
+    if (is_json) {
+        answer->partition = (int32_t)json_integer_value(json_object_get(body, "partition"));
+        answer->offset = json_integer_value(json_object_get(body, "offset"));
+    }
+}
+
 /* 201: stored. 202: spooled. 4xx: refused. Anything else after the connection was made may have been stored. */
 static struct ledger_answer answer_of(struct slot *slot, CURLcode code)
 {
@@ -108,16 +126,8 @@ static struct ledger_answer answer_of(struct slot *slot, CURLcode code)
         .outcome = LEDGER_INFO, .status = (int)status, .partition = -1, .offset = -1};
     if (code == CURLE_COULDNT_CONNECT || (code == CURLE_OK && status >= 400 && status < 500)) {
         answer.outcome = LEDGER_FAIL;
-    } else if (code == CURLE_OK && status == 202) {
-        answer.outcome = LEDGER_SPOOLED;
-    } else if (code == CURLE_OK && status == 201) {
-        CLEANUP(json_decrefp) json_t *body = NULL;
-        answer.outcome = LEDGER_OK;
-        if (json_text_load(sv_of(slot->answer, slot->answer_bytes), "answer", &body, NULL) ==
-            ERR_OK) {
-            answer.partition = (int32_t)json_integer_value(json_object_get(body, "partition"));
-            answer.offset = json_integer_value(json_object_get(body, "offset"));
-        }
+    } else if (code == CURLE_OK && (status == 201 || status == 202)) {
+        answer_read(slot, status, &answer);
     }
     return answer;
 }

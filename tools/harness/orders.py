@@ -133,13 +133,16 @@ def _entry(order: Order, answer: Answer | None, sent_ms: int, place: tuple[int, 
     """The ledger entry that an answer stands for."""
     number, topic = place
     status = answer.status if answer else 0
-    stored = answer.json() if answer and status == 201 else {}
-    return Entry(number, order.id, topic, outcome_of(status), status, stored.get("partition", -1),
-                 stored.get("offset", -1), order.good, sent_ms, order.text)
+    said = answer.json() if answer and status in (201, 202) else {}
+    return Entry(number, order.id, topic, outcome_of(status, said.get("status", "")), status,
+                 said.get("partition", -1), said.get("offset", -1), order.good, sent_ms, order.text)
 
 
-def outcome_of(status: int) -> str:
-    """201 and 202 are promises, 4xx a refusal. A 5xx may have been stored: its sender cannot know."""
-    if status in (201, 202):
-        return OK if status == 201 else SPOOLED
+def outcome_of(status: int, said: str = "") -> str:
+    """201 and 202 "spooled" are promises, 4xx a refusal. Anything else may have been stored: its sender
+    cannot know."""
+    if status == 201:
+        return OK
+    if status == 202 and said == "spooled":
+        return SPOOLED
     return FAIL if 400 <= status < 500 else INFO

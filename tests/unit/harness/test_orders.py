@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from harness.ledger import FAIL, INFO, OK
+from harness.ledger import FAIL, INFO, OK, SPOOLED
 from harness.orders import FAULTS, OrderMaker, outcome_of
 from harness.verify import event_time_ms, parse
 
@@ -44,3 +44,8 @@ def test_bad__each_fault_is_there() -> None:
     (201, OK), (400, FAIL), (422, FAIL), (429, FAIL), (500, INFO), (503, INFO), (202, INFO)])
 def test_outcome_of(status: int, outcome: str) -> None:
     assert outcome_of(status) == outcome
+
+
+def test_outcome_of__spooled_is_a_promise_and_accepted_is_none() -> None:
+    assert outcome_of(202, "spooled") == SPOOLED
+    assert outcome_of(202, "accepted") == INFO

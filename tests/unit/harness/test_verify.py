@@ -9,8 +9,9 @@ from typing import Callable
 import pytest
 
 from clean_data import BASE_S, WINDOW_MS, World, clean_world, order_text, record, window
-from harness.ledger import INFO
-from harness.verify import (average_of, duration_ms, event_time_ms, format_discrepancies, verify)
+from harness.ledger import INFO, OK, SPOOLED
+from harness.verify import (average_of, check_order, check_orders, duration_ms, event_time_ms,
+                            format_discrepancies, verify)
 
 
 def kinds(world: World) -> set[str]:
@@ -61,6 +62,23 @@ def double_acknowledged(world: World) -> None:
 def double_unknown(world: World) -> None:
     unknown = next(entry for entry in world.entries if entry.outcome == INFO)
     world.seen.orders.append(record("orders", 99, None, unknown.value))
+
+
+def spool_acknowledged(world: World) -> None:
+    """The first order was answered 202 and came as a replayed record: that is right so far."""
+    first = world.entries[0]
+    world.entries[0] = replace(first, outcome=SPOOLED, status=202, partition=-1, offset=-1)
+    world.seen.orders[0] = replace(world.seen.orders[0], headers={"millrace-spool-id": "a-1"})
+
+
+def lose_spooled(world: World) -> None:
+    spool_acknowledged(world)
+    del world.seen.orders[0]
+
+
+def double_spooled(world: World) -> None:
+    spool_acknowledged(world)
+    world.seen.orders.append(replace(world.seen.orders[0], offset=99, headers={"millrace-spool-id": "a-2"}))
 
 
 def answer_wrong_offset(world: World) -> None:
@@ -172,7 +190,7 @@ FAULTS: list[tuple[Callable[[World], None], str]] = [
     (lose_processed, "order_lost"), (double_processed, "order_doubled"), (swap_amount, "order_changed"),
     (show_aborted, "order_unexpected"), (process_bad, "order_unexpected"), (show_refused, "refused_visible"),
     (lose_acknowledged, "acknowledged_lost"), (double_acknowledged, "acknowledged_doubled"),
-    (double_unknown, "unknown_doubled"), (answer_wrong_offset, "wrong_position"), (add_stranger, "not_in_ledger"),
+    (double_unknown, "unknown_doubled"), (lose_spooled, "spooled_lost"), (double_spooled, "spooled_doubled"), (answer_wrong_offset, "wrong_position"), (add_stranger, "not_in_ledger"),
     (cut_log, "log_cut"), (lose_unknown_downstream, "order_lost"), (lose_join, "join_wrong"),
     (wrong_key, "key_wrong"), (wrong_event_time, "event_time_wrong"), (lose_dead, "dead_letter_lost"),
     (double_dead, "dead_letter_doubled"), (change_dead, "dead_letter_changed"),
@@ -195,6 +213,23 @@ def test_verify__faults_of_one_place__are_not_blamed_on_others() -> None:
     world = clean_world()
     double_line(world)
     assert kinds(world) == {"line_doubled"}
+
+
+def test_check_orders__copies_with_one_spool_id__are_one() -> None:
+    world = clean_world()
+    spool_acknowledged(world)
+    world.seen.orders.append(replace(world.seen.orders[0], offset=99))
+    assert not list(check_orders(world.entries, world.seen.orders))
+
+
+def test_check_order__tells_what_came_before_its_time() -> None:
+    world = clean_world()
+    entries = [entry for entry in world.entries if entry.outcome == OK]
+    assert not list(check_order(entries, world.seen.orders))
+    repeat = replace(world.seen.orders[0], offset=99)    # a later copy changes nothing
+    assert not list(check_order(entries, [*world.seen.orders, repeat]))
+    found = list(check_order(list(reversed(entries)), world.seen.orders))
+    assert {one.kind for one in found} == {"out_of_order"} and len(found) == len(entries) - 1
 
 
 def test_verify__unknown_outcome__either_way_is_right() -> None:
