@@ -128,6 +128,14 @@ static void head_host(struct http_head *head, struct strview value)
     }
 }
 
+/* Of two, a proxy may have looked at one and we at the other. */
+static void head_credential(struct http_head *head, unsigned *count)
+{
+    if (++*count > 1) {
+        head_fault(head, "more than one Authorization or X-Api-Key");
+    }
+}
+
 void http_head_field(struct http_head *head, struct strview name, struct strview value)
 {
     if (name.len == 0 || !all_of(name, TOKEN)) {
@@ -149,9 +157,19 @@ void http_head_field(struct http_head *head, struct strview name, struct strview
             head->origin = value.ptr;
         }
         break;
+    case 9:
+        if (is_named(name, SV("X-Api-Key"))) {
+            head_credential(head, &head->credential_counts[1]);
+        }
+        break;
     case 12:
         if (is_named(name, SV("X-Request-Id")) && http_request_id_is_usable(value)) {
             head->request_id = value;
+        }
+        break;
+    case 13:
+        if (is_named(name, SV("Authorization"))) {
+            head_credential(head, &head->credential_counts[0]);
         }
         break;
     case 14:

@@ -20,6 +20,7 @@ struct http_head {
     unsigned host_count;
     unsigned length_count;
     unsigned coding_count;
+    unsigned credential_counts[2]; /* Authorization, X-Api-Key */
     bool is_chunked;
     bool is_old; /* HTTP/1.0: no chunks in the answer */
     uint64_t content_length;

@@ -251,9 +251,10 @@ void http_body_close(struct http_request *request); /* gives back what it held *
 enum MHD_Result http_reply_queue(struct http_request *request);
 const char *http_cors_origin(const struct http_request *request); /* NULL: say nothing */
 #define HTTP_CORS_HEADERS                                                                          \
-    "content-type, content-encoding, accept, last-event-id, idempotency-key, x-request-id, "       \
-    "x-kafka-key, traceparent, tracestate"
-#define HTTP_CORS_EXPOSE "x-request-id, retry-after, etag, location, idempotent-replayed"
+    "authorization, x-api-key, content-type, content-encoding, accept, last-event-id, "            \
+    "idempotency-key, x-request-id, x-kafka-key, traceparent, tracestate"
+#define HTTP_CORS_EXPOSE                                                                           \
+    "x-request-id, retry-after, www-authenticate, etag, location, idempotent-replayed"
 
 /* --- http_reject.c
  * ----------------------------------------------------------------------------------- */

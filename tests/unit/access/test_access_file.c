@@ -1,9 +1,13 @@
-/* Keys files: what is taken, and what is said about what is not. */
+/* Keys files: what is taken, and what is said about what is not. examples/access/keys.schema.json is
+ * for editors; the same rows hold it to what the loader says. */
 #include "access/access_file.h"
 
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "json/json_file.h"
+#include "json/json_scan.h"
+#include "schema/schema.h"
 #include "test.h"
 
 #define ZEROS "0000000000000000000000000000000000000000000000000000000000000000"
@@ -24,6 +28,7 @@ static const struct {
     const char *label, *text;
     enum err err;
     const char *told; /* part of the reason */
+    bool is_loaders;  /* no schema can say it */
 } rows[] = {
     {"empty", "{}", ERR_OK, NULL},
     {"a key", "{\"keys\":[{" KEY "}]}", ERR_OK, NULL},
@@ -45,7 +50,8 @@ static const struct {
     {"id missing", "{\"keys\":[{\"sha256\":\"" ZEROS "\"}]}", ERR_CONFIG, "/keys/0/id"},
     {"id too short", "{\"keys\":[{\"id\":\"short\",\"sha256\":\"" ZEROS "\"}]}", ERR_CONFIG,
      "/keys/0/id"},
-    {"id twice", "{\"keys\":[{" KEY "},{" KEY "}]}", ERR_CONFIG, "/keys/1/id: is there twice"},
+    {"id twice", "{\"keys\":[{" KEY "},{" KEY "}]}", ERR_CONFIG, "/keys/1/id: is there twice",
+     true},
     {"hash missing", "{\"keys\":[{\"id\":\"ShopBackend1\"}]}", ERR_CONFIG, "/keys/0/sha256"},
     {"hash in capitals",
      "{\"keys\":[{\"id\":\"ShopBackend1\",\"sha256\":"
@@ -82,6 +88,36 @@ static void test_access_file_load__files__are_taken_or_told_why_not(void **state
         }
         access_file_unref(file);
     }
+}
+
+/* The rows again, as an editor sees them. */
+static void test_keys_schema__agrees_with_the_loader(void **state)
+{
+    (void)state;
+    CLEANUP(json_decrefp) json_t *document = NULL;
+    struct schema *schema = NULL;
+    struct err_info info = {0};
+    assert_err(ERR_OK, json_file_load(MILLRACE_SOURCE_DIR "/examples/access/keys.schema.json",
+                                      &document, &info));
+    const enum err e = schema_compile(document, "keys.schema.json", &schema, &info);
+    if (e) {
+        fail_msg("%s", info.text);
+    }
+    struct json_scanner *scanner = json_scanner_new(64, 65536);
+    struct schema_checker *checker = schema_checker_new();
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct json_doc doc;
+        if (rows[i].err == ERR_JSON_SYNTAX || rows[i].is_loaders) {
+            continue;
+        }
+        assert_err(ERR_OK, json_scan(scanner, sv(rows[i].text), &doc, NULL));
+        if (!schema_check(checker, schema, &doc, 0, NULL) != !rows[i].err) {
+            fail_msg("%s", rows[i].label);
+        }
+    }
+    schema_checker_free(checker);
+    json_scanner_free(scanner);
+    schema_free(schema);
 }
 
 static void test_access_file_load__what_only_the_loader_sees(void **state)
@@ -174,6 +210,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_access_file_load__files__are_taken_or_told_why_not),
+        cmocka_unit_test(test_keys_schema__agrees_with_the_loader),
         cmocka_unit_test(test_access_file_load__what_only_the_loader_sees),
         cmocka_unit_test(test_access_file_load__example__gives_what_it_says),
         cmocka_unit_test(test_access_rights_add__too_many__is_refused),
