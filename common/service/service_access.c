@@ -45,14 +45,30 @@ enum err service_access_start(struct service *service, const struct access_confi
     return ERR_OK;
 }
 
+/* What the client's certificate calls it: its subject first. */
+static size_t peer_names(const struct http_request *request,
+                         const char *names[1 + HTTP_PEER_NAMES_MAX])
+{
+    const struct http_peer *peer = http_request_peer(request);
+    if (!peer) {
+        return 0;
+    }
+    names[0] = peer->subject;
+    memcpy(names + 1, peer->names, peer->name_count * sizeof *names);
+    return 1 + peer->name_count;
+}
+
 enum err service_access_identify(struct http_request *request, struct access_view *view,
                                  enum service_access_moment moment, struct access_principal **ret,
                                  struct err_info *info)
 {
+    const char *names[1 + HTTP_PEER_NAMES_MAX];
     const struct access_request asked = {
         .authorization = http_request_header(request, "Authorization"),
         .api_key = http_request_header(request, "X-Api-Key"),
         .client = http_request_client(request),
+        .names = names,
+        .name_count = peer_names(request, names),
         .is_asked_again = moment == SERVICE_ACCESS_HEAD,
     };
     struct access_verdict verdict;
