@@ -1,5 +1,7 @@
 #include "access/access.h"
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -296,6 +298,7 @@ bool access_health(struct access *access, char *text, size_t text_bytes)
     }
     (void)pthread_mutex_lock(&access->lock);
     const size_t keys = access_file_key_count(access->state->file);
+    const size_t certificates = access_file_certificate_count(access->state->file);
     const size_t signers = access->state->keys ? jwk_set_count(access->state->keys) : 0;
     (void)pthread_mutex_unlock(&access->lock);
     const int64_t age_ms = access->source ? jwks_source_age_ms(access->source) : -1;
@@ -305,7 +308,7 @@ bool access_health(struct access *access, char *text, size_t text_bytes)
                        age_ms < 0 ? ", not fetched yet" : ", fetched %lld s ago",
                        (long long)age_ms / 1000);
     }
-    return !access->has_tokens || signers > 0;
+    return !access->has_tokens || keys + certificates + signers > 0;
 }
 
 /* --- views ------------------------------------------------------------------------------------ */
@@ -349,9 +352,16 @@ void access_view_free(struct access_view *view)
 
 /* --- who asks --------------------------------------------------------------------------------- */
 
+/* Whom failures count for: an IPv4 address, or the /64 that one IPv6 subscriber has to choose from. */
 static uint64_t client_id(const struct access_request *request)
 {
-    return request->client ? XXH3_64bits(request->client, strlen(request->client)) : 0;
+    const char *client = request->client ? request->client : "";
+    struct in6_addr address;
+    if (inet_pton(AF_INET6, client, &address) == 1) {
+        return IN6_IS_ADDR_V4MAPPED(&address) ? XXH3_64bits(&address.s6_addr[12], 4)
+                                              : XXH3_64bits(&address, 8);
+    }
+    return XXH3_64bits(client, strlen(client));
 }
 
 /* A refusal: the challenge of RFC 6750 §3, a count, and now and then a line in the log. */

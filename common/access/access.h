@@ -58,7 +58,8 @@ void access_free(struct access *access); /* NULL is a no-op; after its views */
 /* Reads the files again, all or nothing: on an error what was in force stays in force. */
 MUST_CHECK enum err access_reload(struct access *access, struct err_info *info);
 bool access_is_on(const struct access *access);
-/* For /health: false when tokens are asked for and no key set has ever been there. */
+/* For /health: false while nobody could be known, as the only thing asked for is tokens and no key set
+ * has been there yet. Never again false after that: the last good set stays. */
 bool access_health(struct access *access, char *text, size_t text_bytes);
 
 /* --- a worker's ------------------------------------------------------------------------------- */

@@ -46,8 +46,9 @@ const struct config_option access_options[] = {
                "The same for bytes of bodies."),
     CONFIG_ROW(struct access_config, rate_burst_ms, "access.rate.burst", DURATION, "1s", 1, 3600000,
                "How long a rate may be saved up."),
-    CONFIG_ROW(struct access_config, failures_rate, "access.failures.rate", FLOAT, "10", 0.1, 1e6,
-               "Tokens that may be found wrong, a second and client address; past it new tokens "
-               "from there get 429 unchecked."),
+    CONFIG_ROW(
+        struct access_config, failures_rate, "access.failures.rate", FLOAT, "10", 0.1, 1e6,
+        "Tokens that may be found wrong, a second and client address (IPv6: its /64); past it "
+        "new tokens from there get 429 unchecked."),
 };
 const size_t access_options_count = ARRAY_LEN(access_options);

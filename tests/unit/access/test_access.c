@@ -461,6 +461,19 @@ static void test_access__wrong_tokens__stop_being_checked(void **state)
     (void)snprintf(value, sizeof value, "Bearer %s", late);
     request.client = "198.51.100.8"; /* another address */
     assert_err(ERR_OK, access_identify(view, &request, &verdict, NULL));
+    /* An IPv6 subscriber has 2^64 addresses, and is one client all the same. */
+    e = ERR_OK;
+    for (int i = 0; i < 100 && e != ERR_RATE_LIMITED; i++) {
+        char scope[32], client[64];
+        (void)snprintf(scope, sizeof scope, "\"read:%d\"", i);
+        (void)snprintf(client, sizeof client, "2001:db8:1:2::%x", i + 1);
+        char *token = token_new(&forger, scope);
+        (void)snprintf(value, sizeof value, "Bearer %s", token);
+        request.client = client;
+        e = access_identify(view, &request, &verdict, NULL);
+        free(token);
+    }
+    assert_err(ERR_RATE_LIMITED, e);
     free(good);
     free(late);
     signer_free(&forger);
