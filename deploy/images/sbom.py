@@ -1,6 +1,6 @@
-"""sbom.py PROGRAM DEBIAN-PACKAGE… : a CycloneDX bill of what an image holds, on stdout.
+"""sbom.py PROGRAM : a CycloneDX bill of what an image holds, on stdout.
 
-Debian packages as dpkg knows them; what is linked in statically from the pins that the build itself
+On stdin a line a file: the Debian package that owns it and its path. Versions are dpkg's; what is linked in statically from the pins that the build itself
 goes by. No time and no random number, so that the same image has the same bill.
 """
 
@@ -30,12 +30,14 @@ def component(name: str, version: str, purl: str, licence: str | None = None) ->
     return row
 
 
-def debian(package: str, release: str) -> dict[str, Any]:
+def debian(package: str, paths: list[str], release: str) -> dict[str, Any]:
     out = subprocess.run(["dpkg-query", "-W", "-f", "${Version} ${Architecture}", package],
                          capture_output=True, text=True, check=True).stdout
     version, architecture = out.split()
-    return component(package, version, f"pkg:deb/debian/{package}@{version.replace('+', '%2B').replace(':', '%3A')}"
-                                       f"?arch={architecture}&distro=debian-{release}")
+    row = component(package, version, f"pkg:deb/debian/{package}@{version.replace('+', '%2B').replace(':', '%3A')}"
+                                      f"?arch={architecture}&distro=debian-{release}")
+    row["properties"] = [{"name": "millrace:file", "value": path} for path in sorted(paths)]
+    return row
 
 
 def linked_in(program: str) -> list[dict[str, Any]]:
@@ -50,12 +52,16 @@ def linked_in(program: str) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    program, *packages = sys.argv[1:]
+    program, = sys.argv[1:]
+    owned: dict[str, list[str]] = {}
+    for line in sys.stdin:
+        package, path = line.split()
+        owned.setdefault(package, []).append(path)
     version = match("CMakeLists.txt", r"^project\(millrace VERSION (\S+)")
     release = Path("/etc/debian_version").read_text("ascii").strip()
     self = {"type": "application", "bom-ref": program, "name": program, "version": version,
             "licenses": [{"license": {"id": "MIT"}}]}
-    parts = [*linked_in(program), *(debian(package, release) for package in packages)]
+    parts = [*linked_in(program), *(debian(package, owned[package], release) for package in sorted(owned))]
     json.dump({
         "bomFormat": "CycloneDX", "specVersion": "1.5", "version": 1,
         "metadata": {"component": self},
