@@ -49,6 +49,11 @@ static const struct property producer_properties[] = {
     {"acks", "all", PROMISE, "acknowledged means stored by all in-sync replicas"},
     {"partitioner", "murmur2_random", PROMISE,
      "keys must land where Java clients, Connect and Kafka Streams put them"},
+    /* An idempotent producer moves a partition to its new leader only when the old one's requests are
+     * over. At librdkafka's 60 s a record to a broker that hangs would never be tried again before it
+     * times out; below 10 s a live leader that waits for the cluster to drop a dead replica (9 s)
+     * would be given up. */
+    {"socket.timeout.ms", "15000", 0, "a broker that hangs is left well before records time out"},
 };
 
 static const struct property acked_properties[] = {

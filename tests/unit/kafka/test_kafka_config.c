@@ -1,5 +1,6 @@
 #include "kafka/kafka_config.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "test.h"
@@ -34,6 +35,31 @@ static void test_conf__each_role__is_accepted_by_librdkafka(void **state)
             fail_msg("role %d: %s", role, why);
         }
         rd_kafka_destroy(client);
+    }
+}
+
+static int64_t conf_number(const rd_kafka_conf_t *conf, const char *name)
+{
+    char value[32];
+    size_t bytes = sizeof value;
+    assert_int_equal(RD_KAFKA_CONF_OK, rd_kafka_conf_get(conf, name, value, &bytes));
+    return strtoll(value, NULL, 10);
+}
+
+static void test_conf__producer__leaves_a_hung_broker_while_its_records_live(void **state)
+{
+    (void)state;
+    static const enum kafka_role roles[] = {KAFKA_ROLE_PRODUCER_ACKED, KAFKA_ROLE_PRODUCER_HASTY,
+                                            KAFKA_ROLE_PRODUCER_BULK};
+    struct kafka_config config = {.bootstrap_servers = "127.0.0.1:1"};
+    for (size_t i = 0; i < ARRAY_LEN(roles); i++) {
+        struct err_info info = {0};
+        rd_kafka_conf_t *conf = NULL;
+        assert_err(ERR_OK, kafka_conf_new(&config, roles[i], &conf, &info));
+        int64_t tries =
+            conf_number(conf, "message.timeout.ms") / conf_number(conf, "socket.timeout.ms");
+        assert_true(tries >= 3);
+        rd_kafka_conf_destroy(conf);
     }
 }
 
@@ -94,6 +120,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_conf__each_role__is_accepted_by_librdkafka),
+        cmocka_unit_test(test_conf__producer__leaves_a_hung_broker_while_its_records_live),
         cmocka_unit_test(test_conf__users_property__passes),
         cmocka_unit_test(test_conf__what_a_promise_rests_on__is_refused_with_the_reason),
         cmocka_unit_test(test_conf__unknown_property__names_the_nearest),
