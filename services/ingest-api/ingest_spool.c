@@ -174,6 +174,9 @@ static void gathered_append(struct ingest_spool *spool)
 {
     struct spool_header headers[SPOOL_HEADERS_MAX];
     struct spool_record record;
+    if (spool->gathered_count == 0) {
+        return;
+    }
     qsort(spool->gathered, spool->gathered_count, sizeof *spool->gathered, gathered_compare);
     for (size_t i = 0; i < spool->gathered_count; i++) {
         const struct gathered *event = &spool->gathered[i];
