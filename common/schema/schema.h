@@ -17,6 +17,7 @@
  *          Pointer and the keyword's.
  * COST     no allocation in schema_check after warm-up, but for the format "regex";
  *          bench/micro/bench_json_scan.c.
+ * SOURCE   docs/adr/0015-schema-program.md.
  */
 #pragma once
 
