@@ -43,6 +43,10 @@ static const struct config_option ingest_options[] = {
     CONFIG_ROW(struct ingest_config, overflow_rate, "overflow.rate", INT, "0", 0, 1e9,
                "Events a second and worker past which a key is hot: further ones go to "
                "<topic>.overflow, if it exists; 0: off."),
+    CONFIG_ROW(struct ingest_config, unacknowledged_max_ms, "health.unacknowledged.max", DURATION,
+               "0", 0, 3600000,
+               "The replica is not ready while an event has waited longer than this for Kafka; 0: "
+               "/health only tells. Keep it above a failover: all replicas see the same broker."),
     CONFIG_ROW(struct ingest_config, timestamp_past_ms, "timestamps.past.max", DURATION, "0", 0,
                3.2e12,
                "An older timestamp is moved up to now minus this; 0: none is. Kafka deletes by "
@@ -141,6 +145,29 @@ static bool ingest_check_spool(void *context, char *text, size_t text_bytes)
     return !stats.is_full;
 }
 
+/* A remark, and by default no more than that; with a bound, a replica whose events have waited too long
+ * is not ready: by the age of what waits, never by one failure. */
+static bool ingest_check_acks(void *context, char *text, size_t text_bytes)
+{
+    const struct ingest *ingest = context;
+    int64_t oldest_us = 0;
+    for (size_t i = 0; i < INGEST_WORKERS_MAX; i++) {
+        const int64_t since_us = atomic_load(&ingest->waiting_since_us[i]);
+        if (since_us && (!oldest_us || since_us < oldest_us)) {
+            oldest_us = since_us;
+        }
+    }
+    if (!oldest_us) {
+        (void)snprintf(text, text_bytes, "nothing waits for an acknowledgement");
+        return true;
+    }
+    const int64_t age_ms = (clock_mono_us() - oldest_us) / 1000;
+    const int64_t max_ms = ingest->config.unacknowledged_max_ms;
+    (void)snprintf(text, text_bytes, "the oldest unacknowledged event has waited for %lld ms",
+                   (long long)age_ms);
+    return !max_ms || age_ms <= max_ms;
+}
+
 enum err ingest_listen(struct ingest *ingest, struct err_info *info)
 {
     kafka_log_version();
@@ -156,6 +183,7 @@ enum err ingest_listen(struct ingest *ingest, struct err_info *info)
         service_add_check(ingest->service,
                           &(struct service_check){"spool", ingest_check_spool, ingest});
     }
+    service_add_check(ingest->service, &(struct service_check){"acks", ingest_check_acks, ingest});
     const struct http_route_set routes = {ingest_routes, ingest_routes_count, ingest};
     const struct http_worker_hooks hooks = {
         .start = ingest_worker_start, .stop = ingest_worker_stop, .context = ingest};

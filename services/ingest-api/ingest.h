@@ -39,13 +39,16 @@ struct ingest_config {
     int64_t events_max;
     int64_t streamed_events_max;
     int64_t inflight_bytes_max;
-    const char *rejects_topic;   /* "": off */
-    int64_t overflow_rate;       /* events/s of a key; 0: off */
-    int64_t timestamp_past_ms;   /* 0: no bound */
-    int64_t timestamp_future_ms; /* 0: no bound */
+    const char *rejects_topic;     /* "": off */
+    int64_t unacknowledged_max_ms; /* 0: no bound */
+    int64_t overflow_rate;         /* events/s of a key; 0: off */
+    int64_t timestamp_past_ms;     /* 0: no bound */
+    int64_t timestamp_future_ms;   /* 0: no bound */
     int64_t depth_max;
     int64_t schema_errors_max;
 };
+
+#define INGEST_WORKERS_MAX 64 /* as many as http.threads may be */
 
 struct ingest {
     struct service *service;
@@ -61,6 +64,8 @@ struct ingest {
     /* For readiness: workers that started, and those whose producer knows the cluster's topics. */
     atomic_uint workers;
     atomic_uint workers_ready;
+    /* For /health, by worker: since when its oldest unacknowledged event waits; 0: none does. */
+    _Atomic int64_t waiting_since_us[INGEST_WORKERS_MAX];
 };
 
 extern const struct http_route ingest_routes[];

@@ -3,9 +3,26 @@
 #include "core/clock.h"
 #include "ingest_worker.h"
 
+static enum ingest_whole whole_of(const struct ingest_batch *batch,
+                                  const struct ingest_tally *tally)
+{
+    for (int i = 0; i < INGEST_OUTCOMES; i++) {
+        if (tally->of[i] == batch->count) {
+            return (enum ingest_whole)i;
+        }
+    }
+    return INGEST_PARTIAL;
+}
+
+static void count_request(struct ingest_worker *worker, const struct ingest_format *format,
+                          enum ingest_whole whole)
+{
+    metric_add(ingest_worker_requests(worker, format)->wholes[whole], 1);
+}
+
 struct ingest_tally ingest_answer_tally(const struct ingest_batch *batch)
 {
-    const struct ingest_worker *worker = batch->worker;
+    struct ingest_worker *worker = batch->worker;
     struct ingest_tally tally = {0};
     for (uint32_t i = 0; i < batch->count;) { /* a run of equal ones at a time */
         const struct ingest_result *first = &batch->results[i];
@@ -20,6 +37,7 @@ struct ingest_tally ingest_answer_tally(const struct ingest_batch *batch)
         }
         i += run;
     }
+    count_request(worker, batch->format, whole_of(batch, &tally));
     if (tally.of[INGEST_STORED]) {
         metric_observe(worker->ack_seconds, (double)(clock_mono_us() - batch->started_us) / 1e6);
     }

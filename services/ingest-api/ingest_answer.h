@@ -17,5 +17,6 @@ extern const struct ingest_answer ingest_answer_eventgate;  /* /v1/events */
 
 /* A refusal as a problem (RFC 9457), with the byte position where JSON breaks off. */
 void ingest_answer_problem(struct http_request *request, enum err err, const struct err_info *info);
-/* What every shape does first: counts the results by topic and outcome. */
+/* What every shape does first: counts the results by topic and outcome, and the request by format and
+ * what became of it as a whole. */
 struct ingest_tally ingest_answer_tally(const struct ingest_batch *batch);

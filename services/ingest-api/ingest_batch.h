@@ -47,6 +47,8 @@ struct ingest_result {
 static_assert(sizeof(struct ingest_result) == 24, "a request may have a million");
 static_assert(ERR_COUNT <= UINT8_MAX, "an error fits");
 
+struct ingest_format;
+
 struct ingest_batch {
     struct ingest_worker *worker;
     struct http_request *request;                /* NULL once the request has ended without us */
@@ -68,6 +70,7 @@ struct ingest_batch {
     int64_t fault_last;   /* the last one written, which the next may be equal to */
     int64_t started_us;
     int64_t waiting_us; /* since when records are outstanding without a break */
+    const struct ingest_format *format;
     struct ingest_batch *next_free;
 };
 

@@ -271,6 +271,8 @@ static void event_send(struct ingest_reading *reading, uint32_t index)
     metric_add(worker->event_bytes, (int64_t)record.value.len);
     if (batch->is_hasty) {
         ingest_batch_accept(batch, index);
+        worker->hasty_since_us =
+            worker->hasty_since_us ? worker->hasty_since_us : batch->started_us;
     } else {
         ingest_batch_wait(batch);
     }

@@ -141,6 +141,7 @@ void ingest_reading_take_batch(struct ingest_reading *reading)
 {
     struct ingest_batch *batch =
         ingest_batch_take(reading->worker, reading->request, reading->route->answer->results);
+    batch->format = reading->format;
     batch->is_hasty = reading->head.is_hasty;
     batch->is_minimal = reading->head.is_minimal;
     reading->batch = batch;

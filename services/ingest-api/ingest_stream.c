@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/clock.h"
 #include "ingest_event.h"
 
 #define OUTSTANDING_MAX   8192
@@ -101,6 +102,7 @@ static void on_piece(struct http_request *request, void *opaque, struct strview 
     (void)request;
     struct stream *stream = opaque;
     const size_t bytes = piece.len;
+    stream->reading->head.now_ms = clock_now_ms(); /* a body may take long to arrive */
     const char *feed = memchr(piece.ptr, '\n', piece.len);
     if (feed && (stream->carry.len || stream->is_skipping)) {
         const size_t len = (size_t)(feed + 1 - piece.ptr);

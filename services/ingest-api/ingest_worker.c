@@ -27,7 +27,10 @@ enum {
     INGEST_HASTY,
     INGEST_CLAMPED,
     INGEST_REJECTS,
-    INGEST_OVERFLOW
+    INGEST_OVERFLOW,
+    INGEST_REQUESTS,
+    INGEST_INFLIGHT,
+    INGEST_WAITING
 };
 
 static struct metric ingest_metrics[] = {
@@ -54,6 +57,19 @@ static struct metric ingest_metrics[] = {
          "outcome"},
     [INGEST_OVERFLOW] = {"millrace_ingest_overflow_total", METRIC_COUNTER,
                          "Events of hot keys that went to an overflow topic.", NULL},
+    [INGEST_REQUESTS] =
+        {"millrace_ingest_requests_total", METRIC_COUNTER,
+         "Requests whose events were looked at, by format and by what became of all "
+         "of them; partial: not the same of each.",
+         "format,outcome"},
+    [INGEST_INFLIGHT] = {"millrace_ingest_inflight_bytes", METRIC_GAUGE,
+                         "Bytes of events on their way to Kafka; near events.inflight.bytes.max "
+                         "requests get 503: look at Kafka, or add replicas.",
+                         "worker"},
+    [INGEST_WAITING] = {"millrace_ingest_oldest_unacknowledged_seconds", METRIC_GAUGE,
+                        "Age of the oldest event that Kafka has not acknowledged; some seconds: a "
+                        "broker or a partition is in trouble.",
+                        "worker"},
 };
 METRICS_TABLE(ingest_metrics)
 
@@ -75,6 +91,7 @@ static void ingest_on_hasty_reports(void *context, const struct kafka_report *re
             ingest_reject_lost(worker, &reports[i]);
         }
     }
+    worker->hasty_since_us = kafka_producer_outstanding(worker->hasty) ? clock_mono_us() : 0;
     metric_add(worker->hasty_stored, counts[false][false]);
     metric_add(worker->hasty_failed, counts[false][true]);
     metric_add(worker->rejects_stored, counts[true][false]);
@@ -98,6 +115,19 @@ static void ingest_on_readable(void *context, uint32_t events)
     }
 }
 
+/* For /health and the gauges: since when the oldest event waits, hasty or not. */
+static void tell_waiting(struct ingest_worker *worker)
+{
+    int64_t since_us = ingest_batch_oldest_us(worker, 0);
+    if (worker->hasty_since_us && (!since_us || worker->hasty_since_us < since_us)) {
+        since_us = worker->hasty_since_us;
+    }
+    atomic_store(&worker->ingest->waiting_since_us[http_worker_index(worker->http)], since_us);
+    metric_set(worker->waiting_seconds,
+               since_us ? (double)(clock_mono_us() - since_us) / 1e6 : 0.0);
+    metric_set(worker->inflight, (double)worker->inflight_bytes);
+}
+
 /* Serves events that come without a report, and tells readiness whether metadata is there, or the
  * spool in its place. */
 static void ingest_on_tick(void *context)
@@ -107,6 +137,7 @@ static void ingest_on_tick(void *context)
     if (worker->hasty) {
         kafka_producer_serve(worker->hasty);
     }
+    tell_waiting(worker);
     bool takes_events = kafka_producer_has_metadata(worker->producer) ||
                         (worker->spool && ingest_spool_is_on(worker->spool));
     if (!worker->is_ready && takes_events) {
@@ -161,6 +192,7 @@ enum err ingest_worker_start(struct http_worker *http_worker, void *context, voi
     struct ingest_worker *worker = must_alloc(sizeof *worker);
     worker->ingest = ingest;
     worker->http = http_worker;
+    CHECK(http_worker_index(http_worker) < INGEST_WORKERS_MAX);
     atomic_fetch_add(&ingest->workers, 1);
     worker->access = access_view_new(ingest->access);
     worker->scanner = json_scanner_new((uint32_t)ingest->config.depth_max, NODES_MAX);
@@ -174,6 +206,10 @@ enum err ingest_worker_start(struct http_worker *http_worker, void *context, voi
     worker->topics = hash_map_new(sizeof(struct ingest_topic_state *), TOPICS_MAX);
     worker->ack_seconds = METRIC(ingest_metrics[INGEST_ACK], NULL);
     worker->event_bytes = METRIC(ingest_metrics[INGEST_BYTES], NULL);
+    char index[16];
+    (void)snprintf(index, sizeof index, "%u", http_worker_index(http_worker));
+    worker->inflight = METRIC(ingest_metrics[INGEST_INFLIGHT], index);
+    worker->waiting_seconds = METRIC(ingest_metrics[INGEST_WAITING], index);
     worker->overflowed = METRIC(ingest_metrics[INGEST_OVERFLOW], NULL);
     worker->rejects_stored = METRIC(ingest_metrics[INGEST_REJECTS], "stored");
     worker->rejects_failed = METRIC(ingest_metrics[INGEST_REJECTS], "failed");
@@ -235,6 +271,23 @@ void ingest_worker_stop(void *state)
     free(worker->schema_errors);
     ingest_reading_free(worker->reading);
     free(worker);
+}
+
+const struct ingest_requests *ingest_worker_requests(struct ingest_worker *worker,
+                                                     const struct ingest_format *format)
+{
+    struct ingest_requests *requests = worker->requests;
+    while (requests->format && requests->format != format) {
+        requests++;
+        CHECK(requests < worker->requests + INGEST_FORMATS_MAX);
+    }
+    for (int i = 0; !requests->format && i < INGEST_WHOLES; i++) {
+        requests->wholes[i] =
+            METRIC(ingest_metrics[INGEST_REQUESTS], format->name,
+                   i == INGEST_PARTIAL ? "partial" : ingest_outcome_name((enum ingest_outcome)i));
+    }
+    requests->format = format;
+    return requests;
 }
 
 /* --- topics ----------------------------------------------------------------------------------- */

@@ -26,6 +26,16 @@ struct ingest_topic_state {
     struct metric_series *outcomes[INGEST_OUTCOMES];
 };
 
+/* What became of a request as a whole: one outcome for all of its events, or several. */
+enum ingest_whole { INGEST_PARTIAL = INGEST_OUTCOMES, INGEST_WHOLES };
+
+#define INGEST_FORMATS_MAX 16
+
+struct ingest_requests {
+    const struct ingest_format *format;
+    struct metric_series *wholes[INGEST_WHOLES];
+};
+
 struct ingest_worker {
     struct ingest *ingest;
     struct access_view *access;
@@ -37,8 +47,9 @@ struct ingest_worker {
     struct http_worker *http;
     struct ingest_overflow *overflow; /* NULL: off */
     bool is_stopping;
-    size_t inflight_bytes; /* of events on their way to Kafka */
-    size_t carried_bytes;  /* of lines that have begun to arrive (ingest_stream.c) */
+    int64_t hasty_since_us; /* since when hasty records wait without a report; 0: none does */
+    size_t inflight_bytes;  /* of events on their way to Kafka */
+    size_t carried_bytes;   /* of lines that have begun to arrive (ingest_stream.c) */
     struct json_scanner *scanner;
     struct schema_checker *checker;
     struct schema_error *schema_errors; /* room for one event's; too large for the stack, which is
@@ -51,6 +62,8 @@ struct ingest_worker {
     struct metric_series *event_bytes;
     struct metric_series *hasty_stored, *hasty_failed;
     struct metric_series *clamped, *overflowed;
+    struct ingest_requests requests[INGEST_FORMATS_MAX];
+    struct metric_series *inflight, *waiting_seconds;
     struct metric_series *rejects_stored, *rejects_failed;
 };
 
@@ -68,6 +81,9 @@ MUST_CHECK enum err ingest_worker_topic(struct ingest_worker *worker,
                                         const struct access_principal *principal,
                                         struct strview name, const struct ingest_topic_state **ret,
                                         struct err_info *info);
+/* The counters of a format's requests, made at its first. */
+const struct ingest_requests *ingest_worker_requests(struct ingest_worker *worker,
+                                                     const struct ingest_format *format);
 /* The state of <topic>.overflow, or NULL when there is no such topic. */
 const struct ingest_topic_state *ingest_worker_overflow(struct ingest_worker *worker,
                                                         const struct ingest_topic_state *topic);

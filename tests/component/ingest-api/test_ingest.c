@@ -152,6 +152,50 @@ static void test_post__kafka_refuses__no_2xx(void **state)
     http_answer_free(&answer);
 }
 
+static const char *acks_reason(const struct http_answer *health)
+{
+    size_t index;
+    json_t *check;
+    json_array_foreach(json_object_get(health->json, "checks"), index, check)
+    {
+        if (strcmp(json_string_value(json_object_get(check, "name")), "acks") == 0) {
+            return json_string_value(json_object_get(check, "reason"));
+        }
+    }
+    return "";
+}
+
+/* Ready all the while; the text is told within a tick of the worker. */
+static void await_acks(unsigned port, const char *text)
+{
+    const int64_t deadline_us = clock_mono_us() + 20000000;
+    for (bool is_told = false; !is_told;) {
+        struct http_answer answer = http_call(port, "/health/ready", NULL, 0, NULL);
+        assert_int_equal(200, answer.status);
+        is_told = strstr(acks_reason(&answer), text) != NULL;
+        http_answer_free(&answer);
+        assert_true(clock_mono_us() < deadline_us);
+    }
+}
+
+/* Kafka answers late: /health tells how long the oldest event waits, and stays well. */
+static void test_health__an_event_waits__its_age_is_told(void **state)
+{
+    struct fixture *fixture = *state;
+    await_acks(fixture->port, "nothing waits");
+    assert_int_equal(0, rd_kafka_mock_broker_set_down(fixture->kafka.cluster, 1));
+    struct http_answer answer = post(fixture, "/events/clicks?hasty", "{}");
+    assert_answer("hasty", &answer, 202, "accepted");
+    http_answer_free(&answer);
+    await_acks(fixture->port, "has waited for");
+    assert_int_equal(0, rd_kafka_mock_broker_set_up(fixture->kafka.cluster, 1));
+    answer = http_call(fixture->port, "/metrics", NULL, 0, NULL);
+    assert_non_null(strstr(
+        answer.body, "millrace_ingest_requests_total{format=\"json\",outcome=\"accepted\"} 1\n"));
+    assert_non_null(strstr(answer.body, "millrace_ingest_inflight_bytes{worker=\"0\"}"));
+    http_answer_free(&answer);
+}
+
 /* The broker is gone: 503 within the message time-out, Retry-After, and back to 201 afterwards. */
 static void test_post__kafka_away__503_then_well_again(void **state)
 {
@@ -213,6 +257,7 @@ int main(void)
         cmocka_unit_test(test_post__too_many_or_too_large__413),
         cmocka_unit_test(test_post__kafka_refuses__no_2xx),
         cmocka_unit_test(test_post__kafka_away__503_then_well_again),
+        cmocka_unit_test(test_health__an_event_waits__its_age_is_told),
         cmocka_unit_test(test_common_routes__answer),
     };
     return cmocka_run_group_tests(tests, start, fixture_stop);
