@@ -85,7 +85,9 @@ static void test_overflow__a_hot_key__goes_aside_and_the_others_stay(void **stat
 static int start(void **state)
 {
     static const char *const topics[] = {"rejects", "clicks.overflow", NULL};
-    static const char *const more[] = {"--rejects.topic=rejects", "--overflow.rate=50", NULL};
+    static const char *const more[] = {"--rejects.topic=rejects", "--overflow.rate=50",
+                                       "--http.threads=1", /* rejects in order of requests */
+                                       NULL};
     return fixture_start(state, topics, more);
 }
 
