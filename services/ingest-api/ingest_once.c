@@ -393,7 +393,7 @@ static enum err claim_begin(struct ingest_once_claim *claim, const struct ingest
         http_request_defer(ask->request, on_abandon, claim);
         return ERR_OK;
     }
-    count(once, verdict, claim->outcome_bytes > 0);
+    count(once, verdict, answer.outcome.len > 0); /* a waiting claim is not ours to read now */
     switch (verdict) {
     case ONCE_WAIT:
         http_request_defer(ask->request, on_abandon, claim);
