@@ -72,6 +72,7 @@ struct ingest_once {
     struct metric_series *done[DONE_COUNT];
     struct metric_series *evicted_total;
     uint64_t evicted; /* of them counted */
+    int64_t late_ms;  /* when so little is left of a lease its request should have been answered */
     /* Of what follows and of every port's list of told claims. The log's own lock is taken inside. */
     pthread_mutex_t lock;
     struct once *table;
@@ -260,16 +261,20 @@ void ingest_once_event_id(struct ingest_once_claim *claim, uint32_t index)
 
 /* --- admission ---------------------------------------------------------------------------------- */
 
-static enum err busy(struct http_request *request, int64_t wait_ms, struct err_info *info)
+/* wait_ms: what is left of another replica's lease. While the request may still be answered there, it
+ * probably will be soon. */
+static enum err busy(const struct ingest_once *once, struct http_request *request, int64_t wait_ms,
+                     struct err_info *info)
 {
+    const bool is_late = wait_ms > 0 && wait_ms < once->late_ms;
     char seconds[24];
     (void)snprintf(seconds, sizeof seconds, "%lld",
-                   (long long)((wait_ms ? wait_ms : REPEAT_MS) + 999) / 1000);
+                   (long long)((is_late ? wait_ms : REPEAT_MS) + 999) / 1000);
     http_reply_header(request, "Retry-After", seconds);
     return err_set(info, ERR_IDEMPOTENCY_BUSY,
-                   wait_ms
-                       ? "the replica that had this Idempotency-Key does not answer; it is given "
-                         "up in %s s"
+                   is_late
+                       ? "what became of the first request with this Idempotency-Key is not known "
+                         "yet; its replica is given up in %s s"
                        : "a request with this Idempotency-Key is being worked on; try again in %s "
                          "s",
                    seconds);
@@ -287,7 +292,7 @@ static const char *on_abandon(void *opaque)
     if (is_dropped) {
         claim_free(claim);
     }
-    return "the Idempotency-Key could not be claimed in time; nothing was stored";
+    return "the Idempotency-Key could not be claimed in time; nothing was stored now";
 }
 
 /* What the search has found is known, too; between it may be what was not stored. */
@@ -409,7 +414,7 @@ static enum err claim_begin(struct ingest_once_claim *claim, const struct ingest
         break;
     }
     claim_free(claim);
-    return verdict == ONCE_BUSY ? busy(ask->request, answer.wait_ms, info)
+    return verdict == ONCE_BUSY ? busy(once, ask->request, answer.wait_ms, info)
            : verdict == ONCE_FULL
                ? err_set(info, ERR_OVERLOADED, "no more requests with an Idempotency-Key are taken")
                : ERR_IDEMPOTENCY_MISMATCH;
@@ -774,6 +779,7 @@ enum err ingest_once_new(const struct ingest *ingest, struct ingest_once **ret,
     params.seed = random[1];
     struct ingest_once *once = must_alloc(sizeof *once);
     once->config = ingest->once_config;
+    once->late_ms = params.lease_ms - service_http_config(ingest->service)->request_timeout_ms;
     (void)pthread_mutex_init(&once->lock, NULL);
     (void)pthread_cond_init(&once->searched, NULL);
     once->table = once_new(&params);
