@@ -96,7 +96,7 @@ static enum err body_append(struct buf *out, const struct ingest_batch *batch)
 static int status_of(const struct ingest_batch *batch, const struct ingest_tally *tally)
 {
     const size_t later = tally->of[INGEST_ACCEPTED] + tally->of[INGEST_SPOOLED];
-    const size_t taken = tally->of[INGEST_STORED] + later;
+    const size_t taken = tally->of[INGEST_STORED] + tally->of[INGEST_DUPLICATE] + later;
     if (taken == batch->count) {
         return later ? 202 : 201;
     }

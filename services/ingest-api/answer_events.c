@@ -10,6 +10,28 @@
 
 /* --- one event -------------------------------------------------------------------------------- */
 
+/* A duplicate of a hasty event has no place that is known. */
+static enum err place_append(struct buf *out, const struct ingest_result *result)
+{
+    if (result->partition < 0) {
+        return ERR_OK;
+    }
+    enum err e = buf_append_view(out, SV(",\"partition\":"));
+    if (!e) {
+        e = buf_append_int(out, result->partition);
+    }
+    if (!e) {
+        e = buf_append_view(out, SV(",\"offset\":"));
+    }
+    if (!e) {
+        e = buf_append_int(out, result->offset);
+    }
+    if (!e) {
+        e = buf_append_view(out, SV(",\"timestamp\":"));
+    }
+    return e ? e : buf_append_int(out, result->timestamp_ms);
+}
+
 static void single_stored(struct ingest_batch *batch)
 {
     const struct ingest_result *result = &batch->results[0];
@@ -21,6 +43,19 @@ static void single_stored(struct ingest_batch *batch)
                  ingest_worker_topic_at(batch->worker, result->topic)->name, result->partition,
                  (long long)result->offset, (long long)result->timestamp_ms);
     http_reply_bytes(batch->request, 201, "application/json", sv_of(body, (size_t)length));
+}
+
+static void single_duplicate(struct ingest_batch *batch)
+{
+    const struct ingest_result *result = &batch->results[0];
+    struct buf body;
+    buf_init(&body, 512);
+    CHECK(buf_printf(&body, "{\"status\":\"duplicate\",\"topic\":\"%s\"",
+                     ingest_worker_topic_at(batch->worker, result->topic)->name) == ERR_OK);
+    CHECK(place_append(&body, result) == ERR_OK);
+    CHECK(buf_append_view(&body, SV("}")) == ERR_OK);
+    http_reply_buf(batch->request, 200, "application/json", &body);
+    buf_free(&body);
 }
 
 static void single_accepted(struct ingest_batch *batch)
@@ -87,21 +122,11 @@ static void single_refused(struct ingest_batch *batch)
 /* No printf: there may be thousands of them. */
 static enum err stored_append(struct buf *out, const struct ingest_result *result)
 {
-    enum err e = buf_append_view(out, SV("{\"status\":\"stored\",\"partition\":"));
+    enum err e =
+        buf_append_view(out, result->outcome == INGEST_DUPLICATE ? SV("{\"status\":\"duplicate\"")
+                                                                 : SV("{\"status\":\"stored\""));
     if (!e) {
-        e = buf_append_int(out, result->partition);
-    }
-    if (!e) {
-        e = buf_append_view(out, SV(",\"offset\":"));
-    }
-    if (!e) {
-        e = buf_append_int(out, result->offset);
-    }
-    if (!e) {
-        e = buf_append_view(out, SV(",\"timestamp\":"));
-    }
-    if (!e) {
-        e = buf_append_int(out, result->timestamp_ms);
+        e = place_append(out, result);
     }
     return e ? e : buf_append_view(out, SV("}"));
 }
@@ -130,6 +155,7 @@ static enum err result_append(struct buf *out, const struct ingest_batch *batch,
     const struct ingest_result *result = &batch->results[index];
     switch ((enum ingest_outcome)result->outcome) {
     case INGEST_STORED:
+    case INGEST_DUPLICATE:
         return stored_append(out, result);
     case INGEST_SPOOLED:
         return buf_append_view(out, SV("{\"status\":\"spooled\",\"durable\":\"spool\"}"));
@@ -150,7 +176,7 @@ static bool is_taken(const struct ingest_result *result)
 
 static size_t taken_of(const struct ingest_tally *tally)
 {
-    return tally->of[INGEST_STORED] + tally->of[INGEST_ACCEPTED];
+    return tally->of[INGEST_STORED] + tally->of[INGEST_DUPLICATE] + tally->of[INGEST_ACCEPTED];
 }
 
 static enum err counts_append(struct buf *out, const struct ingest_batch *batch,
@@ -252,12 +278,21 @@ static void broken(struct ingest_batch *batch, const struct ingest_tally *tally)
     http_reply_problem(batch->request, &problem);
 }
 
+/* Of a batch that was taken as a whole. */
+static int taken_status(const struct ingest_batch *batch, const struct ingest_tally *tally)
+{
+    if (batch->is_hasty) {
+        return 202;
+    }
+    return batch->count > 0 && tally->of[INGEST_DUPLICATE] == batch->count ? 200 : 201;
+}
+
 static void several(struct ingest_batch *batch, const struct ingest_tally *tally)
 {
     if (batch->broken) {
         broken(batch, tally);
     } else if (taken_of(tally) == batch->count) {
-        reply_results(batch, batch->is_hasty ? 202 : 201, tally);
+        reply_results(batch, taken_status(batch, tally), tally);
     } else if (tally->of[INGEST_SPOOLED] == batch->count) {
         reply_results(batch, 202, tally);
     } else if (tally->of[INGEST_INVALID] == batch->count) {
@@ -288,6 +323,9 @@ static void single(struct ingest_batch *batch)
         break;
     case INGEST_SPOOLED:
         single_spooled(batch);
+        break;
+    case INGEST_DUPLICATE:
+        single_duplicate(batch);
         break;
     case INGEST_ACCEPTED:
         single_accepted(batch);

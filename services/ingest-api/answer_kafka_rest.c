@@ -39,11 +39,11 @@ static int rest_status(enum err err)
 static enum err result_append(struct buf *out, const struct ingest_batch *batch,
                               const struct ingest_result *result)
 {
-    if (result->outcome == INGEST_STORED) {
+    if (!result->err && result->partition >= 0) { /* stored, now or before */
         return buf_printf(out, "{\"partition\":%d,\"offset\":%lld}", result->partition,
                           (long long)result->offset);
     }
-    if (result->outcome == INGEST_ACCEPTED || result->outcome == INGEST_SPOOLED) {
+    if (!result->err) {
         return buf_append_view(out, SV("{}"));
     }
     const struct ingest_fault fault = ingest_batch_fault(batch, result);
@@ -78,7 +78,7 @@ static void answer_results(struct ingest_batch *batch)
 {
     const struct ingest_tally tally = ingest_answer_tally(batch);
     const size_t later = tally.of[INGEST_ACCEPTED] + tally.of[INGEST_SPOOLED];
-    const size_t taken = tally.of[INGEST_STORED] + later;
+    const size_t taken = tally.of[INGEST_STORED] + tally.of[INGEST_DUPLICATE] + later;
     const enum err first = (enum err)batch->results[0].err; /* there is a record */
     struct buf body;
     buf_init(&body, ANSWER_BYTES_MAX);

@@ -79,6 +79,7 @@ static enum err ingest_load(struct ingest *ingest, struct err_info *info)
     }
     const enum err access =
         service_access_start(ingest->service, &ingest->access_config, &ingest->access, info);
+    ingest->dedup = ingest_dedup_new(&ingest->dedup_config);
     return access ? access : ingest_once_new(ingest, &ingest->once, info);
 }
 
@@ -89,6 +90,7 @@ enum err ingest_begin(struct ingest *ingest, int argc, char **argv, enum config_
     const struct config_section sections[] = {
         {"Ingest", ingest_options, ARRAY_LEN(ingest_options), &ingest->config},
         {"Access", access_options, access_options_count, &ingest->access_config},
+        {"Duplicates", ingest_dedup_options, ingest_dedup_options_count, &ingest->dedup_config},
         {"Idempotency", ingest_once_options, ingest_once_options_count, &ingest->once_config},
         {"Spool", spool_options, spool_options_count, &ingest->spool_config},
         {"Kafka", kafka_options, kafka_options_count, &ingest->kafka},
@@ -194,6 +196,7 @@ enum err ingest_listen(struct ingest *ingest, struct err_info *info)
 void ingest_free(struct ingest *ingest)
 {
     ingest_once_free(TAKE(ingest->once));
+    ingest_dedup_free(TAKE(ingest->dedup));
     ingest_topics_free(ingest->topics);
     ingest->topics = NULL;
     access_free(ingest->access);

@@ -16,6 +16,7 @@
  *          ingest_once.c     requests with an Idempotency-Key: claim, recall, outcome; on once.c (which
  *                            keys are known), once_outcome.c, once_log.c (the replicas' agreement)
  *          ingest_spool.c    events to the disk while Kafka is away, and back
+ *          ingest_dedup.c    CloudEvents that come twice
  *          ingest_worker.c   what an HTTP worker has: producer, scanner, topics
  */
 #pragma once
@@ -23,6 +24,7 @@
 #include <stdatomic.h>
 
 #include "http/http.h"
+#include "ingest_dedup.h"
 #include "ingest_once.h"
 #include "ingest_topics.h"
 #include "kafka/kafka_config.h"
@@ -54,13 +56,15 @@ struct ingest {
     struct service *service;
     struct ingest_config config;
     struct ingest_once_config once_config;
+    struct ingest_dedup_config dedup_config;
     struct kafka_config kafka;
     struct access_config access_config;
     struct access *access;
     struct ingest_topics *topics;
     struct ingest_once *once;
     struct spool_config spool_config;
-    struct spool *spool; /* NULL: none */
+    struct spool *spool;        /* NULL: none */
+    struct ingest_dedup *dedup; /* NULL: off */
     /* For readiness: workers that started, and those whose producer knows the cluster's topics. */
     atomic_uint workers;
     atomic_uint workers_ready;

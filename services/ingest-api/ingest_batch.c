@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/clock.h"
+#include "ingest_dedup.h"
 #include "ingest_once.h"
 #include "ingest_spool.h"
 #include "ingest_worker.h"
@@ -34,6 +35,7 @@ void ingest_batches_free(struct ingest_batches *batches)
     for (uint32_t i = 0; i < batches->slot_count; i++) {
         free(batches->slots[i]->results);
         buf_free(&batches->slots[i]->faults);
+        free(batches->slots[i]->tickets);
         free(batches->slots[i]);
     }
     free(batches->slots);
@@ -74,6 +76,8 @@ void ingest_batch_give(struct ingest_batch *batch)
         buf_free(&batch->faults);
     }
     buf_reset(&batch->faults);
+    free(TAKE(batch->tickets));
+    batch->ticket_capacity = 0;
     batch->count = 0;
     batch->request = NULL;
     batch->next_free = batch->worker->batches.spare;
@@ -95,7 +99,8 @@ uint32_t ingest_batch_add(struct ingest_batch *batch, uint16_t topic)
 const char *ingest_outcome_name(enum ingest_outcome outcome)
 {
     static const char *const names[INGEST_OUTCOMES] = {
-        [INGEST_STORED] = "stored",   [INGEST_SPOOLED] = "spooled", [INGEST_ACCEPTED] = "accepted",
+        [INGEST_STORED] = "stored",   [INGEST_DUPLICATE] = "duplicate",
+        [INGEST_SPOOLED] = "spooled", [INGEST_ACCEPTED] = "accepted",
         [INGEST_INVALID] = "invalid", [INGEST_FAILED] = "failed",
     };
     return names[outcome];
@@ -118,9 +123,31 @@ struct ingest_tally ingest_batch_tally(const struct ingest_batch *batch)
     return tally;
 }
 
+struct once_ticket *ingest_batch_ticket(struct ingest_batch *batch, uint32_t index)
+{
+    if (index >= batch->ticket_capacity) {
+        const size_t old = batch->ticket_capacity, capacity = batch->capacity;
+        batch->tickets = must_realloc(batch->tickets, capacity * sizeof *batch->tickets);
+        memset(batch->tickets + old, 0, (capacity - old) * sizeof *batch->tickets);
+        batch->ticket_capacity = batch->capacity;
+    }
+    return &batch->tickets[index];
+}
+
+/* The result is final: an event that comes after it may be told. */
+static void ticket_end(struct ingest_batch *batch, uint32_t index)
+{
+    if (index < batch->ticket_capacity) {
+        ingest_dedup_end(batch->worker->ingest->dedup, &batch->tickets[index],
+                         &batch->results[index]);
+    }
+}
+
 void ingest_batch_accept(struct ingest_batch *batch, uint32_t index)
 {
     batch->results[index].outcome = INGEST_ACCEPTED;
+    batch->results[index].partition = INGEST_NO_PARTITION;
+    ticket_end(batch, index);
 }
 
 void *ingest_batch_opaque(const struct ingest_batch *batch, uint32_t index)
@@ -171,6 +198,7 @@ static void result_fill(struct ingest_batch *batch, uint32_t index,
     result->offset = report->offset;
     result->timestamp_ms = report->timestamp_ms;
     result->partition = report->partition;
+    ticket_end(batch, index);
 }
 
 struct ingest_batch *ingest_batch_of(const struct ingest_worker *worker, uint64_t opaque)
@@ -215,6 +243,8 @@ void ingest_batch_spooled(struct ingest_worker *worker, uint64_t opaque, enum er
         ingest_batch_refuse(batch, (uint32_t)opaque, err, info, NULL);
     } else {
         batch->results[(uint32_t)opaque].outcome = INGEST_SPOOLED;
+        batch->results[(uint32_t)opaque].partition = INGEST_NO_PARTITION;
+        ticket_end(batch, (uint32_t)opaque);
     }
     batch_unwait(batch);
 }
@@ -283,6 +313,7 @@ void ingest_batch_refuse(struct ingest_batch *batch, uint32_t index, enum err er
     const char *detail = err_detail(err, info);
     result->err = (uint8_t)err;
     result->outcome = outcome_of(err);
+    ticket_end(batch, index);
     if (!fault_is_last(batch, detail, errors)) {
         const size_t at = batch->faults.len;
         if (fault_write(&batch->faults, detail, errors)) {

@@ -20,13 +20,15 @@
 #include "schema/schema.h"
 
 struct ingest_once_claim;
+struct once_ticket;
 
 enum ingest_outcome {
     INGEST_STORED,
-    INGEST_SPOOLED,  /* on the disk, until Kafka takes it */
-    INGEST_ACCEPTED, /* hasty: on its way, its end is not told to the client */
-    INGEST_INVALID,  /* the event's fault: sending it again cannot help */
-    INGEST_FAILED,   /* ours or Kafka's */
+    INGEST_DUPLICATE, /* stored, spooled or accepted before: where that was */
+    INGEST_SPOOLED,   /* on the disk, until Kafka takes it */
+    INGEST_ACCEPTED,  /* hasty: on its way, its end is not told to the client */
+    INGEST_INVALID,   /* the event's fault: sending it again cannot help */
+    INGEST_FAILED,    /* ours or Kafka's */
     INGEST_OUTCOMES
 };
 const char *ingest_outcome_name(enum ingest_outcome outcome); /* "stored" */
@@ -64,6 +66,8 @@ struct ingest_batch {
     uint32_t resume_at;   /* the body is paused until so few are outstanding; 0: it is not */
     uint32_t capacity;
     struct ingest_result *results;
+    struct once_ticket *tickets; /* by index, of events that others are compared with; or NULL */
+    uint32_t ticket_capacity;
     struct buf faults;
     enum err broken;      /* the request ended before its end: these are not all of its events */
     int64_t broken_fault; /* place in faults */
@@ -92,6 +96,8 @@ uint32_t ingest_batch_add(struct ingest_batch *batch, uint16_t topic);
 /* A final result that is not "stored"; errors (may be NULL): what the schema said. */
 void ingest_batch_refuse(struct ingest_batch *batch, uint32_t index, enum err err,
                          const struct err_info *info, const struct schema_errors *errors);
+/* The ticket of an event, to be filled: ingest_dedup_end is called with its final result. */
+struct once_ticket *ingest_batch_ticket(struct ingest_batch *batch, uint32_t index);
 /* A final result: on its way, and nobody waits for it. */
 void ingest_batch_accept(struct ingest_batch *batch, uint32_t index);
 /* What the record of a result carries. Once it is sent: ingest_batch_wait. */

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "ingest_dedup.h"
 #include "ingest_once.h"
 #include "ingest_rejects.h"
 #include "ingest_spool.h"
@@ -291,6 +292,45 @@ static enum err topic_find(struct ingest_reading *reading)
     return e ? e : ingest_reading_check_key(reading, reading->topic);
 }
 
+static struct strview event_header(const struct ingest_reading *reading, const char *name)
+{
+    const struct kafka_header *headers = reading->reader.headers;
+    for (size_t i = 0; i < reading->event.header_count; i++) {
+        if (strcmp(headers[i].name, name) == 0) {
+            return headers[i].value;
+        }
+    }
+    return (struct strview){0};
+}
+
+/* Whether the event is the first of its source and id; it has its result otherwise. */
+static bool is_first(struct ingest_reading *reading, uint32_t index)
+{
+    struct ingest_dedup *dedup = reading->worker->ingest->dedup;
+    const struct ingest_dedup_event event = {
+        .topic = reading->topic->name,
+        .source = event_header(reading, "ce_source"),
+        .id = event_header(reading, "ce_id"),
+    };
+    if (!event.source.ptr || !event.id.ptr) {
+        return true;
+    }
+    bool is_duplicate;
+    struct ingest_result first;
+    struct once_ticket ticket;
+    const enum err e = ingest_dedup_begin(dedup, &event, &ticket, &is_duplicate, &first);
+    if (e) {
+        refuse(reading, index, e, NULL);
+    } else if (is_duplicate) {
+        first.topic = reading->topic->index;
+        first.outcome = INGEST_DUPLICATE;
+        reading->batch->results[index] = first;
+    } else {
+        *ingest_batch_ticket(reading->batch, index) = ticket;
+    }
+    return !e && !is_duplicate;
+}
+
 void ingest_event_take(struct ingest_reading *reading)
 {
     const enum err e = topic_find(reading);
@@ -301,7 +341,8 @@ void ingest_event_take(struct ingest_reading *reading)
     }
     if (e) {
         refuse(reading, index, e, NULL);
-    } else if (schemas_pass(reading, index)) {
+    } else if (schemas_pass(reading, index) &&
+               (!reading->worker->ingest->dedup || is_first(reading, index))) {
         event_send(reading, index);
     }
     reading->info.text[0] = '\0'; /* the next event's faults are its own */

@@ -227,6 +227,90 @@ static void test_key__late_report__409_then_the_true_outcome(void **state)
     http_answer_free(&answer);
 }
 
+/* --- CloudEvents that come twice ------------------------------------------------------------------- */
+
+static void test_dedup__source_and_id_again__duplicate_with_the_first_ones_place(void **state)
+{
+    struct fixture *fixture = *state;
+    static const char event[] = "{\"specversion\":\"1.0\",\"id\":\"1\",\"source\":\"/a\",\"type\":"
+                                "\"t\",\"data\":{}}";
+    static const char structured[] = "Content-Type: application/cloudevents+json";
+    static const char binary[] =
+        JSON_TYPE "\nce-specversion: 1.0\nce-id: 1\nce-source: /a\nce-type: t";
+    struct http_answer first = post_as(fixture, "/events/clicks", structured, event);
+    assert_answer("first", &first, 201, "stored");
+    static const struct {
+        const char *label, *headers, *body;
+    } rows[] = {{"structured", structured, event}, {"binary", binary, "{\"other\":true}"}};
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct http_answer again =
+            post_as(fixture, "/events/clicks", rows[i].headers, rows[i].body);
+        assert_answer(rows[i].label, &again, 200, "duplicate");
+        assert_int_equal(number(first.json, "offset"), number(again.json, "offset"));
+        assert_int_equal(number(first.json, "partition"), number(again.json, "partition"));
+        http_answer_free(&again);
+    }
+    assert_int_equal(number(first.json, "offset") + 2, clicks_end(fixture));
+    http_answer_free(&first);
+    /* Another topic, another source, another id: not the same event. */
+    static const char *const others[] = {"ce-id: 2\nce-source: /a", "ce-id: 1\nce-source: /b"};
+    for (size_t i = 0; i < ARRAY_LEN(others); i++) {
+        char headers[256];
+        (void)snprintf(headers, sizeof headers, JSON_TYPE "\nce-specversion: 1.0\nce-type: t\n%s",
+                       others[i]);
+        struct http_answer answer = post_as(fixture, "/events/clicks", headers, "{}");
+        assert_answer(others[i], &answer, 201, "stored");
+        http_answer_free(&answer);
+    }
+}
+
+#define EVENT(id) "{\"specversion\":\"1.0\",\"id\":\"" id "\",\"source\":\"/c\",\"type\":\"t\"}"
+
+/* Twice in one batch: the second is not told to be stored while the first is on its way. */
+static void test_dedup__first_on_its_way__fails_for_now(void **state)
+{
+    struct fixture *fixture = *state;
+    static const char batch[] = "Content-Type: application/cloudevents-batch+json";
+    struct http_answer answer =
+        post_as(fixture, "/events/clicks", batch, "[" EVENT("1") "," EVENT("2") "," EVENT("1") "]");
+    assert_int_equal(207, answer.status);
+    static const char *const statuses[] = {"stored", "stored", "failed"};
+    for (size_t i = 0; i < ARRAY_LEN(statuses); i++) {
+        assert_string_equal(statuses[i],
+                            json_string_value(json_object_get(result_at(&answer, i), "status")));
+    }
+    assert_true(json_is_true(json_object_get(result_at(&answer, 2), "retryable")));
+    http_answer_free(&answer);
+    answer = post_as(fixture, "/events/clicks", batch, "[" EVENT("1") "," EVENT("3") "]");
+    assert_int_equal(201, answer.status);
+    assert_string_equal("duplicate",
+                        json_string_value(json_object_get(result_at(&answer, 0), "status")));
+    assert_string_equal("stored",
+                        json_string_value(json_object_get(result_at(&answer, 1), "status")));
+    http_answer_free(&answer);
+    answer = post_as(fixture, "/events/clicks", batch, "[" EVENT("1") "," EVENT("3") "]");
+    assert_int_equal(200, answer.status);
+    http_answer_free(&answer);
+}
+
+/* A first that failed is as if never sent. */
+static void test_dedup__first_failed__stored_when_it_comes_again(void **state)
+{
+    struct fixture *fixture = *state;
+    rd_kafka_mock_push_request_errors(fixture->kafka.cluster, 0 /* Produce */, 1,
+                                      RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE);
+    static const char headers[] = "Content-Type: application/cloudevents+json";
+    struct http_answer answer = post_as(fixture, "/events/clicks", headers, EVENT("failed"));
+    assert_int_equal(413, answer.status);
+    http_answer_free(&answer);
+    answer = post_as(fixture, "/events/clicks", headers, EVENT("failed"));
+    assert_answer("again", &answer, 201, "stored");
+    http_answer_free(&answer);
+    answer = post_as(fixture, "/events/clicks", headers, EVENT("failed"));
+    assert_answer("third", &answer, 200, "duplicate");
+    http_answer_free(&answer);
+}
+
 /* --- replicas ------------------------------------------------------------------------------------ */
 
 struct pair {
@@ -434,6 +518,12 @@ static int start(void **state)
     return fixture_start(state, topics, flags);
 }
 
+static int start_dedup(void **state)
+{
+    static const char *const flags[] = {"--dedup.window=1m", NULL};
+    return fixture_start(state, NULL, flags);
+}
+
 static int start_late(void **state)
 {
     static const char *const flags[] = {"--http.request.timeout=500ms",
@@ -457,6 +547,11 @@ int main(void)
     const struct CMUnitTest late[] = {
         cmocka_unit_test(test_key__late_report__409_then_the_true_outcome),
     };
+    const struct CMUnitTest dedup[] = {
+        cmocka_unit_test(test_dedup__source_and_id_again__duplicate_with_the_first_ones_place),
+        cmocka_unit_test(test_dedup__first_on_its_way__fails_for_now),
+        cmocka_unit_test(test_dedup__first_failed__stored_when_it_comes_again),
+    };
     const struct CMUnitTest replicas[] = {
         cmocka_unit_test(test_replicas__retry_at_the_other__same_answer),
         cmocka_unit_test(test_replicas__nothing_stored__key_is_free_at_the_other),
@@ -465,6 +560,7 @@ int main(void)
         cmocka_unit_test(test_replicas__one_died_at_work__stored_once),
     };
     return cmocka_run_group_tests(tests, start, fixture_stop) +
+           cmocka_run_group_tests(dedup, start_dedup, fixture_stop) +
            cmocka_run_group_tests(late, start_late, fixture_stop) +
            cmocka_run_group_tests(replicas, start_pair, stop_pair);
 }
