@@ -15,7 +15,8 @@
 #include "mock_kafka.h"
 #include "test.h"
 
-#define DEADLINE_US 30000000
+/* Longer than the mock waits for a member that does not rejoin (max.poll.interval.ms, 60 s). */
+#define DEADLINE_US 90000000
 #define RECORDS     200
 #define PARTITIONS  4
 
