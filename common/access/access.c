@@ -36,12 +36,12 @@ struct access {
     bool is_on;
     bool has_tokens; /* a key set is configured */
     struct jwt_rules rules;
-    struct access_limits limits; /* of who has none of its own */
-    pthread_mutex_t lock;        /* of state: taken to change it and to take a reference */
+    struct rate_limits limits; /* of who has none of its own */
+    pthread_mutex_t lock;      /* of state: taken to change it and to take a reference */
     struct access_state *state;
     atomic_uint generation; /* counts the changes of state */
-    struct access_rate *rate;
-    struct access_rate *failures;
+    struct rate_limiter *rate;
+    struct rate_limiter *failures;
     struct jwks_source *source; /* NULL without an address */
 };
 
@@ -242,12 +242,12 @@ enum err access_new(const struct access_config *config, struct access **ret, str
         .leeway_ms = config->leeway_ms,
         .bytes_max = (size_t)config->token_bytes_max,
     };
-    access->limits = (struct access_limits){config->rate_events, (double)config->rate_bytes,
-                                            (double)config->rate_burst_ms / 1000};
+    access->limits = (struct rate_limits){config->rate_events, (double)config->rate_bytes,
+                                          (double)config->rate_burst_ms / 1000};
     CHECK(pthread_mutex_init(&access->lock, NULL) == 0);
     if (access->is_on) {
-        access->rate = access_rate_new(RATE_SLOTS);
-        access->failures = access_rate_new(FAILURE_SLOTS);
+        access->rate = rate_limiter_new(RATE_SLOTS);
+        access->failures = rate_limiter_new(FAILURE_SLOTS);
         const enum err e = start(access, info);
         if (e) {
             access_free(access);
@@ -268,8 +268,8 @@ void access_free(struct access *access)
         jwks_source_stop(access->source);
     }
     state_unref(access->state);
-    access_rate_free(access->rate);
-    access_rate_free(access->failures);
+    rate_limiter_free(access->rate);
+    rate_limiter_free(access->failures);
     (void)pthread_mutex_destroy(&access->lock); /* nobody holds it */
     free(access);
 }
@@ -369,12 +369,12 @@ static enum err refuse(struct access_view *view, const struct access_request *re
                        enum access_kind kind, const char *reason, struct access_verdict *verdict,
                        struct err_info *info)
 {
-    static const struct access_limits log_limits = {.events = 1 / LOG_PERIOD_S, .burst = 1e-3};
+    static const struct rate_limits log_limits = {.events = 1 / LOG_PERIOD_S, .burst = 1e-3};
     const uint64_t id = client_id(request) ^ LOG_SALT;
     const int64_t now_us = clock_mono_us();
     count(kind, REFUSED);
-    if (access_rate_wait_us(view->access->failures, id, &log_limits, now_us) == 0) {
-        access_rate_spend(view->access->failures, id, &log_limits, now_us, 1, 0);
+    if (rate_limiter_wait_us(view->access->failures, id, &log_limits, now_us) == 0) {
+        rate_limiter_spend(view->access->failures, id, &log_limits, now_us, 1, 0);
         log_event(LOG_WARN, "access_refused", reason, KV("client", request->client));
     }
     const bool is_nobody = kind == ACCESS_NOBODY;
@@ -453,7 +453,7 @@ static enum err identify_token(struct access_view *view, const struct access_req
                                struct err_info *info)
 {
     struct access *access = view->access;
-    const struct access_limits limits = {.events = access->config->failures_rate, .burst = 2};
+    const struct rate_limits limits = {.events = access->config->failures_rate, .burst = 2};
     const int64_t now_us = clock_mono_us();
     unsigned char digest[ACCESS_DIGEST_BYTES];
     access_hash(view->hasher, token, digest);
@@ -472,7 +472,7 @@ static enum err identify_token(struct access_view *view, const struct access_req
     /* Only what is dear is refused: who is known, by a token or a key, is not kept out by somebody
      * else at the same address. */
     const int64_t wait_us =
-        access_rate_wait_us(access->failures, client_id(request), &limits, now_us);
+        rate_limiter_wait_us(access->failures, client_id(request), &limits, now_us);
     if (wait_us) {
         count(ACCESS_TOKEN, LIMITED);
         verdict->retry_after_ms = wait_us / 1000 + 1;
@@ -481,7 +481,7 @@ static enum err identify_token(struct access_view *view, const struct access_req
     struct access_principal *principal = NULL;
     const char *reason = check_token(view, token, now_ms, &principal);
     if (reason) {
-        access_rate_spend(access->failures, client_id(request), &limits, now_us, 1, 0);
+        rate_limiter_spend(access->failures, client_id(request), &limits, now_us, 1, 0);
         return refuse(view, request, ACCESS_TOKEN, reason, verdict, info);
     }
     token_cache_put(view->cache, digest, principal);
@@ -491,10 +491,10 @@ static enum err identify_token(struct access_view *view, const struct access_req
 }
 
 /* What the principal does not have of its own is everybody's. */
-static struct access_limits limits_of(const struct access *access,
-                                      const struct access_principal *principal)
+static struct rate_limits limits_of(const struct access *access,
+                                    const struct access_principal *principal)
 {
-    struct access_limits limits = access->limits;
+    struct rate_limits limits = access->limits;
     if (principal->limits.events > 0) {
         limits.events = principal->limits.events;
     }
@@ -508,9 +508,9 @@ static enum err rate_check(struct access_view *view, struct access_verdict *verd
                            struct err_info *info)
 {
     const struct access_principal *principal = verdict->principal;
-    const struct access_limits limits = limits_of(view->access, principal);
+    const struct rate_limits limits = limits_of(view->access, principal);
     const int64_t wait_us =
-        access_rate_wait_us(view->access->rate, principal->rate_id, &limits, clock_mono_us());
+        rate_limiter_wait_us(view->access->rate, principal->rate_id, &limits, clock_mono_us());
     if (!wait_us) {
         return ERR_OK;
     }
@@ -590,8 +590,8 @@ void access_spend(struct access_view *view, const struct access_principal *princ
                   int64_t events, int64_t bytes)
 {
     if (principal) {
-        const struct access_limits limits = limits_of(view->access, principal);
-        access_rate_spend(view->access->rate, principal->rate_id, &limits, clock_mono_us(), events,
-                          bytes);
+        const struct rate_limits limits = limits_of(view->access, principal);
+        rate_limiter_spend(view->access->rate, principal->rate_id, &limits, clock_mono_us(), events,
+                           bytes);
     }
 }

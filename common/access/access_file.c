@@ -124,7 +124,7 @@ static bool rate_value(const json_t *value, double *ret)
     return !value || (*ret > 0 && *ret <= 1e12);
 }
 
-static enum err load_limits(const struct place *place, json_t *object, struct access_limits *limits)
+static enum err load_limits(const struct place *place, json_t *object, struct rate_limits *limits)
 {
     static const char *const names[] = {"events", "bytes"};
     json_t *rate = json_object_get(object, "rate");

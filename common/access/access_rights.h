@@ -11,7 +11,7 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
-#include "access/access_rate.h"
+#include "core/rate_limiter.h"
 #include "core/err.h"
 #include "core/strview.h"
 
@@ -55,7 +55,7 @@ struct access_principal {
     enum access_kind kind;
     char *name; /* for logs: a key's name, a token's subject, a certificate's */
     struct access_rights rights;
-    struct access_limits limits;
+    struct rate_limits limits;
     uint64_t rate_id;   /* its bucket */
     int64_t expires_ms; /* wall clock, the leeway included; 0: never */
 };

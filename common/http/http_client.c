@@ -1,5 +1,5 @@
 /* How often one address may ask. A bucket an address, in a table that all workers share without a
- * lock (access_rate): one that is full needs no slot, and when slots are short, addresses share one,
+ * lock (rate_limiter): one that is full needs no slot, and when slots are short, addresses share one,
  * so that limits become stricter under an attack from many, never looser. The address is hashed with
  * a seed of the process: nobody can choose whom to share with. */
 #include "http/http_internal.h"
@@ -15,7 +15,7 @@
 void http_client_start(struct http_server *server)
 {
     if (server->config.client_rate > 0) {
-        server->client_rate = access_rate_new(CLIENT_SLOTS);
+        server->client_rate = rate_limiter_new(CLIENT_SLOTS);
         CHECK(getrandom(&server->client_seed, sizeof server->client_seed, 0) ==
               sizeof server->client_seed);
     }
@@ -48,13 +48,13 @@ bool http_client_may_ask(struct http_request *request)
     if (!server->client_rate || (target && target->is_unlimited)) {
         return true;
     }
-    const struct access_limits limits = {.events = server->config.client_rate,
-                                         .burst = (double)server->config.client_burst_ms / 1000};
+    const struct rate_limits limits = {.events = server->config.client_rate,
+                                       .burst = (double)server->config.client_burst_ms / 1000};
     const int64_t now_us = request->started_us;
     const int64_t wait_us =
-        access_rate_wait_us(server->client_rate, connection->client_id, &limits, now_us);
+        rate_limiter_wait_us(server->client_rate, connection->client_id, &limits, now_us);
     if (!wait_us) {
-        access_rate_spend(server->client_rate, connection->client_id, &limits, now_us, 1, 0);
+        rate_limiter_spend(server->client_rate, connection->client_id, &limits, now_us, 1, 0);
         return true;
     }
     char seconds[24];

@@ -19,7 +19,7 @@
 #include <microhttpd.h>
 #include <stdatomic.h>
 
-#include "access/access_rate.h"
+#include "core/rate_limiter.h"
 #include "http/http.h"
 #include "http/http_coding.h"
 #include "http/http_head.h"
@@ -181,8 +181,8 @@ struct http_server {
     struct http_config config;
     struct http_worker_hooks hooks;
     struct http_route_table *routes;
-    struct http_tls *tls;            /* the main thread's */
-    struct access_rate *client_rate; /* NULL: no limit */
+    struct http_tls *tls;             /* the main thread's */
+    struct rate_limiter *client_rate; /* NULL: no limit */
     uint64_t client_seed;
     bool can_dup_streams; /* the self-test of http_stream.c passed */
     uint16_t port;

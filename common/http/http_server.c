@@ -434,7 +434,7 @@ void http_server_stop(struct http_server *server)
     pthread_mutex_destroy(&threads->lock);
     http_route_table_free(server->routes);
     http_tls_unref(server->tls);
-    access_rate_free(server->client_rate);
+    rate_limiter_free(server->client_rate);
     close(server->errand.done_fd);
     free(threads);
     free(server->workers);

@@ -1,4 +1,4 @@
-#include "access/access_rate.h"
+#include "core/rate_limiter.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -14,21 +14,21 @@ struct slot {
     _Atomic int64_t full_ns[BUCKETS]; /* when the bucket is full again */
 };
 
-struct access_rate {
+struct rate_limiter {
     size_t set_count;
     struct slot slots[];
 };
 
-void access_rate_free(struct access_rate *rate)
+void rate_limiter_free(struct rate_limiter *rate)
 {
     free(rate);
 }
 
-struct access_rate *access_rate_new(size_t slots)
+struct rate_limiter *rate_limiter_new(size_t slots)
 {
     const size_t sets = (slots + WAYS - 1) / WAYS;
     CHECK(sets > 0);
-    struct access_rate *rate = must_alloc(sizeof *rate + sets * WAYS * sizeof(struct slot));
+    struct rate_limiter *rate = must_alloc(sizeof *rate + sets * WAYS * sizeof(struct slot));
     rate->set_count = sets;
     return rate;
 }
@@ -45,7 +45,7 @@ static bool is_idle(struct slot *slot, int64_t now_ns)
 
 /* The id's slot, or NULL when it has none and is not to get one. A slot whose buckets are full holds
  * nothing worth keeping, so it changes hands without being written to but for its id. */
-static struct slot *slot_of(struct access_rate *rate, uint64_t id, int64_t now_ns, bool is_to_take)
+static struct slot *slot_of(struct rate_limiter *rate, uint64_t id, int64_t now_ns, bool is_to_take)
 {
     struct slot *set = &rate->slots[id % rate->set_count * WAYS];
     for (size_t i = 0; i < WAYS; i++) {
@@ -67,8 +67,8 @@ static struct slot *slot_of(struct access_rate *rate, uint64_t id, int64_t now_n
     return &set[id >> 32 & (WAYS - 1)];
 }
 
-int64_t access_rate_wait_us(struct access_rate *rate, uint64_t id,
-                            const struct access_limits *limits, int64_t now_us)
+int64_t rate_limiter_wait_us(struct rate_limiter *rate, uint64_t id,
+                             const struct rate_limits *limits, int64_t now_us)
 {
     const double rates[BUCKETS] = {[EVENTS] = limits->events, [BYTES] = limits->bytes};
     const int64_t now_ns = now_us * 1000, burst_ns = (int64_t)(limits->burst * 1e9);
@@ -99,8 +99,8 @@ static void bucket_spend(_Atomic int64_t *full_ns, double rate, int64_t now_ns, 
                                                     memory_order_relaxed));
 }
 
-void access_rate_spend(struct access_rate *rate, uint64_t id, const struct access_limits *limits,
-                       int64_t now_us, int64_t events, int64_t bytes)
+void rate_limiter_spend(struct rate_limiter *rate, uint64_t id, const struct rate_limits *limits,
+                        int64_t now_us, int64_t events, int64_t bytes)
 {
     if (limits->events <= 0 && limits->bytes <= 0) {
         return;

@@ -1,4 +1,4 @@
-/* access_rate.h - token buckets for many principals, shared by all workers without a lock.
+/* rate_limiter.h - token buckets for many ids, shared by all workers without a lock.
  *
  * WHAT     two buckets an id: events and bytes. A bucket is one number, the time at which it will
  *          be full again (the generic cell rate algorithm): to spend is to move that time on. It
@@ -19,18 +19,18 @@
 
 #include "core/attributes.h"
 
-struct access_limits {
+struct rate_limits {
     double events; /* a second; 0: no limit */
     double bytes;
     double burst; /* seconds of the rate that a full bucket holds */
 };
 
-struct access_rate;
+struct rate_limiter;
 
-void access_rate_free(struct access_rate *rate); /* NULL is a no-op */
-DEALLOC(access_rate_free) struct access_rate *access_rate_new(size_t slots);
+void rate_limiter_free(struct rate_limiter *rate); /* NULL is a no-op */
+DEALLOC(rate_limiter_free) struct rate_limiter *rate_limiter_new(size_t slots);
 /* 0: pass; else how long until the next try may pass, ≥ 1. */
-int64_t access_rate_wait_us(struct access_rate *rate, uint64_t id,
-                            const struct access_limits *limits, int64_t now_us);
-void access_rate_spend(struct access_rate *rate, uint64_t id, const struct access_limits *limits,
-                       int64_t now_us, int64_t events, int64_t bytes);
+int64_t rate_limiter_wait_us(struct rate_limiter *rate, uint64_t id,
+                             const struct rate_limits *limits, int64_t now_us);
+void rate_limiter_spend(struct rate_limiter *rate, uint64_t id, const struct rate_limits *limits,
+                        int64_t now_us, int64_t events, int64_t bytes);
