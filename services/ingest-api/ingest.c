@@ -57,6 +57,8 @@ static const struct config_option ingest_options[] = {
                "future would never be deleted."),
     CONFIG_ROW(struct ingest_config, depth_max, "events.depth.max", INT, "64", 1, 1024,
                "Deepest nesting of an event's JSON."),
+    CONFIG_ROW(struct ingest_config, checks_formats, "schemas.formats", BOOL, "false", 0, 0,
+               "Whether a schema's format is checked; else it only says what a value means."),
     CONFIG_ROW(struct ingest_config, schema_errors_max, "schemas.errors.max", INT, "8", 1,
                INGEST_SCHEMA_ERRORS_MAX, "Most schema errors told for one event."),
 };
@@ -64,7 +66,8 @@ static const struct config_option ingest_options[] = {
 static const struct config_default ingest_defaults[] = {
     {"http.port", "8080"}, {"http.request.timeout", "10s"}, {0}};
 
-static enum err ingest_load(struct ingest *ingest, struct err_info *info)
+static enum err topics_load(const struct ingest *ingest, struct ingest_topics **ret,
+                            struct err_info *info)
 {
     const struct ingest_topics_params params = {
         .allow = ingest->config.topics_allow,
@@ -72,8 +75,14 @@ static enum err ingest_load(struct ingest *ingest, struct err_info *info)
         .schemas_dir = ingest->config.schemas_dir,
         .wants_dotted_names = strcmp(ingest->config.topics_naming, "dotted") == 0,
         .refuses_unknown_schemas = strcmp(ingest->config.schemas_unknown, "refuse") == 0,
+        .checks_formats = ingest->config.checks_formats,
     };
-    const enum err e = ingest_topics_load(&params, &ingest->topics, info);
+    return ingest_topics_load(&params, ret, info);
+}
+
+static enum err ingest_load(struct ingest *ingest, struct err_info *info)
+{
+    const enum err e = topics_load(ingest, &ingest->topics, info);
     if (e) {
         return e;
     }
@@ -106,6 +115,24 @@ enum err ingest_begin(struct ingest *ingest, int argc, char **argv, enum config_
     params.passthrough = &ingest->kafka.extra;
     enum err e = service_begin(&params, argc, argv, &ingest->service, ret_action);
     return e || *ret_action == CONFIG_DONE ? e : ingest_load(ingest, info);
+}
+
+static void take_rules(struct http_worker *worker, void *context)
+{
+    ingest_worker_take_rules(http_worker_state(worker), context);
+}
+
+enum err ingest_reload(void *context, struct err_info *info)
+{
+    struct ingest *ingest = context;
+    struct ingest_topics *fresh;
+    const enum err e = topics_load(ingest, &fresh, info);
+    if (!e) {
+        http_server_on_workers(service_http(ingest->service), take_rules, fresh);
+        ingest_topics_free(ingest->topics);
+        ingest->topics = fresh;
+    }
+    return e;
 }
 
 /* Ready once every worker's producer has heard of the cluster. Never again unready because of
@@ -186,6 +213,7 @@ enum err ingest_listen(struct ingest *ingest, struct err_info *info)
                           &(struct service_check){"spool", ingest_check_spool, ingest});
     }
     service_add_check(ingest->service, &(struct service_check){"acks", ingest_check_acks, ingest});
+    service_add_reload(ingest->service, &(struct service_reload){"topics", ingest_reload, ingest});
     const struct http_route_set routes = {ingest_routes, ingest_routes_count, ingest};
     const struct http_worker_hooks hooks = {
         .start = ingest_worker_start, .stop = ingest_worker_stop, .context = ingest};

@@ -38,6 +38,7 @@ struct ingest_config {
     const char *schemas_dir;
     const char *topics_naming;   /* any, dotted */
     const char *schemas_unknown; /* refuse, pass */
+    bool checks_formats;
     int64_t events_max;
     int64_t streamed_events_max;
     int64_t inflight_bytes_max;
@@ -79,4 +80,6 @@ extern const size_t ingest_routes_count;
 MUST_CHECK enum err ingest_begin(struct ingest *ingest, int argc, char **argv,
                                  enum config_action *ret_action, struct err_info *info);
 MUST_CHECK enum err ingest_listen(struct ingest *ingest, struct err_info *info);
+/* service_reload: topics.file and schemas.dir anew, all of it or nothing. */
+MUST_CHECK enum err ingest_reload(void *context, struct err_info *info);
 void ingest_free(struct ingest *ingest);

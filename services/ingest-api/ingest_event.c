@@ -73,7 +73,7 @@ static struct strview named_schema(const struct ingest_reading *reading)
  * naming another never makes the topic's less strict. */
 static bool schemas_pass(struct ingest_reading *reading, uint32_t index)
 {
-    const struct ingest_topics *topics = reading->worker->ingest->topics;
+    const struct ingest_topics *topics = reading->worker->rules;
     const struct ingest_event *event = &reading->event;
     const struct schema *own = reading->topic->rules.schema, *named = NULL;
     const struct strview id =

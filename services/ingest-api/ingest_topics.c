@@ -124,7 +124,8 @@ enum err ingest_topics_load(const struct ingest_topics_params *params, struct in
         e = rules_load(topics, params->topics_file, info);
     }
     if (!e) {
-        e = schema_set_load(params->schemas_dir, NULL, &topics->schemas, info);
+        const struct schema_options options = {.asserts_format = params->checks_formats};
+        e = schema_set_load(params->schemas_dir, &options, &topics->schemas, info);
     }
     if (e) {
         ingest_topics_free(topics);

@@ -22,6 +22,7 @@ struct ingest_topics_params {
     const char *schemas_dir; /* "" for none */
     bool wants_dotted_names; /* <domain>.<entity>.<event-type> */
     bool refuses_unknown_schemas;
+    bool checks_formats;
 };
 
 struct ingest_topic {

@@ -203,6 +203,7 @@ enum err ingest_worker_start(struct http_worker *http_worker, void *context, voi
     if (ingest->config.overflow_rate) {
         worker->overflow = ingest_overflow_new((uint32_t)ingest->config.overflow_rate);
     }
+    worker->rules = ingest->topics;
     worker->topics = hash_map_new(sizeof(struct ingest_topic_state *), TOPICS_MAX);
     worker->ack_seconds = METRIC(ingest_metrics[INGEST_ACK], NULL);
     worker->event_bytes = METRIC(ingest_metrics[INGEST_BYTES], NULL);
@@ -303,8 +304,7 @@ static enum err topic_exists(struct ingest_worker *worker, const char *name, str
 }
 
 /* NULL: too many. */
-static struct ingest_topic_state *topic_state_add(struct ingest_worker *worker, struct strview name,
-                                                  const struct ingest_topic *rules)
+static struct ingest_topic_state *topic_state_add(struct ingest_worker *worker, struct strview name)
 {
     struct ingest_topic_state **slot = hash_map_get_or_add(worker->topics, name, NULL);
     if (!slot) {
@@ -314,7 +314,6 @@ static struct ingest_topic_state *topic_state_add(struct ingest_worker *worker, 
     state->name = must_alloc(name.len + 1);
     memcpy(state->name, name.ptr, name.len);
     state->index = (uint16_t)(hash_map_count(worker->topics) - 1);
-    state->rules = *rules;
     state->is_once_required = ingest_once_is_required(worker->ingest->once, state->name);
     for (size_t i = 0; i < INGEST_OUTCOMES; i++) {
         state->outcomes[i] = METRIC(ingest_metrics[INGEST_EVENTS], state->name,
@@ -341,7 +340,10 @@ enum err ingest_worker_topic(struct ingest_worker *worker, const struct access_p
     text[name.len] = '\0';
     struct ingest_topic rules;
     struct ingest_topic_state **slot = hash_map_find(worker->topics, name);
-    e = slot ? ERR_OK : ingest_topics_find(worker->ingest->topics, text, &rules, info);
+    struct ingest_topic_state *state = slot ? *slot : NULL;
+    if (!state || !state->is_open) {
+        e = ingest_topics_find(worker->rules, text, &rules, info);
+    }
     if (!e) {
         e = topic_exists(worker, text, info); /* each time: a topic may be deleted */
         if (e == ERR_KAFKA_UNAVAILABLE && worker->spool && ingest_spool_is_on(worker->spool)) {
@@ -351,8 +353,30 @@ enum err ingest_worker_topic(struct ingest_worker *worker, const struct access_p
     if (e) {
         return e;
     }
-    *ret = slot ? *slot : topic_state_add(worker, name, &rules);
-    return *ret ? ERR_OK : err_set(info, ERR_OVERLOADED, "more than %d topics in use", TOPICS_MAX);
+    state = state ? state : topic_state_add(worker, name);
+    if (!state) {
+        return err_set(info, ERR_OVERLOADED, "more than %d topics in use", TOPICS_MAX);
+    }
+    if (!state->is_open) {
+        state->rules = rules;
+        state->is_open = true;
+    }
+    *ret = state;
+    return ERR_OK;
+}
+
+/* Which topics are open does not change without a restart, only what holds for them. */
+void ingest_worker_take_rules(struct ingest_worker *worker, const struct ingest_topics *rules)
+{
+    worker->rules = rules;
+    for (size_t i = 0; i < hash_map_count(worker->topics); i++) {
+        struct ingest_topic_state *state =
+            *(struct ingest_topic_state **)hash_map_value_at(worker->topics, i);
+        if (state->is_open) {
+            struct err_info info;
+            CHECK(ingest_topics_find(rules, state->name, &state->rules, &info) == ERR_OK);
+        }
+    }
 }
 
 /* Not the client's to name: neither its rights nor topics.allow are asked. */
@@ -366,7 +390,7 @@ const struct ingest_topic_state *ingest_worker_overflow(struct ingest_worker *wo
         return NULL;
     }
     struct ingest_topic_state **slot = hash_map_find(worker->topics, sv(name));
-    return slot ? *slot : topic_state_add(worker, sv(name), &topic->rules);
+    return slot ? *slot : topic_state_add(worker, sv(name));
 }
 
 const struct ingest_topic_state *ingest_worker_topic_at(const struct ingest_worker *worker,

@@ -22,6 +22,7 @@ struct ingest_topic_state {
     char *name;
     uint16_t index; /* in ingest_worker_topic_at */
     struct ingest_topic rules;
+    bool is_open; /* to clients; else it is only where hot keys go, and rules says nothing */
     bool is_once_required; /* its requests need an Idempotency-Key */
     struct metric_series *outcomes[INGEST_OUTCOMES];
 };
@@ -55,6 +56,7 @@ struct ingest_worker {
     struct schema_error *schema_errors; /* room for one event's; too large for the stack, which is
                                          * zeroed at each call */
     struct ingest_reading *reading;     /* of the request whose handler is running */
+    const struct ingest_topics *rules;  /* what a reload replaces, on this thread */
     struct hash_map *topics;            /* name → struct ingest_topic_state * */
     struct ingest_batches batches;
     struct ingest_once_port *once;
@@ -70,6 +72,8 @@ struct ingest_worker {
 /* http_worker_hooks */
 enum err ingest_worker_start(struct http_worker *worker, void *context, void **ret_state);
 void ingest_worker_stop(void *state);
+/* On the worker's thread: these from now on; nothing of the ones before is used any more. */
+void ingest_worker_take_rules(struct ingest_worker *worker, const struct ingest_topics *rules);
 
 /* ERR_OVERLOADED while more is on its way to Kafka than may be. */
 MUST_CHECK enum err ingest_worker_admit(const struct ingest_worker *worker, struct err_info *info);

@@ -77,6 +77,9 @@ static void test_overflow__a_hot_key__goes_aside_and_the_others_stay(void **stat
     answer = post(fixture, "/events/clicks?key=cold", "{}");
     assert_string_equal("clicks", member(&answer, "topic"));
     http_answer_free(&answer);
+    answer = post(fixture, "/events/clicks.overflow", "{}");
+    assert_answer("not open to clients, though in use", &answer, 403, "topic-forbidden");
+    http_answer_free(&answer);
     answer = post(fixture, "/events/orders?key=hot", "[" ORDER("o1", "1") "]");
     assert_answer("a topic without an overflow", &answer, 201, "");
     http_answer_free(&answer);
