@@ -130,4 +130,4 @@ class DevBroker:
 
 def bin_dir(root: Path) -> Path:
     """Where the programs are: $MILLRACE_BIN, or the release build."""
-    return Path(os.environ.get("MILLRACE_BIN") or root / "build" / "release" / "bin")
+    return Path(os.environ.get("MILLRACE_BIN") or root / "build" / "release" / "bin").resolve()

@@ -98,9 +98,9 @@ class Platform:
 
     # --- Start -----------------------------------------------------------------------------------
 
-    def create_topics(self) -> None:
+    def create_topics(self, file: Path | None = None) -> None:
         """On real Kafka; dev-broker makes the topics itself."""
-        self._tool("topics", f"--topics.file={self.layout.root / 'pipelines' / 'topics.json'}")
+        self._tool("topics", f"--topics.file={file or self.layout.root / 'pipelines' / 'topics.json'}")
 
     def seed_products(self) -> None:
         """Put the products there before the first order could miss one."""
