@@ -223,15 +223,17 @@ static void reply_results(struct ingest_batch *batch, int status, const struct i
     buf_free(&body);
 }
 
-/* The error that all results have, or the schema's for a mixture. */
+/* The error that all results have; the schema's for a mixture, and for a body that is right as a whole
+ * but holds values that are no events (422 in either case, never 400). */
 static enum err common_error(const struct ingest_batch *batch)
 {
+    const enum err first = (enum err)batch->results[0].err;
     for (uint32_t i = 1; i < batch->count; i++) {
-        if (batch->results[i].err != batch->results[0].err) {
+        if (batch->results[i].err != first) {
             return ERR_SCHEMA_MISMATCH;
         }
     }
-    return (enum err)batch->results[0].err;
+    return first == ERR_JSON_SHAPE ? ERR_SCHEMA_MISMATCH : first;
 }
 
 /* Every event refused: their errors, each pointer led by the event's index. */

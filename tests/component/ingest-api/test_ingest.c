@@ -39,6 +39,7 @@ static void test_post__what_is_wrong__is_told(void **state)
         {"not utf-8", "/events/orders", "{\"a\":\"\xFF\"}", JSON_TYPE, 400, "json-encoding"},
         {"a number", "/events/orders", "17", JSON_TYPE, 400, "json-shape"},
         {"no event", "/events/orders", "[]", JSON_TYPE, 400, "json-shape"},
+        {"no events", "/events/orders", "[1, 2]", JSON_TYPE, 422, "schema-mismatch"},
         {"misses fields", "/events/orders", "{\"order_id\":\"a\"}", JSON_TYPE, 422,
          "schema-mismatch"},
         {"all of a batch", "/events/orders", "[{\"order_id\":\"a\"},{}]", JSON_TYPE, 422,
