@@ -42,10 +42,28 @@ def machine_paths() -> list[str]:
     return [line[:160] for line in tracked.splitlines() if "tests/lint/check_banned.py" not in line]
 
 
+def cut_pipes() -> list[str]:
+    """`… | grep -q` under pipefail fails when grep has seen enough before the other has said all."""
+    found = []
+    for file in sorted([*ROOT.glob("scripts/**/*"), *ROOT.glob(".ci/*"), *ROOT.glob("deploy/images/*")]):
+        if file.is_file():
+            for number, line in enumerate(file.read_text().splitlines(), 1):
+                if re.search(r"\|\s*grep\s+-\w*q", line.partition("#")[0]):
+                    found.append(f"{file.relative_to(ROOT)}:{number}: | grep -q: read it all first, then grep <<<")
+    return found
+
+
+def third_party() -> list[str]:
+    """Archives and binaries of others are fetched, never committed."""
+    tracked = subprocess.run(["git", "-C", ROOT, "ls-files"], text=True, capture_output=True).stdout
+    return [f"{name}: what others made is not committed" for name in tracked.splitlines()
+            if name.endswith((".whl", ".jar", ".zip", ".tar", ".gz", ".xz", ".so", ".a", ".deb"))]
+
+
 def main() -> int:
     found = [row for pattern in ("common/*/*.c", "services/*/*.c", "tools/*/*.c")
              for file in sorted(ROOT.glob(pattern)) for row in banned_calls(file)]
-    found += machine_paths()
+    found += machine_paths() + cut_pipes() + third_party()
     print("\n".join(found) or "nothing banned")
     return bool(found)
 
