@@ -1,5 +1,4 @@
-/* schema_pattern.h - regular expressions of schemas, run by PCRE2 within limits. Private to this
- * room.
+/* schema_pattern.h - regular expressions of schemas and pipelines, run by PCRE2 within limits.
  *
  * WHAT     a pattern is ECMA-262's with the u flag, as JSON Schema asks, and is rewritten to what
  *          PCRE2 takes for the same: \d and \w are ASCII, \s is ECMA's list of spaces, `$` is the

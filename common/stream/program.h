@@ -9,6 +9,7 @@
 
 #include "core/buf.h"
 #include "schema/schema.h"
+#include "stream/eval.h"
 #include "stream/event_time.h"
 #include "stream/fields.h"
 #include "stream/spec.h"
@@ -49,6 +50,7 @@ struct step_run {
     struct stream_table *const *tables;
     const struct stream_sink *sink;
     struct schema_checker *checker;
+    struct eval *eval;           /* values that steps make for this record live in it */
     struct buf *scratch;         /* for the step's own use during its run */
     struct strview members;      /* `,"name":value`… to be spliced in at the output */
     struct buf *members_of_many; /* holds them when they come from more than one join */

@@ -15,7 +15,15 @@ static void filter_free(void *step)
 static enum step_verdict filter_run(const void *step, void *state, struct step_run *run)
 {
     (void)state;
-    return condition_holds(step, run->slots, NULL) ? STEP_NEXT : STEP_DROP;
+    switch (condition_check(step, run, NULL)) {
+    case CONDITION_HOLDS:
+        return STEP_NEXT;
+    case CONDITION_FAILS:
+        return STEP_DROP;
+    case CONDITION_UNDECIDED:
+        break;
+    }
+    return STEP_REJECT;
 }
 
 const struct step_kind step_filter = {

@@ -16,11 +16,16 @@ static enum step_verdict require_run(const void *step, void *state, struct step_
 {
     (void)state;
     size_t failed;
-    if (condition_holds(step, run->slots, &failed)) {
+    switch (condition_check(step, run, &failed)) {
+    case CONDITION_HOLDS:
         return STEP_NEXT;
+    case CONDITION_FAILS:
+        condition_explain(step, failed, run->slots, run->info);
+        run->reason = ERR_CONDITION;
+        break;
+    case CONDITION_UNDECIDED:
+        break;
     }
-    condition_explain(step, failed, run->slots, run->info);
-    run->reason = ERR_CONDITION;
     return STEP_REJECT;
 }
 

@@ -27,6 +27,7 @@ struct stream_task {
     struct stream_task_stats stats, stats_committed;
     int64_t next_offset;
     bool has_records; /* since the last commit */
+    struct eval eval;
     struct buf scratch, members, value, key;
     struct err_info
         why; /* of the dead letter being made: here, not on the stack of each record, since
@@ -68,6 +69,7 @@ struct stream_task *stream_task_new(const struct pipeline *pipeline,
     }
     watermark_init(&task->watermark, 1, pipeline->watermark_delay_ms, pipeline->watermark_idle_ms);
     task->watermark_committed = task->watermark;
+    eval_init(&task->eval);
     buf_init(&task->scratch, KEY_BYTES_MAX);
     buf_init(&task->key, KEY_BYTES_MAX);
     buf_init(&task->members, VALUE_BYTES_MAX);
@@ -88,6 +90,7 @@ void stream_task_free(struct stream_task *task)
     json_scanner_free(task->scanner);
     schema_checker_free(task->checker);
     json_names_free(task->joined_names);
+    eval_deinit(&task->eval);
     buf_free(&task->scratch);
     buf_free(&task->key);
     buf_free(&task->members);
@@ -236,6 +239,7 @@ static enum step_verdict run_steps(struct stream_task *task, struct step_run *ru
     const struct pipeline *pipeline = task->pipeline;
     run->members = (struct strview){NULL, 0};
     buf_reset(&task->members);
+    eval_reset(&task->eval);
     for (size_t i = 0; i < pipeline->step_count; i++) {
         const struct step *step = &pipeline->steps[i];
         enum step_verdict verdict = step->kind->run(step->compiled, task->states[i], run);
@@ -319,6 +323,7 @@ enum err stream_task_process(struct stream_task *task, const struct stream_recor
                            .tables = task->tables,
                            .sink = sink,
                            .checker = task->checker,
+                           .eval = &task->eval,
                            .scratch = &task->scratch,
                            .members_of_many = &task->members,
                            .info = &task->why};

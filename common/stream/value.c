@@ -1,7 +1,5 @@
 #include "stream/value.h"
 
-#include <stdlib.h>
-
 #include "core/utf8.h"
 
 struct strview stream_value_decode(const struct stream_value *value, char *scratch)
@@ -13,17 +11,6 @@ struct strview stream_value_decode(const struct stream_value *value, char *scrat
         .type = value->type, .is_escaped = 1, .at = 0, .bytes = value->bytes, .next = 1};
     struct json_doc doc = {value->raw, &node, 1};
     return json_string_decode(&doc, 0, scratch);
-}
-
-int stream_value_compare(const struct stream_value *value, struct strview text)
-{
-    char *scratch = value->is_escaped ? must_alloc(value->bytes) : NULL;
-    struct strview own = stream_value_decode(value, scratch);
-    size_t common = own.len < text.len ? own.len : text.len;
-    int order = common ? memcmp(own.ptr, text.ptr, common) : 0;
-    order = order ? order : (own.len > text.len) - (own.len < text.len);
-    free(scratch);
-    return order;
 }
 
 const char *stream_value_kind(const struct stream_value *value)

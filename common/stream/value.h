@@ -39,9 +39,6 @@ static inline struct strview stream_value_text(const struct stream_value *value)
 /* A string's characters: borrowed, or decoded into scratch (at least value->bytes). */
 struct strview stream_value_decode(const struct stream_value *value, char *scratch);
 
-/* Order of a string's characters against these bytes; allocates only when it has escapes. */
-int stream_value_compare(const struct stream_value *value, struct strview text);
-
 /* "missing", "null", "a string", …: for messages. */
 const char *stream_value_kind(const struct stream_value *value);
 /* The value for a message, cut to `bytes_max` bytes at a character's border. */
