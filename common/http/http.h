@@ -156,6 +156,7 @@ void http_request_each_header(const struct http_request *request,
 /* BUF_SLACK readable bytes lie behind it. */
 struct strview http_request_body(const struct http_request *request);
 const char *http_request_id(const struct http_request *request); /* X-Request-Id, taken or made */
+bool http_request_id_is_given(const struct http_request *request);
 const char *http_request_client(const struct http_request *request); /* address, no port */
 /* The client's certificate, verified; NULL: plain HTTP, or none was given. */
 #define HTTP_PEER_NAMES_MAX 16

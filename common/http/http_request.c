@@ -676,6 +676,11 @@ const char *http_request_id(const struct http_request *request)
     return own->id;
 }
 
+bool http_request_id_is_given(const struct http_request *request)
+{
+    return request->head.request_id.len > 0;
+}
+
 const struct http_peer *http_request_peer(const struct http_request *request)
 {
     struct http_connection *connection = request->connection;

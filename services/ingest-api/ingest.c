@@ -37,6 +37,11 @@ static const struct config_option ingest_options[] = {
                1 << 16, (int64_t)1 << 40,
                "Bytes of events that a worker may have on their way to Kafka; past it a request "
                "gets 503. Keep it below kafka.queue.buffering.max.kbytes."),
+    CONFIG_ROW(struct ingest_config, writes_all_headers, "events.headers.all", BOOL, "false", 0, 0,
+               "Each record has the headers millrace-request-id, millrace-ingest-time and "
+               "content-type. Else only where they tell something new: an id that the client gave, "
+               "the time when the record's timestamp is the event's own, another type than "
+               "application/json."),
     CONFIG_ROW(struct ingest_config, rejects_topic, "rejects.topic", STRING, "", 0, 0,
                "Topic for the bytes of events that are refused as invalid, and of hasty ones that "
                "Kafka did not take, with the reason in headers. Keep it out of topics.allow."),

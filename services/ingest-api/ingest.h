@@ -42,6 +42,7 @@ struct ingest_config {
     int64_t events_max;
     int64_t streamed_events_max;
     int64_t inflight_bytes_max;
+    bool writes_all_headers;
     const char *rejects_topic;     /* "": off */
     int64_t unacknowledged_max_ms; /* 0: no bound */
     int64_t overflow_rate;         /* events/s of a key; 0: off */

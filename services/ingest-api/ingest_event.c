@@ -154,7 +154,7 @@ static int64_t timestamp_by_rule(const struct ingest_reading *reading)
 }
 
 /* In the order of precedence, within the window around now: a record far in the future would keep its
- * segment from ever being deleted. 0: when it is stored. */
+ * segment from ever being deleted. 0: none is said. */
 static int64_t timestamp_of(const struct ingest_reading *reading)
 {
     const struct ingest_worker *worker = reading->worker;
@@ -243,8 +243,9 @@ static void event_send(struct ingest_reading *reading, uint32_t index)
     char scratch[INGEST_KEY_BYTES_MAX];
     struct ingest_worker *worker = reading->worker;
     struct ingest_batch *batch = reading->batch;
-    const struct ingest_head *head = &reading->head;
+    struct ingest_head *head = &reading->head;
     const struct ingest_event *event = &reading->event;
+    const int64_t own_ms = timestamp_of(reading);
     if (batch->once) {
         ingest_once_event_id(batch->once, index); /* the head's header points to it */
     }
@@ -253,12 +254,12 @@ static void event_send(struct ingest_reading *reading, uint32_t index)
         .partition = head->partition != INGEST_NO_PARTITION ? head->partition : event->partition,
         .key = key_of(reading, scratch),
         .value = event->value,
-        .timestamp_ms = timestamp_of(reading),
-        .headers = head->headers,
-        .header_count = head->header_count + event->header_count,
+        .timestamp_ms = own_ms ? own_ms : head->now_ms,
         .opaque =
             batch->is_hasty ? (void *)(uintptr_t)reading->topic : ingest_batch_opaque(batch, index),
     };
+    record.headers =
+        ingest_head_headers(head, own_ms != 0, event->header_count, &record.header_count);
     overflow(reading, index, &record);
     batch->results[index].timestamp_ms = record.timestamp_ms; /* a failed report has none */
     enum err e = record_check(reading, &record, &reading->info);

@@ -11,6 +11,8 @@
 #define SECONDS_BELOW    1e11              /* as pipelines read it: docs/pipelines.md */
 #define GIVEN_PREFIX     "x-kafka-header-"
 #define EVENT_PREFIX     "ce-"
+#define HEADERS_FIRST    1 /* the first is left out of records whose timestamp says the same */
+#define TYPE_KNOWN       "application/json" /* what a record is that does not say */
 
 /* --- fields: one pass over the head ------------------------------------------------------------------ */
 
@@ -62,7 +64,7 @@ static void on_given(struct ingest_head *head, struct strview name, struct strvi
     if (is_reserved(kept)) {
         head->err = err_set(head->info, ERR_REQUEST_PARAM,
                             "the record header \"%.64s\" is not a client's to set", kept.ptr);
-    } else if (head->header_count == INGEST_HEADERS_GIVEN_MAX) {
+    } else if (head->header_count == HEADERS_FIRST + INGEST_HEADERS_GIVEN_MAX) {
         head->err = err_set(head->info, ERR_REQUEST_PARAM, "more than %d x-kafka-header-* fields",
                             INGEST_HEADERS_GIVEN_MAX);
     } else {
@@ -248,7 +250,8 @@ enum err ingest_head_read(const struct http_request *request, struct ingest_head
     head->key = head->content_type = head->timestamp_field = head->once_key = (struct strview){0};
     head->partition = INGEST_NO_PARTITION;
     head->timestamp_ms = 0;
-    head->header_count = head->trace_count = head->field_count = head->names_len = 0;
+    head->trace_count = head->field_count = head->names_len = 0;
+    head->header_count = HEADERS_FIRST;
     head->is_minimal = false;
     head->is_hasty = false;
     head->info = info;
@@ -271,8 +274,10 @@ enum err ingest_head_read(const struct http_request *request, struct ingest_head
     }
     head->now_ms = clock_now_ms();
     (void)snprintf(head->ingest_time, sizeof head->ingest_time, "%lld", (long long)head->now_ms);
-    ingest_head_add(head, "millrace-request-id", sv(http_request_id(request)));
-    ingest_head_add(head, "millrace-ingest-time", sv(head->ingest_time));
+    head->headers[0] = (struct kafka_header){"millrace-ingest-time", sv(head->ingest_time)};
+    if (head->writes_all_headers || http_request_id_is_given(request)) {
+        ingest_head_add(head, "millrace-request-id", sv(http_request_id(request)));
+    }
     for (size_t i = 0; i < head->trace_count; i++) {
         ingest_head_add(head, head->trace[i].name, head->trace[i].value);
     }
@@ -282,7 +287,16 @@ enum err ingest_head_read(const struct http_request *request, struct ingest_head
 void ingest_head_type(struct ingest_head *head, const char *content_type)
 {
     const struct strview type = content_type ? sv(content_type) : head->content_type;
-    if (type.len) {
+    const bool is_known = content_type && strcmp(content_type, TYPE_KNOWN) == 0;
+    if (type.len && (head->writes_all_headers || !is_known)) {
         ingest_head_add(head, "content-type", type);
     }
+}
+
+struct kafka_header *ingest_head_headers(struct ingest_head *head, bool is_timed,
+                                         size_t event_count, size_t *ret_count)
+{
+    const size_t skip = is_timed || head->writes_all_headers ? 0 : HEADERS_FIRST;
+    *ret_count = head->header_count + event_count - skip;
+    return head->headers + skip;
 }

@@ -12,6 +12,7 @@ struct ingest_reading *ingest_reading_new(struct ingest_worker *worker)
 {
     struct ingest_reading *reading = must_alloc(sizeof *reading);
     reading->worker = worker;
+    reading->head.writes_all_headers = worker->ingest->config.writes_all_headers;
     buf_init(&reading->scratch, SCRATCH_BYTES_MAX);
     return reading;
 }

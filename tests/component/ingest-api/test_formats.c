@@ -14,6 +14,12 @@ static void assert_header(const rd_kafka_message_t *record, const char *name, co
     }
 }
 
+static size_t header_count(const rd_kafka_message_t *record)
+{
+    rd_kafka_headers_t *headers;
+    return rd_kafka_message_headers(record, &headers) ? 0 : rd_kafka_header_cnt(headers);
+}
+
 static void test_beacon__json_in_text_plain__stored(void **state)
 {
     struct http_answer answer =
@@ -21,7 +27,7 @@ static void test_beacon__json_in_text_plain__stored(void **state)
     assert_answer("beacon", &answer, 201, "stored");
     rd_kafka_message_t *record = record_of(*state, "clicks", answer.json);
     assert_sv("{\"a\":1}", record_value(record));
-    assert_header(record, "content-type", "application/json");
+    assert_int_equal(0, header_count(record)); /* JSON is what a record is that does not say */
     rd_kafka_message_destroy(record);
     http_answer_free(&answer);
 }
@@ -349,6 +355,7 @@ static void test_head__key_timestamp_and_headers__are_the_records(void **state)
     struct http_answer answer =
         post_as(*state, "/events/orders",
                 JSON_TYPE "\nX-Kafka-Key: from-head\nX-Kafka-Timestamp: 1795242600123\n"
+                          "X-Request-Id: r-1\n"
                           "X-Kafka-Header-Source: mill\ntraceparent: 00-1-2-01\ntracestate: a=b",
                 ORDER("h1", "1"));
     assert_answer("head", &answer, 201, "stored");
@@ -359,7 +366,7 @@ static void test_head__key_timestamp_and_headers__are_the_records(void **state)
     assert_header(record, "source", "mill");
     assert_header(record, "traceparent", "00-1-2-01");
     assert_header(record, "tracestate", "a=b");
-    assert_non_null(record_header(record, "millrace-request-id").ptr);
+    assert_header(record, "millrace-request-id", "r-1");
     assert_non_null(record_header(record, "millrace-ingest-time").ptr);
     rd_kafka_message_destroy(record);
     http_answer_free(&answer);
@@ -368,6 +375,7 @@ static void test_head__key_timestamp_and_headers__are_the_records(void **state)
                      ORDER("h2", "1"));
     record = record_of(*state, "orders", answer.json);
     assert_sv("from-query", record_key(record));
+    assert_int_equal(0, header_count(record));
     rd_kafka_message_destroy(record);
     http_answer_free(&answer);
 
@@ -402,9 +410,32 @@ static void test_head__many_fields__bounded(void **state)
     http_answer_free(&answer);
 }
 
+static void test_headers__all__on_each_record_with_the_time_it_came(void **state)
+{
+    struct http_answer answer =
+        post_as(*state, "/events/clicks", LINES_TYPE "\nX-Kafka-Header-Source: mill", "{\"a\": 1}");
+    rd_kafka_message_t *record = record_of(*state, "clicks", result_at(&answer, 0));
+    rd_kafka_timestamp_type_t type;
+    char time[24];
+    (void)snprintf(time, sizeof time, "%lld", (long long)rd_kafka_message_timestamp(record, &type));
+    assert_int_equal(4, header_count(record));
+    assert_header(record, "source", "mill");
+    assert_header(record, "content-type", "application/json");
+    assert_int_equal(16, record_header(record, "millrace-request-id").len);
+    assert_true(strcmp(record_header(record, "millrace-ingest-time").ptr, time) <= 0);
+    rd_kafka_message_destroy(record);
+    http_answer_free(&answer);
+}
+
 static int start(void **state)
 {
     return fixture_start(state, NULL, NULL);
+}
+
+static int start_with_all_headers(void **state)
+{
+    const char *const flags[] = {"--events.headers.all=true", NULL};
+    return fixture_start(state, NULL, flags);
 }
 
 int main(void)
@@ -426,5 +457,9 @@ int main(void)
         cmocka_unit_test(test_head__key_timestamp_and_headers__are_the_records),
         cmocka_unit_test(test_head__many_fields__bounded),
     };
-    return cmocka_run_group_tests(tests, start, fixture_stop);
+    const struct CMUnitTest all_headers[] = {
+        cmocka_unit_test(test_headers__all__on_each_record_with_the_time_it_came),
+    };
+    return cmocka_run_group_tests(tests, start, fixture_stop) +
+           cmocka_run_group_tests(all_headers, start_with_all_headers, fixture_stop);
 }
