@@ -1,315 +1,314 @@
 #include "stream/aggregate.h"
 
-#include <stdio.h>
-#include <stdlib.h>
+#include <assert.h>
 
-#include "core/clock.h"
-#include "stream/program.h"
+#include "stream/aggregate_functions.h"
 
-void aggregate_free(struct aggregate *aggregate)
+/* Functions that only read take a const state; those of the kinds that are called do not write. */
+static struct accumulate part_of(const struct aggregate *aggregate, const struct totals *totals,
+                                 size_t value)
 {
-    for (size_t i = 0; i < aggregate->input_count; i++) {
-        free(aggregate->inputs[i].field);
-    }
-    for (size_t i = 0; i < aggregate->column_count; i++) {
-        free(aggregate->columns[i].prefix);
-    }
-    free(aggregate->key_column);
-    *aggregate = (struct aggregate){0};
+    return (struct accumulate){aggregate, &aggregate->values[value],
+                               (struct totals *)(uintptr_t)totals};
 }
 
-/* --- compiling ----------------------------------------------------------------------------------*/
+/* --- reading an event ---------------------------------------------------------------------------*/
 
-static uint16_t aggregate_input(struct program_builder *builder, struct aggregate *aggregate,
-                                const struct spec *field)
+#define EXCERPT_BYTES     64
+#define ESCAPED_BYTES_MAX 65536 /* of a string that must be decoded */
+#define ESCAPE_FACTOR     8     /* decoded, then each character encoded as \uXXXX, at worst */
+#define SCRATCH_BYTES_MAX (AGGREGATE_VALUES_MAX * (ESCAPED_BYTES_MAX + 64) * ESCAPE_FACTOR)
+
+void aggregate_event_init(struct aggregate_event *event)
 {
-    const char *text = json_string_value(field->value);
-    if (!text) {
-        spec_error(field, ERR_CONFIG, "a field is needed, like \"/amount\"");
-        return 0;
-    }
-    uint16_t slot = builder_field(builder, field, text);
-    for (size_t i = 0; i < aggregate->input_count; i++) {
-        if (aggregate->inputs[i].slot == slot) {
-            return (uint16_t)i;
-        }
-    }
-    if (aggregate->input_count == AGGREGATE_VALUES_MAX) {
-        spec_error(field, ERR_LIMIT, "more than %d fields", AGGREGATE_VALUES_MAX);
-        return 0;
-    }
-    aggregate->inputs[aggregate->input_count] =
-        (struct aggregate_input){slot, must_strdup(text[0] == '/' ? text + 1 : text)};
-    return (uint16_t)aggregate->input_count++;
+    *event = (struct aggregate_event){0};
+    buf_init(&event->scratch, SCRATCH_BYTES_MAX);
 }
 
-static uint16_t aggregate_value(struct aggregate *aggregate, const struct spec *at,
-                                enum accumulator_kind kind, uint16_t input)
+void aggregate_event_free(struct aggregate_event *event)
 {
-    for (size_t i = 0; i < aggregate->value_count; i++) {
-        if (aggregate->values[i].kind == kind && aggregate->values[i].input == input) {
-            return (uint16_t)i;
-        }
-    }
-    if (aggregate->value_count == AGGREGATE_VALUES_MAX) {
-        spec_error(at, ERR_LIMIT, "more than %d different aggregates", AGGREGATE_VALUES_MAX);
-        return 0;
-    }
-    aggregate->values[aggregate->value_count] = (struct accumulator){kind, input};
-    return (uint16_t)aggregate->value_count++;
+    buf_free(&event->scratch);
 }
-
-static void column_of_window(const struct spec *column, struct aggregate_column *out)
-{
-    static const char *const names[] = {"window", "as", NULL};
-    static const char *const bounds[] = {"start", "end", NULL};
-    static const char *const times[] = {"epoch-s", "epoch-ms", "iso8601", NULL};
-    if (!spec_is_object(column, names)) {
-        return;
-    }
-    out->kind =
-        spec_get_choice(column, "window", bounds, -1) ? COLUMN_WINDOW_END : COLUMN_WINDOW_START;
-    out->time = (enum column_time)spec_get_choice(column, "as", times, COLUMN_EPOCH_MS);
-}
-
-static void column_of_value(struct program_builder *builder, struct aggregate *aggregate,
-                            const struct spec *column, struct aggregate_column *out)
-{
-    static const char *const names[] = {"sum", "min", "max", "avg", "window", NULL};
-    static const enum accumulator_kind kinds[] = {ACCUMULATE_SUM, ACCUMULATE_MIN, ACCUMULATE_MAX,
-                                                  ACCUMULATE_SUM};
-    struct spec field;
-    const char *name = spec_only_member(column, &field);
-    if (!name) {
-        return;
-    }
-    for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
-        if (strcmp(names[i], name) == 0) {
-            uint16_t input = aggregate_input(builder, aggregate, &field);
-            out->value = aggregate_value(aggregate, column, kinds[i], input);
-            out->kind = strcmp(name, "avg") == 0 ? COLUMN_AVERAGE : COLUMN_VALUE;
-            return;
-        }
-    }
-    char hint[SPEC_HINT_BYTES];
-    spec_error(&field, ERR_CONFIG, "unknown aggregate%s", spec_hint(name, names, hint));
-}
-
-static void column_compile(struct program_builder *builder, struct aggregate *aggregate,
-                           const struct spec *column)
-{
-    static const char *const words[] = {"key", "count", NULL};
-    struct aggregate_column *out = &aggregate->columns[aggregate->column_count++];
-    if (json_is_string(column->value)) {
-        out->kind = spec_choice(column, words) == 1 ? COLUMN_COUNT : COLUMN_KEY;
-    } else if (json_object_get(column->value, "window")) {
-        column_of_window(column, out);
-    } else {
-        column_of_value(builder, aggregate, column, out);
-    }
-    if (out->kind == COLUMN_KEY && !aggregate->key_column) {
-        aggregate->key_column = must_strdup(column->member);
-    }
-}
-
-/* `{"name":`: what stands before the member's value. */
-static char *column_prefix(const char *name, bool is_first)
-{
-    struct buf text;
-    buf_init(&text, 64 * 1024);
-    enum err e = buf_append(&text, is_first ? "{" : ",", 1);
-    e = e ? e : buf_append_json_string(&text, sv(name));
-    e = e ? e : buf_append(&text, ":", 2); /* with its NUL */
-    CHECK(!e);                             /* its length was checked */
-    return text.data;
-}
-
-#define NAME_BYTES_MAX 256
-
-void aggregate_compile(struct program_builder *builder, const struct spec *result,
-                       struct aggregate *aggregate)
-{
-    if (json_object_size(result->value) == 0) {
-        spec_error(result, ERR_CONFIG, "an object of at least one member is needed");
-        return;
-    }
-    const char *name;
-    json_t *value;
-    json_object_foreach((json_t *)(uintptr_t)result->value, name, value)
-    { /* no const in jansson */
-        struct spec column = spec_member(result, name);
-        if (aggregate->column_count == AGGREGATE_COLUMNS_MAX) {
-            spec_error(&column, ERR_LIMIT, "more than %d members", AGGREGATE_COLUMNS_MAX);
-            return;
-        }
-        if (strlen(name) > NAME_BYTES_MAX) {
-            spec_error(&column, ERR_LIMIT, "a name has at most %d bytes", NAME_BYTES_MAX);
-            return;
-        }
-        column_compile(builder, aggregate, &column);
-        aggregate->columns[aggregate->column_count - 1].prefix =
-            column_prefix(name, aggregate->column_count == 1);
-    }
-}
-
-/* FNV-1a: stable across releases and machines, unlike a library's default. */
-static uint32_t hash_add(uint32_t hash, const void *bytes, size_t len)
-{
-    const unsigned char *at = bytes;
-    for (size_t i = 0; i < len; i++) {
-        hash = (hash ^ at[i]) * 16777619U;
-    }
-    return hash;
-}
-
-uint32_t aggregate_layout(const struct aggregate *aggregate, int64_t size_ms)
-{
-    char text[32];
-    int len = snprintf(text, sizeof text, "tumbling %lld", (long long)size_ms);
-    uint32_t hash = hash_add(2166136261U, text, (size_t)len);
-    for (size_t i = 0; i < aggregate->value_count; i++) {
-        static const char *const kinds[] = {"sum", "min", "max"};
-        const char *kind = kinds[aggregate->values[i].kind];
-        const char *field = aggregate->inputs[aggregate->values[i].input].field;
-        hash = hash_add(hash, kind, strlen(kind) + 1);
-        hash = hash_add(hash, field, strlen(field) + 1);
-    }
-    return hash;
-}
-
-/* --- adding -------------------------------------------------------------------------------------*/
-
-#define EXCERPT_BYTES 64
 
 static enum err input_fail(const struct aggregate_input *input, const struct stream_value *value,
                            struct err_info *info)
 {
+    const char *needed = input->form == INPUT_NUMBER ? "a number" : "a string";
+    uint8_t type = input->form == INPUT_NUMBER ? JSON_NODE_NUMBER : JSON_NODE_STRING;
     if (value->type == STREAM_VALUE_MISSING) {
         return err_set(info, ERR_FIELD_MISSING, "%s is missing", input->field);
     }
-    if (value->type != JSON_NODE_NUMBER) {
-        return err_set(info, ERR_FIELD_TYPE, "%s is %s: a number is needed", input->field,
-                       stream_value_kind(value));
+    if (value->type != type) {
+        return err_set(info, ERR_FIELD_TYPE, "%s is %s: %s is needed", input->field,
+                       stream_value_kind(value), needed);
     }
     struct strview text = stream_value_excerpt(value, EXCERPT_BYTES);
     return err_set(info, ERR_NUMBER_RANGE, "%s is %.*s: out of range", input->field, SV_ARG(text));
 }
 
-enum err aggregate_read(const struct aggregate *aggregate, const struct stream_value *slots,
-                        struct aggregate_event *ret, struct err_info *info)
+/* Room that no later input of the same event moves. */
+static enum err scratch_open(const struct aggregate *aggregate, const struct stream_value *slots,
+                             struct aggregate_event *event, struct err_info *info)
 {
+    size_t bytes = 0;
+    if (event->scratch.len > 0) {
+        return ERR_OK; /* done for an earlier one */
+    }
     for (size_t i = 0; i < aggregate->input_count; i++) {
-        const struct stream_value *value = &slots[aggregate->inputs[i].slot];
-        if (value->type != JSON_NODE_NUMBER ||
-            decimal_parse(stream_value_text(value), &ret->inputs[i])) {
-            return input_fail(&aggregate->inputs[i], value, info);
+        const struct aggregate_input *input = &aggregate->inputs[i];
+        const struct stream_value *value = &slots[input->slot];
+        if (value->type != STREAM_VALUE_MISSING && value->is_escaped &&
+            value->bytes > ESCAPED_BYTES_MAX) {
+            return err_set(info, ERR_LIMIT, "%s has more than %d bytes", input->field,
+                           ESCAPED_BYTES_MAX);
+        }
+        bool is_used =
+            value->type == JSON_NODE_STRING ? value->is_escaped : value->type == JSON_NODE_NUMBER;
+        bytes += is_used ? (value->bytes + 64UL) * ESCAPE_FACTOR : 0;
+    }
+    return buf_reserve(&event->scratch, bytes) ? err_set(info, ERR_LIMIT, "the event is too large")
+                                               : ERR_OK;
+}
+
+static struct strview scratch_take(struct buf *scratch, size_t from)
+{
+    return sv_of(scratch->data + from, scratch->len - from);
+}
+
+static struct strview text_decoded(const struct stream_value *value, struct buf *scratch)
+{
+    struct strview text = stream_value_decode(value, scratch->data + scratch->len);
+    scratch->len += text.len;
+    return text;
+}
+
+/* `1.50` is 1.5; what is no decimal stays as it is written. */
+static struct strview number_canonical(const struct stream_value *value, struct buf *scratch)
+{
+    struct decimal number;
+    size_t from = scratch->len;
+    char text[DECIMAL_TEXT_BYTES];
+    if (decimal_parse(stream_value_text(value), &number)) {
+        return sv_of(value->raw, value->bytes);
+    }
+    size_t len = decimal_format(number, text);
+    CHECK(!buf_append(scratch, text, len)); /* there is room */
+    return scratch_take(scratch, from);
+}
+
+static struct strview text_canonical(const struct stream_value *value, struct buf *scratch)
+{
+    struct strview decoded = text_decoded(value, scratch);
+    size_t from = scratch->len;
+    CHECK(!buf_append_json_string(scratch, decoded)); /* there is room */
+    return scratch_take(scratch, from);
+}
+
+static bool is_plain(const struct stream_value *value)
+{
+    bool is_number = value->type == JSON_NODE_NUMBER;
+    return is_number ? value->is_integer && value->raw[0] != '-' : !value->is_escaped;
+}
+
+static enum err text_read(const struct aggregate *aggregate, const struct aggregate_input *input,
+                          const struct stream_value *slots, struct aggregate_event *event,
+                          struct strview *ret, struct err_info *info)
+{
+    const struct stream_value *value = &slots[input->slot];
+    if (value->type == STREAM_VALUE_MISSING ||
+        (input->form == INPUT_TEXT && value->type != JSON_NODE_STRING)) {
+        return input_fail(input, value, info);
+    }
+    bool is_scalar = value->type == JSON_NODE_STRING || value->type == JSON_NODE_NUMBER;
+    *ret = input->form == INPUT_TEXT ? stream_value_text(value) : sv_of(value->raw, value->bytes);
+    if (input->form == INPUT_RAW || !is_scalar || is_plain(value)) {
+        return ERR_OK;
+    }
+    enum err e = scratch_open(aggregate, slots, event, info);
+    if (!e) {
+        *ret = input->form == INPUT_TEXT         ? text_decoded(value, &event->scratch)
+               : value->type == JSON_NODE_NUMBER ? number_canonical(value, &event->scratch)
+                                                 : text_canonical(value, &event->scratch);
+    }
+    return e;
+}
+
+enum err aggregate_read(const struct aggregate *aggregate, const struct stream_value *slots,
+                        struct aggregate_event *event, struct err_info *info)
+{
+    buf_reset(&event->scratch);
+    for (size_t i = 0; i < aggregate->input_count; i++) {
+        const struct aggregate_input *input = &aggregate->inputs[i];
+        const struct stream_value *value = &slots[input->slot];
+        union aggregate_value *out = &event->inputs[i];
+        if (input->form != INPUT_NUMBER) {
+            enum err e = text_read(aggregate, input, slots, event, &out->text, info);
+            if (e) {
+                return e;
+            }
+        } else if (value->type != JSON_NODE_NUMBER ||
+                   decimal_parse(stream_value_text(value), &out->number)) {
+            return input_fail(input, value, info);
         }
     }
     return ERR_OK;
 }
 
-bool aggregate_fits(const struct aggregate *aggregate, const struct totals *totals,
-                    const struct aggregate_event *event)
+/* --- adding and merging -------------------------------------------------------------------------*/
+
+size_t aggregate_bytes(const struct aggregate *aggregate, const struct totals *totals)
 {
-    for (size_t i = 0; i < aggregate->value_count; i++) {
-        struct decimal sum = totals->values[i];
-        if (aggregate->values[i].kind == ACCUMULATE_SUM &&
-            decimal_add(&sum, event->inputs[aggregate->values[i].input])) {
-            return false;
-        }
+    size_t bytes = aggregate->fixed_bytes;
+    for (size_t i = 0; i < aggregate->section_count; i++) {
+        const unsigned char *head = (const unsigned char *)totals + aggregate->sections[i];
+        bytes += ((const struct section *)(const void *)head)->capacity;
     }
-    return true;
+    return bytes;
+}
+
+enum err aggregate_prepare(const struct aggregate *aggregate, const struct totals *totals,
+                           const struct aggregate_event *event, size_t *ret_bytes,
+                           struct err_info *info)
+{
+    size_t bytes = aggregate_bytes(aggregate, totals);
+    for (size_t i = 0; i < aggregate->value_count; i++) {
+        const struct accumulate a = part_of(aggregate, totals, i);
+        size_t more = 0;
+        enum err e = a.accumulator->kind->prepare
+                         ? a.accumulator->kind->prepare(&a, event, &more, info)
+                         : ERR_OK;
+        if (e) {
+            return e;
+        }
+        bytes += more;
+    }
+    *ret_bytes = bytes;
+    return ERR_OK;
 }
 
 void aggregate_add(const struct aggregate *aggregate, struct totals *totals,
-                   const struct aggregate_event *event, int64_t event_ms)
+                   const struct aggregate_event *event)
 {
-    bool is_first = totals->count == 0;
     for (size_t i = 0; i < aggregate->value_count; i++) {
-        struct decimal value = event->inputs[aggregate->values[i].input];
-        struct decimal *total = &totals->values[i];
-        switch (aggregate->values[i].kind) {
-        case ACCUMULATE_SUM:
-            CHECK(!decimal_add(total, value)); /* aggregate_fits said so */
-            break;
-        case ACCUMULATE_MIN:
-            *total = is_first || decimal_compare(value, *total) < 0 ? value : *total;
-            break;
-        case ACCUMULATE_MAX:
-            *total = is_first || decimal_compare(value, *total) > 0 ? value : *total;
-            break;
-        }
+        const struct accumulate a = part_of(aggregate, totals, i);
+        a.accumulator->kind->add(&a, event);
+    }
+    if (totals->count == 0 || event->time_ms > totals->timestamp_max_ms) {
+        totals->timestamp_max_ms = event->time_ms;
     }
     totals->count++;
-    if (is_first || event_ms > totals->timestamp_max_ms) {
-        totals->timestamp_max_ms = event_ms;
-    }
 }
 
-/* --- the result ---------------------------------------------------------------------------------*/
-
-static enum err render_decimal(struct decimal value, struct buf *out)
+void aggregate_subtract(const struct aggregate *aggregate, struct totals *totals,
+                        const struct aggregate_event *event)
 {
-    char text[DECIMAL_TEXT_BYTES];
-    size_t len = decimal_format(value, text);
-    return buf_append(out, text, len);
+    for (size_t i = 0; i < aggregate->value_count; i++) {
+        const struct accumulate a = part_of(aggregate, totals, i);
+        a.accumulator->kind->subtract(&a, event);
+    }
+    totals->count--;
 }
 
-/* value >= 0 */
-static enum err render_integer(int64_t value, struct buf *out)
+enum err aggregate_prepare_merge(const struct aggregate *aggregate, const struct totals *totals,
+                                 const struct totals *from, size_t *ret_bytes,
+                                 struct err_info *info)
 {
-    char text[24];
-    size_t at = sizeof text;
-    do {
-        text[--at] = (char)('0' + value % 10);
-        value /= 10;
-    } while (value > 0);
-    return buf_append(out, text + at, sizeof text - at);
+    size_t bytes = aggregate_bytes(aggregate, totals);
+    for (size_t i = 0; i < aggregate->value_count; i++) {
+        const struct accumulate a = part_of(aggregate, totals, i);
+        const struct accumulate other = part_of(aggregate, from, i);
+        size_t more = 0;
+        enum err e = a.accumulator->kind->prepare_merge
+                         ? a.accumulator->kind->prepare_merge(&a, &other, &more, info)
+                         : ERR_OK;
+        if (e) {
+            return e;
+        }
+        bytes += more;
+    }
+    *ret_bytes = bytes;
+    return ERR_OK;
 }
 
-static enum err render_time(enum column_time time, int64_t ms, struct buf *out)
+void aggregate_merge(const struct aggregate *aggregate, struct totals *totals,
+                     const struct totals *from)
 {
-    if (time == COLUMN_EPOCH_MS) {
-        return render_integer(ms, out);
+    if (from->count == 0) {
+        return;
     }
-    if (time == COLUMN_EPOCH_S && ms % 1000 == 0) {
-        return render_integer(ms / 1000, out);
+    for (size_t i = 0; i < aggregate->value_count; i++) {
+        const struct accumulate a = part_of(aggregate, totals, i);
+        const struct accumulate other = part_of(aggregate, from, i);
+        a.accumulator->kind->merge(&a, &other);
     }
-    if (time == COLUMN_EPOCH_S) { /* a window of 500 ms has bounds like 1700000000.5 */
-        return render_decimal(decimal_divide(decimal_from_int(ms), 1000), out);
+    if (totals->count == 0 || from->timestamp_max_ms > totals->timestamp_max_ms) {
+        totals->timestamp_max_ms = from->timestamp_max_ms;
     }
-    char text[TIMESTAMP_TEXT_BYTES];
-    timestamp_format_iso8601(ms, text);
-    return buf_append_json_string(out, sv(text));
+    totals->count += from->count;
 }
 
-static enum err render_column(const struct aggregate_column *column, const struct totals *totals,
-                              const struct aggregate_window *window, struct buf *out)
+/* --- as bytes -----------------------------------------------------------------------------------*/
+
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "states are written as they are held");
+
+bool aggregate_check(const struct aggregate *aggregate, const void *bytes, size_t len)
 {
-    switch (column->kind) {
-    case COLUMN_KEY:
-        return buf_append_json_string(out, window->key);
-    case COLUMN_COUNT:
-        return render_integer(totals->count, out);
-    case COLUMN_WINDOW_START:
-        return render_time(column->time, window->start_ms, out);
-    case COLUMN_WINDOW_END:
-        return render_time(column->time, window->end_ms, out);
-    case COLUMN_VALUE:
-        return render_decimal(totals->values[column->value], out);
-    case COLUMN_AVERAGE:
-        return render_decimal(decimal_divide(totals->values[column->value], totals->count), out);
+    const struct totals *totals = bytes;
+    if (len < aggregate->fixed_bytes || totals->count < 0) {
+        return false;
     }
-    CHECK(!"every kind of column has a form");
-    return ERR_INTERNAL;
+    size_t rest = len - aggregate->fixed_bytes;
+    for (size_t i = 0; i < aggregate->section_count; i++) {
+        const unsigned char *head = (const unsigned char *)bytes + aggregate->sections[i];
+        const struct section *section = (const struct section *)(const void *)head;
+        if (section->capacity > rest || section->capacity % 16 != 0 ||
+            section->used > section->capacity || section->used % 8 != 0) {
+            return false;
+        }
+        rest -= section->capacity;
+    }
+    for (size_t i = 0; i < aggregate->value_count; i++) {
+        const struct accumulate a = part_of(aggregate, totals, i);
+        if (a.accumulator->kind->check && !a.accumulator->kind->check(&a)) {
+            return false;
+        }
+    }
+    return rest == 0;
+}
+
+enum err aggregate_pack(const struct aggregate *aggregate, const struct totals *totals,
+                        struct buf *out)
+{
+    size_t start = out->len;
+    const unsigned char *from = (const unsigned char *)totals;
+    enum err e = buf_reserve(out, aggregate_bytes(aggregate, totals));
+    if (e) {
+        return e;
+    }
+    CHECK(!buf_append(out, from, aggregate->fixed_bytes)); /* there is room, here and below */
+    from += aggregate->fixed_bytes;
+    for (size_t i = 0; i < aggregate->section_count; i++) {
+        char *head = out->data + start + aggregate->sections[i];
+        struct section section;
+        memcpy(&section, head, sizeof section); /* the buffer's end is nowhere in particular */
+        uint32_t packed = (section.used + 15) & ~15U;
+        CHECK(!buf_append(out, from, packed));
+        from += section.capacity;
+        section.capacity = packed;
+        memcpy(head, &section, sizeof section);
+    }
+    return ERR_OK;
 }
 
 enum err aggregate_render(const struct aggregate *aggregate, const struct totals *totals,
                           const struct aggregate_window *window, struct buf *out)
 {
     for (size_t i = 0; i < aggregate->column_count; i++) {
-        enum err e = buf_append_view(out, sv(aggregate->columns[i].prefix));
-        e = e ? e : render_column(&aggregate->columns[i], totals, window, out);
+        const struct aggregate_column *column = &aggregate->columns[i];
+        struct function_shown shown = {
+            .column = column, .window = window, .a = part_of(aggregate, totals, column->value)};
+        enum err e = buf_append_view(out, sv(column->prefix));
+        e = e ? e : column->function->render(&shown, out);
         if (e) {
             return e;
         }

@@ -12,6 +12,8 @@
  * windows were closed (`closed_ms`), which travels with the offsets. So exactly once never repeats a
  * final, and at least once, which may lose an offset commit after its records were written, finds
  * the state to make the same final again. */
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "stream/aggregate.h"
@@ -125,9 +127,14 @@ static void *aggregate_step_compile(struct program_builder *builder, const struc
         aggregate_compile(builder, &result, &step->aggregate);
         builder->result_key = step->aggregate.key_column;
     }
-    step->store.totals_bytes = aggregate_totals_bytes(&step->aggregate);
+    if (step->aggregate.section_count > 0) {
+        spec_error(&result, ERR_CONFIG, "a store of windows has no room for values that grow yet");
+    }
+    step->store.totals_bytes = step->aggregate.fixed_bytes;
     if (builder->loader.errors->count == 0) { /* else it is half made, and will not be run */
-        step->layout = aggregate_layout(&step->aggregate, step->size_ms);
+        char window[32];
+        (void)snprintf(window, sizeof window, "tumbling %" PRId64, step->size_ms);
+        step->layout = aggregate_layout(&step->aggregate, window);
     }
     return step;
 }
@@ -183,10 +190,14 @@ static enum step_verdict run_add(struct aggregate_state *state, struct step_run 
         (void)window_store_edit(state->store, cell);
         return STEP_REPLAYED;
     }
-    if (!aggregate_fits(aggregate, (const struct totals *)(void *)cell->totals, event)) {
-        return step_reject(run, ERR_NUMBER_RANGE, "the window's sum would overflow");
+    size_t bytes;
+    event->time_ms = run->event_ms;
+    run->reason = aggregate_prepare(aggregate, (const struct totals *)(void *)cell->totals, event,
+                                    &bytes, run->info);
+    if (run->reason) {
+        return STEP_REJECT;
     }
-    aggregate_add(aggregate, window_store_edit(state->store, cell), event, run->event_ms);
+    aggregate_add(aggregate, window_store_edit(state->store, cell), event);
     return STEP_DONE;
 }
 
@@ -259,9 +270,9 @@ static enum err emit_stored(struct aggregate_state *state, const struct step_com
     int64_t next_offset =
         cell->next_offset > commit->next_offset ? cell->next_offset : commit->next_offset;
     buf_reset(&state->value);
-    enum err e = window_encode_value((const struct totals *)(void *)cell->totals,
-                                     state->step->aggregate.value_count, state->step->layout,
-                                     next_offset, &state->value);
+    enum err e =
+        window_encode_value(&state->step->aggregate, (const struct totals *)(void *)cell->totals,
+                            state->step->layout, next_offset, &state->value);
     e = e ? e : emit_changelog(state, commit, cell, buf_view(&state->value));
     cell->is_being_stored = !e;
     return e;
@@ -390,6 +401,7 @@ static void *aggregate_state_new(const void *compiled)
     state->closed_ms = state->closing_ms = TIME_NONE;
     buf_init(&state->key, KEY_BYTES_MAX + 64);
     buf_init(&state->value, RECORD_BYTES_MAX);
+    aggregate_event_init(&state->event);
     return state;
 }
 
@@ -399,24 +411,32 @@ static void aggregate_state_free(void *task_state)
     window_store_free(state->store);
     buf_free(&state->key);
     buf_free(&state->value);
+    aggregate_event_free(&state->event);
     free(state);
 }
 
 static enum err restore_value(struct aggregate_state *state, struct strview key, int64_t start_ms,
                               struct strview value, struct err_info *info)
 {
-    /* Decoded beside the store first: a record that cannot be read changes nothing. */
-    alignas(16) unsigned char
-        decoded[sizeof(struct totals) + AGGREGATE_VALUES_MAX * sizeof(struct decimal)];
-    struct totals *totals = (struct totals *)(void *)decoded;
+    /* Checked beside the store first: a record that cannot be read changes nothing. */
+    const struct aggregate *aggregate = &state->step->aggregate;
     struct window_cell *cell;
+    struct strview totals;
     int64_t next_offset;
-    enum err e = window_decode_value(value, state->step->aggregate.value_count, state->step->layout,
-                                     totals, &next_offset, info);
-    e = e ? e : window_store_get(state->store, key, start_ms, &cell, info);
+    enum err e = window_decode_value(value, state->step->layout, &totals, &next_offset, info);
+    if (e) {
+        return e;
+    }
+    buf_reset(&state->value);
+    e = buf_append_view(&state->value, totals); /* to where its parts are aligned */
+    if (e || totals.len != aggregate->fixed_bytes ||
+        !aggregate_check(aggregate, state->value.data, totals.len) ||
+        ((const struct totals *)(void *)state->value.data)->count == 0) {
+        return err_set(info, ERR_STATE, "the changelog has a record that is no window's state");
+    }
+    e = window_store_get(state->store, key, start_ms, &cell, info);
     if (!e) {
-        memcpy(window_store_load(state->store, cell, next_offset), totals,
-               state->step->store.totals_bytes);
+        memcpy(window_store_load(state->store, cell, next_offset), state->value.data, totals.len);
     }
     return e;
 }

@@ -1,14 +1,10 @@
 #include "stream/window_codec.h"
 
-#define VERSION       1
-#define KEY_TAIL      12 /* start, sequence number */
-#define VALUE_HEAD    29 /* version, layout, time, offset, count */
-#define DECIMAL_BYTES 16
+#define VERSION    2
+#define KEY_TAIL   12 /* start, sequence number */
+#define VALUE_HEAD 13 /* version, layout, offset */
 
-__extension__ typedef unsigned __int128 uint128;
-__extension__ typedef __int128 int128;
-
-static char *put(char *at, uint128 value, size_t bytes)
+static char *put(char *at, uint64_t value, size_t bytes)
 {
     for (size_t i = 0; i < bytes; i++) {
         at[i] = (char)(unsigned char)(value >> (8 * (bytes - 1 - i)));
@@ -16,9 +12,9 @@ static char *put(char *at, uint128 value, size_t bytes)
     return at + bytes;
 }
 
-static uint128 take(const char **at, size_t bytes)
+static uint64_t take(const char **at, size_t bytes)
 {
-    uint128 value = 0;
+    uint64_t value = 0;
     for (size_t i = 0; i < bytes; i++) {
         value = value << 8 | (unsigned char)(*at)[i];
     }
@@ -40,25 +36,19 @@ enum err window_encode_key(struct strview key, int64_t start_ms, struct buf *out
     return ERR_OK;
 }
 
-enum err window_encode_value(const struct totals *totals, size_t values, uint32_t layout,
-                             int64_t next_offset, struct buf *out)
+enum err window_encode_value(const struct aggregate *aggregate, const struct totals *totals,
+                             uint32_t layout, int64_t next_offset, struct buf *out)
 {
-    size_t bytes = VALUE_HEAD + values * DECIMAL_BYTES;
-    enum err e = buf_reserve(out, bytes);
+    enum err e = buf_reserve(out, VALUE_HEAD);
     if (e) {
         return e;
     }
     char *at = out->data + out->len;
     at = put(at, VERSION, 1);
     at = put(at, layout, 4);
-    at = put(at, (uint64_t)totals->timestamp_max_ms, 8);
-    at = put(at, (uint64_t)next_offset, 8);
-    at = put(at, (uint64_t)totals->count, 8);
-    for (size_t i = 0; i < values; i++) {
-        at = put(at, (uint128)totals->values[i].nano, DECIMAL_BYTES);
-    }
-    out->len += bytes;
-    return ERR_OK;
+    (void)put(at, (uint64_t)next_offset, 8); /* the end is known */
+    out->len += VALUE_HEAD;
+    return aggregate_pack(aggregate, totals, out);
 }
 
 enum err window_decode_key(struct strview record_key, struct strview *ret_key,
@@ -70,29 +60,24 @@ enum err window_decode_key(struct strview record_key, struct strview *ret_key,
     size_t len = record_key.len - KEY_TAIL;
     const char *at = record_key.ptr + len;
     *ret_key = sv_of(record_key.ptr, len);
-    *ret_start_ms = (int64_t)(uint64_t)take(&at, 8);
+    *ret_start_ms = (int64_t)take(&at, 8);
     return *ret_start_ms >= 0 ? ERR_OK : ERR_STATE;
 }
 
-enum err window_decode_value(struct strview record_value, size_t values, uint32_t layout,
-                             struct totals *totals, int64_t *ret_next_offset, struct err_info *info)
+enum err window_decode_value(struct strview record_value, uint32_t layout,
+                             struct strview *ret_state, int64_t *ret_next_offset,
+                             struct err_info *info)
 {
     const char *at = record_value.ptr;
-    if (record_value.len < 5 || take(&at, 1) != VERSION) {
+    if (record_value.len < VALUE_HEAD || take(&at, 1) != VERSION) {
         return err_set(info, ERR_STATE, "a changelog record that this release cannot read");
     }
-    if ((uint32_t)take(&at, 4) != layout ||
-        record_value.len != VALUE_HEAD + values * DECIMAL_BYTES) {
+    if ((uint32_t)take(&at, 4) != layout) {
         return err_set(info, ERR_STATE,
                        "the changelog is of other windows or aggregates: give the store another "
                        "name, or delete the changelog topic");
     }
-    totals->timestamp_max_ms = (int64_t)(uint64_t)take(&at, 8);
-    *ret_next_offset = (int64_t)(uint64_t)take(&at, 8);
-    totals->count = (int64_t)(uint64_t)take(&at, 8);
-    for (size_t i = 0; i < values; i++) {
-        totals->values[i].nano = (int128)take(&at, DECIMAL_BYTES);
-    }
-    return totals->count > 0 ? ERR_OK
-                             : err_set(info, ERR_STATE, "a changelog record of an empty window");
+    *ret_next_offset = (int64_t)take(&at, 8);
+    *ret_state = sv_of(at, record_value.len - VALUE_HEAD);
+    return ERR_OK;
 }

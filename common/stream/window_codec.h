@@ -2,8 +2,7 @@
  *
  * KEY      key bytes | window start ms, 8 | sequence number, 4 (always 0): the layout of Kafka
  *          Streams' windowed store changelogs. All integers big-endian.
- * VALUE    version 1 | layout, 4 | highest event time ms, 8 | next offset, 8 | count, 8 |
- *          per accumulator a 128-bit two's complement integer of billionths, 16.
+ * VALUE    version 2 | layout, 4 | next offset, 8 | the state's bytes (aggregate.h).
  *          `layout` is a hash of what is accumulated over which windows: state of another
  *          pipeline, or of this one before its aggregates were changed, is told apart.
  */
@@ -12,14 +11,15 @@
 #include "core/buf.h"
 #include "stream/aggregate.h"
 
-/* Key and value of `cell`, behind each other in out. */
+/* Behind each other in out. */
 MUST_CHECK enum err window_encode_key(struct strview key, int64_t start_ms, struct buf *out);
-MUST_CHECK enum err window_encode_value(const struct totals *totals, size_t values, uint32_t layout,
+MUST_CHECK enum err window_encode_value(const struct aggregate *aggregate,
+                                        const struct totals *totals, uint32_t layout,
                                         int64_t next_offset, struct buf *out);
 
 MUST_CHECK enum err window_decode_key(struct strview record_key, struct strview *ret_key,
                                       int64_t *ret_start_ms);
-/* totals has room for `values`. ERR_STATE with info. */
-MUST_CHECK enum err window_decode_value(struct strview record_value, size_t values, uint32_t layout,
-                                        struct totals *totals, int64_t *ret_next_offset,
+/* *ret_state is borrowed from the record. ERR_STATE with info. */
+MUST_CHECK enum err window_decode_value(struct strview record_value, uint32_t layout,
+                                        struct strview *ret_state, int64_t *ret_next_offset,
                                         struct err_info *info);

@@ -122,6 +122,12 @@ static const struct row BAD[] = {
      "(did you mean \"sum\"?)", true},
     {AGGREGATE(WINDOW ",\"result\":{\"a\":{\"sum\":7}}"), "/steps/0/aggregate/result/a/sum",
      "a field is needed", true},
+    {AGGREGATE(WINDOW ",\"result\":{\"a\":{\"top\":{\"field\":\"/v\",\"k\":0}}}"),
+     "/steps/0/aggregate/result/a/top/k", "a whole number from 1 to 1000", true},
+    {AGGREGATE(WINDOW ",\"result\":{\"a\":{\"percentile\":{\"field\":\"/v\",\"p\":101}}}"),
+     "/steps/0/aggregate/result/a/percentile/p", "up to 100", true},
+    {AGGREGATE(WINDOW ",\"result\":{\"a\":{\"list\":{\"field\":\"/v\",\"max\":50000}}}"),
+     "/steps/0/aggregate/result", "could grow to", false},
     {AGGREGATE(WINDOW ",\"result\":{\"a\":{\"window\":\"middle\"}}"),
      "/steps/0/aggregate/result/a/window", "not known here", true},
     {STEP("{\"aggregate\":{\"by\":\"/k\"," WINDOW "," RESULT "}}"), "/steps/0/aggregate",
@@ -261,6 +267,9 @@ static void test_pipeline_schema__agrees_with_the_loader(void **state)
              "\"semver\":{\">=\":\"2\",\"!=\":\"2.1.0-rc.1+x\",\"in\":[\"2.1\"]}}}"),
         STEP("{\"validate\":{\"schema\":true}}"),
         STEP("{\"join\":{\"table\":\"users\",\"on\":\"u\",\"set\":{\"description\":\"b\"}}}"),
+        AGGREGATE(WINDOW
+                  ",\"result\":{\"a\":{\"variance\":{\"field\":\"v\",\"of\":\"population\"}},"
+                  "\"b\":{\"max\":{\"field\":\"v\"}},\"c\":{\"stddev\":\"/v\"}}"),
         AGGREGATE(WINDOW ",\"emit\":[\"final\"],\"result\":{\"a\":\"key\",\"b\":{\"min\":\"/x\"},"
                          "\"c\":{\"window\":\"start\",\"as\":\"iso8601\"}}"),
     };
