@@ -82,7 +82,7 @@ static void bench_open(struct bench *bench, const char *file, unsigned keys)
             CHECK(!stream_table_apply(bench->tables[i], sv(name), sv(row), NULL));
         }
     }
-    bench->task = stream_task_new(bench->pipeline, bench->tables, 0);
+    bench->task = stream_task_new(bench->pipeline, 0, bench->tables, 0);
     bench->sink = (struct stream_sink){.emit = bench_emit, .context = bench};
 }
 

@@ -2,7 +2,7 @@
 #include <stdlib.h>
 
 #include "stream/aggregate_functions.h"
-#include "stream/program.h"
+#include "stream/builder.h"
 
 void aggregate_free(struct aggregate *aggregate)
 {

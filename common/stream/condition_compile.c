@@ -4,7 +4,7 @@
 
 #include "core/utf8.h"
 #include "stream/condition_node.h"
-#include "stream/program.h"
+#include "stream/builder.h"
 
 /* What an operator is compared with. */
 enum operand {

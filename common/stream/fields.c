@@ -110,6 +110,9 @@ void fields_resolve(const struct fields *fields, const struct json_doc *doc,
     for (size_t i = 0; i < fields->count; i++) {
         slots[i] = (struct stream_value){.type = STREAM_VALUE_MISSING};
     }
+    if (!doc) {
+        return;
+    }
     uint32_t end = doc->nodes[0].next;
     for (uint32_t name = 1; name < end; name = doc->nodes[name + 1].next) {
         resolve_member(fields, doc, name, slots);

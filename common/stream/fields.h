@@ -31,6 +31,6 @@ MUST_CHECK enum err fields_add(struct fields *fields, const char *pointer, uint1
 /* A slot for a value that a step makes. */
 MUST_CHECK enum err fields_add_made(struct fields *fields, uint16_t *ret_slot,
                                     struct err_info *info);
-/* slots: fields->count of them. The root of doc is an object. */
+/* slots: fields->count of them. The root of doc is an object; NULL: every field is missing. */
 void fields_resolve(const struct fields *fields, const struct json_doc *doc,
                     struct stream_value *slots);

@@ -1,8 +1,11 @@
 /* pipeline.h - what a pipeline file says, compiled.
  *
- * WHAT     JSON (docs/pipelines.md, pipelines/pipeline.schema.json) → an immutable program: source,
- *          tables, steps, output, dead-letter and late topics. Tasks (task.h) and tables (table.h)
- *          run it.
+ * WHAT     JSON (docs/pipelines.md, pipelines/pipeline.schema.json) → an immutable program: sources,
+ *          tables, flows of steps, outputs, dead-letter and late topics. Tasks (task.h) and tables
+ *          (table.h) run it.
+ * STAGES   what is connected without a topic between it; a task is one stage on one partition of all
+ *          of the stage's sources. A pipeline without a `rekey` has one stage.
+ * STORES   what steps remember, each with a changelog topic of its own, each in one stage.
  * TOPICS   everything the pipeline writes has an index 0 … pipeline_topic_count-1, which is what
  *          stream_out.topic says, so that a worker opens each topic once.
  * ERRORS   every mistake is found, not only the first: each is "file: /json/pointer: reason (did
@@ -13,6 +16,7 @@
 #pragma once
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "core/err.h"
@@ -48,12 +52,22 @@ MUST_CHECK enum err pipeline_compile(const json_t *document, const char *path,
 enum stream_target {
     STREAM_OUTPUT,
     STREAM_CHANGELOG,
+    STREAM_REPARTITION, /* read back by the pipeline itself */
     STREAM_DEAD_LETTER,
     STREAM_LATE,
 };
 
 const char *pipeline_name(const struct pipeline *pipeline);
-const char *pipeline_source_topic(const struct pipeline *pipeline);
+
+size_t pipeline_source_count(const struct pipeline *pipeline);
+const char *pipeline_source_topic(const struct pipeline *pipeline, size_t source);
+/* A repartition topic: the worker creates it. */
+bool pipeline_source_is_internal(const struct pipeline *pipeline, size_t source);
+unsigned pipeline_source_stage(const struct pipeline *pipeline, size_t source);
+
+size_t pipeline_stage_count(const struct pipeline *pipeline);
+/* Whether its sources must have the same number of partitions. */
+bool pipeline_stage_is_copartitioned(const struct pipeline *pipeline, size_t stage);
 
 size_t pipeline_table_count(const struct pipeline *pipeline);
 const char *pipeline_table_name(const struct pipeline *pipeline, size_t table);
@@ -63,5 +77,8 @@ size_t pipeline_topic_count(const struct pipeline *pipeline);
 const char *pipeline_topic_name(const struct pipeline *pipeline, size_t topic);
 enum stream_target pipeline_topic_target(const struct pipeline *pipeline, size_t topic);
 
-/* NULL: the pipeline keeps no state, or no state that needs one. */
-const char *pipeline_changelog_topic(const struct pipeline *pipeline);
+size_t pipeline_store_count(const struct pipeline *pipeline);
+const char *pipeline_store_changelog(const struct pipeline *pipeline, size_t store); /* topic */
+unsigned pipeline_store_stage(const struct pipeline *pipeline, size_t store);
+/* How long the changelog keeps records of rows that were not deleted; -1: for ever (compacted). */
+int64_t pipeline_store_retention_ms(const struct pipeline *pipeline, size_t store);

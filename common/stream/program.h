@@ -1,58 +1,114 @@
-/* program.h - a compiled pipeline from inside the room: its steps and what they work on.
+/* program.h - a compiled pipeline from inside the room: what runs, and what a step sees.
  *
- * A program is a flat array of steps. Each has a kind (one row in steps.c, one file step_<kind>.c)
- * and what its compile made of the file. A step sees one record (struct step_run), reads fields
- * through slots and says what becomes of the record. A step that keeps state has a state kind: one
- * state per task, with the task's commit cycle.
+ * WHAT     A record comes from a source and goes through segments, depth first:
+ *
+ *              source ──► segment ──► segment ──► output topic
+ *                           steps  └► segment ──► …
+ *
+ *          A segment scans the record once, runs its steps on it and hands it on. A step has a kind
+ *          (one row in steps.c, one file step_<kind>.c) and what its compile made of the file. One
+ *          that makes records of its own (`is_maker`) ends its segment; what it makes goes to the
+ *          segment behind it, by step_forward. One that keeps state names a state of the program,
+ *          which a task has one of, with the task's commit cycle.
+ * STAGES   sources and segments that are connected without a topic between them. A task runs one
+ *          stage on one partition of all of its sources.
+ * TIME     A maker's results come later than the events they are made of, so that segments behind
+ *          it see event time with a lag (`hold_ms` of the maker, added up along the way): their
+ *          windows wait for what is still on its way. Results do not depend on when commits are.
  */
 #pragma once
 
 #include "core/buf.h"
+#include "json/json_splice.h"
 #include "schema/schema.h"
 #include "stream/eval.h"
 #include "stream/event_time.h"
 #include "stream/fields.h"
-#include "stream/spec.h"
 #include "stream/task.h"
 #include "stream/watermark.h"
 
-#define STEPS_MAX        32
+#define STEPS_MAX        32 /* of a flow */
+#define SOURCES_MAX      WATERMARK_INPUTS_MAX
+#define FLOWS_MAX        64
+#define SEGMENTS_MAX     128
+#define STATES_MAX       32
+#define READERS_MAX      16 /* of one source, flow or branch */
 #define TABLES_MAX       16
-#define TOPICS_MAX       8
-#define PROJECTIONS_MAX  8 /* joins that use one table */
+#define TOPICS_MAX       128
+#define SPLICED_MAX      64 /* json_names_new's */
+#define PROJECTIONS_MAX  8  /* joins that use one table */
 #define JOIN_MEMBERS_MAX 32
-#define STEP_PLACE_BYTES 64
 
 /* --- steps ------------------------------------------------------------------------------------ */
 
 enum step_verdict {
     STEP_NEXT,     /* on to the next step */
     STEP_DROP,     /* the record ends here, as the pipeline wants it */
-    STEP_DONE,     /* the record has been taken up into state: nothing is left to put out */
+    STEP_DONE,     /* the record has been taken up into state, or what it makes was forwarded */
     STEP_REJECT,   /* to the dead letters; run->reason and run->info say why */
     STEP_LATE,     /* to the late topic; run->late says why */
     STEP_REPLAYED, /* state already holds it: nothing happens */
     STEP_AGAIN,    /* a table was brought up to date: run the record from the start */
+    STEP_FAIL,     /* step_forward failed with run->reason: the cycle is to be aborted */
 };
+
+/* A record on its way from one segment to the next. Borrowed for the call. */
+struct step_out {
+    struct strview key, value;  /* ptr NULL = null; a value NULL: the row is deleted */
+    struct strview old;         /* of a flow that is a table: the row's value before; NULL: none */
+    int64_t timestamp_ms;       /* event time */
+    int64_t watermark_ms;       /* how far event time was: in->watermark_ms, step_due or step_now */
+    const struct json_doc *doc; /* the value, scanned; NULL: not yet */
+    const struct stream_record *origin;  /* the input record that it is made of at once, whose
+                                          * headers go on with it; NULL: of more than one */
+    const struct stream_header *headers; /* beside those */
+    size_t header_count;
+};
+
+/* Where what a step makes goes. */
+struct step_way {
+    struct stream_task *task;
+    uint16_t to;    /* the segment behind the step */
+    int64_t lag_ms; /* of the step's segment */
+};
+
+/* Runs the segments behind the step on the record, to the end. An error is emit's. */
+MUST_CHECK enum err step_forward(const struct step_way *way, const struct step_out *out);
+
+/* The watermark of a result that was due as soon as event time, as the step sees it, reached due_ms:
+ * a window's end and grace. It is the last moment before, so that what closes then still takes it. */
+static inline int64_t step_due(const struct step_way *way, int64_t due_ms)
+{
+    return due_ms - 1 + way->lag_ms;
+}
+
+/* Of one that is put out as event time is now: a running result. */
+static inline int64_t step_now(const struct step_way *way, int64_t watermark_ms)
+{
+    return watermark_ms == TIME_NONE ? TIME_NONE : watermark_ms + way->lag_ms;
+}
 
 struct step_late {
     int64_t window_start_ms, window_end_ms;
     int64_t closed_ms; /* when it had closed, in event time */
 };
 
-/* One record on its way through the steps. */
+/* One record on its way through the steps of a segment. */
 struct step_run {
-    const struct stream_record *record;
-    const struct json_doc *doc;
+    struct step_way way;
+    const struct step_out *in;  /* the record as it came into the segment */
+    unsigned input;             /* of in->origin: index among the stage's sources */
+    const struct json_doc *doc; /* of its value; NULL where there is none */
     struct stream_value *slots;
     int64_t event_ms;
-    int64_t watermark_ms; /* as it is before this record */
+    int64_t watermark_ms; /* as it is before this record; the segment's lag is taken off */
+    int64_t now_ms;       /* by the clock; TIME_NONE: nobody has told */
     struct stream_table *const *tables;
     const struct stream_sink *sink;
     struct schema_checker *checker;
     struct eval *eval;           /* values that steps make for this record live in it */
     struct buf *scratch;         /* for the step's own use during its run */
-    struct strview members;      /* `,"name":value`… to be spliced in at the output */
+    struct strview members;      /* `,"name":value`… to be spliced in at the segment's end */
     struct buf *members_of_many; /* holds them when they come from more than one join */
     enum err reason;
     struct err_info *info;
@@ -61,50 +117,60 @@ struct step_run {
     uint32_t refreshed; /* bit n: table n was brought up to date for this record */
 };
 
-struct program_builder;
-struct step_commit;
+/* What a state needs at a commit. */
+struct step_commit {
+    struct step_way way;
+    const struct stream_sink *sink;
+    struct stream_task_stats *stats;
+    int64_t watermark_ms;        /* the state's lag is taken off */
+    int64_t now_ms;              /* by the clock; TIME_NONE: nobody has told */
+    const int64_t *next_offsets; /* per input: just past the last record that was processed */
+    unsigned input_count;
+    int32_t partition;
+    uint16_t changelog_topic;
+    struct err_info *info;
+};
 
 struct step_state_kind {
     void *(*new_state)(const void *step);
     void (*free_state)(void *state);
+    /* Called in the order in which records flow: what one state forwards is in the next before
+     * that one's turn. */
     enum err (*before_commit)(void *state, const struct step_commit *commit);
     void (*committed)(void *state);
     void (*aborted)(void *state);
     enum err (*restore)(void *state, struct strview key, struct strview value,
                         struct err_info *info);
-    bool (*wants_commit)(const void *state, int64_t watermark_ms);
-    /* What must survive beside the changelog: event time up to which windows were closed, once
-     * the commit under way succeeds. */
-    int64_t (*closed_through)(const void *state);
-    void (*restore_closed_through)(void *state, int64_t closed_ms);
+    bool (*wants_commit)(const void *state, int64_t watermark_ms, int64_t now_ms);
+    /* From the offset's metadata: event time up to which the committed state was brought. */
+    void (*restore_time)(void *state, int64_t watermark_ms);
+    /* Adds its share. */
     void (*stats)(const void *state, struct stream_task_stats *stats);
 };
 
-/* What a state needs at a commit. */
-struct step_commit {
-    const struct stream_sink *sink;
-    struct stream_task_stats *stats;
-    int64_t watermark_ms;
-    int64_t next_offset; /* just past the last record that was processed */
-    int32_t partition;
-    uint16_t output_topic;
-    uint16_t changelog_topic;
-    struct err_info *info;
-};
+struct program_builder;
+struct spec;
 
 struct step_kind {
     const char *name;
     /* NULL when there were errors: they are in the builder. */
     void *(*compile)(struct program_builder *builder, const struct spec *spec);
     void (*free_step)(void *step);
+    /* state: what builder_add_state in its compile named; NULL when it did not. */
     enum step_verdict (*run)(const void *step, void *state, struct step_run *run);
-    const struct step_state_kind *state; /* NULL: keeps none */
+    bool is_maker;   /* its results are records of their own: a new segment begins behind it */
+    bool takes_null; /* it looks at a record without a value, too; others are passed by */
+    bool has_late;   /* it can find a record late */
 };
+
+#define STATE_NONE UINT16_MAX
 
 struct step {
     const struct step_kind *kind;
     void *compiled;
-    char place[STEP_PLACE_BYTES]; /* "/steps/1/require": header millrace-step */
+    char *place;    /* "/steps/1/require": header millrace-step */
+    uint16_t state; /* index among the program's, or STATE_NONE */
+    uint16_t to;    /* a maker's: the segment behind it */
 };
 
 /* Fills run's reason and info: `return step_reject(run, ERR_CONDITION, "…");`. */
@@ -144,15 +210,82 @@ const struct table_row *stream_table_find(const struct stream_table *table, stru
 
 /* --- the program ------------------------------------------------------------------------------ */
 
-struct pipeline {
-    char *name;
-    char *source_topic;
-    struct event_time time;
-    int64_t watermark_delay_ms;
-    int64_t watermark_idle_ms; /* 0: never idle */
+struct program_source {
+    char *topic;
+    char *place; /* "/source": header millrace-step; with "/timestamp" when the time was wrong */
+    char *time_place;
+    struct event_time time; /* its slot is the segment's */
+    int64_t delay_ms;
+    int64_t idle_ms; /* 0: never idle */
+    bool is_internal;
+    uint16_t segment; /* where its records begin */
+    uint16_t stage;
+    uint16_t input; /* among its stage's sources */
+    uint16_t dead_letter_topic, late_topic;
+};
+
+/* Without fields and steps a segment hands bytes on as they are. */
+struct program_segment {
+    uint16_t flow;
+    uint16_t stage;
+    /* The first source whose records come here: names the side topics of what has no origin. */
+    uint16_t home;
+    int64_t lag_ms;  /* how far behind the task's its event time is */
+    int64_t hold_ms; /* what its maker adds to that for the segment behind it */
+    bool is_scanned; /* it needs the value as JSON */
+    char *place;     /* of its flow: header millrace-step of what is no JSON */
     struct fields fields;
     size_t step_count;
-    struct step steps[STEPS_MAX];
+    struct step *steps;
+    size_t spliced_count; /* members that steps put in … */
+    char *spliced[SPLICED_MAX];
+    struct json_names *spliced_names; /* … as json_splice wants them; NULL: none */
+    /* Where the record goes: */
+    bool has_output;
+    enum stream_target target;
+    uint16_t output_topic;
+    char *output_place; /* header millrace-step of what cannot be put out */
+    bool has_output_key;
+    uint16_t output_key; /* slot */
+    char *output_key_text;
+    size_t next_count;
+    uint16_t next[READERS_MAX];
+};
+
+struct program_state {
+    const struct step_state_kind *kind;
+    const void *step; /* what the step that made it was compiled to */
+    char *store;      /* name */
+    uint16_t changelog_topic;
+    uint16_t segment; /* of the step */
+    uint16_t to;      /* the segment behind it */
+    uint16_t stage;
+    int64_t retention_ms; /* negative: the changelog is only compacted */
+};
+
+struct program_flow {
+    char *name;
+    bool is_table; /* its records are changes of rows: `old` tells what was */
+};
+
+struct program_stage {
+    size_t source_count;
+    uint16_t sources[SOURCES_MAX];
+    bool is_copartitioned;
+};
+
+struct pipeline {
+    char *name;
+    size_t source_count;
+    struct program_source sources[SOURCES_MAX];
+    size_t flow_count;
+    struct program_flow flows[FLOWS_MAX];
+    size_t segment_count;
+    struct program_segment *segments[SEGMENTS_MAX];
+    size_t state_count; /* in the order in which records flow */
+    struct program_state states[STATES_MAX];
+    size_t stage_count;
+    struct program_stage stages[SOURCES_MAX];
     size_t table_count;
     struct table_spec tables[TABLES_MAX];
     size_t topic_count;
@@ -160,35 +293,4 @@ struct pipeline {
         char *name;
         enum stream_target target;
     } topics[TOPICS_MAX];
-    uint16_t output_topic, dead_letter_topic, late_topic, changelog_topic;
-    bool is_stateful;
-    bool has_output_key;
-    uint16_t output_key; /* slot; unused where there is state: results go under their group's key */
-    char *output_key_text;
 };
-
-/* While a file is compiled. */
-struct program_builder {
-    struct pipeline *pipeline;
-    struct pipeline_overrides overrides;
-    struct spec_loader loader;
-    /* Fields that steps so far have made: later steps that name them read these. */
-    size_t made_count;
-    struct made_field {
-        char *pointer;
-        uint16_t slot;
-    } made[FIELDS_MAX];
-    const char *store_name; /* of the step that keeps state; NULL: none does */
-    const char *result_key; /* member of its result that shows the group's key; NULL: none does */
-};
-
-/* The slot that holds the field at this point of the program; 0 after an error (reported at `at`). */
-uint16_t builder_field(struct program_builder *builder, const struct spec *at, const char *pointer);
-/* Text of a member that names a field, and its slot. */
-uint16_t builder_get_field(struct program_builder *builder, const struct spec *object,
-                           const char *name, const char **ret_text);
-uint16_t builder_make_field(struct program_builder *builder, const struct spec *at,
-                            const char *name);
-/* Index of the table; an error with the nearest name when there is none. */
-size_t builder_get_table(struct program_builder *builder, const struct spec *object,
-                         const char *name);

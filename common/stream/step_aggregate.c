@@ -9,9 +9,9 @@
  *
  * A window goes in two steps: its final result is put out by one commit, its state is deleted by the
  * next. In between, whether a restored window was already closed is told by the time up to which
- * windows were closed (`closed_ms`), which travels with the offsets. So exactly once never repeats a
- * final, and at least once, which may lose an offset commit after its records were written, finds
- * the state to make the same final again. */
+ * windows were closed (`closed_ms`), the watermark that travels with the offsets. So exactly once
+ * never repeats a final, and at least once, which may lose an offset commit after its records were
+ * written, finds the state to make the same final again. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,6 +30,7 @@ struct aggregate_step {
     bool emits_updates;
     bool emits_finals;
     uint32_t layout;
+    const char *store_name; /* the file's: while it is compiled */
     struct window_store_config store;
 };
 
@@ -48,6 +49,8 @@ struct aggregate_state {
 #define RECORD_BYTES_MAX (1024 * 1024)
 
 /* --- compiling ----------------------------------------------------------------------------------*/
+
+static const struct step_state_kind aggregate_state_kind;
 
 static void aggregate_step_free(void *compiled)
 {
@@ -96,15 +99,14 @@ static void compile_emit(const struct spec *spec, struct aggregate_step *step)
     }
 }
 
-static void compile_store(struct program_builder *builder, const struct spec *spec,
-                          struct aggregate_step *step)
+static void compile_store(const struct spec *spec, struct aggregate_step *step)
 {
     static const char *const names[] = {"name", "keys_max", "windows_max", NULL};
     struct spec store;
     if (!spec_has(spec, "store", &store) || !spec_is_object(&store, names)) {
         return;
     }
-    builder->store_name = spec_get_text(&store, "name", NULL);
+    step->store_name = spec_get_text(&store, "name", NULL);
     step->store.keys_max = (size_t)spec_get_count(&store, "keys_max", 1000000, KEYS_MAX);
     step->store.cells_max = (size_t)spec_get_count(&store, "windows_max", 4000000, KEYS_MAX);
 }
@@ -121,11 +123,11 @@ static void *aggregate_step_compile(struct program_builder *builder, const struc
     step->by_text = must_strdup(by[0] == '/' ? by + 1 : by);
     compile_window(builder, spec, step);
     compile_emit(spec, step);
-    compile_store(builder, spec, step);
+    compile_store(spec, step);
     struct spec result;
     if (spec_has(spec, "result", &result)) {
         aggregate_compile(builder, &result, &step->aggregate);
-        builder->result_key = step->aggregate.key_column;
+        builder_result_key(builder, step->aggregate.key_column);
     }
     if (step->aggregate.section_count > 0) {
         spec_error(&result, ERR_CONFIG, "a store of windows has no room for values that grow yet");
@@ -135,7 +137,13 @@ static void *aggregate_step_compile(struct program_builder *builder, const struc
         char window[32];
         (void)snprintf(window, sizeof window, "tumbling %" PRId64, step->size_ms);
         step->layout = aggregate_layout(&step->aggregate, window);
+        (void)builder_add_state(builder, spec,
+                                &(struct builder_state){.kind = &aggregate_state_kind,
+                                                        .step = step,
+                                                        .store = step->store_name,
+                                                        .retention_ms = -1});
     }
+    builder_hold(builder, step->grace_ms);
     return step;
 }
 
@@ -185,7 +193,7 @@ static enum step_verdict run_add(struct aggregate_state *state, struct step_run 
     if (run->reason) {
         return STEP_REJECT;
     }
-    if (run->record->offset < cell->next_offset) {
+    if (run->in->origin && run->in->origin->offset < cell->next_offset) {
         /* The state was written, but perhaps not what was to be put out with it. */
         (void)window_store_edit(state->store, cell);
         return STEP_REPLAYED;
@@ -218,6 +226,11 @@ static enum step_verdict aggregate_run(const void *compiled, void *task_state, s
 
 /* --- a commit -----------------------------------------------------------------------------------*/
 
+static int64_t window_closes_ms(const struct aggregate_state *state, int64_t start_ms)
+{
+    return start_ms + state->step->size_ms + state->step->grace_ms;
+}
+
 static enum err emit_result(struct aggregate_state *state, const struct step_commit *commit,
                             struct window_cell *cell, bool is_final)
 {
@@ -231,17 +244,16 @@ static enum err emit_result(struct aggregate_state *state, const struct step_com
         return err_set(commit->info, e, "a result is too long");
     }
     struct stream_header header = {"millrace-result", is_final ? SV("final") : SV("update")};
-    struct stream_out out = {.target = STREAM_OUTPUT,
-                             .topic = commit->output_topic,
-                             .partition = -1,
-                             .key = window.key,
-                             .value = buf_view(&state->value),
-                             .timestamp_ms = totals->timestamp_max_ms,
-                             .headers = &header,
-                             .header_count = 1};
-    commit->stats->outputs++;
+    struct step_out out = {
+        .key = window.key,
+        .value = buf_view(&state->value),
+        .timestamp_ms = totals->timestamp_max_ms,
+        .watermark_ms = is_final ? step_due(&commit->way, window_closes_ms(state, cell->start_ms))
+                                 : step_now(&commit->way, commit->watermark_ms),
+        .headers = &header,
+        .header_count = 1};
     *(is_final ? &commit->stats->finals : &commit->stats->updates) += 1;
-    return commit->sink->emit(commit->sink->context, &out);
+    return step_forward(&commit->way, &out);
 }
 
 /* value ptr NULL: a tombstone. */
@@ -268,7 +280,7 @@ static enum err emit_stored(struct aggregate_state *state, const struct step_com
                             struct window_cell *cell)
 {
     int64_t next_offset =
-        cell->next_offset > commit->next_offset ? cell->next_offset : commit->next_offset;
+        cell->next_offset > state->next_offset ? cell->next_offset : state->next_offset;
     buf_reset(&state->value);
     enum err e =
         window_encode_value(&state->step->aggregate, (const struct totals *)(void *)cell->totals,
@@ -310,11 +322,6 @@ static enum err window_close(struct aggregate_state *state, const struct step_co
     }
     commit->stats->windows_closed += count;
     return ERR_OK;
-}
-
-static int64_t window_closes_ms(const struct aggregate_state *state, int64_t start_ms)
-{
-    return start_ms + state->step->size_ms + state->step->grace_ms;
 }
 
 /* Windows stand in order of start: those to expire, those to close, those that stay open. */
@@ -359,7 +366,8 @@ static enum err store_changed(struct aggregate_state *state, const struct step_c
 static enum err aggregate_before_commit(void *task_state, const struct step_commit *commit)
 {
     struct aggregate_state *state = task_state;
-    state->next_offset = commit->next_offset;
+    /* With several inputs one offset tells nothing: then nothing is taken for replayed. */
+    state->next_offset = commit->input_count == 1 ? commit->next_offsets[0] : 0;
     enum err e = close_windows(state, commit);
     e = e ? e : store_changed(state, commit);
     if (!e && commit->watermark_ms > state->closed_ms) {
@@ -382,8 +390,9 @@ static void aggregate_aborted(void *task_state)
     state->closing_ms = state->closed_ms;
 }
 
-static bool aggregate_wants_commit(const void *task_state, int64_t watermark_ms)
+static bool aggregate_wants_commit(const void *task_state, int64_t watermark_ms, int64_t now_ms)
 {
+    (void)now_ms;
     const struct aggregate_state *state = task_state;
     return window_store_dirty_count(state->store) > 0 ||
            (window_store_window_count(state->store) > 0 &&
@@ -461,23 +470,18 @@ static enum err aggregate_restore(void *task_state, struct strview record_key, s
     return ERR_OK;
 }
 
-static int64_t aggregate_closed_through(const void *task_state)
-{
-    return ((const struct aggregate_state *)task_state)->closing_ms;
-}
-
-static void aggregate_restore_closed_through(void *task_state, int64_t closed_ms)
+static void aggregate_restore_time(void *task_state, int64_t watermark_ms)
 {
     struct aggregate_state *state = task_state;
-    state->closed_ms = state->closing_ms = closed_ms;
+    state->closed_ms = state->closing_ms = watermark_ms;
 }
 
 static void aggregate_stats(const void *task_state, struct stream_task_stats *stats)
 {
     const struct aggregate_state *state = task_state;
-    stats->windows_open = window_store_cell_count(state->store);
-    stats->keys = window_store_key_count(state->store);
-    stats->state_bytes = window_store_bytes(state->store);
+    stats->windows_open += window_store_cell_count(state->store);
+    stats->keys += window_store_key_count(state->store);
+    stats->state_bytes += window_store_bytes(state->store);
 }
 
 static const struct step_state_kind aggregate_state_kind = {
@@ -488,8 +492,7 @@ static const struct step_state_kind aggregate_state_kind = {
     .aborted = aggregate_aborted,
     .restore = aggregate_restore,
     .wants_commit = aggregate_wants_commit,
-    .closed_through = aggregate_closed_through,
-    .restore_closed_through = aggregate_restore_closed_through,
+    .restore_time = aggregate_restore_time,
     .stats = aggregate_stats,
 };
 
@@ -498,5 +501,6 @@ const struct step_kind step_aggregate = {
     .compile = aggregate_step_compile,
     .free_step = aggregate_step_free,
     .run = aggregate_run,
-    .state = &aggregate_state_kind,
+    .is_maker = true,
+    .has_late = true,
 };

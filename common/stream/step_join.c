@@ -59,6 +59,7 @@ static void projection_add(struct program_builder *builder, struct projection *p
     added->name = must_strdup(member->member);
     added->prefix = member_prefix(member->member);
     added->slot = builder_make_field(builder, member, member->member);
+    builder_splice_name(builder, member, member->member);
     projection->count++;
 }
 

@@ -1,7 +1,7 @@
 /* steps.h - what the files step_<kind>.c give. Private to this room. */
 #pragma once
 
-#include "stream/program.h"
+#include "stream/builder.h"
 
 extern const struct step_kind step_validate;
 extern const struct step_kind step_filter;

@@ -1,19 +1,22 @@
-/* task.h - a pipeline at work on one source partition. Pure: records in, records out, time as data.
+/* task.h - one stage of a pipeline at work on one partition. Pure: records in, records out, time as
+ * data.
  *
- * WHAT     runs the pipeline's program on each record; owns the partition's watermark and its
- *          window store.
+ * WHAT     runs the stage's segments on each record of its sources; owns the watermark over those
+ *          and the state of the stage's steps.
  * CYCLE    process* → before_commit → (metadata) → commit of the transaction → committed
  *                                                                          or → aborted
  *          Everything since the last `committed` is provisional: `aborted` drops it (state, stream
  *          time, counters) without touching what was committed, and the worker feeds the same
  *          records again. before_commit may be called once per cycle.
- * RESTORE  a new task, then restore_metadata and restore for every changelog record of the
- *          partition, oldest first, in any order of the two; then process.
+ * RESTORE  a new task, then restore_metadata for every source and restore for every changelog
+ *          record of the partition, oldest first, in any order of the two; then process.
+ * ORDER    what comes out depends on the order in which records of different sources are given:
+ *          lowest event time first (stream_task_time) makes it repeatable.
  * RULES    1. A bad record is never an error: it goes out as STREAM_DEAD_LETTER with its original
  *             bytes, a late one as STREAM_LATE, and process says ERR_OK.
  *          2. An error of process or before_commit means that emit failed: abort.
- *          3. Offsets of a partition rise; a record that a restored window already holds (replayed
- *             at least once) is not counted again.
+ *          3. Offsets of a source's partition rise; a record that a restored window already holds
+ *             (replayed at least once) is not counted again.
  * OWNS     what emit is given is borrowed for that call only: the worker copies (or produces with
  *          a copy). The record's bytes are read during process only.
  * THREADS  one owner, which also owns the tables.
@@ -30,6 +33,7 @@
 #include "stream/table.h"
 
 struct stream_record {
+    unsigned source; /* index among the pipeline's */
     int32_t partition;
     int64_t offset;
     int64_t timestamp_ms;      /* Kafka's; negative: none */
@@ -88,16 +92,22 @@ void stream_task_free(struct stream_task *task); /* NULL is a no-op */
 /* tables: pipeline_table_count of them (NULL when 0), in the pipeline's order, outliving the task,
  * as must the pipeline. */
 DEALLOC(stream_task_free)
-struct stream_task *stream_task_new(const struct pipeline *pipeline,
+struct stream_task *stream_task_new(const struct pipeline *pipeline, unsigned stage,
                                     struct stream_table *const *tables, int32_t partition);
 
+/* When the record happened, by its source's `timestamp`: to take the records of several sources in
+ * order. An error: what process will make a dead letter of. */
+MUST_CHECK enum err stream_task_time(struct stream_task *task, const struct stream_record *record,
+                                     int64_t *ret_ms);
 MUST_CHECK enum err stream_task_process(struct stream_task *task,
                                         const struct stream_record *record,
                                         const struct stream_sink *sink, struct err_info *info);
-/* The partition gave nothing; at_end: because it is at its end. Only a pipeline that opts in
- * (source.watermark.idle) looks at it; then windows may close without a record, and
+/* The source's partition gave nothing; at_end: because it is at its end. Only a source that opts in
+ * (watermark.idle) looks at it; then windows may close without a record, and
  * stream_task_wants_commit turns true. */
-void stream_task_idle(struct stream_task *task, int64_t now_ms, bool at_end);
+void stream_task_idle(struct stream_task *task, unsigned source, int64_t now_ms, bool at_end);
+/* What time it is, for steps that go by the clock; stream_task_wants_commit may turn true. */
+void stream_task_clock(struct stream_task *task, int64_t now_ms);
 /* Whether a commit now would write anything or change the metadata. */
 bool stream_task_wants_commit(const struct stream_task *task);
 
@@ -106,17 +116,19 @@ MUST_CHECK enum err stream_task_before_commit(struct stream_task *task,
                                               const struct stream_sink *sink,
                                               struct err_info *info);
 #define STREAM_METADATA_BYTES 128
-/* The text (NUL-terminated) to commit with the partition's offset, after before_commit. A stateless
- * pipeline has some too: stream time. Returns its length. */
-size_t stream_task_metadata(const struct stream_task *task, char out[STREAM_METADATA_BYTES]);
+/* The text (NUL-terminated) to commit with the offset of the source's partition, after
+ * before_commit. A stateless pipeline has some too: stream time. Returns its length. */
+size_t stream_task_metadata(const struct stream_task *task, unsigned source,
+                            char out[STREAM_METADATA_BYTES]);
 void stream_task_committed(struct stream_task *task);
 void stream_task_aborted(struct stream_task *task);
 
 /* text NULL or "": a partition without metadata. ERR_STATE: not ours, or of a newer release. */
-MUST_CHECK enum err stream_task_restore_metadata(struct stream_task *task, const char *text,
-                                                 struct err_info *info);
-/* One changelog record; value NULL deletes. ERR_STATE: not readable, or of another pipeline. */
-MUST_CHECK enum err stream_task_restore(struct stream_task *task, struct strview key,
+MUST_CHECK enum err stream_task_restore_metadata(struct stream_task *task, unsigned source,
+                                                 const char *text, struct err_info *info);
+/* One record of the store's changelog; value NULL deletes. ERR_STATE: not readable, or of another
+ * pipeline. */
+MUST_CHECK enum err stream_task_restore(struct stream_task *task, size_t store, struct strview key,
                                         struct strview value, struct err_info *info);
 
 struct stream_task_stats stream_task_stats(const struct stream_task *task);

@@ -6,12 +6,21 @@ void watermark_init(struct watermark *watermark, unsigned inputs, int64_t delay_
 {
     CHECK(inputs > 0 && inputs <= WATERMARK_INPUTS_MAX);
     CHECK(delay_ms >= 0 && idle_ms >= 0);
-    *watermark = (struct watermark){
-        .value_ms = TIME_NONE, .delay_ms = delay_ms, .idle_ms = idle_ms, .input_count = inputs};
+    *watermark = (struct watermark){.value_ms = TIME_NONE, .input_count = inputs};
     for (unsigned i = 0; i < inputs; i++) {
-        watermark->inputs[i].timestamp_max_ms = TIME_NONE;
-        watermark->inputs[i].quiet_since_ms = TIME_NONE;
+        watermark->inputs[i] = (struct watermark_input){.delay_ms = delay_ms,
+                                                        .idle_ms = idle_ms,
+                                                        .timestamp_max_ms = TIME_NONE,
+                                                        .quiet_since_ms = TIME_NONE};
     }
+}
+
+void watermark_tune(struct watermark *watermark, unsigned input, int64_t delay_ms, int64_t idle_ms)
+{
+    CHECK(input < watermark->input_count);
+    CHECK(delay_ms >= 0 && idle_ms >= 0);
+    watermark->inputs[input].delay_ms = delay_ms;
+    watermark->inputs[input].idle_ms = idle_ms;
 }
 
 static void watermark_raise(struct watermark *watermark, int64_t value_ms)
@@ -37,12 +46,17 @@ static void watermark_combine(struct watermark *watermark)
     int64_t lowest = INT64_MAX;
     for (unsigned i = 0; i < watermark->input_count; i++) {
         const struct watermark_input *input = &watermark->inputs[i];
-        if (!input->is_idle && input->timestamp_max_ms < lowest) {
-            lowest = input->timestamp_max_ms;
+        if (input->is_idle) {
+            continue;
         }
+        if (input->timestamp_max_ms == TIME_NONE) {
+            return;
+        }
+        int64_t reached = input->timestamp_max_ms - input->delay_ms;
+        lowest = reached < lowest ? reached : lowest;
     }
-    if (lowest != INT64_MAX && lowest != TIME_NONE) {
-        watermark_raise(watermark, lowest - watermark->delay_ms);
+    if (lowest != INT64_MAX) {
+        watermark_raise(watermark, lowest);
     }
 }
 
@@ -52,7 +66,7 @@ static void watermark_run_on(struct watermark *watermark, int64_t now_ms)
     for (unsigned i = 0; i < watermark->input_count; i++) {
         const struct watermark_input *input = &watermark->inputs[i];
         if (input->timestamp_max_ms != TIME_NONE && now_ms >= input->quiet_since_ms) {
-            watermark_raise(watermark, input->timestamp_max_ms - watermark->delay_ms +
+            watermark_raise(watermark, input->timestamp_max_ms - input->delay_ms +
                                            (now_ms - input->quiet_since_ms));
         }
     }
@@ -68,7 +82,7 @@ void watermark_observe(struct watermark *watermark, unsigned input, int64_t time
     }
     from->timestamp_max_ms = timestamp_ms;
     if (watermark->input_count == 1) {
-        watermark_raise(watermark, timestamp_ms - watermark->delay_ms);
+        watermark_raise(watermark, timestamp_ms - from->delay_ms);
         return;
     }
     watermark_combine(watermark);
@@ -77,7 +91,7 @@ void watermark_observe(struct watermark *watermark, unsigned input, int64_t time
 void watermark_quiet(struct watermark *watermark, unsigned input, int64_t now_ms, bool at_end)
 {
     struct watermark_input *from = &watermark->inputs[input];
-    if (watermark->idle_ms == 0) {
+    if (from->idle_ms == 0) {
         return;
     }
     if (!at_end) { /* there is more: whatever its age, it decides */
@@ -89,7 +103,7 @@ void watermark_quiet(struct watermark *watermark, unsigned input, int64_t now_ms
         from->quiet_since_ms = now_ms;
     }
     from->is_idle =
-        now_ms >= from->quiet_since_ms && now_ms - from->quiet_since_ms >= watermark->idle_ms;
+        now_ms >= from->quiet_since_ms && now_ms - from->quiet_since_ms >= from->idle_ms;
     if (watermark_all_idle(watermark)) {
         watermark_run_on(watermark, now_ms);
     } else {

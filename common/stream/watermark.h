@@ -11,8 +11,8 @@
  *             makes nothing idle.
  *          4. When all inputs are idle, the watermark goes on with the clock from the highest of
  *             them: by as much as has passed since that input went quiet. So open windows close
- *             although no record comes. Opt-in (idle_ms > 0): results then depend on when they are
- *             looked at.
+ *             although no record comes. Opt-in (idle_ms > 0 of every input): results then depend on
+ *             when they are looked at.
  * OWNS     nothing: plain data, copied to keep a state to return to.
  * SOURCE   Akidau et al. 2015; Flink's WatermarkOutputMultiplexer; docs/semantics.md.
  */
@@ -21,23 +21,26 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define WATERMARK_INPUTS_MAX 4
+#define WATERMARK_INPUTS_MAX 16
 #define TIME_NONE            INT64_MIN
 
 struct watermark {
     int64_t value_ms; /* TIME_NONE before the first record */
-    int64_t delay_ms;
-    int64_t idle_ms; /* 0: inputs are never idle */
     unsigned input_count;
     struct watermark_input {
+        int64_t delay_ms;
+        int64_t idle_ms;          /* 0: never idle */
         int64_t timestamp_max_ms; /* TIME_NONE: no record yet */
         int64_t quiet_since_ms;   /* TIME_NONE: not known to be at its end */
         bool is_idle;
     } inputs[WATERMARK_INPUTS_MAX];
 };
 
+/* All inputs alike … */
 void watermark_init(struct watermark *watermark, unsigned inputs, int64_t delay_ms,
                     int64_t idle_ms);
+/* … or each its own way, before the first record. */
+void watermark_tune(struct watermark *watermark, unsigned input, int64_t delay_ms, int64_t idle_ms);
 /* A record came. timestamp_ms >= 0. */
 void watermark_observe(struct watermark *watermark, unsigned input, int64_t timestamp_ms);
 /* No record came; at_end: because there is none. */

@@ -135,7 +135,7 @@ static void worker_describe(const struct worker *worker)
     log_event(LOG_INFO, "worker_started", "the pipeline runs",
               KV("pipeline", worker->metrics.pipeline), KV("guarantee", config->guarantee),
               KV("threads", worker->thread_count), KV("instance", worker->threads[0].instance),
-              KV("source", pipeline_source_topic(worker->params.pipeline)),
+              KV("source", pipeline_source_topic(worker->params.pipeline, 0)),
               KV("changelog", worker->changelog ? worker->changelog : ""),
               KV("commit_interval_ms", config->commit_interval_ms),
               KV("commit_records", worker->commit_records));
@@ -151,9 +151,15 @@ static void worker_free(struct worker *worker)
 enum err worker_start(const struct worker_params *params, struct worker **ret,
                       struct err_info *info)
 {
+    if (pipeline_source_count(params->pipeline) > 1 || pipeline_store_count(params->pipeline) > 1) {
+        return err_set(info, ERR_CONFIG, "%s: more than one source or store cannot be run yet",
+                       pipeline_name(params->pipeline));
+    }
     struct worker *worker = must_alloc(sizeof *worker);
     worker->params = *params;
-    worker->changelog = pipeline_changelog_topic(params->pipeline);
+    worker->changelog = pipeline_store_count(params->pipeline) > 0
+                            ? pipeline_store_changelog(params->pipeline, 0)
+                            : NULL;
     worker->is_exactly_once = strcmp(params->config->guarantee, "exactly_once") == 0;
     worker->commit_records = params->config->commit_records > 0 ? params->config->commit_records
                              : worker->is_exactly_once          ? COMMIT_RECORDS_EXACTLY_ONCE

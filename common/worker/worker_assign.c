@@ -35,7 +35,7 @@
 
 static const char *source_topic(const struct worker_thread *thread)
 {
-    return pipeline_source_topic(thread->worker->params.pipeline);
+    return pipeline_source_topic(thread->worker->params.pipeline, 0);
 }
 
 static int64_t start_of(const struct source_partition *partition)
@@ -114,10 +114,11 @@ static void partition_resolve(struct source_partition *partition, int64_t commit
 static enum err partition_new_task(struct worker_thread *thread, struct source_partition *partition,
                                    struct err_info *info)
 {
-    partition->task = stream_task_new(thread->worker->params.pipeline,
+    partition->task = stream_task_new(thread->worker->params.pipeline, 0,
                                       worker_tables_all(thread->tables), partition->id);
     partition->told = stream_task_stats(partition->task);
-    enum err e = stream_task_restore_metadata(partition->task, partition->committed_metadata, info);
+    enum err e =
+        stream_task_restore_metadata(partition->task, 0, partition->committed_metadata, info);
     if (!e && thread->worker->changelog) {
         e = worker_restore_add(thread->restore, partition->id, info);
     }

@@ -83,6 +83,7 @@ void worker_metrics_open(struct worker_metrics *m, const char *pipeline)
     static const char *const targets[STREAM_TARGETS] = {
         [STREAM_OUTPUT] = "output",
         [STREAM_CHANGELOG] = "changelog",
+        [STREAM_REPARTITION] = "repartition",
         [STREAM_DEAD_LETTER] = "dead_letter",
         [STREAM_LATE] = "late",
     };

@@ -88,7 +88,7 @@ static enum err too_large_emit(struct worker_thread *thread, const struct stream
     const struct stream_header headers[] = {
         {"__streams.errors.exception", sv(err_name(ERR_RECORD_TOO_LARGE))},
         {"__streams.errors.message", sv(reason->text)},
-        {"__streams.errors.topic", sv(pipeline_source_topic(pipeline))},
+        {"__streams.errors.topic", sv(pipeline_source_topic(pipeline, 0))},
         {"__streams.errors.partition", sv(partition)},
         {"__streams.errors.offset", sv(offset)},
         {"millrace-error-code", sv(err_name(ERR_RECORD_TOO_LARGE))},
@@ -164,7 +164,7 @@ static void cycle_lose(struct worker_thread *thread)
     for (int32_t i = 0; i < thread->partition_count; i++) {
         if (thread->partitions[i].state == PARTITION_ACTIVE) {
             rd_kafka_topic_partition_list_add(
-                active, pipeline_source_topic(thread->worker->params.pipeline), i);
+                active, pipeline_source_topic(thread->worker->params.pipeline, 0), i);
         }
     }
     if (active->cnt > 0) {
@@ -271,9 +271,9 @@ static rd_kafka_topic_partition_list_t *offsets_list(struct worker_thread *threa
         }
         partition->is_provisional = true;
         partition->sent = partition->next;
-        size_t bytes = stream_task_metadata(partition->task, partition->sent_metadata);
+        size_t bytes = stream_task_metadata(partition->task, 0, partition->sent_metadata);
         rd_kafka_topic_partition_t *element = rd_kafka_topic_partition_list_add(
-            list, pipeline_source_topic(thread->worker->params.pipeline), i);
+            list, pipeline_source_topic(thread->worker->params.pipeline, 0), i);
         element->offset = partition->sent;
         element->metadata = must_strdup(partition->sent_metadata); /* the list frees it */
         element->metadata_size = bytes;
@@ -505,8 +505,9 @@ static enum err on_restore_record(void *context, int32_t partition, struct strvi
 {
     struct worker_thread *thread = context;
     struct source_partition *found = &thread->partitions[partition];
-    return found->state == PARTITION_RESTORING ? stream_task_restore(found->task, key, value, info)
-                                               : ERR_OK;
+    return found->state == PARTITION_RESTORING
+               ? stream_task_restore(found->task, 0, key, value, info)
+               : ERR_OK;
 }
 
 static void on_restore_done(void *context, int32_t partition)
@@ -534,7 +535,7 @@ static void partition_gauges(struct worker_thread *thread, struct source_partiti
                    (double)worker_restore_left(thread->restore, partition->id));
     }
     if (!rd_kafka_get_watermark_offsets(thread->consumer,
-                                        pipeline_source_topic(thread->worker->params.pipeline),
+                                        pipeline_source_topic(thread->worker->params.pipeline, 0),
                                         partition->id, &low, &high)) {
         int64_t next = partition->next >= 0 ? partition->next : low;
         bool is_behind = !partition->is_at_end && next >= 0 && high > next;
@@ -608,7 +609,7 @@ static void turn_tick(struct worker_thread *thread)
         struct source_partition *partition = &thread->partitions[i];
         if (partition->state == PARTITION_ACTIVE && !partition->is_touched &&
             !thread->is_recovering) {
-            stream_task_idle(partition->task, clock_now_ms(), partition->is_at_end);
+            stream_task_idle(partition->task, 0, clock_now_ms(), partition->is_at_end);
         }
         if (has_gauges && partition->state >= PARTITION_RESTORING) {
             partition_gauges(thread, partition);
@@ -648,11 +649,12 @@ static enum err changelog_ensure(struct worker_thread *thread, int32_t partition
     enum kafka_topic_state state;
     enum err e = kafka_topic_ensure(worker->params.kafka, &spec, ENSURE_MS, &state, info);
     if (!e && state == KAFKA_TOPIC_DIFFERS) {
-        worker_thread_fail(
-            thread,
-            err_set(info, ERR_CONFIG, "changelog %s must have as many partitions as %s: %d",
-                    worker->changelog, pipeline_source_topic(worker->params.pipeline), partitions),
-            info);
+        worker_thread_fail(thread,
+                           err_set(info, ERR_CONFIG,
+                                   "changelog %s must have as many partitions as %s: %d",
+                                   worker->changelog,
+                                   pipeline_source_topic(worker->params.pipeline, 0), partitions),
+                           info);
         return ERR_CONFIG;
     }
     return e;
@@ -663,8 +665,8 @@ static enum err topics_check(struct worker_thread *thread, struct err_info *info
 {
     const struct pipeline *pipeline = thread->worker->params.pipeline;
     int32_t partitions = 0, source_partitions = 0;
-    enum err e = kafka_topic_partitions(thread->consumer, pipeline_source_topic(pipeline), ASK_MS,
-                                        &source_partitions, info);
+    enum err e = kafka_topic_partitions(thread->consumer, pipeline_source_topic(pipeline, 0),
+                                        ASK_MS, &source_partitions, info);
     for (size_t i = 0; !e && i < pipeline_topic_count(pipeline); i++) {
         if (pipeline_topic_target(pipeline, i) != STREAM_CHANGELOG) {
             e = kafka_topic_partitions(thread->consumer, pipeline_topic_name(pipeline, i), ASK_MS,

@@ -19,7 +19,7 @@ static enum err keep(void *context, const struct stream_out *out)
     FUZZ_CHECK(pipeline_topic_target(world->pipeline, out->topic) == out->target,
                "a record for the wrong topic");
     if (out->target == STREAM_CHANGELOG) {
-        FUZZ_CHECK(!stream_task_restore(world->heir, out->key, out->value, NULL),
+        FUZZ_CHECK(!stream_task_restore(world->heir, 0, out->key, out->value, NULL),
                    "what was written cannot be restored");
     }
     return ERR_OK;
@@ -29,18 +29,19 @@ static void run(struct world *world, struct strview event, struct stream_table *
 {
     char metadata[STREAM_METADATA_BYTES], restored[STREAM_METADATA_BYTES];
     struct stream_sink sink = {.emit = keep, .context = world};
-    world->task = stream_task_new(world->pipeline, tables, 0);
-    world->heir = stream_task_new(world->pipeline, tables, 0);
+    world->task = stream_task_new(world->pipeline, 0, tables, 0);
+    world->heir = stream_task_new(world->pipeline, 0, tables, 0);
     for (int64_t offset = 0; offset < 3; offset++) {
         struct stream_record record = {
             .offset = offset, .timestamp_ms = 1700000000000, .key = SV("k"), .value = event};
         FUZZ_CHECK(!stream_task_process(world->task, &record, &sink, NULL), "a record is an error");
     }
     FUZZ_CHECK(!stream_task_before_commit(world->task, &sink, NULL), "a commit is an error");
-    (void)stream_task_metadata(world->task, metadata);
+    (void)stream_task_metadata(world->task, 0, metadata);
     stream_task_committed(world->task);
-    FUZZ_CHECK(!stream_task_restore_metadata(world->heir, metadata, NULL), "metadata is refused");
-    (void)stream_task_metadata(world->heir, restored);
+    FUZZ_CHECK(!stream_task_restore_metadata(world->heir, 0, metadata, NULL),
+               "metadata is refused");
+    (void)stream_task_metadata(world->heir, 0, restored);
     FUZZ_CHECK(strcmp(metadata, restored) == 0, "metadata changes on its way");
     struct stream_task_stats stats = stream_task_stats(world->task);
     FUZZ_CHECK(stats.records == 3, "records are not counted");

@@ -114,7 +114,7 @@ static inline struct pipeline *fixture_compile(const char *text,
 static inline void fixture_new_task(struct fixture *f)
 {
     stream_task_free(f->task);
-    f->task = stream_task_new(f->pipeline, f->tables, 3);
+    f->task = stream_task_new(f->pipeline, 0, f->tables, 3);
 }
 
 static inline void fixture_take(struct fixture *f, struct pipeline *pipeline)

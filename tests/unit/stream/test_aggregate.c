@@ -8,13 +8,13 @@
 #include "core/attributes.h"
 #include "json/json_file.h"
 #include "stream/aggregate.h"
-#include "stream/program.h"
+#include "stream/builder.h"
 #include "test.h"
 
 /* --- an aggregate and its states ----------------------------------------------------------------*/
 
 struct fixture {
-    struct pipeline pipeline; /* for its fields */
+    struct program_segment segment; /* for its fields */
     struct program_builder builder;
     struct pipeline_errors errors;
     struct aggregate aggregate;
@@ -31,7 +31,7 @@ struct state {
 static enum err compile(struct fixture *f, const char *result)
 {
     memset(f, 0, sizeof *f);
-    f->builder.pipeline = &f->pipeline;
+    f->builder.segment = &f->segment;
     f->builder.loader = (struct spec_loader){.path = "test.json", .errors = &f->errors};
     struct err_info info = {0};
     json_t *document = NULL;
@@ -62,7 +62,7 @@ static void stop(struct fixture *f)
 {
     aggregate_free(&f->aggregate);
     aggregate_event_free(&f->event);
-    fields_free(&f->pipeline.fields);
+    fields_free(&f->segment.fields);
     json_scanner_free(f->scanner);
     buf_free(&f->text);
 }
@@ -93,7 +93,7 @@ static enum err read_event(struct fixture *f, int64_t time_ms, const char *text,
     static struct json_doc doc; /* the event's texts are borrowed from it */
     static struct stream_value slots[FIELDS_MAX];
     assert_err(ERR_OK, json_scan(f->scanner, sv(text), &doc, info));
-    fields_resolve(&f->pipeline.fields, &doc, slots);
+    fields_resolve(&f->segment.fields, &doc, slots);
     f->event.time_ms = time_ms;
     return aggregate_read(&f->aggregate, slots, &f->event, info);
 }

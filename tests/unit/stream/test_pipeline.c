@@ -133,11 +133,8 @@ static const struct row BAD[] = {
     {STEP("{\"aggregate\":{\"by\":\"/k\"," WINDOW "," RESULT "}}"), "/steps/0/aggregate",
      "\"store\" is missing", true},
     {STEP("{\"aggregate\":{\"by\":\"/k\",\"store\":{\"name\":\"s\"}," WINDOW "," RESULT "}},"
-          "{\"filter\":{\"field\":\"a\",\"==\":1}}"),
-     "/steps/1/filter", "no step can follow one that aggregates", false},
-    {"{\"name\":\"p\"," SOURCE ",\"output\":{\"topic\":\"o\",\"key\":\"/n\"},\"steps\":["
-     "{\"aggregate\":{\"by\":\"/k\",\"store\":{\"name\":\"s\"}," WINDOW "," RESULT "}}]}",
-     "/output/key", "a result's key is its group's", false},
+          "{\"aggregate\":{\"by\":\"/k\",\"store\":{\"name\":\"s\"}," WINDOW "," RESULT "}}"),
+     "/steps/1/aggregate", "another step has a store \"s\" already", false},
 };
 
 static enum err compile(const char *text, struct pipeline **ret, struct pipeline_errors *errors)

@@ -255,13 +255,13 @@ static enum err world_emit(void *context, const struct stream_out *out)
 static void world_restart(struct world *w)
 {
     stream_task_free(w->task);
-    w->task = stream_task_new(w->pipeline, NULL, 0);
+    w->task = stream_task_new(w->pipeline, 0, NULL, 0);
     w->position = w->committed_position;
-    assert_err(ERR_OK, stream_task_restore_metadata(w->task, w->metadata, NULL));
+    assert_err(ERR_OK, stream_task_restore_metadata(w->task, 0, w->metadata, NULL));
     for (size_t i = 0; i < w->log_count; i++) {
         const struct written *record = &w->log[i];
         if (record->target == STREAM_CHANGELOG) {
-            assert_err(ERR_OK, stream_task_restore(w->task, sv_of(record->key, record->key_len),
+            assert_err(ERR_OK, stream_task_restore(w->task, 0, sv_of(record->key, record->key_len),
                                                    record->has_value
                                                        ? sv_of(record->value, record->value_len)
                                                        : (struct strview){NULL, 0},
@@ -318,7 +318,7 @@ static void world_commit(struct world *w)
         world_crash(w);
         return;
     }
-    (void)stream_task_metadata(w->task, w->metadata);
+    (void)stream_task_metadata(w->task, 0, w->metadata);
     w->committed_position = w->position;
     stream_task_committed(w->task);
     world_end_writes(w, true);
@@ -467,7 +467,7 @@ static void run_one(struct world *w, struct scenario *s, uint64_t seed)
     w->scenario = s;
     w->random = (struct random){seed ^ 0xABCDEF};
     w->pipeline = fixture_compile(text, PIPELINE_OVERRIDES_NONE);
-    w->task = stream_task_new(w->pipeline, NULL, 0);
+    w->task = stream_task_new(w->pipeline, 0, NULL, 0);
     w->position = w->committed_position = w->log_count = w->open_count = 0;
     w->metadata[0] = '\0';
     w->sink = (struct stream_sink){.emit = world_emit, .context = w};

@@ -235,12 +235,12 @@ static void restart(struct fixture *f, const char *metadata)
 {
     fixture_new_task(f);
     struct err_info info = {0};
-    assert_err(ERR_OK, stream_task_restore_metadata(f->task, metadata, &info));
+    assert_err(ERR_OK, stream_task_restore_metadata(f->task, 0, metadata, &info));
     for (size_t i = 0; i < f->kept_count; i++) {
         const struct kept *kept = &f->kept[i];
         if (kept->target == STREAM_CHANGELOG) {
             assert_err(ERR_OK,
-                       stream_task_restore(f->task, sv_of(kept->key, kept->key_len),
+                       stream_task_restore(f->task, 0, sv_of(kept->key, kept->key_len),
                                            kept->has_value ? sv_of(kept->value, kept->value_len)
                                                            : (struct strview){NULL, 0},
                                            &info));
@@ -257,8 +257,8 @@ static void test_aggregate__restart__counts_on_and_keeps_time(void **state)
     event(&f, "a", 1000, "1.25");
     event(&f, "b", 95000, "1"); /* closes [0, 30000) */
     fixture_before_commit(&f);
-    assert_int_equal(strlen("m1 95000 95000 95000"), stream_task_metadata(f.task, metadata));
-    assert_string_equal("m1 95000 95000 95000", metadata);
+    assert_int_equal(strlen("m2 95000 95000"), stream_task_metadata(f.task, 0, metadata));
+    assert_string_equal("m2 95000 95000", metadata);
     stream_task_committed(f.task);
     restart(&f, metadata);
     fixture_forget(&f);
@@ -282,7 +282,7 @@ static void test_aggregate__restart_between_final_and_tombstone__no_second_final
     fixture_commit(&f);
     event(&f, "b", 95000, "1");
     fixture_before_commit(&f);
-    (void)stream_task_metadata(f.task, metadata);
+    (void)stream_task_metadata(f.task, 0, metadata);
     stream_task_committed(f.task);
     restart(&f, metadata); /* a's window is in the changelog still */
     assert_int_equal(2, stream_task_stats(f.task).windows_open);
@@ -329,7 +329,7 @@ static void test_aggregate__abort__leaves_no_trace(void **state)
     start(&f, KS_BORDER);
     event(&f, "a", 1000, "1");
     fixture_commit(&f);
-    (void)stream_task_metadata(f.task, before);
+    (void)stream_task_metadata(f.task, 0, before);
     struct stream_task_stats stats = stream_task_stats(f.task);
     event(&f, "a", 1500, "7");
     event(&f, "new", 1500, "7");
@@ -337,7 +337,7 @@ static void test_aggregate__abort__leaves_no_trace(void **state)
     fixture_process(&f, "not JSON");
     fixture_before_commit(&f);
     stream_task_aborted(f.task);
-    (void)stream_task_metadata(f.task, after);
+    (void)stream_task_metadata(f.task, 0, after);
     assert_string_equal(before, after);
     struct stream_task_stats now = stream_task_stats(f.task);
     assert_int_equal(stats.records, now.records);
@@ -389,10 +389,10 @@ static void test_aggregate__idle__closes_by_the_clock_when_asked_to(void **state
     start_with(&f, "}},'steps'", "},'watermark':{'idle':'10s'}},'steps'");
     event(&f, "a", 1000, "1");
     fixture_commit(&f);
-    stream_task_idle(f.task, 1000000, true);
-    stream_task_idle(f.task, 1000000 + 88999, true);
+    stream_task_idle(f.task, 0, 1000000, true);
+    stream_task_idle(f.task, 0, 1000000 + 88999, true);
     assert_false(stream_task_wants_commit(f.task));
-    stream_task_idle(f.task, 1000000 + 89000, true); /* 1000 + 89000 = 30000 + 60000 */
+    stream_task_idle(f.task, 0, 1000000 + 89000, true); /* 1000 + 89000 = 30000 + 60000 */
     assert_true(stream_task_wants_commit(f.task));
     fixture_forget(&f);
     fixture_commit(&f);
@@ -495,32 +495,42 @@ static void test_restore__what_is_not_ours__is_refused(void **state)
     struct strview value = sv_of(stored.value, stored.value_len);
 
     start_with(&f, "'tumbling':'30s'", "'tumbling':'10s'");
-    assert_err(ERR_STATE, stream_task_restore(f.task, key, value, &info));
+    assert_err(ERR_STATE, stream_task_restore(f.task, 0, key, value, &info));
     assert_non_null(strstr(info.text, "other windows or aggregates"));
     fixture_stop(&f);
     start_with(&f, "'min':{'min':'/v'},", "");
-    assert_err(ERR_STATE, stream_task_restore(f.task, key, value, &info));
+    assert_err(ERR_STATE, stream_task_restore(f.task, 0, key, value, &info));
     fixture_stop(&f);
 
     start(&f, KS_BORDER);
     for (size_t len = 0; len < stored.value_len; len++) {
-        assert_err(ERR_STATE, stream_task_restore(f.task, key, sv_of(stored.value, len), &info));
+        assert_err(ERR_STATE, stream_task_restore(f.task, 0, key, sv_of(stored.value, len), &info));
     }
-    assert_err(ERR_STATE, stream_task_restore(f.task, SV("short"), value, &info));
-    assert_err(ERR_STATE, stream_task_restore(f.task, (struct strview){NULL, 0}, value, &info));
+    assert_err(ERR_STATE, stream_task_restore(f.task, 0, SV("short"), value, &info));
+    assert_err(ERR_STATE, stream_task_restore(f.task, 0, (struct strview){NULL, 0}, value, &info));
     stored.value[0] = 9;
-    assert_err(ERR_STATE, stream_task_restore(f.task, key, value, &info));
+    assert_err(ERR_STATE, stream_task_restore(f.task, 0, key, value, &info));
     assert_int_equal(0, stream_task_stats(f.task).windows_open);
-    static const char *const metadata[] = {
-        "m2 1 1 1", "m1",        "m1 1 1",   "m1 1 1 1 1",
-        "m1 x 1 1", "m1 1  1 1", "AAAAAAAA", "m1 9999999999999999999 1 1"};
+    static const char *const metadata[] = {"m2 1 1 1",
+                                           "m1",
+                                           "m1 1 1",
+                                           "m1 1 1 1 1",
+                                           "m2",
+                                           "m2 1",
+                                           "m3 1 1",
+                                           "m2 x 1",
+                                           "m2 1  1",
+                                           "AAAAAAAA",
+                                           "m2 9999999999999999999 1"};
     for (size_t i = 0; i < ARRAY_LEN(metadata); i++) {
-        assert_err(ERR_STATE, stream_task_restore_metadata(f.task, metadata[i], &info));
+        assert_err(ERR_STATE, stream_task_restore_metadata(f.task, 0, metadata[i], &info));
     }
-    assert_err(ERR_OK, stream_task_restore_metadata(f.task, "", &info));
-    assert_err(ERR_OK, stream_task_restore_metadata(f.task, "m1 - - -", &info));
-    assert_err(ERR_OK, stream_task_restore_metadata(f.task, "m1 5 -995 -995", &info));
+    assert_err(ERR_OK, stream_task_restore_metadata(f.task, 0, "", &info));
+    assert_err(ERR_OK, stream_task_restore_metadata(f.task, 0, "m2 - -", &info));
+    assert_err(ERR_OK, stream_task_restore_metadata(f.task, 0, "m1 5 -995 -995", &info));
     assert_int_equal(-995, stream_task_stats(f.task).watermark_ms);
+    assert_err(ERR_OK, stream_task_restore_metadata(f.task, 0, "m2 7 -5", &info));
+    assert_int_equal(-5, stream_task_stats(f.task).watermark_ms);
     fixture_stop(&f);
 }
 

@@ -1,0 +1,316 @@
+#include "stream/builder.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "stream/steps.h"
+
+/* --- fields -------------------------------------------------------------------------------------*/
+
+bool builder_is_field(const char *pointer, const char *other)
+{
+    return strcmp(pointer + (pointer[0] == '/'), other + (other[0] == '/')) == 0;
+}
+
+uint16_t builder_field(struct program_builder *builder, const struct spec *at, const char *pointer)
+{
+    for (size_t i = 0; i < builder->made_count; i++) {
+        if (builder_is_field(builder->made[i].pointer, pointer)) {
+            return builder->made[i].slot;
+        }
+    }
+    uint16_t slot = 0;
+    struct err_info info = {0};
+    enum err e = fields_add(&builder->segment->fields, pointer, &slot, &info);
+    if (e) {
+        spec_error_info(at, e, &info);
+    }
+    return slot;
+}
+
+uint16_t builder_get_field(struct program_builder *builder, const struct spec *object,
+                           const char *name, const char **ret_text)
+{
+    struct spec member = spec_member(object, name);
+    *ret_text = spec_get_text(object, name, NULL);
+    return **ret_text ? builder_field(builder, &member, *ret_text) : 0;
+}
+
+/* "a/b" as a pointer: "/a~1b". */
+static char *pointer_to_name(const char *name)
+{
+    char *pointer = must_alloc(2 * strlen(name) + 2), *out = pointer;
+    *out++ = '/';
+    for (; *name; name++) {
+        if (*name == '~' || *name == '/') {
+            *out++ = '~';
+        }
+        *out++ = (char)(*name == '~' ? '0' : *name == '/' ? '1' : *name);
+    }
+    return pointer;
+}
+
+uint16_t builder_make_field(struct program_builder *builder, const struct spec *at,
+                            const char *name)
+{
+    char *pointer = pointer_to_name(name);
+    uint16_t slot = 0;
+    struct err_info info = {0};
+    enum err e = fields_add_made(&builder->segment->fields, &slot, &info);
+    for (size_t i = 0; !e && i < builder->made_count; i++) {
+        if (builder_is_field(builder->made[i].pointer, pointer)) {
+            e = err_set(&info, ERR_CONFIG, "an earlier step sets \"%s\" already", name);
+        }
+    }
+    if (e) {
+        spec_error_info(at, e, &info);
+        free(pointer);
+        return 0;
+    }
+    builder->made[builder->made_count++] = (struct made_field){pointer, slot};
+    return slot;
+}
+
+void builder_splice_name(struct program_builder *builder, const struct spec *at, const char *name)
+{
+    struct program_segment *segment = builder->segment;
+    for (size_t i = 0; i < segment->spliced_count; i++) {
+        if (strcmp(segment->spliced[i], name) == 0) {
+            return;
+        }
+    }
+    if (segment->spliced_count == SPLICED_MAX) {
+        spec_error(at, ERR_LIMIT, "more than %d members are set", SPLICED_MAX);
+        return;
+    }
+    segment->spliced[segment->spliced_count++] = must_strdup(name);
+}
+
+/* --- tables, states -----------------------------------------------------------------------------*/
+
+size_t builder_get_table(struct program_builder *builder, const struct spec *object,
+                         const char *name)
+{
+    const struct pipeline *pipeline = builder->pipeline;
+    const char *names[TABLES_MAX + 1] = {0};
+    for (size_t i = 0; i < pipeline->table_count; i++) {
+        names[i] = pipeline->tables[i].name;
+    }
+    struct spec member = spec_member(object, name);
+    const char *wanted = spec_get_text(object, name, NULL);
+    for (size_t i = 0; i < pipeline->table_count; i++) {
+        if (strcmp(names[i], wanted) == 0) {
+            return i;
+        }
+    }
+    char hint[SPEC_HINT_BYTES];
+    if (*wanted) {
+        spec_error(&member, ERR_CONFIG, "there is no table \"%s\"%s", wanted,
+                   spec_hint(wanted, names, hint));
+    }
+    return pipeline->table_count;
+}
+
+static bool has_store(const struct pipeline *pipeline, const char *name)
+{
+    for (size_t i = 0; i < pipeline->state_count; i++) {
+        if (strcmp(pipeline->states[i].store, name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* "main-aggregate", "main-aggregate-2", … */
+static void store_name(const struct program_builder *builder, char out[TOPIC_NAME_BYTES_MAX])
+{
+    const struct pipeline *pipeline = builder->pipeline;
+    const char *flow = pipeline->flows[builder->segment->flow].name;
+    (void)snprintf(out, TOPIC_NAME_BYTES_MAX, "%.200s-%s", flow, builder->kind->name);
+    for (size_t n = 2; has_store(pipeline, out); n++) {
+        (void)snprintf(out, TOPIC_NAME_BYTES_MAX, "%.200s-%s-%zu", flow, builder->kind->name, n);
+    }
+}
+
+uint16_t builder_add_state(struct program_builder *builder, const struct spec *at,
+                           const struct builder_state *params)
+{
+    struct pipeline *pipeline = builder->pipeline;
+    char fallback[TOPIC_NAME_BYTES_MAX], changelog[2 * TOPIC_NAME_BYTES_MAX + 16];
+    store_name(builder, fallback);
+    const char *name = params->store ? params->store : fallback;
+    if (pipeline->state_count == STATES_MAX) {
+        spec_error(at, ERR_LIMIT, "more than %d steps that keep state", STATES_MAX);
+        return 0;
+    }
+    if (has_store(pipeline, name)) {
+        spec_error(at, ERR_CONFIG, "another step has a store \"%s\" already", name);
+    }
+    (void)snprintf(changelog, sizeof changelog, "%s-%s-changelog", pipeline->name, name);
+    builder->state = (uint16_t)pipeline->state_count++;
+    pipeline->states[builder->state] = (struct program_state){
+        .kind = params->kind,
+        .step = params->step,
+        .store = must_strdup(name),
+        .changelog_topic = builder_add_topic(builder, at, changelog, STREAM_CHANGELOG),
+        .segment = builder->segment_index,
+        .to = builder->behind,
+        .retention_ms = params->retention_ms,
+    };
+    return builder->state;
+}
+
+void builder_hold(struct program_builder *builder, int64_t hold_ms)
+{
+    builder->segment->hold_ms = hold_ms;
+}
+
+void builder_result_key(struct program_builder *builder, const char *pointer)
+{
+    free(builder->result_key);
+    builder->result_key = pointer ? must_strdup(pointer) : NULL;
+}
+
+/* --- topics -------------------------------------------------------------------------------------*/
+
+/* Letters, digits, '.', '_' and '-'; not "." or "..". */
+static bool is_topic_name(const char *name)
+{
+    static const char allowed[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+    size_t len = strlen(name);
+    return len > 0 && len <= TOPIC_NAME_BYTES_MAX && strspn(name, allowed) == len &&
+           strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
+}
+
+void builder_check_topic(const struct spec *at, const char *name)
+{
+    if (*name && !is_topic_name(name)) {
+        spec_error(
+            at, ERR_CONFIG,
+            "\"%s\" is no name for a Kafka topic: letters, digits, '.', '_' and '-', at most "
+            "%d",
+            name, TOPIC_NAME_BYTES_MAX);
+    }
+}
+
+uint16_t builder_add_topic(struct program_builder *builder, const struct spec *at, const char *name,
+                           enum stream_target target)
+{
+    struct pipeline *pipeline = builder->pipeline;
+    builder_check_topic(at, name);
+    for (size_t i = 0; i < pipeline->topic_count; i++) {
+        if (pipeline->topics[i].target == target && strcmp(pipeline->topics[i].name, name) == 0) {
+            return (uint16_t)i;
+        }
+    }
+    if (pipeline->topic_count == TOPICS_MAX) {
+        spec_error(at, ERR_LIMIT, "more than %d topics", TOPICS_MAX);
+        return 0;
+    }
+    uint16_t index = (uint16_t)pipeline->topic_count++;
+    pipeline->topics[index].name = must_strdup(name);
+    pipeline->topics[index].target = target;
+    return index;
+}
+
+/* --- segments and their steps -------------------------------------------------------------------*/
+
+static void made_forget(struct program_builder *builder)
+{
+    for (size_t i = 0; i < builder->made_count; i++) {
+        free(builder->made[i].pointer);
+    }
+    builder->made_count = 0;
+    builder_result_key(builder, NULL);
+}
+
+void builder_free(struct program_builder *builder)
+{
+    made_forget(builder);
+}
+
+static uint16_t segment_add(struct program_builder *builder, const struct spec *at, uint16_t flow)
+{
+    struct pipeline *pipeline = builder->pipeline;
+    if (pipeline->segment_count == SEGMENTS_MAX) {
+        spec_error(at, ERR_LIMIT, "more than %d segments: flows, and steps that make records",
+                   SEGMENTS_MAX);
+        return (uint16_t)(SEGMENTS_MAX - 1);
+    }
+    uint16_t index = (uint16_t)pipeline->segment_count++;
+    pipeline->segments[index] = must_alloc(sizeof *pipeline->segments[index]);
+    pipeline->segments[index]->flow = flow;
+    pipeline->segments[index]->place = must_strdup("/steps");
+    return index;
+}
+
+static void segment_enter(struct program_builder *builder, uint16_t index)
+{
+    made_forget(builder);
+    builder->segment_index = index;
+    builder->segment = builder->pipeline->segments[index];
+}
+
+void builder_open_segment(struct program_builder *builder, const struct spec *at, uint16_t flow)
+{
+    segment_enter(builder, segment_add(builder, at, flow));
+}
+
+static char *step_place(const struct spec *step)
+{
+    char pointer[ERR_INFO_POINTER_BYTES];
+    spec_pointer(step, pointer);
+    return must_strdup(pointer);
+}
+
+static void step_compile(struct program_builder *builder, const struct spec *spec,
+                         const struct step_kind *kind)
+{
+    struct program_segment *segment = builder->segment;
+    builder->kind = kind;
+    builder->state = STATE_NONE;
+    builder->behind = kind->is_maker ? segment_add(builder, spec, segment->flow) : 0;
+    if (kind->is_maker) {
+        builder_result_key(builder, NULL);
+    }
+    void *compiled = kind->compile(builder, spec);
+    if (compiled) {
+        segment->steps =
+            must_realloc(segment->steps, (segment->step_count + 1) * sizeof *segment->steps);
+        segment->steps[segment->step_count++] = (struct step){.kind = kind,
+                                                              .compiled = compiled,
+                                                              .place = step_place(spec),
+                                                              .state = builder->state,
+                                                              .to = builder->behind};
+    }
+    if (kind->is_maker) {
+        char *result_key = TAKE(builder->result_key);
+        segment_enter(builder, builder->behind);
+        builder->result_key = result_key;
+    }
+}
+
+void builder_compile_steps(struct program_builder *builder, const struct spec *steps)
+{
+    size_t count = json_array_size(steps->value);
+    if (steps->value && !json_is_array(steps->value)) {
+        spec_error(steps, ERR_CONFIG, "an array of steps is needed");
+    }
+    if (count > STEPS_MAX) {
+        spec_error(steps, ERR_LIMIT, "more than %d steps", STEPS_MAX);
+        return;
+    }
+    for (size_t i = 0; i < count; i++) {
+        struct spec element = spec_element(steps, i), spec;
+        const char *name = spec_only_member(&element, &spec);
+        const struct step_kind *kind = name ? step_kind_find(name) : NULL;
+        if (kind) {
+            step_compile(builder, &spec, kind);
+        } else if (name) {
+            char hint[SPEC_HINT_BYTES];
+            spec_error(&spec, ERR_CONFIG, "there is no step \"%s\"%s", name,
+                       step_kind_hint(name, hint));
+        }
+    }
+}

@@ -1,0 +1,80 @@
+/* builder.h - while a pipeline file is compiled: what a step's compile asks for. Private to this room.
+ *
+ * WHAT     a step is compiled into builder->segment. Fields of the event get slots there; values that
+ *          steps make get slots, too, under the name that later steps read them by. A step that keeps
+ *          state adds one; a maker may say by how much its results lag.
+ * ERRORS   are told at a place of the file (spec_error) and compiling goes on; whatever is returned
+ *          then can be worked with but will not run.
+ */
+#pragma once
+
+#include "stream/program.h"
+#include "stream/spec.h"
+
+struct program_builder {
+    struct pipeline *pipeline;
+    struct pipeline_overrides overrides;
+    struct spec_loader loader;
+    struct program_segment *segment; /* that steps are compiled into */
+    uint16_t segment_index;
+    const struct step_kind *kind; /* of the step that is compiled */
+    uint16_t state;               /* that it added, or STATE_NONE */
+    uint16_t behind;              /* a maker's: the segment that begins behind it */
+    /* Fields that steps of this segment have made: later steps that name them read these. */
+    size_t made_count;
+    struct made_field {
+        char *pointer;
+        uint16_t slot;
+    } made[FIELDS_MAX];
+    char *
+        result_key; /* member of the segment's records that holds their key; NULL: none is known to */
+};
+
+/* "amount" and "/amount" are one field. */
+bool builder_is_field(const char *pointer, const char *other);
+/* The slot that holds the field at this point of the program; 0 after an error (reported at `at`). */
+uint16_t builder_field(struct program_builder *builder, const struct spec *at, const char *pointer);
+/* Text of a member that names a field, and its slot. */
+uint16_t builder_get_field(struct program_builder *builder, const struct spec *object,
+                           const char *name, const char **ret_text);
+uint16_t builder_make_field(struct program_builder *builder, const struct spec *at,
+                            const char *name);
+/* The segment's records get a member of this name: one that an event brings itself is dropped. */
+void builder_splice_name(struct program_builder *builder, const struct spec *at, const char *name);
+/* Index of the table; an error with the nearest name when there is none. */
+size_t builder_get_table(struct program_builder *builder, const struct spec *object,
+                         const char *name);
+
+struct builder_state {
+    const struct step_state_kind *kind;
+    const void *step;     /* what new_state is given */
+    const char *store;    /* name; NULL: <flow>-<step kind>, -2 … when there are more */
+    int64_t retention_ms; /* negative: the changelog is only compacted */
+};
+/* The step that is being compiled keeps state. Returns the state's index. */
+uint16_t builder_add_state(struct program_builder *builder, const struct spec *at,
+                           const struct builder_state *params);
+/* What a maker forwards at a commit was due up to so long before event time as it is then. */
+void builder_hold(struct program_builder *builder, int64_t hold_ms);
+/* The member of the maker's results that is their key: an output that names it needs no scan. */
+void builder_result_key(struct program_builder *builder, const char *pointer);
+
+#define TOPIC_NAME_BYTES_MAX 249 /* Kafka's */
+
+/* --- between the files that compile ------------------------------------------------------------- */
+
+/* Index of a topic that the pipeline writes, the same for the same name. */
+uint16_t builder_add_topic(struct program_builder *builder, const struct spec *at, const char *name,
+                           enum stream_target target);
+void builder_check_topic(const struct spec *at, const char *name);
+/* A new one, into which compiling goes on. */
+void builder_open_segment(struct program_builder *builder, const struct spec *at, uint16_t flow);
+/* Steps into the present segment and those that begin behind makers. */
+void builder_compile_steps(struct program_builder *builder, const struct spec *steps);
+/* The file into builder->pipeline. */
+void builder_compile_file(struct program_builder *builder, const struct spec *file);
+/* What only the whole program tells: stages, lags, what a segment needs. After the file, if there
+ * were no errors. */
+void builder_link(struct program_builder *builder);
+/* What the builder holds, not the pipeline. */
+void builder_free(struct program_builder *builder);

@@ -1,0 +1,97 @@
+/* What goes out, with the headers that say why. */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "stream/task_inside.h"
+
+#define TEXT_BYTES 32
+
+static struct strview text_of(char text[TEXT_BYTES], int64_t value)
+{
+    int len = snprintf(text, TEXT_BYTES, "%" PRId64, value);
+    return sv_of(text, (size_t)len);
+}
+
+static const struct program_source *source_of(const struct stream_task *task,
+                                              const struct program_segment *segment,
+                                              const struct stream_record *origin)
+{
+    return &task->pipeline->sources[origin ? origin->source : segment->home];
+}
+
+/* The producer's bytes, be it that steps have made others of them: what is put back into the source
+ * topic then is what was there. A record of no single origin goes as it is. */
+static struct stream_out side_out(const struct step_out *in, enum stream_target target,
+                                  uint16_t topic, const struct stream_header *headers,
+                                  size_t header_count)
+{
+    const struct stream_record *origin = in->origin;
+    return (struct stream_out){.target = target,
+                               .topic = topic,
+                               .partition = -1,
+                               .key = origin ? origin->key : in->key,
+                               .value = origin ? origin->value : in->value,
+                               .timestamp_ms = origin ? origin->timestamp_ms : in->timestamp_ms,
+                               .headers = headers,
+                               .header_count = header_count,
+                               .source = origin};
+}
+
+/* KIP-1034's header names, then ours. */
+enum err task_emit_dead_letter(struct stream_task *task, const struct step_out *in,
+                               const struct task_refusal *refusal)
+{
+    char partition[TEXT_BYTES], offset[TEXT_BYTES];
+    const struct stream_record *origin = in->origin;
+    const struct program_source *source = source_of(task, refusal->segment, origin);
+    struct strview code = sv(err_name(refusal->reason));
+    const struct stream_header headers[] = {
+        {"__streams.errors.exception", code},
+        {"__streams.errors.message", sv(err_detail(refusal->reason, &task->why))},
+        {"millrace-error-code", code},
+        {"millrace-pipeline", sv(task->pipeline->name)},
+        {"millrace-step", sv(refusal->place)},
+        /* Where the record is; one that was made of several is nowhere. */
+        {"__streams.errors.topic", sv(source->topic)},
+        {"__streams.errors.partition", text_of(partition, origin ? origin->partition : 0)},
+        {"__streams.errors.offset", text_of(offset, origin ? origin->offset : 0)},
+    };
+    const struct stream_out out = side_out(in, STREAM_DEAD_LETTER, source->dead_letter_topic,
+                                           headers, ARRAY_LEN(headers) - (origin ? 0 : 3));
+    task->stats.dead_lettered++;
+    return task->sink->emit(task->sink->context, &out);
+}
+
+enum err task_emit_late(struct stream_task *task, const struct program_segment *segment,
+                        const struct step_run *run)
+{
+    char start[TEXT_BYTES], end[TEXT_BYTES], watermark[TEXT_BYTES], late_by[TEXT_BYTES];
+    const struct stream_header headers[] = {
+        {"millrace-window-start", text_of(start, run->late.window_start_ms)},
+        {"millrace-window-end", text_of(end, run->late.window_end_ms)},
+        {"millrace-watermark", text_of(watermark, run->watermark_ms)},
+        {"millrace-late-by-ms", text_of(late_by, run->watermark_ms - run->late.closed_ms)},
+        {"millrace-pipeline", sv(task->pipeline->name)},
+    };
+    const struct program_source *source = source_of(task, segment, run->in->origin);
+    const struct stream_out out =
+        side_out(run->in, STREAM_LATE, source->late_topic, headers, ARRAY_LEN(headers));
+    task->stats.late++;
+    return task->sink->emit(task->sink->context, &out);
+}
+
+enum err task_emit_output(struct stream_task *task, const struct program_segment *segment,
+                          const struct step_out *out)
+{
+    const struct stream_out record = {.target = segment->target,
+                                      .topic = segment->output_topic,
+                                      .partition = -1,
+                                      .key = out->key,
+                                      .value = out->value,
+                                      .timestamp_ms = out->timestamp_ms,
+                                      .headers = out->headers,
+                                      .header_count = out->header_count,
+                                      .source = out->origin};
+    task->stats.outputs += segment->target == STREAM_OUTPUT;
+    return task->sink->emit(task->sink->context, &record);
+}

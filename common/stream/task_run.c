@@ -1,0 +1,330 @@
+/* A record through segments, depth first: scan, steps, then to the output and into the segments that
+ * read this one. */
+#include <stdlib.h>
+
+#include "stream/task_inside.h"
+
+#define DEPTH_MAX       64
+#define NODES_MAX       262144
+#define VALUE_BYTES_MAX (64 * 1024 * 1024)
+#define KEY_BYTES_MAX   (1024 * 1024)
+
+/* --- frames -------------------------------------------------------------------------------------*/
+
+static struct task_frame *frame_new(void)
+{
+    struct task_frame *frame = must_alloc(sizeof *frame);
+    frame->scanner = json_scanner_new(DEPTH_MAX, NODES_MAX);
+    buf_init(&frame->scratch, KEY_BYTES_MAX);
+    buf_init(&frame->key, KEY_BYTES_MAX);
+    buf_init(&frame->members, VALUE_BYTES_MAX);
+    buf_init(&frame->value, VALUE_BYTES_MAX);
+    eval_init(&frame->eval);
+    return frame;
+}
+
+void task_frame_free(struct task_frame *frame)
+{
+    if (frame) {
+        json_scanner_free(frame->scanner);
+        buf_free(&frame->scratch);
+        buf_free(&frame->key);
+        buf_free(&frame->members);
+        buf_free(&frame->value);
+        eval_deinit(&frame->eval);
+        free(frame);
+    }
+}
+
+static struct task_frame *frame_take(struct stream_task *task)
+{
+    CHECK(task->depth < SEGMENTS_MAX); /* segments have no cycle */
+    struct task_frame **frame = &task->frames[task->depth++];
+    if (!*frame) {
+        *frame = frame_new();
+    }
+    return *frame;
+}
+
+static void frame_give_back(struct stream_task *task)
+{
+    task->depth--;
+}
+
+static enum err frame_scan(struct stream_task *task, struct task_frame *frame, struct strview value)
+{
+    enum err e = value.ptr ? json_scan(frame->scanner, value, &frame->doc, &task->why)
+                           : err_set(&task->why, ERR_BODY_EMPTY, "the record has no value");
+    if (!e && frame->doc.nodes[0].type != JSON_NODE_OBJECT) {
+        e = err_set(&task->why, ERR_JSON_SHAPE, "the record is not a JSON object");
+    }
+    return e;
+}
+
+/* --- steps --------------------------------------------------------------------------------------*/
+
+/* Runs the steps; *ret_step is the one that ended it. */
+static enum step_verdict run_steps(struct stream_task *task, const struct program_segment *segment,
+                                   struct step_run *run, size_t *ret_step)
+{
+    run->members = (struct strview){NULL, 0};
+    buf_reset(run->members_of_many);
+    for (size_t i = 0; i < segment->step_count; i++) {
+        const struct step *step = &segment->steps[i];
+        if (!run->doc && !step->kind->takes_null) {
+            continue;
+        }
+        void *state = step->state == STATE_NONE ? NULL : task->states[step->state];
+        run->way.to = step->to;
+        enum step_verdict verdict = step->kind->run(step->compiled, state, run);
+        if (verdict != STEP_NEXT) {
+            *ret_step = i;
+            return verdict;
+        }
+    }
+    return STEP_NEXT;
+}
+
+/* A table that was brought up to date may have replaced rows that earlier joins lent from: the
+ * record starts anew. A table is refreshed once for a record, whatever the sink answers, so that
+ * this ends. */
+static enum step_verdict run_until_settled(struct stream_task *task,
+                                           const struct program_segment *segment,
+                                           struct step_run *run, size_t *ret_step)
+{
+    for (;;) {
+        enum step_verdict verdict = run_steps(task, segment, run, ret_step);
+        if (verdict != STEP_AGAIN) {
+            return verdict;
+        }
+        fields_resolve(&segment->fields, run->doc, run->slots);
+    }
+}
+
+/* --- the end of a segment -----------------------------------------------------------------------*/
+
+static enum err segment_take(struct stream_task *task, const struct program_segment *segment,
+                             const struct step_out *in);
+
+/* key: what the output topic's record is to have. */
+static enum err segment_end(struct stream_task *task, const struct program_segment *segment,
+                            const struct step_out *out, struct strview key)
+{
+    if (segment->has_output) {
+        struct step_out keyed = *out;
+        keyed.key = key;
+        task->is_taken = true;
+        enum err e = task_emit_output(task, segment, &keyed);
+        if (e) {
+            return e;
+        }
+    }
+    for (size_t i = 0; i < segment->next_count; i++) {
+        enum err e = segment_take(task, task->pipeline->segments[segment->next[i]], out);
+        if (e) {
+            return e;
+        }
+    }
+    return ERR_OK;
+}
+
+/* The key that the output names; false: rejected. */
+static bool output_key(const struct program_segment *segment, struct step_run *run,
+                       struct task_frame *frame, struct strview *ret)
+{
+    if (!segment->has_output_key) {
+        *ret = run->in->key;
+        return true;
+    }
+    const struct stream_value *value = &run->slots[segment->output_key];
+    const char *name = segment->output_key_text;
+    if (value->type != JSON_NODE_STRING && value->type != JSON_NODE_NUMBER) {
+        bool is_missing = value->type == STREAM_VALUE_MISSING;
+        (void)step_reject(run, is_missing ? ERR_FIELD_MISSING : ERR_FIELD_TYPE,
+                          "%s, the output's key, is %s", name, stream_value_kind(value));
+        return false;
+    }
+    if (buf_reserve(&frame->key, value->bytes)) {
+        (void)step_reject(run, ERR_LIMIT, "%s, the output's key, is too long", name);
+        return false;
+    }
+    *ret = stream_value_decode(value, frame->key.data);
+    if (ret->len == 0) { /* Kafka clients disagree on where an empty key belongs */
+        (void)step_reject(run, ERR_FIELD_TYPE, "%s, the output's key, is empty", name);
+    }
+    return ret->len > 0;
+}
+
+/* The producer's own bytes; with what steps added before the closing brace. */
+static bool output_value(const struct program_segment *segment, struct step_run *run,
+                         struct task_frame *frame, struct step_out *out)
+{
+    if (run->members.len == 0) {
+        return true;
+    }
+    buf_reset(&frame->value);
+    if (json_splice(run->doc, 0, segment->spliced_names, run->members, &frame->value)) {
+        (void)step_reject(run, ERR_LIMIT, "the record with its joined members is too long");
+        return false;
+    }
+    out->value = buf_view(&frame->value);
+    out->doc = NULL;
+    return true;
+}
+
+static enum err run_refuse(struct stream_task *task, const struct program_segment *segment,
+                           const struct step_run *run, const char *place)
+{
+    return task_emit_dead_letter(task, run->in,
+                                 &(struct task_refusal){segment, place, run->reason});
+}
+
+static enum err run_pass_on(struct stream_task *task, const struct program_segment *segment,
+                            struct step_run *run, struct task_frame *frame)
+{
+    struct step_out out = *run->in;
+    struct strview key;
+    out.doc = run->doc;
+    if (!output_key(segment, run, frame, &key) || !output_value(segment, run, frame, &out)) {
+        return run_refuse(task, segment, run, segment->output_place);
+    }
+    return segment_end(task, segment, &out, key);
+}
+
+static enum err run_finish(struct stream_task *task, const struct program_segment *segment,
+                           struct step_run *run, enum step_verdict verdict, size_t step)
+{
+    switch (verdict) {
+    case STEP_REJECT:
+        return run_refuse(task, segment, run, segment->steps[step].place);
+    case STEP_LATE:
+        return task_emit_late(task, segment, run);
+    case STEP_FAIL:
+        return run->reason;
+    case STEP_DROP:
+        task->stats.filtered++;
+        break;
+    case STEP_REPLAYED:
+        task->stats.replayed++;
+        break;
+    case STEP_NEXT:
+    case STEP_DONE:
+    case STEP_AGAIN:
+        break;
+    }
+    task->is_taken = true;
+    return ERR_OK;
+}
+
+/* --- a segment ----------------------------------------------------------------------------------*/
+
+/* doc: of in->value, with the segment's fields resolved in the frame; NULL: it has none. */
+static enum err segment_work(struct stream_task *task, const struct program_segment *segment,
+                             const struct step_out *in, const struct json_doc *doc,
+                             struct task_frame *frame)
+{
+    struct step_run run = {
+        .way = {.task = task, .lag_ms = segment->lag_ms},
+        .in = in,
+        .input = in->origin ? task->pipeline->sources[in->origin->source].input : 0,
+        .doc = doc,
+        .slots = frame->slots,
+        .event_ms = in->timestamp_ms,
+        .watermark_ms = task_lagging(in->watermark_ms, segment->lag_ms),
+        .now_ms = task->now_ms,
+        .tables = task->tables,
+        .sink = task->sink,
+        .checker = task->checker,
+        .scratch = &frame->scratch,
+        .members_of_many = &frame->members,
+        .eval = &frame->eval,
+        .info = &task->why,
+    };
+    size_t step = 0;
+    eval_reset(&frame->eval);
+    enum step_verdict verdict = run_until_settled(task, segment, &run, &step);
+    task->stats.joined += run.is_joined && verdict != STEP_REJECT;
+    return verdict == STEP_NEXT ? run_pass_on(task, segment, &run, frame)
+                                : run_finish(task, segment, &run, verdict, step);
+}
+
+/* A record that another segment or a step hands over. */
+static enum err segment_take(struct stream_task *task, const struct program_segment *segment,
+                             const struct step_out *in)
+{
+    if (!segment->is_scanned) {
+        return segment_end(task, segment, in, in->key);
+    }
+    struct task_frame *frame = frame_take(task);
+    const struct json_doc *doc = in->doc;
+    enum err e = ERR_OK, reason = ERR_OK;
+    task->why.text[0] = '\0';
+    if (!doc && in->value.ptr) {
+        reason = frame_scan(task, frame, in->value);
+        doc = &frame->doc;
+    }
+    if (reason) {
+        e = task_emit_dead_letter(task, in,
+                                  &(struct task_refusal){segment, segment->place, reason});
+    } else {
+        fields_resolve(&segment->fields, doc, frame->slots);
+        e = segment_work(task, segment, in, doc, frame);
+    }
+    frame_give_back(task);
+    return e;
+}
+
+enum err step_forward(const struct step_way *way, const struct step_out *out)
+{
+    return segment_take(way->task, way->task->pipeline->segments[way->to], out);
+}
+
+/* --- a source -----------------------------------------------------------------------------------*/
+
+/* What must be right before any step looks; *ret_place: what was wrong. */
+static enum err source_read(struct stream_task *task, const struct program_source *source,
+                            const struct stream_record *record, struct task_frame *frame,
+                            int64_t *ret_ms, const char **ret_place)
+{
+    *ret_place = source->place;
+    enum err e = frame_scan(task, frame, record->value);
+    if (!e) {
+        *ret_place = source->time_place;
+        fields_resolve(&task->pipeline->segments[source->segment]->fields, &frame->doc,
+                       frame->slots);
+        e = event_time_read(&source->time, frame->slots, record, ret_ms, &task->why);
+    }
+    return e;
+}
+
+enum err task_run_source(struct stream_task *task, const struct program_source *source,
+                         const struct stream_record *record)
+{
+    const struct program_segment *segment = task->pipeline->segments[source->segment];
+    struct task_frame *frame = frame_take(task);
+    struct step_out in = {.key = record->key,
+                          .value = record->value,
+                          .watermark_ms = task->watermark.value_ms,
+                          .origin = record};
+    const char *place;
+    enum err e;
+    task->why.text[0] = '\0';
+    enum err reason = source_read(task, source, record, frame, &in.timestamp_ms, &place);
+    if (reason) {
+        e = task_emit_dead_letter(task, &in, &(struct task_refusal){segment, place, reason});
+    } else {
+        task->event_ms = in.timestamp_ms;
+        e = segment_work(task, segment, &in, &frame->doc, frame);
+    }
+    frame_give_back(task);
+    return e;
+}
+
+enum err task_run_time(struct stream_task *task, const struct program_source *source,
+                       const struct stream_record *record, int64_t *ret_ms)
+{
+    const char *place;
+    enum err e = source_read(task, source, record, frame_take(task), ret_ms, &place);
+    frame_give_back(task);
+    return e;
+}
