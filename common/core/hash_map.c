@@ -6,10 +6,12 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "core/slab.h"
+
 /* Two arrays. `slots` is the open-addressing index: a 32-bit tag of the hash and the entry's number
  * plus one (0: free). `entries` lie densely behind each other: the key's place, its hash, then the
  * value. Only the index is probed, so that a miss touches one cache line; walking the entries is
- * walking an array. Each key has memory of its own that never moves. */
+ * walking an array. Each key has memory of its own, from a slab, that never moves. */
 
 struct entry {
     alignas(16) uint64_t hash; /* so that the value behind it is aligned for any type */
@@ -31,10 +33,16 @@ struct hash_map {
     size_t capacity; /* entries */
     size_t entries_max;
     size_t value_bytes;
-    size_t key_bytes; /* held by keys */
+    struct slab keys;
 };
 
 #define FIRST_SLOTS 64
+
+/* An empty key has memory, too: its pointer is not NULL. */
+static size_t key_memory_bytes(size_t len)
+{
+    return len ? len : 1;
+}
 
 static struct entry *entry_at(const struct hash_map *map, size_t index)
 {
@@ -59,6 +67,7 @@ void hash_map_free(struct hash_map *map)
         return;
     }
     hash_map_clear(map);
+    slab_stop(&map->keys);
     free(map->entries);
     free(map->slots);
     free(map);
@@ -72,7 +81,7 @@ size_t hash_map_count(const struct hash_map *map)
 size_t hash_map_bytes(const struct hash_map *map)
 {
     return sizeof *map + (map->slot_mask + 1) * sizeof *map->slots + map->capacity * map->stride +
-           map->key_bytes;
+           map->keys.bytes_held;
 }
 
 static bool is_entry(const struct hash_map *map, struct slot slot, uint64_t hash,
@@ -143,14 +152,14 @@ void *hash_map_get_or_add(struct hash_map *map, struct strview key, bool *ret_ne
         entries_grow(map);
     }
     struct entry *entry = entry_at(map, map->count);
-    *entry = (struct entry){.hash = hash, .key = must_alloc(key.len + 1), .key_len = key.len};
+    *entry = (struct entry){
+        .hash = hash, .key = slab_alloc(&map->keys, key_memory_bytes(key.len)), .key_len = key.len};
     if (key.len) {
         memcpy(entry->key, key.ptr, key.len);
     }
     memset(entry + 1, 0, map->value_bytes);
     map->slots[at] = (struct slot){(uint32_t)(hash >> 32), (uint32_t)map->count + 1};
     map->count++;
-    map->key_bytes += key.len + 1;
     if (map->count * 4 > (map->slot_mask + 1) * 3) {
         slots_rebuild(map, (map->slot_mask + 1) * 2);
     }
@@ -196,19 +205,24 @@ bool hash_map_remove(struct hash_map *map, struct strview key)
         memcpy(gone, moved, map->stride);
     }
     map->count = last;
-    map->key_bytes -= key_len + 1;
-    free(key_memory);
+    slab_free(&map->keys, key_memory, key_memory_bytes(key_len));
     return true;
 }
 
 void hash_map_clear(struct hash_map *map)
 {
     for (size_t i = 0; i < map->count; i++) {
-        free(entry_at(map, i)->key);
+        const struct entry *entry = entry_at(map, i);
+        slab_free(&map->keys, entry->key, key_memory_bytes(entry->key_len));
     }
     map->count = 0;
-    map->key_bytes = 0;
     memset(map->slots, 0, (map->slot_mask + 1) * sizeof *map->slots);
+}
+
+struct strview hash_map_key_of(const void *value)
+{
+    const struct entry *entry = (const struct entry *)value - 1;
+    return sv_of(entry->key, entry->key_len);
 }
 
 struct strview hash_map_key_at(const struct hash_map *map, size_t index)

@@ -1,0 +1,107 @@
+/* store_inside.h - how a store is made: what store.c, store_keys.c and store_buckets.c share.
+ *
+ *     keys     hash map: bytes → key, which has a row of its cells in order of (time, minor)
+ *     buckets  a row of runs of bucket_ms in order, each with the list of its cells
+ *     dirty    cells in the order of their first change; values, moves: what abort puts back
+ *
+ * Keys, cells, values and rows come from one slab; copies from an arena that a commit empties. */
+#pragma once
+
+#include "core/arena.h"
+#include "core/hash_map.h"
+#include "core/slab.h"
+#include "stream/store.h"
+#include "stream/store_row.h"
+
+#define KEY_CELLS_OWN 2 /* most keys have no more: the one that is filled and one that closes */
+
+struct store_key {
+    struct strview bytes;   /* the map's */
+    struct store_row cells; /* of struct store_cell * */
+    struct store_cell *own[KEY_CELLS_OWN];
+};
+
+struct store_bucket {
+    int64_t number; /* time / bucket_ms */
+    struct store_cell *first;
+    int64_t first_ms;    /* no cell is older … */
+    bool is_first_exact; /* … and one is just as old and was not removed */
+};
+
+struct store_value {
+    struct store_cell *cell;
+    void *copy;
+    uint32_t bytes;
+};
+
+/* An array that grows by doubling. */
+struct store_list {
+    void *items;
+    size_t count, capacity;
+};
+
+struct store {
+    struct store_config config;
+    struct hash_map *keys;
+    struct slab slab;
+    size_t used_bytes; /* what bytes_max bounds */
+    size_t head_bytes; /* of a cell, up to where its value is if it has a fixed size */
+    size_t cell_count;
+    struct store_row buckets;   /* of struct store_bucket */
+    struct store_list dirty;    /* of struct store_cell * */
+    struct store_list values;   /* of struct store_value */
+    struct store_list moves;    /* of struct store_move */
+    struct store_list selected; /* of struct store_cell *: store_between's answer */
+    struct arena copies;
+};
+
+/* Room for one more at the end of the list; returns it. */
+static inline void *store_list_push(struct store_list *list, size_t item_bytes)
+{
+    if (list->count == list->capacity) {
+        list->capacity = list->capacity ? list->capacity * 2 : 8;
+        list->items = must_realloc(list->items, list->capacity * item_bytes);
+    }
+    return (char *)list->items + list->count++ * item_bytes;
+}
+
+static inline void *store_take(struct store *store, size_t bytes)
+{
+    store->used_bytes += slab_block_bytes(bytes);
+    return slab_alloc(&store->slab, bytes);
+}
+
+static inline void store_give(struct store *store, void *block, size_t bytes)
+{
+    if (block) {
+        store->used_bytes -= slab_block_bytes(bytes);
+        slab_free(&store->slab, block, bytes);
+    }
+}
+
+/* --- store_keys.c -------------------------------------------------------------------------------*/
+
+/* NULL: keys_max. */
+struct store_key *key_get(struct store *store, struct strview bytes);
+/* What key_get of a new one would take. */
+size_t key_cost(struct strview bytes);
+/* A key without cells goes. */
+void key_drop_empty(struct store *store, struct store_key *key);
+void key_free(struct store *store, struct store_key *key); /* all but its place in the map */
+/* Index of the first cell that is not before (time, minor). */
+size_t key_place(const struct store_key *key, int64_t time_ms, int64_t minor);
+static inline struct store_cell **key_cells(const struct store_key *key)
+{
+    return (struct store_cell **)(void *)key->cells.items + key->cells.first;
+}
+/* Removed ones too; NULL when absent. */
+struct store_cell *key_cell(const struct store_key *key, int64_t time_ms, int64_t minor);
+void key_attach(struct store *store, struct store_cell *cell);
+void key_detach(struct store_cell *cell);
+
+/* --- store_buckets.c ----------------------------------------------------------------------------*/
+
+void bucket_attach(struct store *store, struct store_cell *cell);
+void bucket_detach(struct store *store, struct store_cell *cell);
+/* It was removed, or came back. */
+void bucket_changed(struct store *store, const struct store_cell *cell);
