@@ -1,11 +1,9 @@
 #include "core/decimal.h"
 
-#include <stdbool.h>
-
 #include "core/attributes.h"
 
 #define NANO            1000000000LL
-#define FRACTION_DIGITS 9
+#define FRACTION_DIGITS DECIMAL_FRACTION_DIGITS
 
 __extension__ typedef __int128 int128;
 __extension__ typedef unsigned __int128 uint128;
@@ -171,6 +169,91 @@ int decimal_compare(struct decimal a, struct decimal b)
 {
     return (a.nano > b.nano) - (a.nano < b.nano);
 }
+
+/* --- calculating --------------------------------------------------------------------------------*/
+
+static uint128 magnitude_of(struct decimal value)
+{
+    return value.nano < 0 ? -(uint128)value.nano : (uint128)value.nano;
+}
+
+static enum err in_range(uint128 magnitude, bool is_negative, struct decimal *ret)
+{
+    if (magnitude >= LIMIT) {
+        return ERR_NUMBER_RANGE;
+    }
+    ret->nano = is_negative ? -(int128)magnitude : (int128)magnitude;
+    return ERR_OK;
+}
+
+bool decimal_is_in_range(struct decimal value)
+{
+    return magnitude_of(value) < LIMIT;
+}
+
+/* a × b is the whole part of a times b, which is in nano already, and the rest of a times b, which is
+ * to be divided: 1e9 × 1e29 fits. */
+enum err decimal_multiply(struct decimal a, struct decimal b, struct decimal *ret)
+{
+    CHECK(decimal_is_in_range(a));
+    CHECK(decimal_is_in_range(b));
+    uint128 left = magnitude_of(a), right = magnitude_of(b), product;
+    if (__builtin_mul_overflow(left / NANO, right, &product) || product >= LIMIT) {
+        return ERR_NUMBER_RANGE;
+    }
+    uint128 rest = left % NANO * right;
+    product += rest / NANO;
+    uint128 twice = rest % NANO * 2;
+    product += twice > NANO || (twice == NANO && (product & 1));
+    return in_range(product, (a.nano < 0) != (b.nano < 0), ret);
+}
+
+enum err decimal_quotient(struct decimal a, struct decimal b, struct decimal *ret)
+{
+    CHECK(b.nano != 0);
+    CHECK(decimal_is_in_range(a));
+    uint128 quotient = divide_half_even(magnitude_of(a) * NANO, magnitude_of(b), false);
+    return in_range(quotient, (a.nano < 0) != (b.nano < 0), ret);
+}
+
+struct decimal decimal_remainder(struct decimal a, struct decimal b)
+{
+    CHECK(b.nano != 0);
+    return (struct decimal){a.nano % b.nano};
+}
+
+struct decimal decimal_round(struct decimal value, int digits, enum decimal_rounding rounding)
+{
+    CHECK(digits >= 0 && digits <= FRACTION_DIGITS);
+    int128 unit = NANO;
+    for (int i = 0; i < digits; i++) {
+        unit /= 10;
+    }
+    int128 rest = value.nano % unit; /* with the value's sign */
+    bool goes_up = false;            /* away from zero */
+    switch (rounding) {
+    case DECIMAL_DOWN:
+        goes_up = rest < 0;
+        break;
+    case DECIMAL_UP:
+        goes_up = rest > 0;
+        break;
+    case DECIMAL_HALF_AWAY:
+        goes_up = (rest < 0 ? -rest : rest) * 2 >= unit && rest != 0;
+        break;
+    }
+    int128 away = value.nano < 0 ? -unit : unit;
+    return (struct decimal){value.nano - rest + (goes_up ? away : 0)};
+}
+
+int64_t decimal_to_int(struct decimal value)
+{
+    int128 whole = value.nano / NANO;
+    CHECK(whole >= INT64_MIN && whole <= INT64_MAX);
+    return (int64_t)whole;
+}
+
+/* --- as text ------------------------------------------------------------------------------------*/
 
 #define CHUNK_DIGITS 18
 #define CHUNK        1000000000000000000ULL /* what 64 bits divide quickly */

@@ -124,8 +124,33 @@ static enum condition_result pattern_holds(const struct condition_node *node, st
     return undecided(run, ERR_LIMIT, node, "the match takes more steps than it may");
 }
 
+/* Null does not hold: nothing is known. */
+static enum condition_result expression_holds(const struct condition_node *node,
+                                              struct step_run *run)
+{
+    struct stream_value value;
+    if (expression_value(node->expression, run, &value)) {
+        return CONDITION_UNDECIDED;
+    }
+    switch (value.type) {
+    case JSON_NODE_TRUE:
+        return CONDITION_HOLDS;
+    case JSON_NODE_FALSE:
+    case JSON_NODE_NULL:
+        return CONDITION_FAILS;
+    default:
+        break;
+    }
+    (void)step_reject(run, ERR_FIELD_TYPE, "%s is %s: true or false is needed", node->text,
+                      stream_value_kind(&value));
+    return CONDITION_UNDECIDED;
+}
+
 static enum condition_result leaf_check(const struct condition_node *node, struct step_run *run)
 {
+    if (node->op == OP_EXPRESSION) {
+        return expression_holds(node, run);
+    }
     const struct stream_value *value = &run->slots[node->slot];
     bool is_missing = value->type == STREAM_VALUE_MISSING;
     if (node->op == OP_EXISTS) {
@@ -193,8 +218,13 @@ void condition_explain(const struct condition *condition, size_t failed,
         (void)err_set(info, ERR_CONDITION, "the condition does not hold");
         return;
     }
-    struct strview value = stream_value_excerpt(&slots[node->slot], EXCERPT_BYTES);
     bool is_negated = failed > 0 && condition->nodes[failed - 1].op == OP_NOT;
+    if (node->op == OP_EXPRESSION) {
+        (void)err_set(info, ERR_CONDITION, "%s%s%s does not hold", is_negated ? "not (" : "",
+                      node->text, is_negated ? ")" : "");
+        return;
+    }
+    struct strview value = stream_value_excerpt(&slots[node->slot], EXCERPT_BYTES);
     (void)err_set(info, ERR_CONDITION, "%s%s%s does not hold: %s is %.*s",
                   is_negated ? "not (" : "", node->text, is_negated ? ")" : "", node->field,
                   SV_ARG(value));

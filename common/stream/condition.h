@@ -1,14 +1,15 @@
 /* condition.h - declarative predicates over an event's fields. Private to this room.
  *
- * WHAT     {"field": "/amount", ">": 0, "<=": 500}, {"all": […]}, {"any": […]}, {"not": {…}}
- *          compiled to a flat array; docs/pipelines.md has the operators.
+ * WHAT     {"field": "/amount", ">": 0, "<=": 500}, {"expr": "…"}, {"all": […]}, {"any": […]},
+ *          {"not": {…}} compiled to a flat array; docs/pipelines.md has the operators.
  * RULES    1. Numbers compare as exact decimals, strings by their bytes, with `semver` as versions;
  *             values of different types are neither equal nor in any order.
  *          2. A missing field makes every comparison false; `!=` is the negation of `==`, so it is
  *             true then. `exists` asks for presence (null is present), `null` for there being no
  *             value (missing or null).
  *          3. Parts are looked at from the first on, only until the answer is known. A part that
- *             cannot be decided (a regular expression past its limits) decides nothing, whatever a
+ *             cannot be decided (a regular expression past its limits, an expression that cannot be
+ *             calculated) decides nothing, whatever a
  *             `not` around it says: the record is rejected.
  * COST     a decimal parse per numeric comparison; no allocation after warm-up.
  */

@@ -48,6 +48,7 @@ void condition_free(struct condition *condition)
         }
         free(node->constants);
         pattern_free(node->pattern);
+        expression_free(node->expression);
         free(node->field);
         free(node->text);
     }
@@ -279,6 +280,25 @@ static void leaves_compile(struct program_builder *builder, struct condition *co
     condition->nodes[all].next = condition->count;
 }
 
+/* {"expr": "amount * quantity > 100"} */
+static void expression_leaf_compile(struct program_builder *builder, struct condition *condition,
+                                    const struct spec *spec)
+{
+    static const char *const names[] = {"expr", NULL};
+    struct condition_node *node = node_add(condition, spec);
+    if (!node || !spec_is_object(spec, names)) {
+        return;
+    }
+    struct spec text = spec_member(spec, "expr");
+    node->op = OP_EXPRESSION;
+    node->expression = expression_compile(builder, &text);
+    char shown[LEAF_TEXT_BYTES];
+    (void)snprintf(shown, sizeof shown, "%s",
+                   node->expression ? json_string_value(text.value) : "");
+    shown[utf8_valid_bytes(sv(shown))] = '\0'; /* cut to fit, between two characters */
+    node->text = must_strdup(shown);
+}
+
 /* --- the tree -----------------------------------------------------------------------------------*/
 
 #define DEPTH_MAX 16
@@ -323,6 +343,10 @@ static void node_compile(struct program_builder *builder, struct condition *cond
             combiner_compile(builder, condition, spec, depth + 1);
             return;
         }
+    }
+    if (json_object_get(spec->value, "expr")) {
+        expression_leaf_compile(builder, condition, spec);
+        return;
     }
     leaves_compile(builder, condition, spec);
 }

@@ -10,6 +10,7 @@
 #include "core/semver.h"
 #include "schema/schema_pattern.h"
 #include "stream/condition.h"
+#include "stream/expression.h"
 
 enum condition_op {
     OP_EQUAL,
@@ -25,6 +26,7 @@ enum condition_op {
     OP_SUFFIX,
     OP_CONTAINS,
     OP_MATCHES,
+    OP_EXPRESSION, /* is true */
     /* no leaves: */
     OP_ALL,
     OP_ANY,
@@ -47,9 +49,10 @@ struct condition_node {
     size_t next;
     size_t constant_count;
     struct constant *constants;
-    struct pattern *pattern; /* matches */
-    char *field;             /* as the file says it, for the explanation */
-    char *text;              /* "amount > 0" */
+    struct pattern *pattern;       /* matches */
+    struct expression *expression; /* expr */
+    char *field;                   /* as the file says it, for the explanation */
+    char *text;                    /* "amount > 0" */
 };
 
 #define CONDITION_NODES_MAX 256

@@ -29,3 +29,5 @@ static inline void eval_reset(struct eval *eval)
 }
 /* A string's characters: borrowed, or decoded into eval's memory. False: there is no room. */
 MUST_CHECK bool eval_text(struct eval *eval, const struct stream_value *value, struct strview *ret);
+/* Characters as a JSON string, quotes and escapes included, in eval's memory. text is valid UTF-8. */
+MUST_CHECK bool eval_string(struct eval *eval, struct strview text, struct stream_value *ret);

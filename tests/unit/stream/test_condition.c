@@ -94,6 +94,11 @@ static void test_filter__table(void **state)
          true},
         {"{\"field\":\"v\",\"prefix\":\"2\",\"semver\":{\"<\":\"2.5.0\"}}", "{\"v\":\"1.4.9\"}",
          false},
+        {"{\"expr\":\"a * b > 10\"}", "{\"a\":3,\"b\":4}", true},
+        {"{\"expr\":\"a * b > 10\"}", "{\"a\":3,\"b\":3}", false},
+        {"{\"expr\":\"a * b > 10\"}", "{\"a\":3}", false}, /* null */
+        {"{\"not\":{\"expr\":\"a * b > 10\"}}", "{\"a\":3}", true},
+        {"{\"any\":[{\"field\":\"a\",\"==\":3},{\"expr\":\"1 / 0 > 1\"}]}", "{\"a\":3}", true},
         {"{\"all\":[{\"field\":\"a\",\">\":0},{\"field\":\"b\",\">\":0}]}", "{\"a\":1,\"b\":1}",
          true},
         {"{\"all\":[{\"field\":\"a\",\">\":0},{\"field\":\"b\",\">\":0}]}", "{\"a\":1,\"b\":0}",
@@ -134,6 +139,11 @@ static void test_require__says_what_does_not_hold(void **state)
          "b == 1 does not hold: b is 2"},
         {"{\"field\":\"v\",\"semver\":{\">=\":\"2.1.0\"}}", "{\"v\":\"2.0.9\"}",
          "v semver >= \"2.1.0\" does not hold: v is \"2.0.9\""},
+        {"{\"expr\":\"a > b\"}", "{\"a\":1,\"b\":2}", "a > b does not hold"},
+        {"{\"not\":{\"expr\":\"a > b\"}}", "{\"a\":3,\"b\":2}", "not (a > b) does not hold"},
+        {"{\"expr\":\"a > b\"}", "{\"a\":1,\"b\":\"2\"}",
+         "a number and a string are in no order (column 3 of `a > b`)"},
+        {"{\"expr\":\"a + b\"}", "{\"a\":1,\"b\":2}", "a + b is a number: true or false is needed"},
         {"{\"not\":{\"any\":[{\"field\":\"a\",\"==\":1}]}}", "{\"a\":1}",
          "the condition does not hold"},
     };

@@ -85,6 +85,12 @@ static const struct row BAD[] = {
      "/steps/0/filter/semver/in/1", "a version like", false},
     {STEP("{\"filter\":{\"field\":\"a\",\"semver\":{\"exists\":true}}}"),
      "/steps/0/filter/semver/exists", "unknown member", true},
+    {STEP("{\"filter\":{\"expr\":\"\"}}"), "/steps/0/filter/expr", "an expression like", true},
+    {STEP("{\"filter\":{\"expr\":7}}"), "/steps/0/filter/expr", "an expression like", true},
+    {STEP("{\"filter\":{\"expr\":\"a >\"}}"), "/steps/0/filter/expr", "column 4: a value is needed",
+     false},
+    {STEP("{\"filter\":{\"expr\":\"a > 1\",\"field\":\"a\"}}"), "/steps/0/filter/field",
+     "unknown member", true},
     {STEP("{\"filter\":{\"all\":[]}}"), "/steps/0/filter/all", "at least one condition", true},
     {STEP("{\"filter\":{\"all\":[{\"field\":\"a\",\"==\":1},{\"not\":[]}]}}"),
      "/steps/0/filter/all/1/not", "an object is needed", true},
@@ -262,6 +268,8 @@ static void test_pipeline_schema__agrees_with_the_loader(void **state)
         STEP("{\"filter\":{\"field\":\"a\",\"null\":false,\"prefix\":\"a\",\"suffix\":\"z\","
              "\"contains\":\"m\",\"matches\":\"^a.*z$\","
              "\"semver\":{\">=\":\"2\",\"!=\":\"2.1.0-rc.1+x\",\"in\":[\"2.1\"]}}}"),
+        STEP("{\"filter\":{\"any\":[{\"expr\":\"amount * 2 > 7\",\"description\":\"d\"},"
+             "{\"not\":{\"expr\":\"is_null(user.id)\"}}]}}"),
         STEP("{\"validate\":{\"schema\":true}}"),
         STEP("{\"join\":{\"table\":\"users\",\"on\":\"u\",\"set\":{\"description\":\"b\"}}}"),
         AGGREGATE(WINDOW
