@@ -107,7 +107,7 @@ static bool parse_short(struct strview text, int64_t *ret_nano)
     bool is_negative = at < end && *at == '-';
     at += is_negative;
     if (end - at > 10) {
-        return false; /* nine digits and a point cannot overflow 64 bits in nano */
+        return false; /* nine digits and a point cannot overflow 64 bits in nano … */
     }
     int64_t value = 0;
     const char *point = NULL;
@@ -119,6 +119,9 @@ static bool parse_short(struct strview text, int64_t *ret_nano)
         } else {
             return false;
         }
+    }
+    if (!point && value >= NANO) {
+        return false; /* … but ten digits can */
     }
     value *= powers[point ? end - point : 0];
     *ret_nano = is_negative ? -value : value;
