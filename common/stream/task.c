@@ -86,6 +86,11 @@ void stream_task_idle(struct stream_task *task, unsigned source, int64_t now_ms,
     watermark_quiet(&task->watermark, task_source(task, source)->input, now_ms, at_end);
 }
 
+void stream_task_advance(struct stream_task *task, int64_t watermark_ms)
+{
+    watermark_raise(&task->watermark, watermark_ms);
+}
+
 void stream_task_clock(struct stream_task *task, int64_t now_ms)
 {
     task->now_ms = now_ms;

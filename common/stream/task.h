@@ -108,6 +108,8 @@ MUST_CHECK enum err stream_task_process(struct stream_task *task,
 void stream_task_idle(struct stream_task *task, unsigned source, int64_t now_ms, bool at_end);
 /* What time it is, for steps that go by the clock; stream_task_wants_commit may turn true. */
 void stream_task_clock(struct stream_task *task, int64_t now_ms);
+/* Event time is at least this, as if each source had said so: for tests of pipelines. */
+void stream_task_advance(struct stream_task *task, int64_t watermark_ms);
 /* Whether a commit now would write anything or change the metadata. */
 bool stream_task_wants_commit(const struct stream_task *task);
 

@@ -23,7 +23,7 @@ void watermark_tune(struct watermark *watermark, unsigned input, int64_t delay_m
     watermark->inputs[input].idle_ms = idle_ms;
 }
 
-static void watermark_raise(struct watermark *watermark, int64_t value_ms)
+void watermark_raise(struct watermark *watermark, int64_t value_ms)
 {
     if (value_ms > watermark->value_ms) {
         watermark->value_ms = value_ms;

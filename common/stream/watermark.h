@@ -45,6 +45,8 @@ void watermark_tune(struct watermark *watermark, unsigned input, int64_t delay_m
 void watermark_observe(struct watermark *watermark, unsigned input, int64_t timestamp_ms);
 /* No record came; at_end: because there is none. */
 void watermark_quiet(struct watermark *watermark, unsigned input, int64_t now_ms, bool at_end);
+/* Event time is at least this, whatever the inputs say. */
+void watermark_raise(struct watermark *watermark, int64_t value_ms);
 /* What was committed; either may be TIME_NONE. */
 void watermark_restore(struct watermark *watermark, unsigned input, int64_t timestamp_max_ms,
                        int64_t value_ms);
