@@ -40,6 +40,13 @@ const struct config_option worker_options[] = {
     CONFIG_ROW(struct worker_config, instance_id, "instance.id", STRING, "", 0, 0,
                "Name of this instance: the same after a restart, no other's meanwhile; empty: host "
                "name and HTTP port."),
+    CONFIG_ROW(
+        struct worker_config, input_wait_ms, "input.wait", DURATION, "0ms", 0, 3600000,
+        "Where records of several topics meet, lowest event time first: how long one that is "
+        "at its end holds up the others, for a producer that is late; 0: not at all."),
+    CONFIG_ROW(struct worker_config, purge_interval_ms, "repartition.purge.interval", DURATION,
+               "30s", 1000, 3600000,
+               "How often what was read from repartition topics is deleted from them."),
     CONFIG_CHOICE_ROW(
         struct worker_config, offsets_lost, "pipeline.offsets.lost", "fail", "fail|earliest",
         "When retention has deleted records that were not processed: stop and say so, "
@@ -72,6 +79,8 @@ static enum err thread_prepare(struct worker *worker, int index, const char *ins
     const char *pipeline = pipeline_name(params->pipeline);
     thread->worker = worker;
     thread->index = index;
+    thread->index_of_stage =
+        must_alloc((worker->plan->stage_count + 1) * sizeof *thread->index_of_stage);
     (void)snprintf(thread->label, sizeof thread->label, "%.50s-%d", pipeline, index);
     (void)snprintf(thread->instance, sizeof thread->instance, "%.140s-%d", instance, index);
     (void)snprintf(thread->transactional_id, sizeof thread->transactional_id, "%.90s-%.140s-%d",
@@ -82,7 +91,7 @@ static enum err thread_prepare(struct worker *worker, int index, const char *ins
                               worker->metrics.table_rejects, &thread->tables, info);
     }
     if (!e) {
-        e = worker_restore_new(params->kafka, worker->changelog, thread->label, &thread->restore,
+        e = worker_restore_new(params->kafka, params->pipeline, thread->label, &thread->restore,
                                info);
     }
     thread->output = worker_output_new(&(struct worker_output_params){
@@ -135,8 +144,10 @@ static void worker_describe(const struct worker *worker)
     log_event(LOG_INFO, "worker_started", "the pipeline runs",
               KV("pipeline", worker->metrics.pipeline), KV("guarantee", config->guarantee),
               KV("threads", worker->thread_count), KV("instance", worker->threads[0].instance),
-              KV("source", pipeline_source_topic(worker->params.pipeline, 0)),
-              KV("changelog", worker->changelog ? worker->changelog : ""),
+              KV("source", worker->plan->sources[0].topic),
+              KV("sources", (int64_t)worker->plan->source_count),
+              KV("stages", (int64_t)worker->plan->stage_count),
+              KV("stores", (int64_t)worker->plan->store_count),
               KV("commit_interval_ms", config->commit_interval_ms),
               KV("commit_records", worker->commit_records));
 }
@@ -145,21 +156,19 @@ static void worker_free(struct worker *worker)
 {
     (void)close(worker->stop_fd);
     (void)close(worker->ended_fd);
+    for (int i = 0; i < WORKER_THREADS_MAX; i++) { /* of those that were never started, too */
+        free(worker->threads[i].index_of_stage);
+    }
+    worker_plan_free(worker->plan);
     free(worker);
 }
 
 enum err worker_start(const struct worker_params *params, struct worker **ret,
                       struct err_info *info)
 {
-    if (pipeline_source_count(params->pipeline) > 1 || pipeline_store_count(params->pipeline) > 1) {
-        return err_set(info, ERR_CONFIG, "%s: more than one source or store cannot be run yet",
-                       pipeline_name(params->pipeline));
-    }
     struct worker *worker = must_alloc(sizeof *worker);
     worker->params = *params;
-    worker->changelog = pipeline_store_count(params->pipeline) > 0
-                            ? pipeline_store_changelog(params->pipeline, 0)
-                            : NULL;
+    worker->plan = worker_plan_new(params->pipeline);
     worker->is_exactly_once = strcmp(params->config->guarantee, "exactly_once") == 0;
     worker->commit_records = params->config->commit_records > 0 ? params->config->commit_records
                              : worker->is_exactly_once          ? COMMIT_RECORDS_EXACTLY_ONCE

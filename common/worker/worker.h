@@ -1,7 +1,7 @@
 /* worker.h - runs a pipeline on Kafka: the driver of common/stream.
  *
  * WHAT     N threads, each with a consumer, a producer, its own copies of the reference tables and
- *          one task per assigned source partition. README.md has the vocabulary and invariants.
+ *          the tasks of its source partitions. README.md has the vocabulary and invariants.
  * PROMISE  exactly_once: results, state, dead letters and offsets of a record are visible together
  *          or not at all. at_least_once: offsets are committed after results are acknowledged.
  * BOUNDS   batch 10,000 records; prefetch and produce queues in bytes (common/kafka); a commit at
@@ -26,7 +26,9 @@ struct worker_config {
     int64_t commit_interval_ms;
     int64_t commit_records; /* 0: by guarantee */
     int64_t commit_bytes;
-    const char *instance_id;  /* "": host name and HTTP port */
+    const char *instance_id; /* "": host name and HTTP port */
+    int64_t input_wait_ms;
+    int64_t purge_interval_ms;
     const char *offsets_lost; /* fail | earliest */
 };
 extern const struct config_option worker_options[];

@@ -1,6 +1,6 @@
 /* Partitions coming and going.
  *
- *            assigned                       changelog read
+ *            assigned                       changelogs read
  *   ABSENT ───────────► RESTORING ────────────────────────► ACTIVE
  *      ▲   \_______________________________________________▲  │
  *      │        stateless, or the parked task still fits       │ revoked
@@ -11,210 +11,60 @@
  * to wait for the last owner's transaction to end, and that must not happen inside a callback.
  * worker_assign_step asks, with a short timeout, once a turn, until it knows.
  *
- * A parked task is as good as restored when the committed offset and metadata are still what it last
- * committed: nobody else has worked on the partition meanwhile. The same comparison tells, after a
+ * A parked task is as good as restored when the committed offsets and metadata are still what it last
+ * committed: nobody else has worked on its partitions meanwhile. The same comparison tells, after a
  * commit of unknown outcome, whether it took place.
+ *
+ * The range assignor gives equal partitions of all topics to one member, as long as all members read
+ * the same topics. While members with an older pipeline file are about they do not, and a task of
+ * several inputs may get only some of them: it is HELD until the group is of one mind again.
  */
 #include "worker/worker_thread.h"
 
-#include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
-#include "core/clock.h"
-#include "kafka/kafka_stats.h"
 #include "log/log.h"
 #include "worker/worker_crash.h"
 
-#define COMMITTED_MS  1000
-#define SEEK_MS       5000
-#define CLOSE_POLL_MS 100
+#define COMMITTED_MS 1000
+#define SEEK_MS      5000
 
-static const char *source_topic(const struct worker_thread *thread)
-{
-    return pipeline_source_topic(thread->worker->params.pipeline, 0);
-}
+/* --- lists of partitions ---------------------------------------------------------------------------------- */
 
-static int64_t start_of(const struct source_partition *partition)
-{
-    return partition->committed >= 0 ? partition->committed : RD_KAFKA_OFFSET_BEGINNING;
-}
-
-/* Ours, that is restoring or active, at the offsets where they start. */
-static rd_kafka_topic_partition_list_t *list_of_owned(const struct worker_thread *thread)
+/* The inputs that are ours, of tasks in one of the states from … to, at where they go on. */
+static rd_kafka_topic_partition_list_t *list_of(const struct worker_thread *thread,
+                                                enum task_state from, enum task_state to)
 {
     rd_kafka_topic_partition_list_t *list =
-        rd_kafka_topic_partition_list_new(thread->partition_count);
-    for (int32_t i = 0; i < thread->partition_count; i++) {
-        const struct source_partition *partition = &thread->partitions[i];
-        if (partition->state >= PARTITION_RESTORING) {
-            rd_kafka_topic_partition_list_add(list, source_topic(thread), i)->offset =
-                start_of(partition);
+        rd_kafka_topic_partition_list_new((int)thread->task_count);
+    for (size_t i = 0; i < thread->task_count; i++) {
+        const struct worker_task *task = thread->tasks[i];
+        for (unsigned n = 0; n < task->input_count; n++) {
+            const struct worker_input *input = &task->inputs[n];
+            if (input->is_owned && task->state >= from && task->state <= to) {
+                rd_kafka_topic_partition_list_add(list, worker_input_topic(thread, input),
+                                                  task->partition)
+                    ->offset = input->next >= 0 ? input->next : RD_KAFKA_OFFSET_BEGINNING;
+            }
         }
     }
     return list;
 }
 
-static rd_kafka_topic_partition_list_t *list_of_state(const struct worker_thread *thread,
-                                                      enum partition_state state)
+void worker_tasks_pause(struct worker_thread *thread)
 {
-    rd_kafka_topic_partition_list_t *list =
-        rd_kafka_topic_partition_list_new(thread->partition_count);
-    for (int32_t i = 0; i < thread->partition_count; i++) {
-        if (thread->partitions[i].state == state) {
-            rd_kafka_topic_partition_list_add(list, source_topic(thread), i);
-        }
+    bool is_flowing = !thread->is_recovering;
+    PARTITION_LIST still = list_of(thread, TASK_HELD, is_flowing ? TASK_RESTORING : TASK_ACTIVE);
+    PARTITION_LIST active = list_of(thread, TASK_ACTIVE, TASK_ACTIVE);
+    if (still->cnt > 0) {
+        (void)rd_kafka_pause_partitions(thread->consumer, still); /* known partitions */
     }
-    return list;
-}
-
-/* --- one partition ------------------------------------------------------------------------------------- */
-
-static void partition_free_task(struct worker_thread *thread, struct source_partition *partition)
-{
-    worker_restore_remove(thread->restore, partition->id);
-    stream_task_free(TAKE(partition->task));
-    partition->state = PARTITION_ABSENT;
-    partition->is_touched = partition->is_provisional = partition->is_sent = false;
-    if (partition->has_metrics) { /* another instance tells from here on */
-        metric_set(partition->metrics.lag, 0);
-        metric_set(partition->metrics.restore_left, 0);
-        metric_set(partition->metrics.state_bytes, 0);
-        metric_set(partition->metrics.windows_open, 0);
-    }
-}
-
-static bool is_place(int64_t a, const char *a_metadata, int64_t b, const char *b_metadata)
-{
-    return a == b && strcmp(a_metadata, b_metadata) == 0;
-}
-
-/* Decides a cycle whose outcome was not known by what the broker has. */
-static void partition_resolve(struct source_partition *partition, int64_t committed,
-                              const char *metadata)
-{
-    if (!partition->is_provisional) {
-        return;
-    }
-    if (partition->is_sent &&
-        is_place(committed, metadata, partition->sent, partition->sent_metadata)) {
-        stream_task_committed(partition->task);
-        partition->committed = partition->sent;
-        (void)snprintf(partition->committed_metadata, sizeof partition->committed_metadata, "%s",
-                       partition->sent_metadata);
-    } else {
-        stream_task_aborted(partition->task);
-    }
-    partition->is_provisional = partition->is_sent = partition->is_touched = false;
-}
-
-static enum err partition_new_task(struct worker_thread *thread, struct source_partition *partition,
-                                   struct err_info *info)
-{
-    partition->task = stream_task_new(thread->worker->params.pipeline, 0,
-                                      worker_tables_all(thread->tables), partition->id);
-    partition->told = stream_task_stats(partition->task);
-    enum err e =
-        stream_task_restore_metadata(partition->task, 0, partition->committed_metadata, info);
-    if (!e && thread->worker->changelog) {
-        e = worker_restore_add(thread->restore, partition->id, info);
-    }
-    partition->state = thread->worker->changelog ? PARTITION_RESTORING : PARTITION_ACTIVE;
-    return e;
-}
-
-/* Gives the partition the task and the place that fit what is committed. */
-static enum err partition_place(struct worker_thread *thread,
-                                const rd_kafka_topic_partition_t *found, struct err_info *info)
-{
-    struct source_partition *partition = &thread->partitions[found->partition];
-    int64_t committed = found->offset >= 0 ? found->offset : OFFSET_NONE;
-    char metadata[STREAM_METADATA_BYTES] = "";
-    if (found->metadata && found->metadata_size < sizeof metadata) {
-        memcpy(metadata, found->metadata, found->metadata_size);
-    }
-    if (!partition->has_metrics) {
-        partition->metrics =
-            worker_metrics_partition(thread->worker->metrics.pipeline, partition->id);
-        partition->has_metrics = true;
-    }
-    if (partition->task) {
-        partition_resolve(partition, committed, metadata);
-        if (!is_place(committed, metadata, partition->committed, partition->committed_metadata)) {
-            partition_free_task(thread, partition); /* another has worked on it */
-        }
-    }
-    partition->committed = committed;
-    (void)snprintf(partition->committed_metadata, sizeof partition->committed_metadata, "%s",
-                   metadata);
-    partition->next = committed;
-    partition->is_at_end = false;
-    if (!partition->task) {
-        return partition_new_task(thread, partition, info);
-    }
-    if (partition->state == PARTITION_PARKED) {
-        partition->state = PARTITION_ACTIVE;
-    }
-    return ERR_OK; /* a restore under way goes on */
-}
-
-void worker_partition_restored(struct worker_thread *thread, int32_t number)
-{
-    struct source_partition *partition = &thread->partitions[number];
-    CHECK(partition->state == PARTITION_RESTORING);
-    partition->state = PARTITION_ACTIVE;
-    metric_set(partition->metrics.restore_left, 0);
-    PARTITION_LIST list = rd_kafka_topic_partition_list_new(1);
-    rd_kafka_topic_partition_list_add(list, source_topic(thread), number);
-    if (!thread->is_recovering) {
-        (void)rd_kafka_resume_partitions(thread->consumer, list); /* fails only for unknown ones */
-    }
-    struct stream_task_stats stats = stream_task_stats(partition->task);
-    log_event(LOG_INFO, "partition_restored", "state is back from the changelog",
-              KV("partition", number), KV("keys", (int64_t)stats.keys),
-              KV("windows", (int64_t)stats.windows_open), KV("offset", partition->committed));
-}
-
-/* --- all partitions ------------------------------------------------------------------------------------- */
-
-static void partitions_grow(struct worker_thread *thread, int32_t count)
-{
-    if (count <= thread->partition_count) {
-        return;
-    }
-    thread->partitions =
-        must_realloc(thread->partitions, (size_t)count * sizeof *thread->partitions);
-    for (int32_t i = thread->partition_count; i < count; i++) {
-        thread->partitions[i] =
-            (struct source_partition){.id = i, .committed = OFFSET_NONE, .next = OFFSET_NONE};
-    }
-    thread->partition_count = count;
-}
-
-static void assigned_count_set(struct worker_thread *thread)
-{
-    int count = 0;
-    for (int32_t i = 0; i < thread->partition_count; i++) {
-        count += thread->partitions[i].state >= PARTITION_RESTORING;
-    }
-    atomic_store(&thread->assigned, count);
-}
-
-/* Restoring partitions are held back; the others flow. */
-static void partitions_flow(struct worker_thread *thread)
-{
-    PARTITION_LIST restoring = list_of_state(thread, PARTITION_RESTORING);
-    PARTITION_LIST active = list_of_state(thread, PARTITION_ACTIVE);
-    if (restoring->cnt > 0) {
-        (void)rd_kafka_pause_partitions(thread->consumer, restoring); /* known partitions */
-    }
-    if (active->cnt > 0) {
+    if (is_flowing && active->cnt > 0) {
         (void)rd_kafka_resume_partitions(thread->consumer, active);
     }
 }
+
+/* --- where to go on ----------------------------------------------------------------------------------------- */
 
 static bool is_seek_done(const rd_kafka_topic_partition_list_t *list)
 {
@@ -226,35 +76,162 @@ static bool is_seek_done(const rd_kafka_topic_partition_list_t *list)
     return true;
 }
 
-/* To where each owned partition starts. A partition that librdkafka has stopped cannot be sought:
- * then all are assigned anew. */
-static void partitions_seek(struct worker_thread *thread)
+/* To where each input goes on. A partition that librdkafka has stopped cannot be sought: then all are
+ * assigned anew. */
+static void inputs_seek(struct worker_thread *thread)
 {
-    PARTITION_LIST list = list_of_owned(thread);
+    PARTITION_LIST list = list_of(thread, TASK_HELD, TASK_ACTIVE);
     if (list->cnt == 0) {
         return;
     }
     rd_kafka_error_t *error = rd_kafka_seek_partitions(thread->consumer, list, SEEK_MS);
     if (error || !is_seek_done(list)) {
-        PARTITION_LIST again = list_of_owned(thread);
+        PARTITION_LIST again = list_of(thread, TASK_HELD, TASK_ACTIVE);
         rd_kafka_resp_err_t code = rd_kafka_assign(thread->consumer, again);
         log_event(LOG_INFO, "partitions_reassigned", "a seek was not possible: assigned again",
                   KV("reason", error ? rd_kafka_error_string(error) : "partition stopped"),
                   KV("result", rd_kafka_err2name(code)));
-        partitions_flow(thread);
+        worker_tasks_pause(thread);
     }
     rd_kafka_error_destroy(error);
 }
 
-void worker_partitions_rewind(struct worker_thread *thread)
+void worker_tasks_rewind(struct worker_thread *thread)
 {
-    for (int32_t i = 0; i < thread->partition_count; i++) {
-        thread->partitions[i].next = thread->partitions[i].committed;
+    for (size_t i = 0; i < thread->task_count; i++) {
+        struct worker_task *task = thread->tasks[i];
+        for (unsigned n = 0; n < task->input_count; n++) {
+            struct worker_input *input = &task->inputs[n];
+            if (input->is_lost) {
+                input->committed = (struct place){.offset = OFFSET_NONE};
+                input->is_lost = false;
+            }
+            worker_input_drop(input);
+            input->next = input->committed.offset;
+            input->is_at_end = false;
+        }
     }
-    partitions_seek(thread);
+    thread->must_rewind = false;
+    inputs_seek(thread);
 }
 
-/* --- assignment and recovery ------------------------------------------------------------------------------ */
+/* --- giving tasks their places ------------------------------------------------------------------------------- */
+
+static bool is_place(const struct place *a, const struct place *b)
+{
+    return a->offset == b->offset && strcmp(a->metadata, b->metadata) == 0;
+}
+
+static struct place place_of(const struct worker_thread *thread, const struct worker_input *input,
+                             const rd_kafka_topic_partition_list_t *list)
+{
+    struct place place = {.offset = OFFSET_NONE};
+    const rd_kafka_topic_partition_t *found = rd_kafka_topic_partition_list_find(
+        list, worker_input_topic(thread, input), input->task->partition);
+    if (found && found->offset >= 0) {
+        place.offset = found->offset;
+    }
+    if (found && found->metadata && found->metadata_size < sizeof place.metadata) {
+        memcpy(place.metadata, found->metadata, found->metadata_size);
+    }
+    return place;
+}
+
+/* Whether the cycle whose outcome was not known took place: by what the broker has. */
+static bool is_sent_committed(const struct worker_task *task, const struct place *places)
+{
+    bool is_committed = task->is_sent;
+    for (unsigned i = 0; i < task->input_count; i++) {
+        const struct worker_input *input = &task->inputs[i];
+        is_committed = is_committed && (!input->is_sent || is_place(&places[i], &input->sent));
+    }
+    return is_committed;
+}
+
+/* Whether nobody else has worked on the task since its last commit. */
+static bool is_untouched(const struct worker_task *task, const struct place *places)
+{
+    for (unsigned i = 0; i < task->input_count; i++) {
+        const struct worker_input *input = &task->inputs[i];
+        if (input->is_owned && !is_place(&places[i], &input->committed)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void inputs_place(struct worker_task *task, const struct place *places)
+{
+    for (unsigned i = 0; i < task->input_count; i++) {
+        struct worker_input *input = &task->inputs[i];
+        worker_input_drop(input);
+        input->committed = places[i];
+        input->next = places[i].offset;
+        input->is_at_end = input->is_lost = false;
+    }
+}
+
+/* Gives the task the state and the places that fit what is committed. */
+static enum err task_place(struct worker_thread *thread, struct worker_task *task,
+                           const rd_kafka_topic_partition_list_t *list, struct err_info *info)
+{
+    struct place places[INPUT_ORDER_MAX];
+    CHECK(task->input_count <= ARRAY_LEN(places));
+    for (unsigned i = 0; i < task->input_count; i++) {
+        places[i] = place_of(thread, &task->inputs[i], list);
+    }
+    if (task->stream) {
+        worker_task_resolve(task, is_sent_committed(task, places));
+        if (!is_untouched(task, places)) {
+            worker_task_clear(thread, task);
+        }
+    }
+    inputs_place(task, places);
+    if (!task->stream) {
+        return worker_task_start(thread, task, info);
+    }
+    if (task->state == TASK_PARKED) {
+        task->state = TASK_ACTIVE;
+    }
+    return ERR_OK; /* a restore under way goes on */
+}
+
+/* Every task that is ours gets its place; false: on_fatal was called. */
+static bool tasks_place(struct worker_thread *thread, const rd_kafka_topic_partition_list_t *list)
+{
+    for (size_t i = 0; i < thread->task_count; i++) {
+        struct worker_task *task = thread->tasks[i];
+        struct err_info info = {0};
+        enum err e = task->is_owned ? task_place(thread, task, list, &info) : ERR_OK;
+        if (e) {
+            worker_thread_fail(thread, e, &info);
+            return false;
+        }
+    }
+    return true;
+}
+
+void worker_task_restored(struct worker_thread *thread, struct worker_task *task)
+{
+    CHECK(task->state == TASK_RESTORING);
+    task->state = TASK_ACTIVE;
+    metric_set(task->metrics.restore_left, 0);
+    PARTITION_LIST list = rd_kafka_topic_partition_list_new((int)task->input_count);
+    for (unsigned i = 0; i < task->input_count; i++) {
+        rd_kafka_topic_partition_list_add(list, worker_input_topic(thread, &task->inputs[i]),
+                                          task->partition);
+    }
+    if (!thread->is_recovering) {
+        (void)rd_kafka_resume_partitions(thread->consumer, list); /* fails only for unknown ones */
+    }
+    struct stream_task_stats stats = stream_task_stats(task->stream);
+    log_event(LOG_INFO, "task_restored", "state is back from the changelogs",
+              KV("stage", (int64_t)task->stage), KV("partition", task->partition),
+              KV("keys", (int64_t)stats.keys), KV("windows", (int64_t)stats.windows_open),
+              KV("offset", task->inputs[0].committed.offset));
+}
+
+/* --- assignment and recovery ---------------------------------------------------------------------------------- */
 
 static bool committed_fetch(struct worker_thread *thread, rd_kafka_topic_partition_list_t *list)
 {
@@ -273,60 +250,95 @@ static bool committed_fetch(struct worker_thread *thread, rd_kafka_topic_partiti
     return code == RD_KAFKA_RESP_ERR_NO_ERROR;
 }
 
-/* Every partition of the list gets its place; false: on_fatal was called. */
-static bool partitions_place(struct worker_thread *thread,
-                             const rd_kafka_topic_partition_list_t *list)
+/* Notes which inputs are ours; how many. */
+static int inputs_own(struct worker_thread *thread, const rd_kafka_topic_partition_list_t *list)
 {
-    for (int i = 0; i < list->cnt; i++) {
-        struct err_info info = {0};
-        enum err e = partition_place(thread, &list->elems[i], &info);
-        if (e) {
-            worker_thread_fail(thread, e, &info);
-            return false;
+    int count = 0;
+    for (size_t i = 0; i < thread->task_count; i++) {
+        for (unsigned n = 0; n < thread->tasks[i]->input_count; n++) {
+            thread->tasks[i]->inputs[n].is_owned = false;
         }
     }
-    return true;
+    for (int i = 0; i < list->cnt; i++) {
+        const struct worker_plan *plan = thread->worker->plan;
+        unsigned source = worker_plan_find(plan, list->elems[i].topic);
+        if (source < plan->source_count) { /* only what was subscribed to comes */
+            const struct plan_source *from = &plan->sources[source];
+            worker_task_get(thread, from->stage, list->elems[i].partition)
+                ->inputs[from->input]
+                .is_owned = true;
+            count++;
+        }
+    }
+    return count;
+}
+
+static unsigned inputs_owned(const struct worker_task *task)
+{
+    unsigned count = 0;
+    for (unsigned i = 0; i < task->input_count; i++) {
+        count += task->inputs[i].is_owned;
+    }
+    return count;
+}
+
+/* Which tasks are ours; what is not is freed first. */
+static void tasks_own(struct worker_thread *thread)
+{
+    for (size_t i = 0; i < thread->task_count; i++) {
+        struct worker_task *task = thread->tasks[i];
+        bool is_copartitioned = worker_stage(thread, task)->is_copartitioned;
+        unsigned owned = inputs_owned(task);
+        task->is_owned = owned == task->input_count || (owned > 0 && !is_copartitioned);
+        if (!task->is_owned && (task->stream || task->state == TASK_HELD)) {
+            worker_task_clear(thread, task);
+        }
+        if (!task->is_owned && owned > 0) {
+            task->state = TASK_HELD;
+            log_event(LOG_WARN, "task_held",
+                      "the group gave some of the partitions that are read together to others: do "
+                      "all members have the same pipeline file?",
+                      KV("stage", (int64_t)task->stage), KV("partition", task->partition),
+                      KV("thread", thread->label));
+        }
+        for (unsigned n = 0; is_copartitioned && n < task->input_count; n++) {
+            if (task->inputs[n].is_owned) {
+                worker_input_open(thread, &task->inputs[n]);
+            }
+        }
+    }
 }
 
 static void assignment_take(struct worker_thread *thread)
 {
-    int32_t top = -1;
-    for (int i = 0; i < thread->pending->cnt; i++) {
-        top = thread->pending->elems[i].partition > top ? thread->pending->elems[i].partition : top;
-    }
-    partitions_grow(thread, top + 1);
-    for (int32_t i = 0; i < thread->partition_count; i++) { /* parked for nothing: freed first */
-        if (thread->partitions[i].task &&
-            !rd_kafka_topic_partition_list_find(thread->pending, source_topic(thread), i)) {
-            partition_free_task(thread, &thread->partitions[i]);
-        }
-    }
-    if (!partitions_place(thread, thread->pending)) {
+    int count = inputs_own(thread, thread->pending);
+    tasks_own(thread);
+    if (!tasks_place(thread, thread->pending)) {
         return;
     }
-    PARTITION_LIST owned = list_of_owned(thread);
+    PARTITION_LIST owned = list_of(thread, TASK_HELD, TASK_ACTIVE);
     rd_kafka_resp_err_t code = rd_kafka_assign(thread->consumer, owned);
     log_event(code ? LOG_WARN : LOG_INFO, "partitions_assigned", "the group gave partitions",
               KV("count", owned->cnt), KV("thread", thread->label),
               KV("result", rd_kafka_err2name(code)));
     rd_kafka_topic_partition_list_destroy(TAKE(thread->pending));
-    partitions_flow(thread);
-    thread->is_recovering = false; /* whatever was open is resolved */
+    thread->is_recovering = thread->must_rewind = false; /* whatever was open is resolved */
+    worker_tasks_pause(thread);
     thread->has_joined = true;
-    assigned_count_set(thread);
+    atomic_store(&thread->assigned, count);
     metric_add(thread->worker->metrics.rebalances, 1);
     crash_point(CRASH_AFTER_ASSIGN);
 }
 
 static void recovery_finish(struct worker_thread *thread)
 {
-    PARTITION_LIST list = list_of_owned(thread);
-    if (!committed_fetch(thread, list) || !partitions_place(thread, list)) {
+    PARTITION_LIST list = list_of(thread, TASK_HELD, TASK_ACTIVE);
+    if (!committed_fetch(thread, list) || !tasks_place(thread, list)) {
         return;
     }
-    thread->is_recovering = false;
-    partitions_seek(thread);
-    partitions_flow(thread);
+    thread->is_recovering = thread->must_rewind = false;
+    inputs_seek(thread);
+    worker_tasks_pause(thread);
     log_event(LOG_INFO, "producer_recovered", "a new producer goes on from the committed offsets",
               KV("thread", thread->label), KV("partitions", list->cnt));
 }
@@ -347,9 +359,7 @@ void worker_assign_step(struct worker_thread *thread)
     }
 }
 
-/* --- callbacks -------------------------------------------------------------------------------------------- */
-
-static void on_assigned(struct worker_thread *thread, const rd_kafka_topic_partition_list_t *list)
+void worker_assign_note(struct worker_thread *thread, const rd_kafka_topic_partition_list_t *list)
 {
     if (thread->pending) {
         rd_kafka_topic_partition_list_destroy(thread->pending);
@@ -357,224 +367,21 @@ static void on_assigned(struct worker_thread *thread, const rd_kafka_topic_parti
     thread->pending = rd_kafka_topic_partition_list_copy(list);
 }
 
-static void partitions_park(struct worker_thread *thread)
+void worker_tasks_park(struct worker_thread *thread)
 {
-    for (int32_t i = 0; i < thread->partition_count; i++) {
-        struct source_partition *partition = &thread->partitions[i];
-        if (partition->state == PARTITION_RESTORING) {
-            partition_free_task(thread, partition); /* half a state is none */
-        } else if (partition->state == PARTITION_ACTIVE) {
-            partition->state = PARTITION_PARKED;
+    for (size_t i = 0; i < thread->task_count; i++) {
+        struct worker_task *task = thread->tasks[i];
+        if (task->state == TASK_ACTIVE) {
+            task->state = TASK_PARKED;
+            for (unsigned n = 0; n < task->input_count; n++) {
+                worker_input_drop(&task->inputs[n]);
+            }
+        } else if (task->state != TASK_PARKED) {
+            worker_task_clear(thread, task); /* half a state is none */
         }
     }
     if (thread->pending) {
         rd_kafka_topic_partition_list_destroy(TAKE(thread->pending));
     }
     atomic_store(&thread->assigned, 0);
-}
-
-/* Everything of this thread goes at once (eager rebalance): what is open is committed, or aborted
- * when the partitions are already another's. Tasks stay parked. */
-static void on_revoked(struct worker_thread *thread)
-{
-    crash_point(CRASH_IN_REVOKE);
-    bool is_lost = rd_kafka_assignment_lost(thread->consumer) != 0;
-    enum err e = thread->is_recovering ? ERR_KAFKA_FATAL
-                 : is_lost             ? worker_cycle_abort(thread)
-                                       : worker_cycle_commit(thread);
-    log_event(LOG_INFO, "partitions_revoked", "the group takes the partitions back",
-              KV("thread", thread->label), KV("lost", is_lost), KV("result", err_name(e)));
-    partitions_park(thread);
-}
-
-static void on_rebalance(rd_kafka_t *consumer, rd_kafka_resp_err_t code,
-                         rd_kafka_topic_partition_list_t *list, void *context)
-{
-    struct worker_thread *thread = context;
-    if (code == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS) {
-        on_assigned(thread, list);
-        return;
-    }
-    if (code != RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS) {
-        log_event(LOG_WARN, "rebalance_error", rd_kafka_err2str(code), KV("thread", thread->label));
-    }
-    on_revoked(thread);
-    (void)rd_kafka_assign(consumer, NULL); /* fails only while the client is being destroyed */
-}
-
-static int on_stats(rd_kafka_t *client, char *json, size_t bytes, void *context)
-{
-    (void)client;
-    const struct worker_thread *thread = context;
-    kafka_stats_take(thread->label, sv_of(json, bytes));
-    return 0;
-}
-
-static void on_error(rd_kafka_t *client, int code, const char *reason, void *context)
-{
-    (void)client;
-    const struct worker_thread *thread = context;
-    log_event(LOG_WARN, "kafka_error", reason, KV("client", thread->label),
-              KV("code", rd_kafka_err2name((rd_kafka_resp_err_t)code)));
-}
-
-/* The place to go on from is not in the log: retention was faster, or the topic was made anew. */
-static void offsets_lost(struct worker_thread *thread, const rd_kafka_message_t *message)
-{
-    struct source_partition *partition = worker_partition_active(thread, message->partition);
-    if (!partition) {
-        return;
-    }
-    struct err_info info = {0};
-    (void)err_set(&info, ERR_STATE,
-                  "%s-%d: offset %lld is committed, but the log does not have it any more "
-                  "(retention, or the topic was deleted); pipeline.offsets.lost=earliest goes on "
-                  "from the oldest record there is",
-                  source_topic(thread), message->partition, (long long)message->offset);
-    bool may_restart = strcmp(thread->worker->params.config->offsets_lost, "earliest") == 0;
-    if (partition->committed >= 0 && !may_restart) {
-        worker_thread_fail(thread, ERR_STATE, &info);
-        return;
-    }
-    log_event(LOG_ERROR, "offsets_lost", info.text, KV("partition", message->partition));
-    partition->committed = OFFSET_NONE;
-    worker_partitions_rewind(thread);
-}
-
-void worker_consumer_event(struct worker_thread *thread, const rd_kafka_message_t *message)
-{
-    struct source_partition *partition;
-    switch ((int)message->err) {
-    case RD_KAFKA_RESP_ERR__PARTITION_EOF:
-        /* Past markers and holes too, so that an idle partition shows no lag. In order with the
-         * records of its partition, hence safe to commit. */
-        partition = worker_partition_active(thread, message->partition);
-        if (partition) {
-            partition->is_at_end = true;
-            partition->next = message->offset > partition->next ? message->offset : partition->next;
-        }
-        break;
-    case RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET:
-        offsets_lost(thread, message);
-        break;
-    default:
-        log_event(LOG_WARN, "kafka_error", rd_kafka_message_errstr(message),
-                  KV("client", thread->label), KV("code", rd_kafka_err2name(message->err)));
-    }
-}
-
-/* --- life --------------------------------------------------------------------------------------------------- */
-
-static enum err consumer_conf(struct worker_thread *thread, rd_kafka_conf_t **ret,
-                              struct err_info *info)
-{
-    const struct worker_params *params = &thread->worker->params;
-    enum err e = kafka_conf_new(params->kafka, KAFKA_ROLE_CONSUMER_WORKER, ret, info);
-    if (e) {
-        return e;
-    }
-    rd_kafka_conf_set_opaque(*ret, thread);
-    rd_kafka_conf_set_rebalance_cb(*ret, on_rebalance);
-    rd_kafka_conf_set_stats_cb(*ret, on_stats);
-    rd_kafka_conf_set_error_cb(*ret, on_error);
-    e = kafka_conf_set(*ret, "group.id", pipeline_name(params->pipeline), info);
-    if (!e) {
-        e = kafka_conf_set(*ret, "group.instance.id", thread->instance, info);
-    }
-    if (e) {
-        rd_kafka_conf_destroy(*ret);
-    }
-    return e;
-}
-
-enum err worker_consumer_open(struct worker_thread *thread, struct err_info *info)
-{
-    rd_kafka_conf_t *conf = NULL;
-    enum err e = consumer_conf(thread, &conf, info);
-    if (e) {
-        return e;
-    }
-    char why[256];
-    thread->consumer = rd_kafka_new(RD_KAFKA_CONSUMER, conf, why, sizeof why);
-    if (!thread->consumer) {
-        rd_kafka_conf_destroy(conf);
-        return err_set(info, ERR_CONFIG, "Kafka consumer: %s", why);
-    }
-    thread->queue_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    if (thread->queue_fd < 0) {
-        return err_set(info, ERR_IO, "eventfd: %s", strerror(errno));
-    }
-    (void)rd_kafka_poll_set_consumer(thread->consumer); /* fails only without a group.id */
-    thread->queue = rd_kafka_queue_get_consumer(thread->consumer);
-    static const uint64_t one = 1;
-    rd_kafka_queue_io_event_enable(thread->queue, thread->queue_fd, &one, sizeof one);
-    return ERR_OK;
-}
-
-enum err worker_consumer_subscribe(struct worker_thread *thread, struct err_info *info)
-{
-    PARTITION_LIST topics = rd_kafka_topic_partition_list_new(1);
-    rd_kafka_topic_partition_list_add(topics, source_topic(thread), RD_KAFKA_PARTITION_UA);
-    rd_kafka_resp_err_t code = rd_kafka_subscribe(thread->consumer, topics);
-    return code ? err_set(info, kafka_err(code), "subscribing to %s: %s", source_topic(thread),
-                          rd_kafka_err2str(code))
-                : ERR_OK;
-}
-
-static void consumer_destroy(struct worker_thread *thread, int flags)
-{
-    if (thread->queue) {
-        rd_kafka_queue_io_event_enable(thread->queue, -1, NULL, 0);
-        rd_kafka_queue_destroy(TAKE(thread->queue));
-    }
-    rd_kafka_destroy_flags(TAKE(thread->consumer), flags);
-    (void)close(thread->queue_fd);
-}
-
-enum err worker_consumer_rebuild(struct worker_thread *thread, struct err_info *info)
-{
-    enum err aborted = thread->is_recovering ? ERR_KAFKA_FATAL : worker_cycle_abort(thread);
-    log_event(LOG_INFO, "consumer_rebuilt", "the consumer joins anew", KV("thread", thread->label),
-              KV("cycle", err_name(aborted)));
-    partitions_park(thread);
-    consumer_destroy(thread, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE); /* it is no member any more */
-    thread->has_joined = false;
-    enum err e = worker_consumer_open(thread, info);
-    return e ? e : worker_consumer_subscribe(thread, info);
-}
-
-static void tasks_free(struct worker_thread *thread)
-{
-    for (int32_t i = 0; i < thread->partition_count; i++) {
-        if (thread->partitions[i].task) {
-            partition_free_task(thread, &thread->partitions[i]);
-        }
-    }
-    free(TAKE(thread->partitions));
-    thread->partition_count = 0;
-}
-
-bool worker_consumer_close(struct worker_thread *thread, int64_t deadline_us)
-{
-    if (!thread->consumer) {
-        return true;
-    }
-    if (rd_kafka_fatal_error(thread->consumer, NULL, 0)) { /* has no group to leave */
-        tasks_free(thread);
-        consumer_destroy(thread, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
-        return true;
-    }
-    rd_kafka_error_destroy(rd_kafka_consumer_close_queue(thread->consumer, thread->queue));
-    while (!rd_kafka_consumer_closed(thread->consumer)) {
-        if (clock_mono_us() > deadline_us) {
-            return false; /* left as it is: the process ends anyway */
-        }
-        rd_kafka_message_t *message;
-        if (rd_kafka_consume_batch_queue(thread->queue, CLOSE_POLL_MS, &message, 1) > 0) {
-            rd_kafka_message_destroy(message); /* the next owner reads it */
-        }
-    }
-    tasks_free(thread);
-    consumer_destroy(thread, 0);
-    return true;
 }

@@ -37,7 +37,8 @@ static struct metric families[FAMILIES] = {
     FAMILY(RECORDS_IN, "records_in_total", COUNTER, "pipeline",
            "Source records whose results are committed"),
     FAMILY(RECORDS_OUT, "records_out_total", COUNTER, "pipeline,target",
-           "Committed records written, by target: output, changelog, dead_letter, late"),
+           "Committed records written, by target: output, changelog, repartition, "
+           "dead_letter, late"),
     FAMILY(
         DEAD_LETTERS, "dead_letters_total", COUNTER, "pipeline,reason",
         "Source records that failed, by reason; rising: look at the dead-letter topic's headers"),
@@ -66,15 +67,15 @@ static struct metric families[FAMILIES] = {
            "Wall clock of the last commit"),
     FAMILY(TABLE_REJECTS, "table_rejects_total", COUNTER, "pipeline",
            "Table rows that cannot be used; rising: see the log for the topic"),
-    FAMILY(LAG, "lag_records", GAUGE, "pipeline,partition",
+    FAMILY(LAG, "lag_records", GAUGE, "pipeline,topic,partition",
            "Offsets between the position and the end of a source partition; rising: add threads or "
            "replicas"),
-    FAMILY(WATERMARK, "watermark_seconds", GAUGE, "pipeline,partition",
+    FAMILY(WATERMARK, "watermark_seconds", GAUGE, "pipeline,stage,partition",
            "Event time up to which windows are complete, Unix epoch"),
-    FAMILY(RESTORE_LEFT, "restore_left_records", GAUGE, "pipeline,partition",
-           "Changelog offsets still to be read before the partition starts"),
-    FAMILY(STATE_BYTES, "state_bytes", GAUGE, "pipeline,partition", "Memory of the window state"),
-    FAMILY(WINDOWS_OPEN, "windows_open", GAUGE, "pipeline,partition", "Windows × keys held"),
+    FAMILY(RESTORE_LEFT, "restore_left_records", GAUGE, "pipeline,stage,partition",
+           "Changelog offsets still to be read before the task starts"),
+    FAMILY(STATE_BYTES, "state_bytes", GAUGE, "pipeline,stage,partition", "Memory of the state"),
+    FAMILY(WINDOWS_OPEN, "windows_open", GAUGE, "pipeline,stage,partition", "Windows × keys held"),
 };
 METRICS_TABLE(families)
 
@@ -113,15 +114,22 @@ void worker_metrics_dead_letters(struct worker_metrics *m, enum err reason, int6
     metric_add(METRIC(families[DEAD_LETTERS], m->pipeline, err_name(reason)), count);
 }
 
-struct partition_metrics worker_metrics_partition(const char *pipeline, int32_t partition)
+struct task_metrics worker_metrics_task(const char *pipeline, unsigned stage, int32_t partition)
+{
+    char stage_text[16], number[16];
+    (void)snprintf(stage_text, sizeof stage_text, "%u", stage);
+    (void)snprintf(number, sizeof number, "%d", partition);
+    return (struct task_metrics){
+        .watermark = METRIC(families[WATERMARK], pipeline, stage_text, number),
+        .restore_left = METRIC(families[RESTORE_LEFT], pipeline, stage_text, number),
+        .state_bytes = METRIC(families[STATE_BYTES], pipeline, stage_text, number),
+        .windows_open = METRIC(families[WINDOWS_OPEN], pipeline, stage_text, number),
+    };
+}
+
+struct metric_series *worker_metrics_lag(const char *pipeline, const char *topic, int32_t partition)
 {
     char number[16];
     (void)snprintf(number, sizeof number, "%d", partition);
-    return (struct partition_metrics){
-        .lag = METRIC(families[LAG], pipeline, number),
-        .watermark = METRIC(families[WATERMARK], pipeline, number),
-        .restore_left = METRIC(families[RESTORE_LEFT], pipeline, number),
-        .state_bytes = METRIC(families[STATE_BYTES], pipeline, number),
-        .windows_open = METRIC(families[WINDOWS_OPEN], pipeline, number),
-    };
+    return METRIC(families[LAG], pipeline, topic, number);
 }

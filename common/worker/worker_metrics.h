@@ -26,11 +26,13 @@ struct worker_metrics {
     struct metric_series *table_rejects;
 };
 
-/* Gauges of one source partition. */
-struct partition_metrics {
-    struct metric_series *lag, *watermark, *restore_left, *state_bytes, *windows_open;
+/* Gauges of one task. */
+struct task_metrics {
+    struct metric_series *watermark, *restore_left, *state_bytes, *windows_open;
 };
 
 void worker_metrics_open(struct worker_metrics *metrics, const char *pipeline);
 void worker_metrics_dead_letters(struct worker_metrics *metrics, enum err reason, int64_t count);
-struct partition_metrics worker_metrics_partition(const char *pipeline, int32_t partition);
+struct task_metrics worker_metrics_task(const char *pipeline, unsigned stage, int32_t partition);
+struct metric_series *worker_metrics_lag(const char *pipeline, const char *topic,
+                                         int32_t partition);

@@ -1,6 +1,7 @@
 #include "worker/worker_restore.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "core/clock.h"
 #include "kafka/kafka_tail.h"
@@ -13,19 +14,27 @@
 #define STALLED_US       10000000
 
 struct worker_restore {
-    const char *topic;
-    struct kafka_tail *tail; /* NULL: no changelog */
-    int32_t *partitions;     /* being restored */
+    const struct pipeline *pipeline;
+    struct kafka_tail *tail; /* NULL: no stores */
+    struct restore_partition {
+        unsigned store;
+        int32_t partition;
+    } *partitions; /* being restored */
     size_t count, capacity;
     bool is_end_marked;
     int64_t progress_us; /* when a record last came */
 };
 
-enum err worker_restore_add(struct worker_restore *restore, int32_t partition,
+static const char *changelog_of(const struct worker_restore *restore, unsigned store)
+{
+    return pipeline_store_changelog(restore->pipeline, store);
+}
+
+enum err worker_restore_add(struct worker_restore *restore, unsigned store, int32_t partition,
                             struct err_info *info)
 {
     CHECK(restore->tail != NULL);
-    struct kafka_position start = {restore->topic, partition, KAFKA_EARLIEST};
+    struct kafka_position start = {changelog_of(restore, store), partition, KAFKA_EARLIEST};
     enum err e = kafka_tail_add(restore->tail, &start, 1, info);
     if (e) {
         return e;
@@ -35,21 +44,34 @@ enum err worker_restore_add(struct worker_restore *restore, int32_t partition,
         restore->partitions =
             must_realloc(restore->partitions, restore->capacity * sizeof *restore->partitions);
     }
-    restore->partitions[restore->count++] = partition;
+    restore->partitions[restore->count++] = (struct restore_partition){store, partition};
     restore->is_end_marked = false;
     restore->progress_us = clock_mono_us();
     return ERR_OK;
 }
 
-void worker_restore_remove(struct worker_restore *restore, int32_t partition)
+void worker_restore_remove(struct worker_restore *restore, unsigned store, int32_t partition)
 {
     for (size_t i = 0; i < restore->count; i++) {
-        if (restore->partitions[i] == partition) {
+        if (restore->partitions[i].store == store &&
+            restore->partitions[i].partition == partition) {
             restore->partitions[i] = restore->partitions[--restore->count];
-            kafka_tail_remove(restore->tail, restore->topic, partition);
+            kafka_tail_remove(restore->tail, changelog_of(restore, store), partition);
             return;
         }
     }
+}
+
+/* The store whose changelog the record is of. */
+static unsigned store_of(const struct worker_restore *restore, const rd_kafka_message_t *message)
+{
+    const char *topic = rd_kafka_topic_name(message->rkt);
+    unsigned store = 0;
+    while (strcmp(changelog_of(restore, store), topic) != 0) {
+        store++;
+        CHECK(store < pipeline_store_count(restore->pipeline)); /* nothing else was added */
+    }
+    return store;
 }
 
 static enum err records_take(struct worker_restore *restore,
@@ -58,15 +80,19 @@ static enum err records_take(struct worker_restore *restore,
 {
     rd_kafka_message_t *messages[RECORDS_BATCH];
     size_t count = kafka_tail_poll(restore->tail, messages, RECORDS_BATCH, 0);
+    const rd_kafka_topic_t *memo = NULL; /* records come in runs of one topic */
+    unsigned store = 0;
     enum err e = ERR_OK;
+    for (size_t i = 0; !e && i < count; i++) {
+        const rd_kafka_message_t *message = messages[i];
+        store = message->rkt == memo ? store : store_of(restore, message);
+        memo = message->rkt;
+        struct strview value = {message->payload, message->payload ? message->len : 0};
+        e = handlers->on_record(handlers->context, store, message->partition,
+                                sv_of(message->key, message->key_len), value, info);
+    }
     for (size_t i = 0; i < count; i++) {
-        rd_kafka_message_t *message = messages[i];
-        if (!e) {
-            struct strview value = {message->payload, message->payload ? message->len : 0};
-            e = handlers->on_record(handlers->context, message->partition,
-                                    sv_of(message->key, message->key_len), value, info);
-        }
-        rd_kafka_message_destroy(message);
+        rd_kafka_message_destroy(messages[i]);
     }
     *ret_count = count;
     return e;
@@ -76,10 +102,11 @@ static void partitions_finish(struct worker_restore *restore,
                               const struct worker_restore_handlers *handlers)
 {
     for (size_t i = restore->count; i-- > 0;) {
-        int32_t partition = restore->partitions[i];
-        if (kafka_tail_partition_is_caught_up(restore->tail, restore->topic, partition)) {
-            worker_restore_remove(restore, partition);
-            handlers->on_done(handlers->context, partition);
+        struct restore_partition done = restore->partitions[i];
+        if (kafka_tail_partition_is_caught_up(restore->tail, changelog_of(restore, done.store),
+                                              done.partition)) {
+            worker_restore_remove(restore, done.store, done.partition);
+            handlers->on_done(handlers->context, done.store, done.partition);
         }
     }
 }
@@ -91,9 +118,10 @@ static void stall_log(struct worker_restore *restore)
         return;
     }
     restore->progress_us = now_us;
+    const struct restore_partition *first = &restore->partitions[0];
     log_event(LOG_WARN, "restore_stalled", "no changelog record came for 10 s",
-              KV("topic", restore->topic), KV("partition", restore->partitions[0]),
-              KV("left", worker_restore_left(restore, restore->partitions[0])));
+              KV("topic", changelog_of(restore, first->store)), KV("partition", first->partition),
+              KV("left", worker_restore_left(restore, first->store, first->partition)));
 }
 
 enum err worker_restore_step(struct worker_restore *restore,
@@ -109,7 +137,7 @@ enum err worker_restore_step(struct worker_restore *restore,
         enum err e = kafka_tail_mark_end(restore->tail, MARK_MS, &why);
         if (e) {
             log_event(LOG_WARN, "restore_end_unknown", err_detail(e, &why),
-                      KV("topic", restore->topic));
+                      KV("topic", changelog_of(restore, restore->partitions[0].store)));
         }
         restore->is_end_marked = e == ERR_OK;
     }
@@ -146,22 +174,19 @@ int worker_restore_fd(const struct worker_restore *restore)
     return restore->tail ? kafka_tail_fd(restore->tail) : -1;
 }
 
-int64_t worker_restore_left(const struct worker_restore *restore, int32_t partition)
+int64_t worker_restore_left(const struct worker_restore *restore, unsigned store, int32_t partition)
 {
-    if (!restore->tail) {
-        return 0;
-    }
     int64_t next, end;
-    kafka_tail_position(restore->tail, restore->topic, partition, &next, &end);
+    kafka_tail_position(restore->tail, changelog_of(restore, store), partition, &next, &end);
     return end > 0 ? end - (next > 0 ? next : 0) : 0;
 }
 
-enum err worker_restore_new(const struct kafka_config *kafka, const char *topic, const char *label,
-                            struct worker_restore **ret, struct err_info *info)
+enum err worker_restore_new(const struct kafka_config *kafka, const struct pipeline *pipeline,
+                            const char *label, struct worker_restore **ret, struct err_info *info)
 {
     struct worker_restore *restore = must_alloc(sizeof *restore);
-    restore->topic = topic;
-    if (topic) {
+    restore->pipeline = pipeline;
+    if (pipeline_store_count(pipeline) > 0) {
         enum err e = kafka_tail_new(&(struct kafka_tail_params){.config = kafka, .label = label},
                                     &restore->tail, info);
         if (e) {

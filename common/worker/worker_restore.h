@@ -1,6 +1,7 @@
 /* worker_restore.h - reads changelog partitions back, beside the poll loop.
  *
- * WHAT     a partition is done when its position has reached the log's end as it was when the
+ * WHAT     every store has a changelog topic, by the store's index; its partitions are read from
+ *          their start. A partition is done when its position has reached the log's end as it was when the
  *          restore began: by position, so that transaction markers, aborted records and compacted
  *          holes at the tail do not keep it waiting.
  * THREADS  one owner.
@@ -13,25 +14,26 @@
 struct worker_restore;
 
 struct worker_restore_handlers {
-    enum err (*on_record)(void *context, int32_t partition, struct strview key,
+    enum err (*on_record)(void *context, unsigned store, int32_t partition, struct strview key,
                           struct strview value, struct err_info *info);
-    void (*on_done)(void *context, int32_t partition);
+    void (*on_done)(void *context, unsigned store, int32_t partition);
     void *context;
 };
 
 void worker_restore_free(struct worker_restore *restore);
-/* topic NULL: nothing is ever restored. */
-MUST_CHECK enum err worker_restore_new(const struct kafka_config *kafka, const char *topic,
-                                       const char *label, struct worker_restore **ret,
-                                       struct err_info *info);
-MUST_CHECK enum err worker_restore_add(struct worker_restore *restore, int32_t partition,
-                                       struct err_info *info);
-void worker_restore_remove(struct worker_restore *restore, int32_t partition); /* or none */
+MUST_CHECK enum err worker_restore_new(const struct kafka_config *kafka,
+                                       const struct pipeline *pipeline, const char *label,
+                                       struct worker_restore **ret, struct err_info *info);
+MUST_CHECK enum err worker_restore_add(struct worker_restore *restore, unsigned store,
+                                       int32_t partition, struct err_info *info);
+/* Or none. */
+void worker_restore_remove(struct worker_restore *restore, unsigned store, int32_t partition);
 bool worker_restore_is_busy(const struct worker_restore *restore);
-int worker_restore_fd(const struct worker_restore *restore); /* -1: no changelog */
+int worker_restore_fd(const struct worker_restore *restore); /* -1: no stores */
 /* Hands over what waits, then the partitions that are done. *ret_records: how many records. An
  * error is on_record's. */
 MUST_CHECK enum err worker_restore_step(struct worker_restore *restore,
                                         const struct worker_restore_handlers *handlers,
                                         size_t *ret_records, struct err_info *info);
-int64_t worker_restore_left(const struct worker_restore *restore, int32_t partition);
+int64_t worker_restore_left(const struct worker_restore *restore, unsigned store,
+                            int32_t partition);

@@ -1,48 +1,83 @@
 /* worker_thread.h - inside common/worker only: one thread of a worker and its parts.
  *
- * worker_thread.c   the loop and the commit cycle
- * worker_assign.c   the consumer: partitions coming, going, being rewound, and where they start
+ * worker_thread.c    the loop: short phases, in order
+ * worker_cycle.c     the commit cycle: what tasks write, and what becomes of it
+ * worker_assign.c    partitions coming, going, being rewound, and where they start
+ * worker_consumer.c  the consumer: its life, what it tells
+ * worker_task.c      a task and its inputs
+ * worker_order.c     the inputs of a copartitioned stage, read in the order of event time
+ * worker_purge.c     deletes what was read from repartition topics
  */
 #pragma once
 
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "stream/input_order.h"
 #include "worker/worker.h"
 #include "worker/worker_metrics.h"
 #include "worker/worker_output.h"
+#include "worker/worker_plan.h"
 #include "worker/worker_restore.h"
 #include "worker/worker_tables.h"
 
 #define SOURCE_BATCH_MAX   10000
 #define WORKER_THREADS_MAX 64
 
-enum partition_state {
-    PARTITION_ABSENT,    /* not ours, nothing held */
-    PARTITION_PARKED,    /* taken away; the task is kept in case it comes straight back */
-    PARTITION_RESTORING, /* ours, paused until the changelog is read */
-    PARTITION_ACTIVE,    /* ours, its records are processed */
+enum task_state {
+    TASK_ABSENT,    /* not ours, nothing held */
+    TASK_PARKED,    /* taken away; kept in case it comes straight back */
+    TASK_HELD,      /* ours in part, and it takes all its inputs to go on: paused, nothing held */
+    TASK_RESTORING, /* ours, paused until the changelogs are read */
+    TASK_ACTIVE,    /* ours, its records are processed */
 };
 
 #define OFFSET_NONE (-1) /* no offset committed, or no record seen */
 
-/* A source partition as this thread knows it. */
-struct source_partition {
-    int32_t id;
-    enum partition_state state;
-    struct stream_task *task; /* NULL when ABSENT */
-    int64_t committed;        /* offset and metadata as last committed or fetched */
-    char committed_metadata[STREAM_METADATA_BYTES];
-    int64_t next;        /* offset to process next */
-    bool is_touched;     /* records were processed in this cycle */
-    bool is_provisional; /* the task holds what no known commit covers */
-    bool is_sent;        /* sent and sent_metadata went into a commit of unknown outcome */
-    int64_t sent;
-    char sent_metadata[STREAM_METADATA_BYTES];
+/* What is committed for a partition of a source: where to go on, and the stream time of the task. */
+struct place {
+    int64_t offset;
+    char metadata[STREAM_METADATA_BYTES];
+};
+
+/* A partition of a source, as this thread knows it. */
+struct worker_input {
+    struct worker_task *task;
+    unsigned source;
+    bool is_owned;          /* the group gave it to this thread */
+    struct place committed; /* as last committed or fetched */
+    int64_t next;           /* offset to process next */
+    bool is_touched;        /* records were processed in this cycle */
+    bool is_sent;           /* `sent` went into a commit of unknown outcome */
+    struct place sent;
     bool is_at_end;
+    bool is_lost;              /* the log no longer has `next`: from its start at the next rewind */
+    struct metric_series *lag; /* NULL: never owned */
+    int64_t purged;            /* of a repartition topic: records below are deleted */
+    /* Of a copartitioned stage: the partition's own queue, and what was taken from it ahead of its
+     * turn: run[run_at … run_count-1]. */
+    rd_kafka_queue_t *queue;
+    rd_kafka_message_t **run;
+    size_t run_at, run_count;
+};
+
+/* A stage of the pipeline on one partition. */
+struct worker_task {
+    unsigned stage;
+    int32_t partition;
+    enum task_state state;
+    struct stream_task *stream; /* NULL when ABSENT or HELD */
+    bool is_owned;              /* all of its inputs are; one at least where that is enough */
+    size_t restores_left;       /* stores whose changelog is not read yet */
+    bool is_touched;            /* takes part in this cycle */
+    bool is_provisional;        /* `stream` holds what no known commit covers */
+    bool is_sent;               /* its inputs' places went into a commit of unknown outcome */
     bool has_metrics;
-    struct partition_metrics metrics;
+    struct task_metrics metrics;
     struct stream_task_stats told; /* what the counters have been told */
+    struct input_order order;      /* of a copartitioned stage */
+    unsigned input_count;
+    struct worker_input inputs[]; /* by input */
 };
 
 /* What health says about a thread; in the order in which it starts. */
@@ -50,7 +85,7 @@ enum thread_phase {
     PHASE_TOPICS,    /* waits for Kafka and for topics to exist */
     PHASE_TABLES,    /* loads reference tables, takes its producer id */
     PHASE_JOINING,   /* waits for its first assignment */
-    PHASE_RESTORING, /* some partitions still read their changelog */
+    PHASE_RESTORING, /* some tasks still read their changelogs */
     PHASE_RUNNING,
     PHASE_RECOVERING, /* makes a new producer, or asks what was committed */
     PHASE_STOPPED,
@@ -68,14 +103,18 @@ struct worker_thread {
 
     rd_kafka_t *consumer;
     rd_kafka_queue_t *queue;
-    int queue_fd;
+    int queue_fd;        /* records wait here, or in an input's own queue */
     int consumer_losses; /* in a row */
     int64_t consumer_lost_us;
     bool has_more;                            /* more than a batch was waiting */
     bool has_joined;                          /* an assignment was taken, be it empty */
     rd_kafka_topic_partition_list_t *pending; /* assigned by the group, not yet by us */
-    struct source_partition *partitions;      /* by partition number */
-    int32_t partition_count;
+    struct worker_task **tasks;               /* all that were ever here */
+    size_t task_count, task_capacity;
+    struct task_index { /* by stage: its tasks by partition, NULL: never here */
+        struct worker_task **tasks;
+        int32_t count;
+    } *index_of_stage;
 
     struct worker_output *output;
     struct worker_tables *tables;
@@ -85,6 +124,7 @@ struct worker_thread {
     bool is_recovering; /* the producer was lost: nothing is processed until it is known what
                              was committed */
     bool has_failed;    /* on_fatal was called */
+    bool must_rewind;   /* after the batch, and a commit */
 
     struct {
         bool is_open;
@@ -97,12 +137,17 @@ struct worker_thread {
     int64_t commit_cost_us; /* what it took */
     int64_t tick_us, gauges_us;
     rd_kafka_message_t **batch;
+    struct {
+        rd_kafka_queue_t *queue; /* of the request under way; NULL: none is */
+        int64_t asked_us;
+        bool is_off; /* the broker cannot do it, or may not for us */
+    } purge;
 };
 
 struct worker {
     struct worker_params params;
+    struct worker_plan *plan;
     struct worker_metrics metrics;
-    const char *changelog; /* topic, or NULL */
     bool is_exactly_once;
     int64_t commit_records;
     int stop_fd;  /* eventfd, readable from worker_stop on and never read */
@@ -121,40 +166,101 @@ static inline void worker_listp_destroy(rd_kafka_topic_partition_list_t **list)
 }
 #define PARTITION_LIST CLEANUP(worker_listp_destroy) rd_kafka_topic_partition_list_t *
 
+static inline const struct plan_stage *worker_stage(const struct worker_thread *thread,
+                                                    const struct worker_task *task)
+{
+    return &thread->worker->plan->stages[task->stage];
+}
+
 /* --- worker_thread.c ----------------------------------------------------------------------------------- */
 
 void *worker_thread_main(void *thread);
+void worker_thread_fail(struct worker_thread *thread, enum err err, const struct err_info *info);
+
+/* --- worker_cycle.c ------------------------------------------------------------------------------------ */
+
+enum err worker_emit(void *thread, const struct stream_out *out); /* of the thread's sink */
+MUST_CHECK enum err worker_cycle_open(struct worker_thread *thread);
 /* Commits what is open; ERR_TXN_ABORT: it was aborted, tasks dropped their deltas (the caller rewinds
  * or parks); ERR_KAFKA_FATAL: the outcome is not known (is_recovering). */
 MUST_CHECK enum err worker_cycle_commit(struct worker_thread *thread);
 /* Drops what is open; same errors. */
 MUST_CHECK enum err worker_cycle_abort(struct worker_thread *thread);
-void worker_thread_fail(struct worker_thread *thread, enum err err, const struct err_info *info);
+/* After any failure inside a cycle: aborts it, or notes that the producer is lost; same errors. */
+MUST_CHECK enum err worker_cycle_fail(struct worker_thread *thread, enum err e, const char *what,
+                                      const struct err_info *info);
+/* Whether a commit would tell anything of the task. */
+bool worker_task_has_news(const struct worker_task *task);
+/* Whether a position of it has moved over transaction markers only. */
+bool worker_task_has_moved(const struct worker_task *task);
 
 /* --- worker_assign.c ----------------------------------------------------------------------------------- */
 
+/* The group's answer is noted down; worker_assign_step acts on it. */
+void worker_assign_note(struct worker_thread *thread, const rd_kafka_topic_partition_list_t *list);
+/* A pending assignment, or a recovery after a lost producer: finds out what was committed and gives
+ * every task its place. Tried again in the next turn when Kafka does not answer. */
+void worker_assign_step(struct worker_thread *thread);
+/* Nothing is this thread's any more; tasks are kept in case they come straight back. */
+void worker_tasks_park(struct worker_thread *thread);
+/* Back to the committed offsets: after an abort, or a commit. */
+void worker_tasks_rewind(struct worker_thread *thread);
+/* All changelogs of the task are read: it starts. */
+void worker_task_restored(struct worker_thread *thread, struct worker_task *task);
+/* Active tasks flow, restoring and held ones are paused. */
+void worker_tasks_pause(struct worker_thread *thread);
+
+/* --- worker_consumer.c --------------------------------------------------------------------------------- */
+
 MUST_CHECK enum err worker_consumer_open(struct worker_thread *thread, struct err_info *info);
 MUST_CHECK enum err worker_consumer_subscribe(struct worker_thread *thread, struct err_info *info);
-/* In place of one that cannot go on; tasks are parked. */
-MUST_CHECK enum err worker_consumer_rebuild(struct worker_thread *thread, struct err_info *info);
+/* Replaces a consumer that cannot go on; tasks are parked. */
+void worker_consumer_check(struct worker_thread *thread);
 /* Leaves the group (which commits through the revoke callback); false at the deadline. */
 bool worker_consumer_close(struct worker_thread *thread, int64_t deadline_us);
-/* A pending assignment, or a recovery after a lost producer: finds out what was committed and gives
- * every partition its task and place. Tried again in the next turn when Kafka does not answer. */
-void worker_assign_step(struct worker_thread *thread);
-/* Back to the committed offsets after an abort. */
-void worker_partitions_rewind(struct worker_thread *thread);
 /* A message that is not a record. */
 void worker_consumer_event(struct worker_thread *thread, const rd_kafka_message_t *message);
-/* NULL when the partition is not active. */
-static inline struct source_partition *worker_partition_active(struct worker_thread *thread,
-                                                               int32_t partition)
-{
-    if (partition < 0 || partition >= thread->partition_count ||
-        thread->partitions[partition].state != PARTITION_ACTIVE) {
-        return NULL;
-    }
-    return &thread->partitions[partition];
-}
-/* The changelog of the partition is read: it starts. */
-void worker_partition_restored(struct worker_thread *thread, int32_t partition);
+
+/* --- worker_task.c ------------------------------------------------------------------------------------- */
+
+/* Makes it when it was never here. */
+struct worker_task *worker_task_get(struct worker_thread *thread, unsigned stage,
+                                    int32_t partition);
+/* Drops its state: another's from here on. */
+void worker_task_clear(struct worker_thread *thread, struct worker_task *task);
+/* Decides a cycle whose outcome was not known: `is_committed` by what the broker has. */
+void worker_task_resolve(struct worker_task *task, bool is_committed);
+/* A new `stream` that goes on from the inputs' committed places, once its changelogs are read. */
+MUST_CHECK enum err worker_task_start(struct worker_thread *thread, struct worker_task *task,
+                                      struct err_info *info);
+void worker_task_gauges(struct worker_thread *thread, struct worker_task *task);
+void worker_tasks_free(struct worker_thread *thread); /* all */
+/* NULL: the input was never here. */
+struct worker_input *worker_input_find(const struct worker_thread *thread, unsigned source,
+                                       int32_t partition);
+const char *worker_input_topic(const struct worker_thread *thread,
+                               const struct worker_input *input);
+/* The message as its task sees it. */
+struct stream_record worker_record(const struct worker_input *input,
+                                   const rd_kafka_message_t *message);
+
+/* --- worker_order.c ------------------------------------------------------------------------------------ */
+
+/* Its records come through a queue of its own from here on. Before it is assigned, each time. */
+void worker_input_open(struct worker_thread *thread, struct worker_input *input);
+void worker_input_close(struct worker_input *input);
+/* Forgets what was taken ahead: it will be read again. */
+void worker_input_drop(struct worker_input *input);
+/* Looks what there is, once a turn. */
+void worker_order_look(struct worker_thread *thread, struct worker_task *task, int64_t now_ms);
+/* The record to process next, borrowed until worker_order_advance; NULL: none yet. */
+const rd_kafka_message_t *worker_order_next(struct worker_task *task, int64_t now_ms,
+                                            struct worker_input **ret_input);
+/* Past the record that worker_order_next gave. */
+void worker_order_advance(struct worker_thread *thread, struct worker_input *input, int64_t now_ms);
+
+/* --- worker_purge.c ------------------------------------------------------------------------------------ */
+
+/* Asks for it when it is time, and takes the answer; never waits. */
+void worker_purge_step(struct worker_thread *thread, int64_t now_us);
+void worker_purge_stop(struct worker_thread *thread); /* before its consumer is destroyed */

@@ -1,0 +1,286 @@
+/* The consumer of a thread: its life, and what it tells. */
+#include "worker/worker_thread.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "core/clock.h"
+#include "kafka/kafka_stats.h"
+#include "log/log.h"
+#include "worker/worker_crash.h"
+
+#define CLOSE_POLL_MS          100
+#define CONSUMER_LOST_AGAIN_US 60000000
+#define CONSUMER_LOSSES_MAX    5
+/* Where each input has a queue of its own, each may be filled: 8 MiB instead of 64 for all. */
+#define ORDERED_QUEUE_KBYTES "8192"
+
+/* --- callbacks -------------------------------------------------------------------------------------------- */
+
+/* Everything of this thread goes at once (eager rebalance): what is open is committed, or aborted
+ * when the partitions are already another's. Tasks stay parked. */
+static void on_revoked(struct worker_thread *thread)
+{
+    crash_point(CRASH_IN_REVOKE);
+    bool is_lost = rd_kafka_assignment_lost(thread->consumer) != 0;
+    enum err e = thread->is_recovering ? ERR_KAFKA_FATAL
+                 : is_lost             ? worker_cycle_abort(thread)
+                                       : worker_cycle_commit(thread);
+    log_event(LOG_INFO, "partitions_revoked", "the group takes the partitions back",
+              KV("thread", thread->label), KV("lost", is_lost), KV("result", err_name(e)));
+    worker_tasks_park(thread);
+}
+
+static void on_rebalance(rd_kafka_t *consumer, rd_kafka_resp_err_t code,
+                         rd_kafka_topic_partition_list_t *list, void *context)
+{
+    struct worker_thread *thread = context;
+    if (code == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS) {
+        worker_assign_note(thread, list);
+        return;
+    }
+    if (code != RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS) {
+        log_event(LOG_WARN, "rebalance_error", rd_kafka_err2str(code), KV("thread", thread->label));
+    }
+    on_revoked(thread);
+    (void)rd_kafka_assign(consumer, NULL); /* fails only while the client is being destroyed */
+}
+
+static int on_stats(rd_kafka_t *client, char *json, size_t bytes, void *context)
+{
+    (void)client;
+    const struct worker_thread *thread = context;
+    kafka_stats_take(thread->label, sv_of(json, bytes));
+    return 0;
+}
+
+static void on_error(rd_kafka_t *client, int code, const char *reason, void *context)
+{
+    (void)client;
+    const struct worker_thread *thread = context;
+    log_event(LOG_WARN, "kafka_error", reason, KV("client", thread->label),
+              KV("code", rd_kafka_err2name((rd_kafka_resp_err_t)code)));
+}
+
+/* --- messages that are no records ---------------------------------------------------------------------------- */
+
+/* The place to go on from is not in the log: retention was faster, or the topic was made anew. */
+static void offsets_lost(struct worker_thread *thread, struct worker_input *input,
+                         const rd_kafka_message_t *message)
+{
+    struct err_info info = {0};
+    (void)err_set(&info, ERR_STATE,
+                  "%s-%d: offset %lld is committed, but the log does not have it any more "
+                  "(retention, or the topic was deleted); pipeline.offsets.lost=earliest goes on "
+                  "from the oldest record there is",
+                  worker_input_topic(thread, input), message->partition,
+                  (long long)message->offset);
+    bool may_restart = strcmp(thread->worker->params.config->offsets_lost, "earliest") == 0;
+    if (input->committed.offset >= 0 && !may_restart) {
+        worker_thread_fail(thread, ERR_STATE, &info);
+        return;
+    }
+    log_event(LOG_ERROR, "offsets_lost", info.text, KV("topic", worker_input_topic(thread, input)),
+              KV("partition", message->partition));
+    input->is_lost = thread->must_rewind = true;
+}
+
+/* The input that an event is about; NULL: none of an active task. */
+static struct worker_input *input_of(const struct worker_thread *thread,
+                                     const rd_kafka_message_t *message)
+{
+    const struct worker_plan *plan = thread->worker->plan;
+    unsigned source = message->rkt ? worker_plan_find(plan, rd_kafka_topic_name(message->rkt))
+                                   : plan->source_count;
+    struct worker_input *input =
+        source < plan->source_count ? worker_input_find(thread, source, message->partition) : NULL;
+    return input && input->task->state == TASK_ACTIVE ? input : NULL;
+}
+
+void worker_consumer_event(struct worker_thread *thread, const rd_kafka_message_t *message)
+{
+    struct worker_input *input = input_of(thread, message);
+    switch ((int)message->err) {
+    case RD_KAFKA_RESP_ERR__PARTITION_EOF:
+        /* Past markers and holes too, so that an idle partition shows no lag. In order with the
+         * records of its partition, hence safe to commit. */
+        if (input) {
+            input->is_at_end = true;
+            input->next = message->offset > input->next ? message->offset : input->next;
+        }
+        break;
+    case RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET:
+        if (input) {
+            offsets_lost(thread, input, message);
+        }
+        break;
+    default:
+        log_event(LOG_WARN, "kafka_error", rd_kafka_message_errstr(message),
+                  KV("client", thread->label), KV("code", rd_kafka_err2name(message->err)));
+    }
+}
+
+/* --- life --------------------------------------------------------------------------------------------------- */
+
+/* Whether the user has set it. */
+static bool has_property(const struct kafka_config *kafka, const char *name)
+{
+    for (size_t i = 0; i < kafka->extra.count; i++) {
+        if (strcmp(kafka->extra.pairs[i].name, name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static enum err consumer_conf(struct worker_thread *thread, rd_kafka_conf_t **ret,
+                              struct err_info *info)
+{
+    const struct worker_params *params = &thread->worker->params;
+    enum err e = kafka_conf_new(params->kafka, KAFKA_ROLE_CONSUMER_WORKER, ret, info);
+    if (e) {
+        return e;
+    }
+    rd_kafka_conf_set_opaque(*ret, thread);
+    rd_kafka_conf_set_rebalance_cb(*ret, on_rebalance);
+    rd_kafka_conf_set_stats_cb(*ret, on_stats);
+    rd_kafka_conf_set_error_cb(*ret, on_error);
+    e = kafka_conf_set(*ret, "group.id", pipeline_name(params->pipeline), info);
+    if (!e) {
+        e = kafka_conf_set(*ret, "group.instance.id", thread->instance, info);
+    }
+    if (!e && thread->worker->plan->has_copartitioned &&
+        !has_property(params->kafka, "queued.max.messages.kbytes")) {
+        e = kafka_conf_set(*ret, "queued.max.messages.kbytes", ORDERED_QUEUE_KBYTES, info);
+    }
+    if (e) {
+        rd_kafka_conf_destroy(*ret);
+    }
+    return e;
+}
+
+enum err worker_consumer_open(struct worker_thread *thread, struct err_info *info)
+{
+    rd_kafka_conf_t *conf = NULL;
+    enum err e = consumer_conf(thread, &conf, info);
+    if (e) {
+        return e;
+    }
+    char why[256];
+    thread->consumer = rd_kafka_new(RD_KAFKA_CONSUMER, conf, why, sizeof why);
+    if (!thread->consumer) {
+        rd_kafka_conf_destroy(conf);
+        return err_set(info, ERR_CONFIG, "Kafka consumer: %s", why);
+    }
+    thread->queue_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (thread->queue_fd < 0) {
+        return err_set(info, ERR_IO, "eventfd: %s", strerror(errno));
+    }
+    (void)rd_kafka_poll_set_consumer(thread->consumer); /* fails only without a group.id */
+    thread->queue = rd_kafka_queue_get_consumer(thread->consumer);
+    static const uint64_t one = 1;
+    rd_kafka_queue_io_event_enable(thread->queue, thread->queue_fd, &one, sizeof one);
+    return ERR_OK;
+}
+
+enum err worker_consumer_subscribe(struct worker_thread *thread, struct err_info *info)
+{
+    const struct worker_plan *plan = thread->worker->plan;
+    PARTITION_LIST topics = rd_kafka_topic_partition_list_new((int)plan->source_count);
+    for (unsigned i = 0; i < plan->source_count; i++) {
+        rd_kafka_topic_partition_list_add(topics, plan->sources[i].topic, RD_KAFKA_PARTITION_UA);
+    }
+    rd_kafka_resp_err_t code = rd_kafka_subscribe(thread->consumer, topics);
+    return code ? err_set(info, kafka_err(code), "subscribing to %s and %u more: %s",
+                          plan->sources[0].topic, plan->source_count - 1, rd_kafka_err2str(code))
+                : ERR_OK;
+}
+
+static void consumer_destroy(struct worker_thread *thread, int flags)
+{
+    worker_purge_stop(thread);
+    for (size_t i = 0; i < thread->task_count; i++) { /* their queues are the consumer's */
+        for (unsigned n = 0; n < thread->tasks[i]->input_count; n++) {
+            worker_input_close(&thread->tasks[i]->inputs[n]);
+        }
+    }
+    if (thread->queue) {
+        rd_kafka_queue_io_event_enable(thread->queue, -1, NULL, 0);
+        rd_kafka_queue_destroy(TAKE(thread->queue));
+    }
+    rd_kafka_destroy_flags(TAKE(thread->consumer), flags);
+    (void)close(thread->queue_fd);
+}
+
+/* In place of one that cannot go on; tasks are parked. */
+static enum err consumer_rebuild(struct worker_thread *thread, struct err_info *info)
+{
+    enum err aborted = thread->is_recovering ? ERR_KAFKA_FATAL : worker_cycle_abort(thread);
+    log_event(LOG_INFO, "consumer_rebuilt", "the consumer joins anew", KV("thread", thread->label),
+              KV("cycle", err_name(aborted)));
+    worker_tasks_park(thread);
+    consumer_destroy(thread, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE); /* it is no member any more */
+    thread->has_joined = false;
+    enum err e = worker_consumer_open(thread, info);
+    return e ? e : worker_consumer_subscribe(thread, info);
+}
+
+/* A static member that was away for longer than its session can fence itself: librdkafka asks to join
+ * twice, and the second answer outlaws the first. A consumer in that state is lost, like a producer;
+ * the same thing again and again is another process with our name. */
+void worker_consumer_check(struct worker_thread *thread)
+{
+    char why[256];
+    rd_kafka_resp_err_t code = rd_kafka_fatal_error(thread->consumer, why, sizeof why);
+    if (!code || thread->has_failed) {
+        return;
+    }
+    int64_t now_us = clock_mono_us();
+    bool is_again = now_us - thread->consumer_lost_us < CONSUMER_LOST_AGAIN_US;
+    thread->consumer_losses = is_again ? thread->consumer_losses + 1 : 1;
+    thread->consumer_lost_us = now_us;
+    struct err_info info = {0};
+    (void)err_set(&info, ERR_KAFKA_FATAL, "consumer of group %s, instance %s: %s",
+                  pipeline_name(thread->worker->params.pipeline), thread->instance, why);
+    if (thread->consumer_losses >= CONSUMER_LOSSES_MAX) {
+        (void)err_set(&info, ERR_KAFKA_FATAL,
+                      "group %s: instance %s was fenced %d times in a row: another process has the "
+                      "same instance.id",
+                      pipeline_name(thread->worker->params.pipeline), thread->instance,
+                      thread->consumer_losses);
+        worker_thread_fail(thread, ERR_KAFKA_FATAL, &info);
+        return;
+    }
+    log_event(LOG_WARN, "consumer_lost", info.text, KV("thread", thread->label));
+    enum err e = consumer_rebuild(thread, &info);
+    if (e) {
+        worker_thread_fail(thread, e, &info);
+    }
+}
+
+bool worker_consumer_close(struct worker_thread *thread, int64_t deadline_us)
+{
+    if (!thread->consumer) {
+        return true;
+    }
+    if (rd_kafka_fatal_error(thread->consumer, NULL, 0)) { /* has no group to leave */
+        worker_tasks_free(thread);
+        consumer_destroy(thread, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+        return true;
+    }
+    rd_kafka_error_destroy(rd_kafka_consumer_close_queue(thread->consumer, thread->queue));
+    while (!rd_kafka_consumer_closed(thread->consumer)) {
+        if (clock_mono_us() > deadline_us) {
+            return false; /* left as it is: the process ends anyway */
+        }
+        rd_kafka_message_t *message;
+        if (rd_kafka_consume_batch_queue(thread->queue, CLOSE_POLL_MS, &message, 1) > 0) {
+            rd_kafka_message_destroy(message); /* the next owner reads it */
+        }
+    }
+    worker_tasks_free(thread);
+    consumer_destroy(thread, 0);
+    return true;
+}

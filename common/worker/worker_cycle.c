@@ -1,0 +1,324 @@
+/* The commit cycle of a thread: what its tasks write, and one commit or one abort for all of it. */
+#include "worker/worker_thread.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/clock.h"
+#include "log/log.h"
+#include "worker/worker_crash.h"
+
+/* --- what tasks write ------------------------------------------------------------------------------------ */
+
+static void dead_letter_count(struct worker_thread *thread, const struct stream_out *out)
+{
+    for (size_t i = 0; i < out->header_count; i++) {
+        if (strcmp(out->headers[i].name, "millrace-error-code") != 0) {
+            continue;
+        }
+        for (int code = 0; code < ERR_COUNT; code++) {
+            if (sv_equal(sv(err_name((enum err)code)), out->headers[i].value)) {
+                thread->cycle.dead_letters[code]++;
+                thread->cycle.has_dead_letters = true;
+            }
+        }
+    }
+}
+
+/* The pipeline's first topic for dead letters; pipeline_topic_count: it has none. */
+static size_t dead_letter_topic(const struct pipeline *pipeline)
+{
+    size_t topic = 0;
+    while (topic < pipeline_topic_count(pipeline) &&
+           pipeline_topic_target(pipeline, topic) != STREAM_DEAD_LETTER) {
+        topic++;
+    }
+    return topic;
+}
+
+/* A record that grew too large goes to the dead letters; without its value when even that does not
+ * fit: the headers say where the original is. A result that has no original leaves its key there. */
+static enum err too_large_emit(struct worker_thread *thread, const struct stream_out *out,
+                               const struct err_info *reason, struct err_info *info)
+{
+    const struct pipeline *pipeline = thread->worker->params.pipeline;
+    const struct stream_record *source = out->source;
+    char partition[16] = "", offset[24] = "";
+    if (source) {
+        (void)snprintf(partition, sizeof partition, "%d", source->partition);
+        (void)snprintf(offset, sizeof offset, "%lld", (long long)source->offset);
+    }
+    const struct stream_header headers[] = {
+        {"__streams.errors.exception", sv(err_name(ERR_RECORD_TOO_LARGE))},
+        {"__streams.errors.message", sv(reason->text)},
+        {"__streams.errors.topic", sv(source ? pipeline_source_topic(pipeline, source->source)
+                                             : pipeline_topic_name(pipeline, out->topic))},
+        {"millrace-error-code", sv(err_name(ERR_RECORD_TOO_LARGE))},
+        {"millrace-pipeline", sv(pipeline_name(pipeline))},
+        {"millrace-step", SV("output")},
+        {"__streams.errors.partition", sv(partition)},
+        {"__streams.errors.offset", sv(offset)},
+    };
+    struct stream_out letter = {
+        .target = STREAM_DEAD_LETTER,
+        .topic = (uint16_t)dead_letter_topic(pipeline),
+        .partition = -1,
+        .key = source ? source->key : out->key,
+        .value = source ? source->value : (struct strview){NULL, 0},
+        .timestamp_ms = source ? source->timestamp_ms : out->timestamp_ms,
+        .headers = headers,
+        .header_count = ARRAY_LEN(headers) - (source ? 0 : 2),
+        .source = source,
+    };
+    enum err e = worker_output_emit(thread->output, &letter, info);
+    if (e == ERR_RECORD_TOO_LARGE) {
+        letter.value = (struct strview){NULL, 0};
+        e = worker_output_emit(thread->output, &letter, info);
+    }
+    dead_letter_count(thread, &letter);
+    return e;
+}
+
+/* State that its changelog does not take could not be restored: the same would happen again and again. */
+static enum err state_too_large(struct worker_thread *thread, const struct err_info *reason)
+{
+    struct err_info info = {0};
+    (void)err_set(&info, ERR_STATE, "%s: the pipeline's state cannot be kept", reason->text);
+    worker_thread_fail(thread, ERR_STATE, &info);
+    return ERR_STATE;
+}
+
+enum err worker_emit(void *context, const struct stream_out *out)
+{
+    struct worker_thread *thread = context;
+    const struct pipeline *pipeline = thread->worker->params.pipeline;
+    struct err_info info = {0}, reason;
+    enum err e = worker_output_emit(thread->output, out, &info);
+    if (out->target == STREAM_DEAD_LETTER) {
+        dead_letter_count(thread, out);
+    }
+    if (e == ERR_RECORD_TOO_LARGE) {
+        reason = info;
+        if (out->target == STREAM_CHANGELOG) {
+            e = state_too_large(thread, &reason);
+        } else if (dead_letter_topic(pipeline) < pipeline_topic_count(pipeline)) {
+            e = too_large_emit(thread, out, &reason, &info);
+        }
+    }
+    if (e) {
+        log_event(LOG_WARN, "emit_failed", err_detail(e, &info), KV("thread", thread->label),
+                  KV("err", err_name(e)));
+    }
+    return e;
+}
+
+/* --- opening, aborting ------------------------------------------------------------------------------------- */
+
+static void cycle_close(struct worker_thread *thread)
+{
+    thread->cycle.is_open = false;
+    thread->cycle.records = 0;
+    if (thread->cycle.has_dead_letters) {
+        memset(thread->cycle.dead_letters, 0, sizeof thread->cycle.dead_letters);
+        thread->cycle.has_dead_letters = false;
+    }
+}
+
+/* The producer is gone. Deltas stay until it is known whether they were committed. */
+static void cycle_lose(struct worker_thread *thread)
+{
+    cycle_close(thread);
+    thread->is_recovering = true;
+    worker_tasks_pause(thread);
+    atomic_store_explicit(&thread->phase, PHASE_RECOVERING, memory_order_relaxed);
+    metric_add(thread->worker->metrics.producer_rebuilds, 1);
+}
+
+enum err worker_cycle_open(struct worker_thread *thread)
+{
+    if (thread->cycle.is_open) {
+        return ERR_OK;
+    }
+    enum err e = worker_output_begin(thread->output);
+    thread->cycle.is_open = true;
+    thread->cycle.opened_us = clock_mono_us();
+    return e;
+}
+
+enum err worker_cycle_abort(struct worker_thread *thread)
+{
+    if (!thread->cycle.is_open) {
+        return ERR_OK;
+    }
+    metric_add(thread->worker->metrics.aborts, 1);
+    enum err e = worker_output_abort(thread->output);
+    if (e) {
+        cycle_lose(thread);
+        return e;
+    }
+    for (size_t i = 0; i < thread->task_count; i++) {
+        worker_task_resolve(thread->tasks[i], false);
+    }
+    cycle_close(thread);
+    return ERR_TXN_ABORT;
+}
+
+enum err worker_cycle_fail(struct worker_thread *thread, enum err e, const char *what,
+                           const struct err_info *info)
+{
+    log_event(LOG_WARN, "cycle_failed", err_detail(e, info), KV("during", what),
+              KV("err", err_name(e)), KV("thread", thread->label));
+    if (!worker_output_is_ready(thread->output)) {
+        metric_add(thread->worker->metrics.aborts, 1);
+        cycle_lose(thread);
+        return ERR_KAFKA_FATAL;
+    }
+    return worker_cycle_abort(thread);
+}
+
+/* --- committing -------------------------------------------------------------------------------------------- */
+
+/* Whether there is a place to commit: the metadata travels with one. */
+static bool task_has_place(const struct worker_task *task)
+{
+    for (unsigned i = 0; i < task->input_count; i++) {
+        if (task->inputs[i].next >= 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool worker_task_has_news(const struct worker_task *task)
+{
+    return task->state == TASK_ACTIVE &&
+           (task->is_touched || stream_task_wants_commit(task->stream)) && task_has_place(task);
+}
+
+bool worker_task_has_moved(const struct worker_task *task)
+{
+    for (unsigned i = 0; task->state == TASK_ACTIVE && i < task->input_count; i++) {
+        if (task->inputs[i].next >= 0 && task->inputs[i].next != task->inputs[i].committed.offset) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static enum err tasks_before_commit(struct worker_thread *thread, struct err_info *info)
+{
+    for (size_t i = 0; i < thread->task_count; i++) {
+        struct worker_task *task = thread->tasks[i];
+        if (!worker_task_has_news(task)) {
+            continue;
+        }
+        task->is_provisional = true;
+        task->is_touched = true;
+        enum err e = stream_task_before_commit(task->stream, &thread->sink, info);
+        if (e) {
+            return e;
+        }
+    }
+    return ERR_OK;
+}
+
+/* Where the task goes on from: all of its inputs, since each place carries what is known of all. */
+static void offsets_add(struct worker_thread *thread, struct worker_task *task,
+                        rd_kafka_topic_partition_list_t *list)
+{
+    task->is_sent = task->is_provisional = true;
+    for (unsigned i = 0; i < task->input_count; i++) {
+        struct worker_input *input = &task->inputs[i];
+        input->is_sent = input->next >= 0;
+        if (!input->is_sent) {
+            continue;
+        }
+        input->sent.offset = input->next;
+        size_t bytes = stream_task_metadata(task->stream, input->source, input->sent.metadata);
+        rd_kafka_topic_partition_t *element = rd_kafka_topic_partition_list_add(
+            list, worker_input_topic(thread, input), task->partition);
+        element->offset = input->sent.offset;
+        element->metadata = must_strdup(input->sent.metadata); /* the list frees it */
+        element->metadata_size = bytes;
+    }
+}
+
+static rd_kafka_topic_partition_list_t *offsets_list(struct worker_thread *thread)
+{
+    rd_kafka_topic_partition_list_t *list =
+        rd_kafka_topic_partition_list_new((int)thread->task_count);
+    for (size_t i = 0; i < thread->task_count; i++) {
+        struct worker_task *task = thread->tasks[i];
+        if (task->is_touched || worker_task_has_moved(task)) {
+            offsets_add(thread, task, list);
+        }
+    }
+    return list;
+}
+
+static void task_tell(struct worker_thread *thread, struct worker_task *task)
+{
+    struct worker_metrics *metrics = &thread->worker->metrics;
+    struct stream_task_stats now = stream_task_stats(task->stream);
+    metric_add(metrics->joined, (int64_t)(now.joined - task->told.joined));
+    metric_add(metrics->windows_closed, (int64_t)(now.windows_closed - task->told.windows_closed));
+    task->told = now;
+}
+
+static void cycle_tell(struct worker_thread *thread)
+{
+    struct worker_metrics *metrics = &thread->worker->metrics;
+    const struct worker_output_counts *counts = worker_output_counts(thread->output);
+    metric_add(metrics->records_in, thread->cycle.records);
+    for (int i = 0; i < STREAM_TARGETS; i++) {
+        metric_add(metrics->records_out[i], counts->records[i]);
+    }
+    for (int code = 0; thread->cycle.has_dead_letters && code < ERR_COUNT; code++) {
+        if (thread->cycle.dead_letters[code] > 0) {
+            worker_metrics_dead_letters(metrics, (enum err)code, thread->cycle.dead_letters[code]);
+        }
+    }
+    metric_add(metrics->commits, 1);
+    metric_observe(metrics->commit_seconds, (double)thread->commit_cost_us / 1e6);
+    metric_set(metrics->last_commit, (double)clock_now_ms() / 1e3);
+}
+
+static void tasks_apply(struct worker_thread *thread)
+{
+    for (size_t i = 0; i < thread->task_count; i++) {
+        struct worker_task *task = thread->tasks[i];
+        if (!task->is_sent) {
+            continue;
+        }
+        worker_task_resolve(task, true);
+        task_tell(thread, task);
+    }
+}
+
+enum err worker_cycle_commit(struct worker_thread *thread)
+{
+    if (!thread->cycle.is_open) {
+        return ERR_OK;
+    }
+    int64_t began_us = clock_mono_us();
+    struct err_info info = {0};
+    enum err e = tasks_before_commit(thread, &info);
+    if (e) {
+        return worker_cycle_fail(thread, e, "before commit", &info);
+    }
+    crash_point(CRASH_BEFORE_FLUSH);
+    PARTITION_LIST offsets = offsets_list(thread);
+    e = worker_output_commit(thread->output, thread->consumer, offsets, &info);
+    if (e) {
+        return worker_cycle_fail(thread, e, "commit", &info);
+    }
+    crash_point(CRASH_AFTER_COMMIT);
+    tasks_apply(thread);
+    thread->committed_us = clock_mono_us();
+    thread->commit_cost_us = thread->committed_us - began_us;
+    cycle_tell(thread);
+    cycle_close(thread);
+    crash_point(CRASH_AFTER_APPLY);
+    return ERR_OK;
+}

@@ -1,0 +1,134 @@
+/* The inputs of a copartitioned stage, read in the order of event time.
+ *
+ * The records of an ordinary input come through the consumer's one queue, in whatever order the
+ * brokers answer, and are processed as they come. Where order counts that will not do: the input that
+ * is ahead has to wait, and its records must not pile up meanwhile. So each such input has its
+ * partition's queue for itself (librdkafka fetches into it up to its own bound, then stops), and a
+ * short run of records that were taken from it, of which the first is compared with the other
+ * inputs'. Pausing the input instead would throw away what librdkafka has fetched, each time.
+ *
+ * "At its end" is what releases the others, so it should be known soon. librdkafka's end-of-partition
+ * event comes with the next answer to a fetch, up to half a second later when nothing arrives
+ * (fetch.wait.max.ms); but once the queue is empty, a position that equals the end as the last fetch
+ * told it says the same at once.
+ */
+#include "worker/worker_thread.h"
+
+#include <stdlib.h>
+
+#define RUN_MAX 1000 /* records; enough to make asking the queue cheap */
+
+static void queue_close(struct worker_input *input)
+{
+    if (input->queue) {
+        rd_kafka_queue_io_event_enable(input->queue, -1, NULL, 0);
+        rd_kafka_queue_destroy(TAKE(input->queue));
+    }
+}
+
+void worker_input_open(struct worker_thread *thread, struct worker_input *input)
+{
+    static const uint64_t one = 1;
+    queue_close(input); /* a topic that was made anew has other queues */
+    input->queue = rd_kafka_queue_get_partition(thread->consumer, worker_input_topic(thread, input),
+                                                input->task->partition);
+    CHECK(input->queue != NULL); /* a consumer makes what is missing */
+    if (!input->run) {
+        input->run = must_alloc(RUN_MAX * sizeof(rd_kafka_message_t *));
+    }
+    rd_kafka_queue_forward(input->queue, NULL);
+    rd_kafka_queue_io_event_enable(input->queue, thread->queue_fd, &one, sizeof one);
+}
+
+void worker_input_close(struct worker_input *input)
+{
+    worker_input_drop(input);
+    free(TAKE(input->run));
+    queue_close(input);
+}
+
+void worker_input_drop(struct worker_input *input)
+{
+    while (input->run_at < input->run_count) {
+        rd_kafka_message_destroy(input->run[input->run_at++]);
+    }
+    input->run_at = input->run_count = 0;
+    if (input->run) {
+        unsigned place = (unsigned)(input - input->task->inputs);
+        input_order_empty(&input->task->order, place, false, 0);
+    }
+}
+
+/* Past everything that the last fetch knew of. */
+static bool is_drained(const struct worker_thread *thread, const struct worker_input *input)
+{
+    int64_t low, high;
+    const char *topic = worker_input_topic(thread, input);
+    PARTITION_LIST list = rd_kafka_topic_partition_list_new(1);
+    rd_kafka_topic_partition_list_add(list, topic, input->task->partition);
+    return !rd_kafka_position(thread->consumer, list) && list->elems[0].offset >= 0 &&
+           !rd_kafka_get_watermark_offsets(thread->consumer, topic, input->task->partition, &low,
+                                           &high) &&
+           list->elems[0].offset == high;
+}
+
+/* Whether the run has a message; takes what waits when it is used up. */
+static bool run_refill(struct worker_input *input)
+{
+    if (input->run_at < input->run_count) {
+        return true;
+    }
+    ssize_t taken = rd_kafka_consume_batch_queue(input->queue, 0, input->run, RUN_MAX);
+    input->run_at = 0;
+    input->run_count = taken > 0 ? (size_t)taken : 0;
+    return input->run_count > 0;
+}
+
+/* Brings the input's next record to the head of its run and tells the order of it. */
+static void head_update(struct worker_thread *thread, struct worker_input *input, int64_t now_ms)
+{
+    struct input_order *order = &input->task->order;
+    unsigned place = (unsigned)(input - input->task->inputs);
+    while (run_refill(input)) {
+        rd_kafka_message_t *message = input->run[input->run_at];
+        if (!message->err) {
+            struct stream_record record = worker_record(input, message);
+            int64_t time_ms;
+            if (stream_task_time(input->task->stream, &record, &time_ms)) {
+                time_ms = INT64_MIN; /* it will be a dead letter: nobody waits for it */
+            }
+            input_order_record(order, place, time_ms);
+            return;
+        }
+        input->run_at++; /* first: the event may drop the run */
+        worker_consumer_event(thread, message);
+        rd_kafka_message_destroy(message);
+    }
+    input_order_empty(order, place, input->is_at_end || is_drained(thread, input), now_ms);
+}
+
+void worker_order_look(struct worker_thread *thread, struct worker_task *task, int64_t now_ms)
+{
+    for (unsigned i = 0; i < task->input_count; i++) {
+        if (task->order.inputs[i].state != INPUT_HAS_RECORD) {
+            head_update(thread, &task->inputs[i], now_ms);
+        }
+    }
+}
+
+const rd_kafka_message_t *worker_order_next(struct worker_task *task, int64_t now_ms,
+                                            struct worker_input **ret_input)
+{
+    int next = input_order_next(&task->order, now_ms);
+    if (next == INPUT_ORDER_NONE) {
+        return NULL;
+    }
+    *ret_input = &task->inputs[next];
+    return (*ret_input)->run[(*ret_input)->run_at];
+}
+
+void worker_order_advance(struct worker_thread *thread, struct worker_input *input, int64_t now_ms)
+{
+    rd_kafka_message_destroy(input->run[input->run_at++]);
+    head_update(thread, input, now_ms);
+}

@@ -1,0 +1,224 @@
+#include "worker/worker_thread.h"
+
+#include <stdlib.h>
+
+#include "log/log.h"
+
+/* --- which are here ------------------------------------------------------------------------------------- */
+
+static void index_grow(struct task_index *index, int32_t count)
+{
+    if (count <= index->count) {
+        return;
+    }
+    index->tasks = must_realloc(index->tasks, (size_t)count * sizeof(struct worker_task *));
+    for (int32_t i = index->count; i < count; i++) {
+        index->tasks[i] = NULL;
+    }
+    index->count = count;
+}
+
+static struct worker_task *task_new(struct worker_thread *thread, unsigned number,
+                                    int32_t partition)
+{
+    const struct worker *worker = thread->worker;
+    const struct plan_stage *stage = &worker->plan->stages[number];
+    struct worker_task *task =
+        must_alloc(sizeof *task + stage->input_count * sizeof(struct worker_input));
+    task->stage = number;
+    task->partition = partition;
+    task->input_count = stage->input_count;
+    if (stage->is_copartitioned) {
+        input_order_init(&task->order, stage->input_count, worker->params.config->input_wait_ms);
+    }
+    for (unsigned i = 0; i < stage->input_count; i++) {
+        task->inputs[i] = (struct worker_input){.task = task,
+                                                .source = stage->sources[i],
+                                                .committed.offset = OFFSET_NONE,
+                                                .next = OFFSET_NONE};
+    }
+    return task;
+}
+
+struct worker_task *worker_task_get(struct worker_thread *thread, unsigned stage, int32_t partition)
+{
+    struct task_index *index = &thread->index_of_stage[stage];
+    index_grow(index, partition + 1);
+    if (!index->tasks[partition]) {
+        if (thread->task_count == thread->task_capacity) {
+            thread->task_capacity = thread->task_capacity ? thread->task_capacity * 2 : 16;
+            thread->tasks =
+                must_realloc(thread->tasks, thread->task_capacity * sizeof(struct worker_task *));
+        }
+        index->tasks[partition] = task_new(thread, stage, partition);
+        thread->tasks[thread->task_count++] = index->tasks[partition];
+    }
+    return index->tasks[partition];
+}
+
+struct worker_input *worker_input_find(const struct worker_thread *thread, unsigned source,
+                                       int32_t partition)
+{
+    const struct plan_source *plan = &thread->worker->plan->sources[source];
+    const struct task_index *index = &thread->index_of_stage[plan->stage];
+    if (partition < 0 || partition >= index->count || !index->tasks[partition]) {
+        return NULL;
+    }
+    return &index->tasks[partition]->inputs[plan->input];
+}
+
+const char *worker_input_topic(const struct worker_thread *thread, const struct worker_input *input)
+{
+    return thread->worker->plan->sources[input->source].topic;
+}
+
+void worker_tasks_free(struct worker_thread *thread)
+{
+    for (size_t i = 0; i < thread->task_count; i++) {
+        struct worker_task *task = thread->tasks[i];
+        worker_task_clear(thread, task);
+        for (unsigned n = 0; n < task->input_count; n++) {
+            worker_input_close(&task->inputs[n]);
+        }
+        free(task);
+    }
+    for (unsigned i = 0; i < thread->worker->plan->stage_count; i++) {
+        free(TAKE(thread->index_of_stage[i].tasks));
+        thread->index_of_stage[i].count = 0;
+    }
+    free(TAKE(thread->tasks));
+    thread->task_count = thread->task_capacity = 0;
+}
+
+/* --- one task --------------------------------------------------------------------------------------------- */
+
+void worker_task_clear(struct worker_thread *thread, struct worker_task *task)
+{
+    const struct plan_stage *stage = worker_stage(thread, task);
+    for (unsigned i = 0; i < stage->store_count && task->state == TASK_RESTORING; i++) {
+        worker_restore_remove(thread->restore, stage->stores[i], task->partition);
+    }
+    stream_task_free(TAKE(task->stream));
+    task->state = TASK_ABSENT;
+    task->is_touched = task->is_provisional = task->is_sent = false;
+    if (task->has_metrics) { /* another instance tells from here on */
+        metric_set(task->metrics.restore_left, 0);
+        metric_set(task->metrics.state_bytes, 0);
+        metric_set(task->metrics.windows_open, 0);
+    }
+    for (unsigned i = 0; i < task->input_count; i++) {
+        struct worker_input *input = &task->inputs[i];
+        worker_input_drop(input);
+        input->is_touched = input->is_sent = false;
+        if (input->lag) {
+            metric_set(input->lag, 0);
+        }
+    }
+}
+
+void worker_task_resolve(struct worker_task *task, bool is_committed)
+{
+    if (!task->is_provisional) {
+        return;
+    }
+    if (is_committed) {
+        stream_task_committed(task->stream);
+    } else {
+        stream_task_aborted(task->stream);
+    }
+    task->is_provisional = task->is_touched = task->is_sent = false;
+    for (unsigned i = 0; i < task->input_count; i++) {
+        struct worker_input *input = &task->inputs[i];
+        if (is_committed && input->is_sent) {
+            input->committed = input->sent;
+        }
+        input->is_touched = input->is_sent = false;
+    }
+}
+
+static void metrics_open(struct worker_thread *thread, struct worker_task *task)
+{
+    const char *pipeline = thread->worker->metrics.pipeline;
+    if (!task->has_metrics) {
+        task->metrics = worker_metrics_task(pipeline, task->stage, task->partition);
+        task->has_metrics = true;
+    }
+    for (unsigned i = 0; i < task->input_count; i++) {
+        struct worker_input *input = &task->inputs[i];
+        if (input->is_owned && !input->lag) {
+            input->lag =
+                worker_metrics_lag(pipeline, worker_input_topic(thread, input), task->partition);
+        }
+    }
+}
+
+enum err worker_task_start(struct worker_thread *thread, struct worker_task *task,
+                           struct err_info *info)
+{
+    const struct plan_stage *stage = worker_stage(thread, task);
+    task->stream = stream_task_new(thread->worker->params.pipeline, task->stage,
+                                   worker_tables_all(thread->tables), task->partition);
+    task->told = stream_task_stats(task->stream);
+    metrics_open(thread, task);
+    task->restores_left = stage->store_count;
+    task->state = stage->store_count > 0 ? TASK_RESTORING : TASK_ACTIVE;
+    enum err e = ERR_OK;
+    for (unsigned i = 0; !e && i < task->input_count; i++) {
+        const struct worker_input *input = &task->inputs[i];
+        e = stream_task_restore_metadata(task->stream, input->source, input->committed.metadata,
+                                         info);
+    }
+    for (unsigned i = 0; !e && i < stage->store_count; i++) {
+        e = worker_restore_add(thread->restore, stage->stores[i], task->partition, info);
+    }
+    return e;
+}
+
+struct stream_record worker_record(const struct worker_input *input,
+                                   const rd_kafka_message_t *message)
+{
+    rd_kafka_timestamp_type_t type;
+    return (struct stream_record){
+        .source = input->source,
+        .partition = message->partition,
+        .offset = message->offset,
+        .timestamp_ms = rd_kafka_message_timestamp(message, &type),
+        .key = {message->key, message->key ? message->key_len : 0},
+        .value = {message->payload, message->payload ? message->len : 0},
+        .origin = message,
+    };
+}
+
+/* --- what is told of it ------------------------------------------------------------------------------------ */
+
+static void input_gauges(struct worker_thread *thread, const struct worker_input *input)
+{
+    int64_t low, high;
+    if (!input->is_owned ||
+        rd_kafka_get_watermark_offsets(thread->consumer, worker_input_topic(thread, input),
+                                       input->task->partition, &low, &high)) {
+        return;
+    }
+    int64_t next = input->next >= 0 ? input->next : low;
+    bool is_behind = !input->is_at_end && next >= 0 && high > next;
+    metric_set(input->lag, is_behind ? (double)(high - next) : 0);
+}
+
+void worker_task_gauges(struct worker_thread *thread, struct worker_task *task)
+{
+    const struct plan_stage *stage = worker_stage(thread, task);
+    int64_t left = 0;
+    for (unsigned i = 0; task->state == TASK_RESTORING && i < stage->store_count; i++) {
+        left += worker_restore_left(thread->restore, stage->stores[i], task->partition);
+    }
+    metric_set(task->metrics.restore_left, (double)left);
+    for (unsigned i = 0; i < task->input_count; i++) {
+        input_gauges(thread, &task->inputs[i]);
+    }
+    struct stream_task_stats stats = stream_task_stats(task->stream);
+    if (stats.watermark_ms != INT64_MIN) {
+        metric_set(task->metrics.watermark, (double)stats.watermark_ms / 1e3);
+    }
+    metric_set(task->metrics.state_bytes, (double)stats.state_bytes);
+    metric_set(task->metrics.windows_open, (double)stats.windows_open);
+}
