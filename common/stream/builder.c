@@ -14,9 +14,9 @@ bool builder_is_field(const char *pointer, const char *other)
 
 uint16_t builder_field(struct program_builder *builder, const struct spec *at, const char *pointer)
 {
-    for (size_t i = 0; i < builder->made_count; i++) {
-        if (builder_is_field(builder->made[i].pointer, pointer)) {
-            return builder->made[i].slot;
+    for (size_t i = 0; i < builder->scope->made_count; i++) {
+        if (builder_is_field(builder->scope->made[i].pointer, pointer)) {
+            return builder->scope->made[i].slot;
         }
     }
     uint16_t slot = 0;
@@ -57,8 +57,8 @@ uint16_t builder_make_field(struct program_builder *builder, const struct spec *
     uint16_t slot = 0;
     struct err_info info = {0};
     enum err e = fields_add_made(&builder->segment->fields, &slot, &info);
-    for (size_t i = 0; !e && i < builder->made_count; i++) {
-        if (builder_is_field(builder->made[i].pointer, pointer)) {
+    for (size_t i = 0; !e && i < builder->scope->made_count; i++) {
+        if (builder_is_field(builder->scope->made[i].pointer, pointer)) {
             e = err_set(&info, ERR_CONFIG, "an earlier step sets \"%s\" already", name);
         }
     }
@@ -67,7 +67,7 @@ uint16_t builder_make_field(struct program_builder *builder, const struct spec *
         free(pointer);
         return 0;
     }
-    builder->made[builder->made_count++] = (struct made_field){pointer, slot};
+    builder->scope->made[builder->scope->made_count++] = (struct made_field){pointer, slot};
     return slot;
 }
 
@@ -125,10 +125,11 @@ static bool has_store(const struct pipeline *pipeline, const char *name)
 static void store_name(const struct program_builder *builder, char out[TOPIC_NAME_BYTES_MAX])
 {
     const struct pipeline *pipeline = builder->pipeline;
-    const char *flow = pipeline->flows[builder->segment->flow].name;
-    (void)snprintf(out, TOPIC_NAME_BYTES_MAX, "%.200s-%s", flow, builder->kind->name);
+    const char *flow = pipeline->flows[builder->flow].name;
+    (void)snprintf(out, TOPIC_NAME_BYTES_MAX, "%.200s-%s", flow, builder->step.kind->name);
     for (size_t n = 2; has_store(pipeline, out); n++) {
-        (void)snprintf(out, TOPIC_NAME_BYTES_MAX, "%.200s-%s-%zu", flow, builder->kind->name, n);
+        (void)snprintf(out, TOPIC_NAME_BYTES_MAX, "%.200s-%s-%zu", flow, builder->step.kind->name,
+                       n);
     }
 }
 
@@ -147,28 +148,29 @@ uint16_t builder_add_state(struct program_builder *builder, const struct spec *a
         spec_error(at, ERR_CONFIG, "another step has a store \"%s\" already", name);
     }
     (void)snprintf(changelog, sizeof changelog, "%s-%s-changelog", pipeline->name, name);
-    builder->state = (uint16_t)pipeline->state_count++;
-    pipeline->states[builder->state] = (struct program_state){
+    builder->step.state = (uint16_t)pipeline->state_count++;
+    pipeline->states[builder->step.state] = (struct program_state){
         .kind = params->kind,
         .step = params->step,
         .store = must_strdup(name),
         .changelog_topic = builder_add_topic(builder, at, changelog, STREAM_CHANGELOG),
         .segment = builder->segment_index,
-        .to = builder->behind,
+        .to = builder->step.behind,
         .retention_ms = params->retention_ms,
     };
-    return builder->state;
+    return builder->step.state;
 }
 
 void builder_hold(struct program_builder *builder, int64_t hold_ms)
 {
-    builder->segment->hold_ms = hold_ms;
+    builder->step.hold_ms = hold_ms;
 }
 
 void builder_result_key(struct program_builder *builder, const char *pointer)
 {
-    free(builder->result_key);
-    builder->result_key = pointer ? must_strdup(pointer) : NULL;
+    struct builder_scope *scope = builder->scopes[builder->step.behind];
+    free(scope->result_key);
+    scope->result_key = pointer ? must_strdup(pointer) : NULL;
 }
 
 /* --- topics -------------------------------------------------------------------------------------*/
@@ -194,6 +196,16 @@ void builder_check_topic(const struct spec *at, const char *name)
     }
 }
 
+static bool has_topic(const struct pipeline *pipeline, const char *name)
+{
+    for (size_t i = 0; i < pipeline->topic_count; i++) {
+        if (strcmp(pipeline->topics[i].name, name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 uint16_t builder_add_topic(struct program_builder *builder, const struct spec *at, const char *name,
                            enum stream_target target)
 {
@@ -214,80 +226,126 @@ uint16_t builder_add_topic(struct program_builder *builder, const struct spec *a
     return index;
 }
 
+/* "orders-main-repartition", "orders-main-repartition-2", … */
+static void repartition_name(const struct program_builder *builder, char out[TOPIC_NAME_BYTES_MAX])
+{
+    const struct pipeline *pipeline = builder->pipeline;
+    const char *flow = pipeline->flows[builder->flow].name;
+    (void)snprintf(out, TOPIC_NAME_BYTES_MAX, "%.150s-%s-repartition", pipeline->name, flow);
+    for (size_t n = 2; has_topic(pipeline, out); n++) {
+        (void)snprintf(out, TOPIC_NAME_BYTES_MAX, "%.150s-%s-repartition-%zu", pipeline->name, flow,
+                       n);
+    }
+}
+
+void builder_repartition(struct program_builder *builder, const struct spec *rekey)
+{
+    static const char *const names[] = {"key", "watermark", NULL};
+    char topic[TOPIC_NAME_BYTES_MAX], place[ERR_INFO_POINTER_BYTES];
+    struct program_segment *from = builder->segment;
+    uint16_t feeder = builder->segment_index;
+    const char *key;
+    if (!spec_is_object(rekey, names)) {
+        return;
+    }
+    spec_pointer(rekey, place);
+    repartition_name(builder, topic);
+    from->has_output = true;
+    from->target = STREAM_REPARTITION;
+    from->output_topic = builder_add_topic(builder, rekey, topic, STREAM_REPARTITION);
+    free(from->output_place); /* after a mistake a segment can end twice */
+    from->output_place = must_strdup(place);
+    from->has_output_key = true;
+    from->output_key = builder_get_field(builder, rekey, "key", &key);
+    free(from->output_key_text);
+    from->output_key_text = must_strdup(key[0] == '/' ? key + 1 : key);
+    struct program_source *source = builder_add_source(builder, rekey, topic);
+    if (source) {
+        source->is_internal = true;
+        source->feeder = feeder;
+        builder_compile_watermark(rekey, source);
+        builder->scope->result_key = must_strdup(key); /* no need to look for it again */
+    }
+}
+
 /* --- segments and their steps -------------------------------------------------------------------*/
 
-static void made_forget(struct program_builder *builder)
+static char *place_of(const struct spec *at)
 {
-    for (size_t i = 0; i < builder->made_count; i++) {
-        free(builder->made[i].pointer);
-    }
-    builder->made_count = 0;
-    builder_result_key(builder, NULL);
+    char pointer[ERR_INFO_POINTER_BYTES];
+    spec_pointer(at, pointer);
+    return must_strdup(pointer);
 }
 
-void builder_free(struct program_builder *builder)
-{
-    made_forget(builder);
-}
-
-static uint16_t segment_add(struct program_builder *builder, const struct spec *at, uint16_t flow)
+uint16_t builder_add_segment(struct program_builder *builder, const struct spec *at)
 {
     struct pipeline *pipeline = builder->pipeline;
     if (pipeline->segment_count == SEGMENTS_MAX) {
-        spec_error(at, ERR_LIMIT, "more than %d segments: flows, and steps that make records",
-                   SEGMENTS_MAX);
+        spec_error(at, ERR_LIMIT, "more than %d flows, and steps that make records", SEGMENTS_MAX);
         return (uint16_t)(SEGMENTS_MAX - 1);
     }
     uint16_t index = (uint16_t)pipeline->segment_count++;
     pipeline->segments[index] = must_alloc(sizeof *pipeline->segments[index]);
-    pipeline->segments[index]->flow = flow;
-    pipeline->segments[index]->place = must_strdup("/steps");
+    pipeline->segments[index]->flow = builder->flow;
+    pipeline->segments[index]->place = place_of(at);
+    builder->scopes[index] = must_alloc(sizeof *builder->scopes[index]);
     return index;
 }
 
-static void segment_enter(struct program_builder *builder, uint16_t index)
+void builder_enter_segment(struct program_builder *builder, uint16_t segment)
 {
-    made_forget(builder);
-    builder->segment_index = index;
-    builder->segment = builder->pipeline->segments[index];
+    builder->segment_index = segment;
+    builder->segment = builder->pipeline->segments[segment];
+    builder->scope = builder->scopes[segment];
 }
 
-void builder_open_segment(struct program_builder *builder, const struct spec *at, uint16_t flow)
+void builder_add_next(struct program_builder *builder, const struct spec *at, uint16_t from,
+                      uint16_t to)
 {
-    segment_enter(builder, segment_add(builder, at, flow));
+    struct program_segment *segment = builder->pipeline->segments[from];
+    if (segment->next_count == READERS_MAX) {
+        spec_error(at, ERR_LIMIT, "more than %d flows read it", READERS_MAX);
+        return;
+    }
+    segment->next[segment->next_count++] = to;
 }
 
-static char *step_place(const struct spec *step)
+static void step_add(struct program_builder *builder, const struct spec *at, void *compiled)
 {
-    char pointer[ERR_INFO_POINTER_BYTES];
-    spec_pointer(step, pointer);
-    return must_strdup(pointer);
+    struct program_segment *segment = builder->segment;
+    const struct builder_step *step = &builder->step;
+    segment->steps =
+        must_realloc(segment->steps, (segment->step_count + 1) * sizeof *segment->steps);
+    segment->steps[segment->step_count++] = (struct step){.kind = step->kind,
+                                                          .compiled = compiled,
+                                                          .place = place_of(at),
+                                                          .state = step->state,
+                                                          .to = step->behind,
+                                                          .hold_ms = step->hold_ms};
+}
+
+void builder_end_side(struct program_builder *builder, const struct spec *member,
+                      const struct builder_side *side, const struct step_kind *kind, void *compiled)
+{
+    builder->step.kind = kind;
+    step_add(builder, member, compiled);
+    builder->step.kind = side->step.kind;
+    builder_enter_segment(builder, side->segment_index);
 }
 
 static void step_compile(struct program_builder *builder, const struct spec *spec,
                          const struct step_kind *kind)
 {
-    struct program_segment *segment = builder->segment;
-    builder->kind = kind;
-    builder->state = STATE_NONE;
-    builder->behind = kind->is_maker ? segment_add(builder, spec, segment->flow) : 0;
+    builder->step = (struct builder_step){.kind = kind, .state = STATE_NONE};
     if (kind->is_maker) {
-        builder_result_key(builder, NULL);
+        builder->step.behind = builder_add_segment(builder, spec);
     }
     void *compiled = kind->compile(builder, spec);
     if (compiled) {
-        segment->steps =
-            must_realloc(segment->steps, (segment->step_count + 1) * sizeof *segment->steps);
-        segment->steps[segment->step_count++] = (struct step){.kind = kind,
-                                                              .compiled = compiled,
-                                                              .place = step_place(spec),
-                                                              .state = builder->state,
-                                                              .to = builder->behind};
+        step_add(builder, spec, compiled);
     }
     if (kind->is_maker) {
-        char *result_key = TAKE(builder->result_key);
-        segment_enter(builder, builder->behind);
-        builder->result_key = result_key;
+        builder_enter_segment(builder, builder->step.behind);
     }
 }
 
@@ -305,7 +363,9 @@ void builder_compile_steps(struct program_builder *builder, const struct spec *s
         struct spec element = spec_element(steps, i), spec;
         const char *name = spec_only_member(&element, &spec);
         const struct step_kind *kind = name ? step_kind_find(name) : NULL;
-        if (kind) {
+        if (kind && kind->is_last && i + 1 < count) {
+            spec_error(&spec, ERR_CONFIG, "no step can follow it: the flows that read it go on");
+        } else if (kind) {
             step_compile(builder, &spec, kind);
         } else if (name) {
             char hint[SPEC_HINT_BYTES];
@@ -313,4 +373,22 @@ void builder_compile_steps(struct program_builder *builder, const struct spec *s
                        step_kind_hint(name, hint));
         }
     }
+}
+
+void builder_free(struct program_builder *builder)
+{
+    for (size_t s = 0; s < ARRAY_LEN(builder->scopes); s++) {
+        struct builder_scope *scope = builder->scopes[s];
+        for (size_t i = 0; scope && i < scope->made_count; i++) {
+            free(scope->made[i].pointer);
+        }
+        if (scope) {
+            free(scope->result_key);
+            free(scope);
+        }
+    }
+    for (size_t i = 0; i < builder->port_count; i++) {
+        free(builder->ports[i].name);
+    }
+    free(builder->ports);
 }

@@ -11,23 +11,45 @@
 #include "stream/program.h"
 #include "stream/spec.h"
 
-struct program_builder {
-    struct pipeline *pipeline;
-    struct pipeline_overrides overrides;
-    struct spec_loader loader;
-    struct program_segment *segment; /* that steps are compiled into */
-    uint16_t segment_index;
-    const struct step_kind *kind; /* of the step that is compiled */
-    uint16_t state;               /* that it added, or STATE_NONE */
-    uint16_t behind;              /* a maker's: the segment that begins behind it */
-    /* Fields that steps of this segment have made: later steps that name them read these. */
+/* What is known of a segment's records while steps are added to it. */
+struct builder_scope {
+    /* Fields that its steps have made: later steps that name them read these. */
     size_t made_count;
     struct made_field {
         char *pointer;
         uint16_t slot;
     } made[FIELDS_MAX];
-    char *
-        result_key; /* member of the segment's records that holds their key; NULL: none is known to */
+    char *result_key; /* member that holds the record's key; NULL: none is known to */
+};
+
+/* What `from` can name: a source, a flow, or a flow's branch ("flow.branch"). */
+struct builder_port {
+    char *name;
+    unsigned reader_count; /* all over the file */
+    bool is_open;     /* nothing else is done with its records: its only reader goes on there */
+    uint16_t segment; /* whose records are read, once it is compiled */
+};
+
+/* The step that is being compiled. */
+struct builder_step {
+    const struct step_kind *kind;
+    uint16_t state;  /* that it added, or STATE_NONE */
+    uint16_t behind; /* a maker's: the segment that begins behind it */
+    int64_t hold_ms; /* a maker's */
+};
+
+struct program_builder {
+    struct pipeline *pipeline;
+    struct pipeline_overrides overrides;
+    struct spec_loader loader;
+    uint16_t flow;
+    uint16_t segment_index;
+    struct program_segment *segment; /* that steps are compiled into */
+    struct builder_scope *scope;     /* its */
+    struct builder_scope *scopes[SEGMENTS_MAX];
+    struct builder_step step;
+    size_t port_count;
+    struct builder_port *ports;
 };
 
 /* "amount" and "/amount" are one field. */
@@ -61,19 +83,56 @@ void builder_result_key(struct program_builder *builder, const char *pointer);
 
 #define TOPIC_NAME_BYTES_MAX 249 /* Kafka's */
 
+/* A step's other input: the records of what the text of `member` names go into a hidden segment, and
+ * compiling goes on there … False after an error. */
+struct builder_side {
+    uint16_t segment_index;
+    struct builder_step step;
+};
+bool builder_begin_side(struct program_builder *builder, const struct spec *member,
+                        struct builder_side *side);
+/* … until its one step is known, which has the state of the step that is being compiled, and the same
+ * segment behind it. */
+void builder_end_side(struct program_builder *builder, const struct spec *member,
+                      const struct builder_side *side, const struct step_kind *kind,
+                      void *compiled);
+
 /* --- between the files that compile ------------------------------------------------------------- */
 
 /* Index of a topic that the pipeline writes, the same for the same name. */
 uint16_t builder_add_topic(struct program_builder *builder, const struct spec *at, const char *name,
                            enum stream_target target);
 void builder_check_topic(const struct spec *at, const char *name);
-/* A new one, into which compiling goes on. */
-void builder_open_segment(struct program_builder *builder, const struct spec *at, uint16_t flow);
+/* A new one, of the flow that is being compiled; `at` is where its records come from in the file. */
+uint16_t builder_add_segment(struct program_builder *builder, const struct spec *at);
+/* Compiling goes on in it. */
+void builder_enter_segment(struct program_builder *builder, uint16_t segment);
+void builder_add_next(struct program_builder *builder, const struct spec *at, uint16_t from,
+                      uint16_t to);
+/* Member of the object: {"delay": …, "idle": …}. */
+void builder_compile_watermark(const struct spec *object, struct program_source *source);
+/* A source and the segment where its records begin, where compiling goes on; NULL when there are too
+ * many. */
+struct program_source *builder_add_source(struct program_builder *builder, const struct spec *at,
+                                          const char *topic);
+/* The same, as `spec` describes it. */
+struct program_source *builder_compile_source(struct program_builder *builder,
+                                              const struct spec *spec);
+void builder_compile_tables(struct program_builder *builder, const struct spec *file);
+/* All flows of the file, in the order in which records go through them. */
+void builder_compile_flows(struct program_builder *builder, const struct spec *file);
+/* NULL, and an error with the nearest name, when there is none. */
+struct builder_port *builder_get_port(struct program_builder *builder, const struct spec *name);
+/* A branch of the flow: its segment. */
+uint16_t builder_open_branch(struct program_builder *builder, const struct spec *branch,
+                             const char *name);
+/* The segment's records go through a topic under another key; compiling goes on behind it. */
+void builder_repartition(struct program_builder *builder, const struct spec *rekey);
 /* Steps into the present segment and those that begin behind makers. */
 void builder_compile_steps(struct program_builder *builder, const struct spec *steps);
 /* The file into builder->pipeline. */
 void builder_compile_file(struct program_builder *builder, const struct spec *file);
-/* What only the whole program tells: stages, lags, what a segment needs. After the file, if there
+/* What only the whole program tells: stages, lags, what a segment needs. After the flows, if there
  * were no errors. */
 void builder_link(struct program_builder *builder);
 /* What the builder holds, not the pipeline. */

@@ -4,8 +4,6 @@
 
 #include "stream/builder.h"
 
-#define HOME_NONE UINT16_MAX
-
 /* --- edges --------------------------------------------------------------------------------------*/
 
 struct edge {
@@ -13,7 +11,7 @@ struct edge {
     int64_t hold_ms;
 };
 
-#define EDGES_MAX (SEGMENTS_MAX * (READERS_MAX + 1))
+#define EDGES_MAX (SEGMENTS_MAX * (2 * READERS_MAX + 1))
 
 struct edges {
     size_t count;
@@ -28,53 +26,122 @@ static void edges_collect(const struct pipeline *pipeline, struct edges *edges)
         for (size_t i = 0; i < segment->next_count; i++) {
             edges->items[edges->count++] = (struct edge){(uint16_t)s, segment->next[i], 0};
         }
+        for (size_t i = 0; i < segment->turn_count; i++) {
+            edges->items[edges->count++] = (struct edge){(uint16_t)s, segment->turns[i], 0};
+        }
         const struct step *last =
             segment->step_count > 0 ? &segment->steps[segment->step_count - 1] : NULL;
         if (last && last->kind->is_maker) {
-            edges->items[edges->count++] = (struct edge){(uint16_t)s, last->to, segment->hold_ms};
+            edges->items[edges->count++] = (struct edge){(uint16_t)s, last->to, last->hold_ms};
         }
     }
 }
 
 /* --- what flows along them ----------------------------------------------------------------------*/
 
-/* Lags add up along the way; where ways meet, the longest counts. There is no cycle: it ends. */
-static void lags_spread(struct pipeline *pipeline, const struct edges *edges)
+/* There is no cycle: repeating until nothing changes ends. */
+static void edges_repeat(struct pipeline *pipeline, const struct edges *edges,
+                         bool (*spread)(struct pipeline *pipeline, const struct edge *edge))
 {
     bool is_changed;
     do {
         is_changed = false;
         for (size_t i = 0; i < edges->count; i++) {
-            const struct edge *edge = &edges->items[i];
-            int64_t lag_ms = pipeline->segments[edge->from]->lag_ms + edge->hold_ms;
-            if (lag_ms > pipeline->segments[edge->to]->lag_ms) {
-                pipeline->segments[edge->to]->lag_ms = lag_ms;
-                is_changed = true;
-            }
+            is_changed |= spread(pipeline, &edges->items[i]);
         }
     } while (is_changed);
 }
 
-static void homes_spread(struct pipeline *pipeline, const struct edges *edges)
+static bool raise_lag(struct program_segment *segment, int64_t lag_ms)
+{
+    bool is_higher = lag_ms > segment->lag_ms;
+    segment->lag_ms = is_higher ? lag_ms : segment->lag_ms;
+    return is_higher;
+}
+
+/* Lags add up along the way; where ways meet, be it in a state that two steps share, the longest
+ * counts. */
+static bool lag_spread(struct pipeline *pipeline, const struct edge *edge)
+{
+    const struct program_segment *from = pipeline->segments[edge->from];
+    bool is_changed = raise_lag(pipeline->segments[edge->to], from->lag_ms + edge->hold_ms);
+    for (size_t i = 0; i < from->step_count; i++) {
+        uint16_t state = from->steps[i].state;
+        if (state != STATE_NONE && pipeline->states[state].segment != edge->from) {
+            struct program_segment *owner = pipeline->segments[pipeline->states[state].segment];
+            is_changed |= raise_lag(owner, from->lag_ms);
+            is_changed |= raise_lag(pipeline->segments[edge->from], owner->lag_ms);
+        }
+    }
+    return is_changed;
+}
+
+static bool sources_spread(struct pipeline *pipeline, const struct edge *edge)
+{
+    uint32_t before = pipeline->segments[edge->to]->sources;
+    pipeline->segments[edge->to]->sources |= pipeline->segments[edge->from]->sources;
+    return pipeline->segments[edge->to]->sources != before;
+}
+
+static bool late_spread(struct pipeline *pipeline, const struct edge *edge)
+{
+    bool is_new = pipeline->segments[edge->to]->is_before_late &&
+                  !pipeline->segments[edge->from]->is_before_late;
+    pipeline->segments[edge->from]->is_before_late |= is_new;
+    return is_new;
+}
+
+static void sources_find(struct pipeline *pipeline, const struct edges *edges)
+{
+    for (size_t s = 0; s < pipeline->source_count; s++) {
+        pipeline->segments[pipeline->sources[s].segment]->sources |= 1U << s;
+    }
+    edges_repeat(pipeline, edges, sources_spread);
+    for (size_t s = 0; s < pipeline->segment_count; s++) {
+        struct program_segment *segment = pipeline->segments[s];
+        while (segment->home + 1U < pipeline->source_count &&
+               !(segment->sources & 1U << segment->home)) {
+            segment->home++;
+        }
+    }
+}
+
+/* Against the stream, through the pipeline's own topics, too: a later stage's source has a higher
+ * number than the earlier's. */
+static void late_find(struct pipeline *pipeline, const struct edges *edges)
 {
     for (size_t s = 0; s < pipeline->segment_count; s++) {
-        pipeline->segments[s]->home = HOME_NONE;
-    }
-    for (size_t s = pipeline->source_count; s-- > 0;) {
-        pipeline->segments[pipeline->sources[s].segment]->home = (uint16_t)s;
-    }
-    bool is_changed;
-    do {
-        is_changed = false;
-        for (size_t i = 0; i < edges->count; i++) {
-            const struct program_segment *from = pipeline->segments[edges->items[i].from];
-            struct program_segment *to = pipeline->segments[edges->items[i].to];
-            if (from->home < to->home) {
-                to->home = from->home;
-                is_changed = true;
-            }
+        struct program_segment *segment = pipeline->segments[s];
+        for (size_t i = 0; i < segment->step_count; i++) {
+            segment->is_before_late |= segment->steps[i].kind->has_late;
         }
-    } while (is_changed);
+    }
+    edges_repeat(pipeline, edges, late_spread);
+    for (size_t s = pipeline->source_count; s-- > 0;) {
+        const struct program_source *source = &pipeline->sources[s];
+        if (source->is_internal && pipeline->segments[source->segment]->is_before_late) {
+            pipeline->segments[source->feeder]->is_before_late = true;
+            edges_repeat(pipeline, edges, late_spread);
+        }
+    }
+}
+
+/* What comes through a topic of the pipeline's own is as much out of order as what went into it. */
+static void delays_inherit(struct pipeline *pipeline)
+{
+    for (size_t s = 0; s < pipeline->source_count; s++) {
+        struct program_source *source = &pipeline->sources[s];
+        if (!source->is_internal || source->has_delay) {
+            continue;
+        }
+        const struct program_segment *feeder = pipeline->segments[source->feeder];
+        for (size_t i = 0; i < s; i++) {
+            int64_t delay_ms = pipeline->sources[i].delay_ms;
+            bool is_longer = feeder->sources & 1U << i && delay_ms > source->delay_ms;
+            source->delay_ms = is_longer ? delay_ms : source->delay_ms;
+        }
+        source->delay_ms += feeder->lag_ms;
+    }
 }
 
 /* --- stages -------------------------------------------------------------------------------------*/
@@ -122,6 +189,26 @@ static void stages_number(struct pipeline *pipeline, uint16_t *parents)
     }
 }
 
+/* Records of one key meet only where the partitions of all sources that reach a state match. */
+static void states_place(struct pipeline *pipeline)
+{
+    uint32_t sources[STATES_MAX] = {0};
+    for (size_t s = 0; s < pipeline->segment_count; s++) {
+        const struct program_segment *segment = pipeline->segments[s];
+        for (size_t i = 0; i < segment->step_count; i++) {
+            if (segment->steps[i].state != STATE_NONE) {
+                sources[segment->steps[i].state] |= segment->sources;
+            }
+        }
+    }
+    for (size_t i = 0; i < pipeline->state_count; i++) {
+        struct program_state *state = &pipeline->states[i];
+        state->stage = pipeline->segments[state->segment]->stage;
+        pipeline->stages[state->stage].is_copartitioned |=
+            (sources[i] & (sources[i] - 1)) != 0; /* more than one */
+    }
+}
+
 static void stages_find(struct pipeline *pipeline, const struct edges *edges)
 {
     uint16_t parents[SEGMENTS_MAX];
@@ -132,13 +219,7 @@ static void stages_find(struct pipeline *pipeline, const struct edges *edges)
         join_stages(parents, edges->items[i].from, edges->items[i].to);
     }
     stages_number(pipeline, parents);
-    for (size_t i = 0; i < pipeline->state_count; i++) {
-        struct program_state *state = &pipeline->states[i];
-        state->stage = pipeline->segments[state->segment]->stage;
-        /* Rows of one key meet only where partitions match. */
-        pipeline->stages[state->stage].is_copartitioned |=
-            pipeline->stages[state->stage].source_count > 1;
-    }
+    states_place(pipeline);
 }
 
 void builder_link(struct program_builder *builder)
@@ -146,8 +227,10 @@ void builder_link(struct program_builder *builder)
     struct pipeline *pipeline = builder->pipeline;
     struct edges *edges = must_alloc(sizeof *edges);
     edges_collect(pipeline, edges);
-    lags_spread(pipeline, edges);
-    homes_spread(pipeline, edges);
+    edges_repeat(pipeline, edges, lag_spread);
+    sources_find(pipeline, edges);
+    late_find(pipeline, edges);
+    delays_inherit(pipeline);
     stages_find(pipeline, edges);
     free(edges);
     for (size_t s = 0; s < pipeline->segment_count; s++) {

@@ -85,9 +85,6 @@ enum err pipeline_compile(const json_t *document, const char *path,
                                       .loader = {.path = path, .errors = errors}};
     struct spec file = {.loader = &builder.loader, .value = document};
     builder_compile_file(&builder, &file);
-    if (errors->count == 0) {
-        builder_link(&builder);
-    }
     builder_free(&builder);
     if (errors->count > 0) {
         pipeline_free(builder.pipeline);

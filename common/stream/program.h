@@ -32,7 +32,7 @@
 #define FLOWS_MAX        64
 #define SEGMENTS_MAX     128
 #define STATES_MAX       32
-#define READERS_MAX      16 /* of one source, flow or branch */
+#define READERS_MAX      16 /* of one source, flow or branch; branches of a flow */
 #define TABLES_MAX       16
 #define TOPICS_MAX       128
 #define SPLICED_MAX      64 /* json_names_new's */
@@ -49,6 +49,7 @@ enum step_verdict {
     STEP_LATE,     /* to the late topic; run->late says why */
     STEP_REPLAYED, /* state already holds it: nothing happens */
     STEP_AGAIN,    /* a table was brought up to date: run the record from the start */
+    STEP_TURN,     /* on to the segment run->way.to alone */
     STEP_FAIL,     /* step_forward failed with run->reason: the cycle is to be aborted */
 };
 
@@ -153,7 +154,7 @@ struct spec;
 
 struct step_kind {
     const char *name;
-    /* NULL when there were errors: they are in the builder. */
+    /* NULL when there were errors (they are in the builder), or when there is nothing to run. */
     void *(*compile)(struct program_builder *builder, const struct spec *spec);
     void (*free_step)(void *step);
     /* state: what builder_add_state in its compile named; NULL when it did not. */
@@ -161,6 +162,7 @@ struct step_kind {
     bool is_maker;   /* its results are records of their own: a new segment begins behind it */
     bool takes_null; /* it looks at a record without a value, too; others are passed by */
     bool has_late;   /* it can find a record late */
+    bool is_last;    /* no step follows it in its flow */
 };
 
 #define STATE_NONE UINT16_MAX
@@ -168,9 +170,10 @@ struct step_kind {
 struct step {
     const struct step_kind *kind;
     void *compiled;
-    char *place;    /* "/steps/1/require": header millrace-step */
-    uint16_t state; /* index among the program's, or STATE_NONE */
-    uint16_t to;    /* a maker's: the segment behind it */
+    char *place;     /* "/steps/1/require": header millrace-step */
+    uint16_t state;  /* index among the program's, or STATE_NONE */
+    uint16_t to;     /* a maker's: the segment behind it */
+    int64_t hold_ms; /* a maker's: what it adds to that segment's lag */
 };
 
 /* Fills run's reason and info: `return step_reject(run, ERR_CONDITION, "…");`. */
@@ -217,7 +220,9 @@ struct program_source {
     struct event_time time; /* its slot is the segment's */
     int64_t delay_ms;
     int64_t idle_ms; /* 0: never idle */
+    bool has_delay;  /* the file says it */
     bool is_internal;
+    uint16_t feeder;  /* an internal one's: the segment that writes its topic */
     uint16_t segment; /* where its records begin */
     uint16_t stage;
     uint16_t input; /* among its stage's sources */
@@ -230,10 +235,11 @@ struct program_segment {
     uint16_t stage;
     /* The first source whose records come here: names the side topics of what has no origin. */
     uint16_t home;
-    int64_t lag_ms;  /* how far behind the task's its event time is */
-    int64_t hold_ms; /* what its maker adds to that for the segment behind it */
-    bool is_scanned; /* it needs the value as JSON */
-    char *place;     /* of its flow: header millrace-step of what is no JSON */
+    int64_t lag_ms;      /* how far behind the task's its event time is */
+    bool is_scanned;     /* it needs the value as JSON */
+    bool is_before_late; /* there or behind it something can be late, be it in another stage */
+    uint32_t sources;    /* bit n: records of the pipeline's source n come here, in this stage */
+    char *place;         /* of its flow: header millrace-step of what is no JSON */
     struct fields fields;
     size_t step_count;
     struct step *steps;
@@ -250,6 +256,8 @@ struct program_segment {
     char *output_key_text;
     size_t next_count;
     uint16_t next[READERS_MAX];
+    size_t turn_count; /* where its last step, a branch, may send it */
+    uint16_t turns[READERS_MAX];
 };
 
 struct program_state {

@@ -5,7 +5,8 @@
 #include <stdio.h>
 
 static const struct step_kind *const KINDS[] = {
-    &step_validate, &step_filter, &step_require, &step_join, &step_aggregate,
+    &step_validate,  &step_filter, &step_require, &step_join,
+    &step_aggregate, &step_branch, &step_rekey,
 };
 
 const struct step_kind *step_kind_find(const char *name)

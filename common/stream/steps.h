@@ -7,6 +7,8 @@ extern const struct step_kind step_validate;
 extern const struct step_kind step_filter;
 extern const struct step_kind step_require;
 extern const struct step_kind step_join;
+extern const struct step_kind step_branch;
+extern const struct step_kind step_rekey;
 extern const struct step_kind step_aggregate;
 
 const struct step_kind *step_kind_find(const char *name);

@@ -155,7 +155,6 @@ void stream_task_aborted(struct stream_task *task)
             task->pipeline->states[i].kind->aborted(task->states[i]);
         }
     }
-    task->depth = 0; /* an error left from wherever it was */
     task->watermark = task->watermark_committed;
     task->stats = task->stats_committed;
     task->has_records = false;

@@ -125,6 +125,10 @@ static enum err segment_end(struct stream_task *task, const struct program_segme
             return e;
         }
     }
+    if (!segment->has_output && segment->next_count == 0) { /* a branch that nobody reads */
+        task->stats.filtered++;
+        task->is_taken = true;
+    }
     return ERR_OK;
 }
 
@@ -138,19 +142,20 @@ static bool output_key(const struct program_segment *segment, struct step_run *r
     }
     const struct stream_value *value = &run->slots[segment->output_key];
     const char *name = segment->output_key_text;
+    const char *what = segment->target == STREAM_REPARTITION ? "new" : "output's";
     if (value->type != JSON_NODE_STRING && value->type != JSON_NODE_NUMBER) {
         bool is_missing = value->type == STREAM_VALUE_MISSING;
         (void)step_reject(run, is_missing ? ERR_FIELD_MISSING : ERR_FIELD_TYPE,
-                          "%s, the output's key, is %s", name, stream_value_kind(value));
+                          "%s, the %s key, is %s", name, what, stream_value_kind(value));
         return false;
     }
     if (buf_reserve(&frame->key, value->bytes)) {
-        (void)step_reject(run, ERR_LIMIT, "%s, the output's key, is too long", name);
+        (void)step_reject(run, ERR_LIMIT, "%s, the %s key, is too long", name, what);
         return false;
     }
     *ret = stream_value_decode(value, frame->key.data);
     if (ret->len == 0) { /* Kafka clients disagree on where an empty key belongs */
-        (void)step_reject(run, ERR_FIELD_TYPE, "%s, the output's key, is empty", name);
+        (void)step_reject(run, ERR_FIELD_TYPE, "%s, the %s key, is empty", name, what);
     }
     return ret->len > 0;
 }
@@ -179,16 +184,19 @@ static enum err run_refuse(struct stream_task *task, const struct program_segmen
                                  &(struct task_refusal){segment, place, run->reason});
 }
 
+/* To all that read the segment, or to the one branch that was chosen. */
 static enum err run_pass_on(struct stream_task *task, const struct program_segment *segment,
-                            struct step_run *run, struct task_frame *frame)
+                            struct step_run *run, struct task_frame *frame, bool is_turned)
 {
     struct step_out out = *run->in;
     struct strview key;
     out.doc = run->doc;
     if (!output_key(segment, run, frame, &key) || !output_value(segment, run, frame, &out)) {
-        return run_refuse(task, segment, run, segment->output_place);
+        return run_refuse(task, segment, run,
+                          segment->has_output ? segment->output_place : segment->place);
     }
-    return segment_end(task, segment, &out, key);
+    return is_turned ? segment_take(task, task->pipeline->segments[run->way.to], &out)
+                     : segment_end(task, segment, &out, key);
 }
 
 static enum err run_finish(struct stream_task *task, const struct program_segment *segment,
@@ -207,8 +215,9 @@ static enum err run_finish(struct stream_task *task, const struct program_segmen
     case STEP_REPLAYED:
         task->stats.replayed++;
         break;
-    case STEP_NEXT:
     case STEP_DONE:
+    case STEP_NEXT: /* these went on */
+    case STEP_TURN:
     case STEP_AGAIN:
         break;
     }
@@ -244,8 +253,9 @@ static enum err segment_work(struct stream_task *task, const struct program_segm
     eval_reset(&frame->eval);
     enum step_verdict verdict = run_until_settled(task, segment, &run, &step);
     task->stats.joined += run.is_joined && verdict != STEP_REJECT;
-    return verdict == STEP_NEXT ? run_pass_on(task, segment, &run, frame)
-                                : run_finish(task, segment, &run, verdict, step);
+    return verdict == STEP_NEXT || verdict == STEP_TURN
+               ? run_pass_on(task, segment, &run, frame, verdict == STEP_TURN)
+               : run_finish(task, segment, &run, verdict, step);
 }
 
 /* A record that another segment or a step hands over. */

@@ -11,6 +11,15 @@ struct world {
     size_t written;
 };
 
+static size_t store_of(const struct pipeline *pipeline, const char *changelog)
+{
+    size_t store = 0;
+    while (strcmp(pipeline_store_changelog(pipeline, store), changelog) != 0) {
+        store++;
+    }
+    return store;
+}
+
 static enum err keep(void *context, const struct stream_out *out)
 {
     struct world *world = context;
@@ -19,32 +28,58 @@ static enum err keep(void *context, const struct stream_out *out)
     FUZZ_CHECK(pipeline_topic_target(world->pipeline, out->topic) == out->target,
                "a record for the wrong topic");
     if (out->target == STREAM_CHANGELOG) {
-        FUZZ_CHECK(!stream_task_restore(world->heir, 0, out->key, out->value, NULL),
+        size_t store = store_of(world->pipeline, pipeline_topic_name(world->pipeline, out->topic));
+        FUZZ_CHECK(!stream_task_restore(world->heir, store, out->key, out->value, NULL),
                    "what was written cannot be restored");
     }
     return ERR_OK;
 }
 
-static void run(struct world *world, struct strview event, struct stream_table *const *tables)
+static void feed(struct world *world, unsigned source, struct strview event,
+                 const struct stream_sink *sink)
+{
+    for (int64_t offset = 0; offset < 3; offset++) {
+        struct stream_record record = {.source = source,
+                                       .offset = offset,
+                                       .timestamp_ms = 1700000000000,
+                                       .key = SV("k"),
+                                       .value = event};
+        FUZZ_CHECK(!stream_task_process(world->task, &record, sink, NULL), "a record is an error");
+    }
+}
+
+static void hand_over(struct world *world, unsigned source)
 {
     char metadata[STREAM_METADATA_BYTES], restored[STREAM_METADATA_BYTES];
+    (void)stream_task_metadata(world->task, source, metadata);
+    FUZZ_CHECK(!stream_task_restore_metadata(world->heir, source, metadata, NULL),
+               "metadata is refused");
+    (void)stream_task_metadata(world->heir, source, restored);
+    FUZZ_CHECK(strcmp(metadata, restored) == 0, "metadata changes on its way");
+}
+
+static void run(struct world *world, unsigned stage, struct strview event,
+                struct stream_table *const *tables)
+{
     struct stream_sink sink = {.emit = keep, .context = world};
-    world->task = stream_task_new(world->pipeline, 0, tables, 0);
-    world->heir = stream_task_new(world->pipeline, 0, tables, 0);
-    for (int64_t offset = 0; offset < 3; offset++) {
-        struct stream_record record = {
-            .offset = offset, .timestamp_ms = 1700000000000, .key = SV("k"), .value = event};
-        FUZZ_CHECK(!stream_task_process(world->task, &record, &sink, NULL), "a record is an error");
+    uint64_t records = 0;
+    world->task = stream_task_new(world->pipeline, stage, tables, 0);
+    world->heir = stream_task_new(world->pipeline, stage, tables, 0);
+    for (unsigned i = 0; i < pipeline_source_count(world->pipeline); i++) {
+        if (pipeline_source_stage(world->pipeline, i) == stage) {
+            feed(world, i, event, &sink);
+            records += 3;
+        }
     }
     FUZZ_CHECK(!stream_task_before_commit(world->task, &sink, NULL), "a commit is an error");
-    (void)stream_task_metadata(world->task, 0, metadata);
+    for (unsigned i = 0; i < pipeline_source_count(world->pipeline); i++) {
+        if (pipeline_source_stage(world->pipeline, i) == stage) {
+            hand_over(world, i);
+        }
+    }
     stream_task_committed(world->task);
-    FUZZ_CHECK(!stream_task_restore_metadata(world->heir, 0, metadata, NULL),
-               "metadata is refused");
-    (void)stream_task_metadata(world->heir, 0, restored);
-    FUZZ_CHECK(strcmp(metadata, restored) == 0, "metadata changes on its way");
     struct stream_task_stats stats = stream_task_stats(world->task);
-    FUZZ_CHECK(stats.records == 3, "records are not counted");
+    FUZZ_CHECK(stats.records == records, "records are not counted");
     FUZZ_CHECK(stats.windows_open == stream_task_stats(world->heir).windows_open,
                "the heir has other windows");
     stream_task_free(world->task);
@@ -77,7 +112,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
         enum err row = stream_table_apply(tables[i], SV("k"), event, NULL);
         FUZZ_CHECK(row || stream_table_rows(tables[i]) == 1, "a row is lost");
     }
-    run(&world, event, tables);
+    for (unsigned stage = 0; stage < pipeline_stage_count(world.pipeline); stage++) {
+        run(&world, stage, event, tables);
+    }
     for (size_t i = 0; i < count; i++) {
         stream_table_free(tables[i]);
     }

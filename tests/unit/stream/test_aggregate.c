@@ -31,7 +31,10 @@ struct state {
 static enum err compile(struct fixture *f, const char *result)
 {
     memset(f, 0, sizeof *f);
+    static struct builder_scope scope;
+    scope = (struct builder_scope){0};
     f->builder.segment = &f->segment;
+    f->builder.scope = &scope;
     f->builder.loader = (struct spec_loader){.path = "test.json", .errors = &f->errors};
     struct err_info info = {0};
     json_t *document = NULL;

@@ -12,6 +12,11 @@
 #define WINDOW "\"window\":{\"tumbling\":\"1m\"}"
 #define RESULT "\"result\":{\"n\":\"count\"}"
 
+#define FLOWS(flows)                                                                               \
+    "{\"name\":\"p\",\"sources\":{\"a\":{\"topic\":\"a\"},\"b\":{\"topic\":\"b\"}},\"flows\":"     \
+    "{" flows "}}"
+#define FLOW(members) FLOWS("\"x\":{\"from\":[\"a\",\"b\"]," members "}")
+
 struct row {
     const char *text;
     const char *pointer;
@@ -141,6 +146,51 @@ static const struct row BAD[] = {
     {STEP("{\"aggregate\":{\"by\":\"/k\",\"store\":{\"name\":\"s\"}," WINDOW "," RESULT "}},"
           "{\"aggregate\":{\"by\":\"/k\",\"store\":{\"name\":\"s\"}," WINDOW "," RESULT "}}"),
      "/steps/1/aggregate", "another step has a store \"s\" already", false},
+    {"{\"name\":\"p\",\"sources\":{\"a\":{\"topic\":\"a\"}}}", "", "\"flows\" is missing", true},
+    {"{\"name\":\"p\",\"flows\":{\"x\":{\"from\":\"a\"," OUTPUT "}}}", "", "\"sources\" is missing",
+     true},
+    {"{\"name\":\"p\",\"sources\":{},\"flows\":{}}", "/sources", "an object of sources by name",
+     true},
+    {"{\"name\":\"p\",\"sources\":{\"a\":{\"topic\":\"a\"}},\"flows\":{\"x\":{\"from\":"
+     "\"a\"," OUTPUT "}}," OUTPUT "}",
+     "/output", "has this in one of them", true},
+    {"{\"name\":\"p\",\"sources\":{\"a\":{\"topic\":\"a\"},\"b\":{\"topic\":\"b\"}},\"flows\":{"
+     "\"x\":{\"from\":\"a\"," OUTPUT "}}}",
+     "/sources/b", "no flow reads this source", false},
+    {"{\"name\":\"p\",\"sources\":{\"a.b\":{\"topic\":\"a\"}},\"flows\":{\"x\":{\"from\":"
+     "\"a\"," OUTPUT "}}}",
+     "/sources/a.b", "a name has letters", false},
+    {FLOW("\"steps\":[]"), "/flows/x", "\"output\" is missing, and no flow reads this one", false},
+    {FLOWS("\"x\":{" OUTPUT "}"), "/flows/x", "\"from\" is missing", true},
+    {FLOWS("\"x\":{\"from\":[]," OUTPUT "}"), "/flows/x/from", "an array of 1 to 16 names", true},
+    {FLOWS("\"x\":{\"from\":[\"a\",7]," OUTPUT "}"), "/flows/x/from/1",
+     "the name of a source, a flow", true},
+    {FLOWS("\"x\":{\"from\":[\"a\",\"b\",\"flw\"]," OUTPUT "},\"flow\":{\"from\":\"x\"," OUTPUT
+           "}"),
+     "/flows/x/from/2", "there is no source, flow or branch \"flw\" (did you mean \"flow\"?)",
+     false},
+    {FLOWS("\"x\":{\"from\":[\"a\",\"b\",\"z\"]},\"y\":{\"from\":\"x\"," OUTPUT
+           "},\"z\":{\"from\":\"y\"," OUTPUT "}"),
+     "/flows/x", "in a circle: x <- z <- y <- x", false},
+    {FLOWS("\"a\":{\"from\":[\"a\",\"b\"]," OUTPUT "}"), "/flows/a",
+     "there is another \"a\" already", false},
+    {FLOW("\"steps\":[{\"branch\":[]}]"), "/flows/x/steps/0/branch", "an array of 1 to 16 branches",
+     true},
+    {FLOW("\"steps\":[{\"branch\":[{\"when\":{\"field\":\"a\",\"==\":1}}]}]"),
+     "/flows/x/steps/0/branch/0", "\"name\" is missing", true},
+    {FLOW("\"steps\":[{\"branch\":[{\"name\":\"u\"},{\"name\":\"v\"}]}]"),
+     "/flows/x/steps/0/branch/0", "\"when\" is missing", false},
+    {FLOW("\"steps\":[{\"branch\":[{\"name\":\"u\",\"when\":{\"field\":\"a\",\"==\":1}},{\"name\":"
+          "\"u\"}]}]"),
+     "/flows/x/steps/0/branch/1/name", "there is another \"x.u\" already", false},
+    {FLOW("\"steps\":[{\"branch\":[{\"name\":\"u\"}]},{\"filter\":{\"field\":\"a\",\"==\":1}}]"),
+     "/flows/x/steps/0/branch", "no step can follow it", false},
+    {FLOW("\"steps\":[{\"branch\":[{\"name\":\"u\"}]}]," OUTPUT), "/flows/x",
+     "no output and no reader of its own", false},
+    {STEP("{\"branch\":[{\"name\":\"u\"}]}"), "/steps/0/branch", "name them in `flows`", false},
+    {STEP("{\"rekey\":{}}"), "/steps/0/rekey", "\"key\" is missing", true},
+    {STEP("{\"rekey\":{\"key\":\"a\",\"topic\":\"t\"}}"), "/steps/0/rekey/topic", "unknown member",
+     true},
 };
 
 static enum err compile(const char *text, struct pipeline **ret, struct pipeline_errors *errors)
@@ -275,6 +325,11 @@ static void test_pipeline_schema__agrees_with_the_loader(void **state)
         AGGREGATE(WINDOW
                   ",\"result\":{\"a\":{\"variance\":{\"field\":\"v\",\"of\":\"population\"}},"
                   "\"b\":{\"max\":{\"field\":\"v\"}},\"c\":{\"stddev\":\"/v\"}}"),
+        FLOWS(
+            "\"x\":{\"from\":[\"a\",\"b\"],\"steps\":[{\"rekey\":{\"key\":\"/k\",\"watermark\":{"
+            "\"delay\":\"1s\"}}},{\"branch\":[{\"name\":\"u\",\"when\":{\"field\":\"a\",\"==\":1}},"
+            "{\"name\":\"v\",\"description\":\"d\"}]}]},\"y\":{\"from\":\"x.v\"," OUTPUT
+            ",\"description\":\"d\"}"),
         AGGREGATE(WINDOW ",\"emit\":[\"final\"],\"result\":{\"a\":\"key\",\"b\":{\"min\":\"/x\"},"
                          "\"c\":{\"window\":\"start\",\"as\":\"iso8601\"}}"),
     };

@@ -1,0 +1,116 @@
+/* Sources and reference tables of a pipeline file: what is read. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "stream/builder.h"
+
+/* --- sources ------------------------------------------------------------------------------------*/
+
+#define FUTURE_MAX_MS 3600000 /* an hour: a time zone taken for UTC is found, a slow clock is not */
+
+static void compile_timestamp(struct program_builder *builder, const struct spec *source,
+                              struct event_time *time)
+{
+    static const char *const names[] = {"field", "format", "future_max", NULL};
+    static const char *const formats[] = {"auto", "epoch-s", "epoch-ms", "iso8601", NULL};
+    struct spec spec = spec_member(source, "timestamp");
+    if (!spec.value || !spec_is_object(&spec, names)) {
+        return; /* absent: the record's own timestamp */
+    }
+    const char *field;
+    time->has_field = true;
+    time->slot = builder_get_field(builder, &spec, "field", &field);
+    time->field = must_strdup(field[0] == '/' ? field + 1 : field);
+    time->format =
+        (enum event_time_format)spec_get_choice(&spec, "format", formats, EVENT_TIME_AUTO);
+    time->future_max_ms = spec_get_duration(&spec, "future_max", FUTURE_MAX_MS);
+}
+
+void builder_compile_watermark(const struct spec *object, struct program_source *source)
+{
+    static const char *const names[] = {"delay", "idle", NULL};
+    struct spec watermark = spec_member(object, "watermark");
+    if (!watermark.value || !spec_is_object(&watermark, names)) {
+        return;
+    }
+    source->has_delay = json_object_get(watermark.value, "delay");
+    source->delay_ms = spec_get_duration(&watermark, "delay", 0);
+    source->idle_ms = spec_get_duration(&watermark, "idle", 0);
+}
+
+struct program_source *builder_add_source(struct program_builder *builder, const struct spec *at,
+                                          const char *topic)
+{
+    struct pipeline *pipeline = builder->pipeline;
+    if (pipeline->source_count == SOURCES_MAX) {
+        spec_error(at, ERR_LIMIT, "more than %d sources, those of `rekey` included", SOURCES_MAX);
+        return NULL;
+    }
+    struct program_source *source = &pipeline->sources[pipeline->source_count++];
+    char pointer[ERR_INFO_POINTER_BYTES + 16];
+    spec_pointer(at, pointer);
+    source->topic = must_strdup(topic);
+    source->place = must_strdup(pointer);
+    (void)snprintf(pointer + strlen(pointer), 16, "/timestamp");
+    source->time_place = must_strdup(pointer);
+    source->segment = builder_add_segment(builder, at);
+    builder_enter_segment(builder, source->segment);
+    builder->segment->is_scanned = true; /* what is no JSON object goes no further */
+    return source;
+}
+
+struct program_source *builder_compile_source(struct program_builder *builder,
+                                              const struct spec *spec)
+{
+    static const char *const names[] = {"topic", "timestamp", "watermark", NULL};
+    struct program_source *source = builder_add_source(builder, spec, "");
+    if (!source || !spec_is_object(spec, names)) {
+        return source;
+    }
+    struct spec topic = spec_member(spec, "topic");
+    free(source->topic);
+    source->topic = must_strdup(spec_get_text(spec, "topic", NULL));
+    builder_check_topic(&topic, source->topic);
+    compile_timestamp(builder, spec, &source->time);
+    builder_compile_watermark(spec, source);
+    return source;
+}
+
+/* --- tables -------------------------------------------------------------------------------------*/
+
+#define ROWS_MAX         1000000000
+#define ROWS_MAX_DEFAULT 10000000
+
+static void compile_table(struct program_builder *builder, const struct spec *spec)
+{
+    static const char *const names[] = {"topic", "rows_max", NULL};
+    struct pipeline *pipeline = builder->pipeline;
+    if (!spec_is_object(spec, names)) {
+        return;
+    }
+    if (pipeline->table_count == TABLES_MAX) {
+        spec_error(spec, ERR_LIMIT, "more than %d tables", TABLES_MAX);
+        return;
+    }
+    struct table_spec *table = &pipeline->tables[pipeline->table_count++];
+    struct spec topic = spec_member(spec, "topic");
+    table->name = must_strdup(spec->member);
+    table->topic = must_strdup(spec_get_text(spec, "topic", NULL));
+    table->rows_max = (size_t)spec_get_count(spec, "rows_max", ROWS_MAX_DEFAULT, ROWS_MAX);
+    builder_check_topic(&topic, table->topic);
+}
+
+void builder_compile_tables(struct program_builder *builder, const struct spec *file)
+{
+    struct spec tables = spec_member(file, "tables");
+    if (tables.value && !json_is_object(tables.value)) {
+        spec_error(&tables, ERR_CONFIG, "an object of tables by name is needed");
+    }
+    const char *name;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)tables.value, name, value)
+    { /* no const in jansson */
+        struct spec table = spec_member(&tables, name);
+        compile_table(builder, &table);
+    }
+}
