@@ -106,7 +106,7 @@ static enum err attribute_add(struct attributes *all, struct strview name, struc
     if (known == KNOWN_DATACONTENTTYPE) {
         return ERR_OK; /* not a header of its own: in binary mode content-type says it */
     }
-    if (all->count == INGEST_ATTRIBUTES_MAX || all->count == reader->headers_max) {
+    if (all->count == reader->headers_max) {
         return err_set(reader->info, ERR_CLOUDEVENT, "more than %zu attributes", all->count);
     }
     reader->headers[all->count++] =
@@ -164,11 +164,7 @@ static enum err member_add(struct attributes *all, uint32_t key, uint32_t value)
 {
     struct ingest_reader *reader = all->reader;
     const struct json_doc *doc = &reader->doc;
-    struct buf *scratch = reader->scratch;
-    char *room = scratch->data + scratch->len;
-    const struct strview name = json_string_decode(doc, key, room);
-    scratch->len += name.ptr == room ? name.len : 0;
-    room = scratch->data + scratch->len;
+    const struct strview name = ingest_format_string(reader, key);
     const uint8_t type = doc->nodes[value].type;
     if (type == JSON_NODE_NULL) {
         return ERR_OK; /* as if it were not there */
@@ -180,10 +176,9 @@ static enum err member_add(struct attributes *all, uint32_t key, uint32_t value)
                        known_find(name) < KNOWN_COUNT ? "a string"
                                                       : "a string, a number or a boolean");
     }
-    const struct strview text = type == JSON_NODE_STRING ? json_string_decode(doc, value, room)
-                                                         : json_node_text(doc, value);
-    scratch->len += text.ptr == room ? text.len : 0;
-    return attribute_add(all, name, text);
+    return attribute_add(all, name,
+                         type == JSON_NODE_STRING ? ingest_format_string(reader, value)
+                                                  : json_node_text(doc, value));
 }
 
 struct data_members {
@@ -230,6 +225,12 @@ static enum err structured_read(struct ingest_reader *reader, uint32_t object,
     }
     if (members.data != JSON_NODE_NONE && members.base64 != JSON_NODE_NONE) {
         return err_set(reader->info, ERR_CLOUDEVENT, "has both data and data_base64");
+    }
+    struct strview bytes; /* of no use: the record's value is the event as it came */
+    if (members.base64 != JSON_NODE_NONE &&
+        reader->doc.nodes[members.base64].type != JSON_NODE_NULL &&
+        !ingest_format_base64(reader, members.base64, &bytes)) {
+        return err_set(reader->info, ERR_CLOUDEVENT, "data_base64 is not base64");
     }
     const struct strview type = all.known[KNOWN_DATACONTENTTYPE];
     ret->has_node = members.data != JSON_NODE_NONE && (!type.ptr || type_is_json(type));

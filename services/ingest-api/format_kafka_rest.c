@@ -10,7 +10,6 @@
  *   binary   base64 of the bytes
  *   text     the characters of a string
  */
-#include "core/base64.h"
 #include "ingest_format.h"
 
 enum embedded { EMBEDDED_JSON, EMBEDDED_BINARY, EMBEDDED_TEXT };
@@ -28,24 +27,18 @@ static enum err fault(const struct ingest_reader *reader, const char *member, co
 
 /* --- members of a record -------------------------------------------------------------------------- */
 
-/* The bytes that a string stands for, in the scratch; it has room. */
 static enum err decode_string(struct ingest_reader *reader, uint32_t node, bool is_base64,
                               const char *member, struct strview *ret)
 {
-    struct buf *scratch = reader->scratch;
     if (reader->doc.nodes[node].type != JSON_NODE_STRING) {
         return fault(reader, member, "is not a string");
     }
-    char *room = scratch->data + scratch->len;
-    const struct strview text = json_string_decode(&reader->doc, node, room);
-    size_t bytes = text.len;
-    if (is_base64 && !base64_decode(BASE64_STANDARD, text, room, text.len, &bytes)) {
-        return fault(reader, member, "is not base64");
+    if (!is_base64) {
+        *ret = ingest_format_string(reader, node);
+        return ERR_OK;
     }
-    const bool is_kept = is_base64 || text.ptr == room;
-    scratch->len += is_kept ? bytes : 0;
-    *ret = (struct strview){is_kept ? room : text.ptr, bytes};
-    return ERR_OK;
+    return ingest_format_base64(reader, node, ret) ? ERR_OK
+                                                   : fault(reader, member, "is not base64");
 }
 
 static enum err embedded_read(struct ingest_reader *reader, enum embedded embedded, uint32_t node,
@@ -82,23 +75,20 @@ static enum err read_value(struct ingest_reader *reader, enum embedded embedded,
     return embedded_read(reader, embedded, node, "value", &event->value);
 }
 
-/* A whole number that is not negative; null is as none. */
+/* A whole number that is not negative, however it is written (1, 1.0, 1e0); null is as none. */
 static enum err read_number(struct ingest_reader *reader, uint32_t node, int64_t max,
                             const char *member, int64_t *ret)
 {
     if (reader->doc.nodes[node].type == JSON_NODE_NULL) {
         return ERR_OK;
     }
-    const struct strview text = json_node_text(&reader->doc, node);
-    int64_t value = 0;
-    bool is_good = reader->doc.nodes[node].is_integer && text.len <= 15 && text.ptr[0] != '-';
-    for (size_t i = 0; is_good && i < text.len; i++) {
-        value = value * 10 + (text.ptr[i] - '0');
-    }
-    if (!is_good || value > max) {
+    double number;
+    if (reader->doc.nodes[node].type != JSON_NODE_NUMBER ||
+        !ingest_number_read(json_node_text(&reader->doc, node), &number) || number > (double)max ||
+        (double)(int64_t)number != number) {
         return fault(reader, member, "is not a whole number in its range");
     }
-    *ret = value;
+    *ret = (int64_t)number;
     return ERR_OK;
 }
 
@@ -116,7 +106,7 @@ static enum err read_timestamp(struct ingest_reader *reader, enum embedded embed
                                struct ingest_event *event)
 {
     (void)embedded;
-    return read_number(reader, node, INT64_MAX, "timestamp", &event->timestamp_ms);
+    return read_number(reader, node, INGEST_TIMESTAMP_MAX_MS, "timestamp", &event->timestamp_ms);
 }
 
 static enum err header_read(struct ingest_reader *reader, uint32_t node, struct ingest_event *event)
@@ -137,6 +127,9 @@ static enum err header_read(struct ingest_reader *reader, uint32_t node, struct 
     }
     if (e) {
         return e;
+    }
+    if (sv_starts_with(name, SV("millrace-"))) {
+        return fault(reader, "headers", "has a key that is not a client's to set: millrace-*");
     }
     char *const kept = reader->scratch->data + reader->scratch->len; /* with a NUL behind it */
     memcpy(kept, name.ptr, name.len);

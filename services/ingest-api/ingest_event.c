@@ -63,10 +63,9 @@ static struct strview named_schema(const struct ingest_reading *reading)
     if (event->schema_id.ptr || !event->has_node) {
         return event->schema_id;
     }
+    /* What is no string is no schema's id either, but the event did mean to name one. */
     const uint32_t node = json_object_find(doc, event->node, SV("$schema"));
-    return node != JSON_NODE_NONE && doc->nodes[node].type == JSON_NODE_STRING
-               ? json_node_text(doc, node)
-               : (struct strview){0};
+    return node != JSON_NODE_NONE ? json_node_text(doc, node) : (struct strview){0};
 }
 
 /* The schema of the topic and the one that the event names: both have to let it through, so that
@@ -178,11 +177,16 @@ static int64_t timestamp_of(const struct ingest_reading *reading)
     return ms;
 }
 
-/* What Kafka would refuse, known here: a record that it refuses fails the batch that it is in. */
+/* What contradicts itself, and what Kafka would refuse: that fails the whole batch which it is in. */
 static enum err record_check(const struct ingest_reading *reading,
                              const struct kafka_record *record, struct err_info *info)
 {
     const struct ingest_topic *rules = &reading->topic->rules;
+    const int32_t own = reading->event.partition;
+    if (own != INGEST_NO_PARTITION && own != record->partition) {
+        return err_set(info, ERR_JSON_SHAPE, "the record says partition %d, and its request %d",
+                       own, record->partition);
+    }
     if (rules->is_compacted && !record->key.ptr) {
         return err_set(info, ERR_KEY_MISSING,
                        "the topic %s is compacted: its records need a key, and this has none",

@@ -1,5 +1,12 @@
 #include "ingest_format.h"
 
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/base64.h"
+
+#define NUMBER_BYTES_MAX 31
+
 struct ingest_event ingest_event_of_node(const struct ingest_reader *reader, uint32_t node)
 {
     const struct json_node *value = &reader->doc.nodes[node];
@@ -34,6 +41,42 @@ enum err ingest_format_open_array(struct ingest_reader *reader, uint32_t array, 
     reader->node = array + 1;
     reader->end = doc->nodes[array].next;
     return ERR_OK;
+}
+
+struct strview ingest_format_string(struct ingest_reader *reader, uint32_t node)
+{
+    char *const room = reader->scratch->data + reader->scratch->len;
+    const struct strview text = json_string_decode(&reader->doc, node, room);
+    reader->scratch->len += text.ptr == room ? text.len : 0;
+    return text;
+}
+
+bool ingest_format_base64(struct ingest_reader *reader, uint32_t node, struct strview *ret)
+{
+    char *const room = reader->scratch->data + reader->scratch->len;
+    if (reader->doc.nodes[node].type != JSON_NODE_STRING) {
+        return false;
+    }
+    const struct strview text = json_string_decode(&reader->doc, node, room);
+    size_t bytes;
+    if (!base64_decode(BASE64_STANDARD, text, room, text.len, &bytes)) {
+        return false;
+    }
+    reader->scratch->len += bytes;
+    *ret = (struct strview){room, bytes};
+    return true;
+}
+
+bool ingest_number_read(struct strview text, double *ret)
+{
+    char number[NUMBER_BYTES_MAX + 1], *rest;
+    if (text.len == 0 || text.len > NUMBER_BYTES_MAX || text.ptr[0] < '0' || text.ptr[0] > '9') {
+        return false;
+    }
+    memcpy(number, text.ptr, text.len);
+    number[text.len] = '\0';
+    *ret = strtod(number, &rest); /* which takes hexadecimal and words, too */
+    return *rest == '\0' && strspn(number, "0123456789.eE+-") == text.len;
 }
 
 struct strview ingest_format_key(const struct json_doc *doc, uint32_t node,

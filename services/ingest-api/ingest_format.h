@@ -16,10 +16,11 @@
 #include "json/json_scan.h"
 #include "kafka/kafka_producer.h"
 
-#define INGEST_NO_PARTITION   (-1)
-#define INGEST_KEY_BYTES_MAX  1024
-#define INGEST_HEADERS_MAX    64 /* of a record */
-#define INGEST_ATTRIBUTES_MAX 40 /* of a CloudEvent */
+#define INGEST_NO_PARTITION     (-1)
+#define INGEST_KEY_BYTES_MAX    1024
+#define INGEST_HEADERS_MAX      64              /* of a record */
+#define INGEST_TIMESTAMP_MAX_MS 253402300799999 /* the year 9999 ends */
+#define INGEST_ATTRIBUTES_MAX   40 /* of a CloudEvent; headers that any event may bring along */
 
 struct ingest_event {
     enum err err;             /* not an event: reader->info says why; only value is set */
@@ -93,6 +94,13 @@ struct ingest_event ingest_event_refused(enum err err, struct strview value);
 /* The events are what the array at node `array` of reader->doc holds: not empty (unless it may be), at most events_max. */
 MUST_CHECK enum err ingest_format_open_array(struct ingest_reader *reader, uint32_t array,
                                              bool may_be_empty);
+/* What a string stands for, in the scratch, which has room for it: its characters, or the bytes of its
+ * base64 (false when it is none). */
+struct strview ingest_format_string(struct ingest_reader *reader, uint32_t node);
+MUST_CHECK bool ingest_format_base64(struct ingest_reader *reader, uint32_t node,
+                                     struct strview *ret);
+/* A decimal number from 0 on, as JSON writes it, of at most 31 characters. */
+MUST_CHECK bool ingest_number_read(struct strview text, double *ret);
 /* The key that a value stands for: a string's characters, or the text of any other value. ptr NULL
  * for null, for an empty one and for one above INGEST_KEY_BYTES_MAX. */
 struct strview ingest_format_key(const struct json_doc *doc, uint32_t node,

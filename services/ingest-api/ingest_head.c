@@ -7,12 +7,11 @@
 
 #include "core/clock.h"
 
-#define TIMESTAMP_MAX_MS 253402300800000.0 /* the year 9999 ends */
-#define SECONDS_BELOW    1e11              /* as pipelines read it: docs/pipelines.md */
-#define GIVEN_PREFIX     "x-kafka-header-"
-#define EVENT_PREFIX     "ce-"
-#define HEADERS_FIRST    1 /* the first is left out of records whose timestamp says the same */
-#define TYPE_KNOWN       "application/json" /* what a record is that does not say */
+#define SECONDS_BELOW 1e11 /* as pipelines read it: docs/pipelines.md */
+#define GIVEN_PREFIX  "x-kafka-header-"
+#define EVENT_PREFIX  "ce-"
+#define HEADERS_FIRST 1 /* the first is left out of records whose timestamp says the same */
+#define TYPE_KNOWN    "application/json" /* what a record is that does not say */
 
 /* --- fields: one pass over the head ------------------------------------------------------------------ */
 
@@ -187,7 +186,7 @@ static enum err read_partition(const struct http_request *request, struct ingest
     char *rest;
     errno = 0;
     long value = strtol(text, &rest, 10);
-    if (rest == text || *rest || errno || value < 0 || value > INT32_MAX) {
+    if (text[0] < '0' || text[0] > '9' || *rest || errno || value > INT32_MAX) {
         return err_set(head->info, ERR_REQUEST_PARAM, "partition=%.32s is not a partition number",
                        text);
     }
@@ -197,18 +196,12 @@ static enum err read_partition(const struct http_request *request, struct ingest
 
 enum err ingest_timestamp_read(struct strview text, int64_t *ret_ms)
 {
-    char number[TIMESTAMP_TEXT_BYTES + 2], *rest; /* an ISO 8601 text with its quotes fits */
-    if (text.len == 0 || text.len >= sizeof number) {
-        return ERR_TIMESTAMP;
-    }
-    if (text.ptr[0] == '"' && text.len > 2) {
+    if (text.len > 2 && text.ptr[0] == '"') {
         text = (struct strview){text.ptr + 1, text.len - 2};
     }
-    memcpy(number, text.ptr, text.len);
-    number[text.len] = '\0';
-    const double value = strtod(number, &rest);
+    double value;
     int64_t ms = 0;
-    if (*rest == '\0' && number[0] >= '0' && number[0] <= '9' && value < TIMESTAMP_MAX_MS) {
+    if (ingest_number_read(text, &value) && value <= INGEST_TIMESTAMP_MAX_MS) {
         ms = (int64_t)(value < SECONDS_BELOW ? value * 1000 : value);
     } else if (timestamp_parse_iso8601(text, &ms)) {
         ms = 0;
@@ -222,26 +215,42 @@ enum err ingest_timestamp_read(struct strview text, int64_t *ret_ms)
 
 static enum err read_timestamp(const struct http_request *request, struct ingest_head *head)
 {
-    const char *text = http_request_query(request, "timestamp");
-    text = text ? text : head->timestamp_field.ptr;
-    if (text && ingest_timestamp_read(sv(text), &head->timestamp_ms)) {
-        return err_set(head->info, ERR_REQUEST_PARAM,
-                       "timestamp=%.40s is neither epoch milliseconds nor ISO 8601", text);
+    const char *texts[] = {head->timestamp_field.ptr, http_request_query(request, "timestamp")};
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++) { /* the last that is there wins */
+        if (texts[i] && ingest_timestamp_read(sv(texts[i]), &head->timestamp_ms)) {
+            return err_set(head->info, ERR_REQUEST_PARAM,
+                           "timestamp=%.40s is neither epoch milliseconds nor ISO 8601", texts[i]);
+        }
     }
+    return ERR_OK;
+}
+
+/* One word of few: hasty=no must not be answered before Kafka has the event. */
+static enum err read_hasty(const struct http_request *request, struct ingest_head *head)
+{
+    const char *text = http_request_query(request, "hasty");
+    if (!text || strcmp(text, "false") == 0 || strcmp(text, "0") == 0) {
+        return ERR_OK;
+    }
+    if (text[0] && strcmp(text, "true") != 0 && strcmp(text, "1") != 0) {
+        return err_set(head->info, ERR_REQUEST_PARAM, "hasty=%.32s is neither true nor false",
+                       text);
+    }
+    head->is_hasty = true;
     return ERR_OK;
 }
 
 static enum err read_key(const struct http_request *request, struct ingest_head *head)
 {
-    const char *key = http_request_query(request, "key");
-    head->key = key ? sv(key) : head->key;
-    if (head->key.len == 0) {
-        head->key.ptr = NULL; /* an empty key would pin all such records to one partition */
+    const char *text = http_request_query(request, "key");
+    const struct strview key = text ? sv(text) : head->key;
+    if (key.len > INGEST_KEY_BYTES_MAX || head->key.len > INGEST_KEY_BYTES_MAX) {
+        return err_set(head->info, ERR_REQUEST_PARAM, "the key exceeds %d bytes",
+                       INGEST_KEY_BYTES_MAX);
     }
-    return head->key.len <= INGEST_KEY_BYTES_MAX
-               ? ERR_OK
-               : err_set(head->info, ERR_REQUEST_PARAM, "the key exceeds %d bytes",
-                         INGEST_KEY_BYTES_MAX);
+    /* An empty key would pin all such records to one partition. */
+    head->key = key.len ? key : (struct strview){0};
+    return ERR_OK;
 }
 
 enum err ingest_head_read(const struct http_request *request, struct ingest_head *head,
@@ -257,9 +266,10 @@ enum err ingest_head_read(const struct http_request *request, struct ingest_head
     head->info = info;
     head->err = ERR_OK;
     http_request_each_header(request, on_field, head);
-    const char *hasty = http_request_query(request, "hasty");
-    head->is_hasty |= hasty && !is_named(sv(hasty), SV("false"));
     enum err e = head->err;
+    if (!e) {
+        e = read_hasty(request, head);
+    }
     if (!e) {
         e = read_key(request, head);
     }

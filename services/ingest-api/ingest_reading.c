@@ -73,7 +73,7 @@ static struct ingest_reader reader_of(struct ingest_reading *reading)
         .fields = head->fields,
         .field_count = head->field_count,
         .headers = head->headers + head->header_count,
-        .headers_max = INGEST_HEADERS_MAX - head->header_count,
+        .headers_max = INGEST_ATTRIBUTES_MAX, /* there is room, whatever the head brings along */
         .scratch = &reading->scratch,
         .info = &reading->info,
     };
@@ -163,7 +163,6 @@ void ingest_reading_claimed(struct ingest_reading *reading, struct ingest_once_c
     /* Ours go before those that an event brings along: its value is set for each event. */
     ingest_head_add(head, INGEST_ONCE_EVENT_HEADER, sv_of(once->event_id, INGEST_ONCE_EVENT_BYTES));
     reading->reader.headers = head->headers + head->header_count;
-    reading->reader.headers_max = INGEST_HEADERS_MAX - head->header_count;
 }
 
 void ingest_reading_run(struct ingest_reading *reading)

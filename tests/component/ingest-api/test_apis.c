@@ -73,8 +73,11 @@ static void test_rest__some_wrong__207_and_error_codes(void **state)
     struct http_answer answer =
         post_as(*state, "/topics/clicks", REST_BINARY,
                 "{\"records\":[{\"value\":\"AA==\"},{\"value\":\"*\"},{\"value\":\"AA==\","
-                "\"partition\":9},{\"value\":\"AA==\",\"partition\":-1},7,{\"value\":5}]}");
-    static const int codes[] = {0, 422, 40402, 422, 422, 422};
+                "\"partition\":9},{\"value\":\"AA==\",\"partition\":-1},7,{\"value\":5},"
+                "{\"partition\":0.5},{\"partition\":1e-40},{\"partition\":0.0,\"timestamp\":1e3},"
+                "{\"timestamp\":253402300800000},{\"timestamp\":\"1\"},"
+                "{\"headers\":[{\"key\":\"millrace-request-id\",\"value\":\"AA==\"}]}]}");
+    static const int codes[] = {0, 422, 40402, 422, 422, 422, 422, 422, 0, 422, 422, 422};
     assert_int_equal(207, answer.status);
     assert_int_equal(ARRAY_LEN(codes), json_array_size(json_object_get(answer.json, "offsets")));
     for (size_t i = 0; i < ARRAY_LEN(codes); i++) {
@@ -95,6 +98,8 @@ static void test_rest__refused__its_error_shape(void **state)
         {"not open", "/topics/secrets", REST_JSON, "{\"records\":[{\"value\":1}]}", 403, 40301},
         {"partition of the path", "/topics/clicks/partitions/7", REST_JSON,
          "{\"records\":[{\"value\":1}]}", 404, 40402},
+        {"one partition in the path, another in the record", "/topics/clicks/partitions/0",
+         REST_JSON, "{\"records\":[{\"value\":1,\"partition\":1}]}", 422, 422},
         {"media type", "/topics/clicks", "Content-Type: application/vnd.kafka.avro.v2+json",
          "{\"records\":[{\"value\":1}]}", 415, 415},
         {"malformed", "/topics/clicks", REST_JSON, "{", 400, 400},
@@ -179,7 +184,7 @@ static void test_schema__named_by_the_event__checked_besides_the_topics(void **s
          "stored"},
         {"named, bad", "clicks", JSON_TYPE, "{\"$schema\":\"/click/2\"}", 422, "schema-mismatch"},
         {"unknown", "clicks", JSON_TYPE, "{\"$schema\":\"/click/3\"}", 422, "schema-unknown"},
-        {"not a string", "clicks", JSON_TYPE, "{\"$schema\":3}", 201, "stored"},
+        {"not a string", "clicks", JSON_TYPE, "{\"$schema\":3}", 422, "schema-unknown"},
         {"a lax one does not loosen the topic's", "orders", JSON_TYPE,
          "{\"$schema\":\"/click/2\",\"page\":\"/\"}", 422, "schema-mismatch"},
         {"the topic's own", "orders", JSON_TYPE,

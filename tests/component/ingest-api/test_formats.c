@@ -190,6 +190,9 @@ static void test_hasty__accepted_at_once_and_stored_afterwards(void **state)
     answer = post(fixture, "/events/clicks?hasty=false", "{}");
     assert_answer("not hasty", &answer, 201, "stored");
     http_answer_free(&answer);
+    answer = post(fixture, "/events/clicks?hasty=no", "{}");
+    assert_answer("neither", &answer, 400, "request-param");
+    http_answer_free(&answer);
 }
 
 /* --- CloudEvents ------------------------------------------------------------------------------- */
@@ -231,6 +234,12 @@ static void test_cloudevent__what_is_wrong__is_told(void **state)
         {"no data, no schema", "clicks", CE(""), 201, "stored"},
         {"data is anything", "clicks", CE(",\"data\":[1,2]"), 201, "stored"},
         {"binary data", "clicks", CE(",\"data_base64\":\"AAE=\""), 201, "stored"},
+        {"binary data with an escape", "clicks", CE(",\"data_base64\":\"AA\\/=\""), 400,
+         "cloudevent"},
+        {"binary data of escapes", "clicks", CE(",\"data_base64\":\"\\/\\u002f8=\""), 201,
+         "stored"},
+        {"binary data that is none", "clicks", CE(",\"data_base64\":7"), 400, "cloudevent"},
+        {"no binary data", "clicks", CE(",\"data_base64\":null"), 201, "stored"},
         {"both data", "clicks", CE(",\"data\":1,\"data_base64\":\"AAE=\""), 400, "cloudevent"},
         {"name", "clicks", CE(",\"Upper\":\"x\""), 400, "cloudevent"},
         {"attribute is an object", "clicks", CE(",\"ext\":{}"), 400, "cloudevent"},

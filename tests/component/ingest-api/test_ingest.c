@@ -53,9 +53,16 @@ static void test_post__what_is_wrong__is_told(void **state)
         {"coding", "/events/orders", "{}", "Content-Encoding: br", 415, "content-coding"},
         {"not its coding", "/events/orders", "{}", "Content-Encoding: gzip", 400, "body-coding"},
         {"partition", "/events/clicks?partition=x", "{}", JSON_TYPE, 400, "request-param"},
+        {"partition with a sign", "/events/clicks?partition=%2B0", "{}", JSON_TYPE, 400,
+         "request-param"},
         {"partition out of range", "/events/clicks?partition=7", "{}", JSON_TYPE, 404,
          "partition-unknown"},
         {"timestamp", "/events/clicks?timestamp=noon", "{}", JSON_TYPE, 400, "request-param"},
+        {"timestamp in hexadecimal", "/events/clicks?timestamp=0x10", "{}", JSON_TYPE, 400,
+         "request-param"},
+        {"no timestamp", "/events/clicks?timestamp=", "{}", JSON_TYPE, 400, "request-param"},
+        {"timestamp of the head, where another wins", "/events/clicks?timestamp=1", "{}",
+         JSON_TYPE "\nX-Kafka-Timestamp: noon", 400, "request-param"},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         const struct fixture *fixture = *state;

@@ -74,6 +74,8 @@ static void test_timestamp__of_the_event_or_said__within_the_window(void **state
     timestamp_format_iso8601(now_ms - 5000, iso);
     (void)snprintf(body, sizeof body, "{\"at\":\"%s\"}", iso);
     assert_int_equal(now_ms - 5000, timestamp_stored(*state, PLACED, body));
+    (void)snprintf(body, sizeof body, "{\"at\":\"%.23s123456+00:00\"}", iso); /* nanoseconds */
+    assert_int_equal(now_ms - 5000, timestamp_stored(*state, PLACED, body));
     (void)snprintf(path, sizeof path, PLACED "?timestamp=%lld", (long long)now_ms - 7000);
     assert_int_equal(now_ms - 7000, timestamp_stored(*state, path, body)); /* what is said wins */
     assert_about(now_ms, timestamp_stored(*state, PLACED, "{\"at\":\"noon\"}"));
