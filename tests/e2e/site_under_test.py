@@ -6,6 +6,7 @@ shows that it harmed nothing that an earlier one had stored.
 
 from __future__ import annotations
 
+import json
 import random
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from harness.ledger import Entry, LedgerWriter, read_ledgers
 from harness.orders import OrderMaker, OrderPoster
 from harness.platform import Platform
 from harness.process import Ended
-from harness.reader import SseStream, read_topic
+from harness.reader import SseStream, http_request, read_topic
 from harness.settle import Verdict, settle
 from harness.verify import duration_ms, format_discrepancies
 from harness.waiting import wait_for
@@ -51,6 +52,14 @@ class Site:
         """Stop in drain order; each must end by itself with exit code 0."""
         unclean = [ended for ended in self.platform.stop() if not ended.is_clean]
         assert not unclean, unclean
+
+    def add_topic(self, name: str) -> None:
+        """One more topic, of one partition. ingest-api must have one worker: each hears of a topic by itself."""
+        file = self.platform.layout.run_dir / f"{name}.topics.json"
+        file.write_text(json.dumps([{"name": name, "partitions": 1}]))
+        self.platform.create_topics(file)
+        wait_for(f"ingest-api to hear of topic {name}", 30,
+                 lambda: http_request(self.port("ingest-api"), "POST", f"/events/{name}", b"{}").status == 201)
 
     def port(self, service: str) -> int:
         return self.platform.ports[service]

@@ -4,7 +4,6 @@ and is answered in the shape that the document gives to that answer."""
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any, Iterator
 
 import jsonschema
@@ -12,7 +11,6 @@ import pytest
 
 from harness.platform import Settings
 from harness.reader import http_get, http_request
-from harness.waiting import wait_for
 from conftest import MakeSite
 from site_under_test import Site
 
@@ -20,14 +18,10 @@ FORMS_MIN = 10    # of requests that the document shows: fewer means that they w
 
 
 @pytest.fixture(scope="module")
-def site(make_site: MakeSite, tmp_path_factory: pytest.TempPathFactory) -> Site:
-    """ingest-api, with the topics that the examples name. One worker: each hears of a topic by itself."""
+def site(make_site: MakeSite) -> Site:
+    """ingest-api, with the topics that the examples name."""
     site = make_site(settings=Settings(services=("ingest-api",), flags={"ingest-api": ["--http.threads=1"]}))
-    topics = tmp_path_factory.mktemp("topics") / "topics.json"
-    topics.write_text(json.dumps([{"name": "clicks", "partitions": 1}]))
-    site.platform.create_topics(topics)
-    wait_for("ingest-api to hear of the new topic", 30,
-             lambda: http_request(site.port("ingest-api"), "POST", "/events/clicks", b"{}").status == 201)
+    site.add_topic("clicks")
     return site
 
 
