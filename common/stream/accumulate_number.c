@@ -4,17 +4,30 @@
 __extension__ typedef __int128 int128;
 __extension__ typedef unsigned __int128 uint128;
 
+#define INT128_LIMIT (~(uint128)0 >> 1)
+
+static uint128 magnitude(int128 value)
+{
+    return value < 0 ? -(uint128)value : (uint128)value;
+}
+
 static enum err sum_overflows(const struct accumulate *a, struct err_info *info)
 {
     return err_set(info, ERR_NUMBER_RANGE, "the sum of %s would overflow", accumulate_field(a));
 }
 
+/* Where states are merged later, each keeps to its share: their sum cannot overflow then. */
 static enum err sum_prepare(const struct accumulate *a, const struct aggregate_event *event,
                             size_t *more, struct err_info *info)
 {
     (void)more;
-    struct decimal sum = *(const struct decimal *)accumulate_fixed(a);
-    return decimal_add(&sum, accumulate_input(a, event)->number) ? sum_overflows(a, info) : ERR_OK;
+    struct decimal sum = accumulate_number(a);
+    int64_t parts = a->aggregate->parts_max;
+    if (decimal_add(&sum, accumulate_input(a, event)->number) ||
+        (parts > 1 && magnitude(sum.nano) > INT128_LIMIT / (uint128)parts)) {
+        return sum_overflows(a, info);
+    }
+    return ERR_OK;
 }
 
 static enum err sum_prepare_merge(const struct accumulate *a, const struct accumulate *from,
@@ -91,11 +104,6 @@ struct squares {
     struct decimal sum;
     uint64_t limbs[LIMBS];
 };
-
-static uint128 magnitude(int128 value)
-{
-    return value < 0 ? -(uint128)value : (uint128)value;
-}
 
 /* wide += a × b, both of 128 bits. */
 static void wide_add_product(uint64_t *wide, size_t limbs, uint128 a, uint128 b)

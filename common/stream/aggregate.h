@@ -96,7 +96,9 @@ struct aggregate {
     uint32_t sections[AGGREGATE_VALUES_MAX]; /* where in the state each one's head is */
     size_t column_count;
     struct aggregate_column columns[AGGREGATE_COLUMNS_MAX];
-    char *key_column; /* pointer to the member that shows the key; NULL: none does */
+    bool shows_window;
+    int64_t parts_max; /* of states that are merged into one; 0: one */
+    char *key_column;  /* pointer to the member that shows the key; NULL: none does */
 };
 
 /* What an event adds. Texts are borrowed from the event, or from `scratch`. */

@@ -114,6 +114,7 @@ static void column_compile(struct program_builder *builder, struct aggregate *ag
         out->function = spec_choice(column, words) == 1 ? &aggregate_count : &aggregate_key;
     } else if (json_object_get(column->value, "window")) {
         out->function = &aggregate_window_bound;
+        aggregate->shows_window = true;
         aggregate_window_compile(column, out);
     } else {
         column_of_function(builder, aggregate, column, out);

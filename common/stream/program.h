@@ -47,6 +47,7 @@ enum step_verdict {
     STEP_DONE,     /* the record has been taken up into state, or what it makes was forwarded */
     STEP_REJECT,   /* to the dead letters; run->reason and run->info say why */
     STEP_LATE,     /* to the late topic; run->late says why */
+    STEP_LATE_END, /* late, and the pipeline wants it only counted */
     STEP_REPLAYED, /* state already holds it: nothing happens */
     STEP_AGAIN,    /* a table was brought up to date: run the record from the start */
     STEP_TURN,     /* on to the segment run->way.to alone */
@@ -56,6 +57,7 @@ enum step_verdict {
 /* A record on its way from one segment to the next. Borrowed for the call. */
 struct step_out {
     struct strview key, value;  /* ptr NULL = null; a value NULL: the row is deleted */
+    size_t partition_bytes;     /* of the key, by which its partition is chosen; 0: by all */
     struct strview old;         /* of a flow that is a table: the row's value before; NULL: none */
     int64_t timestamp_ms;       /* event time */
     int64_t watermark_ms;       /* how far event time was: in->watermark_ms, step_due or step_now */

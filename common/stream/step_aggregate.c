@@ -1,52 +1,26 @@
-/* aggregate: events of one key and one tumbling window of event time become one result.
+/* aggregate: events of one key and one window become one result.
  *
- *     event ──► late? ──yes──► STEP_LATE            closes(w)  ⇔  w.end + grace <= watermark
- *                 │no
- *                 ▼                                 at a commit, in order of window start:
- *          cell(key, window).add                      closed before it   → tombstone, removed after it
- *                                                     closes now         → final result
- *                                                     open and changed   → changelog record, update
+ *     event ──► time? key? ──► its cells ──► at a commit: results of what closed, of what changed
+ *                                                         changelog records of what changed
  *
- * A window goes in two steps: its final result is put out by one commit, its state is deleted by the
- * next. In between, whether a restored window was already closed is told by the time up to which
- * windows were closed (`closed_ms`), the watermark that travels with the offsets. So exactly once
- * never repeats a final, and at least once, which may lose an offset commit after its records were
- * written, finds the state to make the same final again. */
+ * Which cells an event goes into and when their results are put out is a kind of windows' own
+ * (aggregate_step.h); here is what all of them share: the file's members, the cycle, restoring. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "stream/aggregate.h"
+#include "stream/aggregate_step.h"
+#include "stream/builder.h"
 #include "stream/steps.h"
-#include "stream/window_codec.h"
-#include "stream/window_store.h"
-
-struct aggregate_step {
-    struct aggregate aggregate;
-    uint16_t by;
-    char *by_text;
-    int64_t size_ms;
-    int64_t grace_ms;
-    bool emits_updates;
-    bool emits_finals;
-    uint32_t layout;
-    const char *store_name; /* the file's: while it is compiled */
-    struct window_store_config store;
-};
-
-struct aggregate_state {
-    const struct aggregate_step *step;
-    struct window_store *store;
-    int64_t closed_ms;  /* windows whose end + grace is at most this have had their final */
-    int64_t closing_ms; /* the same, if the commit under way succeeds */
-    int64_t next_offset;
-    struct buf key, value;        /* of the record being made */
-    struct aggregate_event event; /* being added */
-};
 
 #define KEY_BYTES_MAX    4096
 #define KEYS_MAX         1000000000
+#define BYTES_MAX        (1LL << 40)
 #define RECORD_BYTES_MAX (1024 * 1024)
+
+/* A new kind is a file window_<kind>.c and a row here. */
+static const struct window_kind *const WINDOWS[] = {&window_tumbling, &window_hopping,
+                                                    &window_sliding, &window_count};
 
 /* --- compiling ----------------------------------------------------------------------------------*/
 
@@ -62,101 +36,215 @@ static void aggregate_step_free(void *compiled)
     }
 }
 
-static void compile_window(struct program_builder *builder, const struct spec *spec,
-                           struct aggregate_step *step)
+static const struct window_kind *window_find(const struct spec *window)
 {
-    static const char *const names[] = {"tumbling", "grace", NULL};
-    struct spec window;
-    if (!spec_has(spec, "window", &window) || !spec_is_object(&window, names)) {
-        return;
+    const char *names[ARRAY_LEN(WINDOWS) + 1] = {0};
+    const char *name;
+    json_t *value;
+    for (size_t i = 0; i < ARRAY_LEN(WINDOWS); i++) {
+        names[i] = WINDOWS[i]->name;
+        if (json_object_get(window->value, names[i])) {
+            return WINDOWS[i];
+        }
     }
-    step->size_ms = spec_get_duration(&window, "tumbling", -1);
-    step->grace_ms = spec_get_duration(&window, "grace", 0);
-    if (builder->overrides.window_size_ms > 0) {
-        step->size_ms = builder->overrides.window_size_ms;
+    json_object_foreach((json_t *)(uintptr_t)window->value, name, value)
+    { /* no const in jansson */
+        char hint[SPEC_HINT_BYTES];
+        if (*spec_hint(name, names, hint)) {
+            struct spec unknown = spec_member(window, name);
+            spec_error(&unknown, ERR_CONFIG, "unknown member%s", hint);
+            return NULL;
+        }
     }
+    spec_error(window, ERR_CONFIG, "\"tumbling\", \"hopping\", \"sliding\" or \"count\" is needed");
+    return NULL;
+}
+
+static void compile_time(struct program_builder *builder, const struct spec *window,
+                         struct aggregate_step *step)
+{
+    static const char *const times[] = {"event", "processing", NULL};
+    struct spec lateness = spec_member(window, "allowed_lateness");
+    step->grace_ms = spec_get_duration(window, "grace", 0);
+    step->lateness_ms = spec_get_duration(window, "allowed_lateness", 0);
+    step->goes_by_clock = spec_get_choice(window, "time", times, 0) == 1;
     if (builder->overrides.window_grace_ms >= 0) {
         step->grace_ms = builder->overrides.window_grace_ms;
     }
-    if (step->size_ms == 0 && json_object_get(window.value, "tumbling")) {
-        spec_error(&window, ERR_CONFIG, "a window must be longer than 0");
+    if (step->goes_by_clock && (step->grace_ms > 0 || step->lateness_ms > 0)) {
+        spec_error(window, ERR_CONFIG, "nothing is late by the clock: no grace, no lateness");
+    }
+    if (step->lateness_ms > 0 && !step->emits_finals) {
+        spec_error(&lateness, ERR_CONFIG, "a correction is of a final: \"emit\" has none");
+    }
+    if (step->lateness_ms > 0 && (step->is_moving || step->slice_ms < step->size_ms)) {
+        spec_error(&lateness, ERR_CONFIG, "only for windows that do not overlap");
+    }
+}
+
+static void compile_window(struct program_builder *builder, const struct spec *spec,
+                           struct aggregate_step *step)
+{
+    struct spec window = spec_member(spec, "window");
+    step->window = window.value ? NULL : &window_none;
+    if (window.value && json_is_object(window.value)) {
+        step->window = window_find(&window);
+    } else if (window.value) {
+        spec_error(&window, ERR_CONFIG, "an object is needed");
+    }
+    if (!step->window || !window.value || !spec_is_object(&window, step->window->members)) {
+        return;
+    }
+    step->window->compile(builder, &window, step);
+    if (step->window->is_timed) {
+        compile_time(builder, &window, step);
+    }
+}
+
+/* "update", "final" or {"every": …} */
+static void compile_emit_element(const struct spec *element, struct aggregate_step *step)
+{
+    static const char *const words[] = {"update", "final", NULL};
+    static const char *const names[] = {"every", "time", NULL};
+    static const char *const times[] = {"event", "processing", NULL};
+    if (!json_is_object(element->value)) {
+        int choice = spec_choice(element, words);
+        step->emits_updates |= choice == 0;
+        step->emits_finals |= choice == 1;
+    } else if (spec_is_object(element, names)) {
+        step->every_ms = spec_get_duration(element, "every", -1);
+        step->every_by_clock = spec_get_choice(element, "time", times, 0) == 1;
+        if (step->every_ms == 0) {
+            spec_error(element, ERR_CONFIG, "longer than 0 is needed");
+        }
     }
 }
 
 static void compile_emit(const struct spec *spec, struct aggregate_step *step)
 {
-    static const char *const names[] = {"update", "final", NULL};
     struct spec emit = spec_member(spec, "emit");
-    step->emits_updates = step->emits_finals = !emit.value;
+    bool has_window = json_object_get(spec->value, "window");
+    step->emits_updates = !emit.value;
+    step->emits_finals = !emit.value && has_window;
     if (emit.value && json_array_size(emit.value) == 0) {
-        spec_error(&emit, ERR_CONFIG, "an array with \"update\", \"final\" or both is needed");
+        spec_error(&emit, ERR_CONFIG,
+                   "an array with \"update\", \"final\" or {\"every\": …} is needed");
     }
     for (size_t i = 0; i < json_array_size(emit.value); i++) {
         struct spec element = spec_element(&emit, i);
-        int choice = spec_choice(&element, names);
-        step->emits_updates |= choice == 0;
-        step->emits_finals |= choice == 1;
+        compile_emit_element(&element, step);
+    }
+    if (step->every_ms > 0 && step->emits_updates) {
+        spec_error(&emit, ERR_CONFIG, "\"update\" puts out every change: \"every\" adds nothing");
+    }
+    if (step->emits_finals && !has_window) {
+        spec_error(&emit, ERR_CONFIG, "nothing is final without a window");
     }
 }
 
-static void compile_store(const struct spec *spec, struct aggregate_step *step)
+static const char *compile_store(const struct spec *spec, struct aggregate_step *step)
 {
-    static const char *const names[] = {"name", "keys_max", "windows_max", NULL};
-    struct spec store;
-    if (!spec_has(spec, "store", &store) || !spec_is_object(&store, names)) {
-        return;
+    static const char *const names[] = {"name", "keys_max", "windows_max", "bytes_max", NULL};
+    struct spec store = spec_member(spec, "store");
+    struct spec settings = store.value ? store : *spec;
+    step->store.keys_max = 1000000;
+    step->store.cells_max = 4000000;
+    step->store.cells_max_name = "windows_max";
+    step->store.bytes_max = 4UL << 30;
+    if (!store.value || !spec_is_object(&settings, names)) {
+        return NULL;
     }
-    step->store_name = spec_get_text(&store, "name", NULL);
     step->store.keys_max = (size_t)spec_get_count(&store, "keys_max", 1000000, KEYS_MAX);
     step->store.cells_max = (size_t)spec_get_count(&store, "windows_max", 4000000, KEYS_MAX);
+    step->store.bytes_max = (size_t)spec_get_count(&store, "bytes_max", 4LL << 30, BYTES_MAX);
+    return json_object_get(store.value, "name") ? spec_get_text(&store, "name", NULL) : NULL;
+}
+
+/* What only the members together tell. */
+static void compile_state(struct program_builder *builder, const struct spec *spec,
+                          struct aggregate_step *step, const char *store_name)
+{
+    char window[64];
+    step->has_pending = step->every_ms > 0 || step->lateness_ms > 0;
+    if (step->has_pending) {
+        step->pending_at = step->aggregate.fixed_bytes;
+        step->aggregate.fixed_bytes += 16;
+    }
+    unsigned inputs = (unsigned)builder->pipeline->source_count; /* at most: of its stage */
+    (void)snprintf(window, sizeof window, "%s %" PRId64 " %" PRId64 " %d %u", step->window->name,
+                   step->slice_ms, step->count, step->has_pending, inputs);
+    step->format = (struct changelog_format){.kind = step->window->changelog,
+                                             .inputs = inputs,
+                                             .layout = aggregate_layout(&step->aggregate, window)};
+    step->store.value_bytes = step->aggregate.section_count ? 0 : step->aggregate.fixed_bytes;
+    step->store.inputs = step->format.inputs;
+    step->store.bucket_ms = step->window->is_timed ? step->slice_ms : 0;
+    (void)builder_add_state(
+        builder, spec,
+        &(struct builder_state){
+            .kind = &aggregate_state_kind, .step = step, .store = store_name, .retention_ms = -1});
+}
+
+/* Members that do not go together. */
+static void check_members(const struct spec *spec, const struct aggregate_step *step)
+{
+    bool is_timed = step->window && step->window->is_timed;
+    struct spec key = spec_member(spec, "key"), result = spec_member(spec, "result");
+    if (step->has_windowed_key && !is_timed) {
+        spec_error(&key, ERR_CONFIG, "there is no window of time to put into a key");
+    }
+    if (step->aggregate.shows_window && step->window && !is_timed) {
+        spec_error(&result, ERR_CONFIG, "there is no window of time to show");
+    }
+    if (step->every_ms > 0 && !is_timed) {
+        spec_error(spec, ERR_CONFIG, "\"every\" needs windows of time");
+    }
+}
+
+/* How long before event time, as it is when a result is put out, its own time may be. */
+static int64_t hold_ms(const struct aggregate_step *step)
+{
+    if (!step->window->is_timed || step->goes_by_clock) {
+        return 0;
+    }
+    int64_t overlap_ms = step->size_ms - (step->is_moving ? 0 : step->advance_ms);
+    return step->grace_ms + overlap_ms;
 }
 
 static void *aggregate_step_compile(struct program_builder *builder, const struct spec *spec)
 {
-    static const char *const names[] = {"by", "window", "store", "emit", "result", NULL};
+    static const char *const names[] = {"by",   "window", "store",  "emit",
+                                        "late", "key",    "result", NULL};
+    static const char *const lates[] = {"topic", "drop", NULL};
+    static const char *const keys[] = {"group", "windowed", NULL};
     if (!spec_is_object(spec, names)) {
         return NULL;
     }
     struct aggregate_step *step = must_alloc(sizeof *step);
     const char *by;
+    struct spec result;
     step->by = builder_get_field(builder, spec, "by", &by);
     step->by_text = must_strdup(by[0] == '/' ? by + 1 : by);
-    compile_window(builder, spec, step);
-    compile_emit(spec, step);
-    compile_store(spec, step);
-    struct spec result;
     if (spec_has(spec, "result", &result)) {
         aggregate_compile(builder, &result, &step->aggregate);
+    }
+    compile_emit(spec, step);
+    compile_window(builder, spec, step);
+    const char *store_name = compile_store(spec, step);
+    step->drops_late = spec_get_choice(spec, "late", lates, 0) == 1;
+    step->has_windowed_key = spec_get_choice(spec, "key", keys, 0) == 1;
+    check_members(spec, step);
+    if (builder->loader.errors->count == 0) { /* else it is half made, and will not be run */
+        compile_state(builder, spec, step, store_name);
+        builder_hold(builder, hold_ms(step));
+    }
+    if (!step->has_windowed_key) {
         builder_result_key(builder, step->aggregate.key_column);
     }
-    if (step->aggregate.section_count > 0) {
-        spec_error(&result, ERR_CONFIG, "a store of windows has no room for values that grow yet");
-    }
-    step->store.totals_bytes = step->aggregate.fixed_bytes;
-    if (builder->loader.errors->count == 0) { /* else it is half made, and will not be run */
-        char window[32];
-        (void)snprintf(window, sizeof window, "tumbling %" PRId64, step->size_ms);
-        step->layout = aggregate_layout(&step->aggregate, window);
-        (void)builder_add_state(builder, spec,
-                                &(struct builder_state){.kind = &aggregate_state_kind,
-                                                        .step = step,
-                                                        .store = step->store_name,
-                                                        .retention_ms = -1});
-    }
-    builder_hold(builder, step->grace_ms);
     return step;
 }
 
 /* --- one event ----------------------------------------------------------------------------------*/
-
-static enum step_verdict run_late(const struct aggregate_step *step, struct step_run *run,
-                                  int64_t start_ms)
-{
-    run->late = (struct step_late){.window_start_ms = start_ms,
-                                   .window_end_ms = start_ms + step->size_ms,
-                                   .closed_ms = start_ms + step->size_ms + step->grace_ms};
-    return STEP_LATE;
-}
 
 /* The group's key: a string that is not empty, since Kafka keys are bytes that must tell apart. */
 static bool run_key(const struct aggregate_step *step, struct step_run *run, struct strview *ret)
@@ -180,223 +268,80 @@ static bool run_key(const struct aggregate_step *step, struct step_run *run, str
     return ret->len > 0;
 }
 
-static enum step_verdict run_add(struct aggregate_state *state, struct step_run *run,
-                                 struct strview key, int64_t start_ms)
-{
-    const struct aggregate *aggregate = &state->step->aggregate;
-    struct aggregate_event *event = &state->event;
-    struct window_cell *cell;
-    run->reason = aggregate_read(aggregate, run->slots, event, run->info);
-    if (!run->reason) {
-        run->reason = window_store_get(state->store, key, start_ms, &cell, run->info);
-    }
-    if (run->reason) {
-        return STEP_REJECT;
-    }
-    if (run->in->origin && run->in->origin->offset < cell->next_offset) {
-        /* The state was written, but perhaps not what was to be put out with it. */
-        (void)window_store_edit(state->store, cell);
-        return STEP_REPLAYED;
-    }
-    size_t bytes;
-    event->time_ms = run->event_ms;
-    run->reason = aggregate_prepare(aggregate, (const struct totals *)(void *)cell->totals, event,
-                                    &bytes, run->info);
-    if (run->reason) {
-        return STEP_REJECT;
-    }
-    aggregate_add(aggregate, window_store_edit(state->store, cell), event);
-    return STEP_DONE;
-}
-
 static enum step_verdict aggregate_run(const void *compiled, void *task_state, struct step_run *run)
 {
     const struct aggregate_step *step = compiled;
-    struct aggregate_state *state = task_state;
-    int64_t start_ms = run->event_ms - run->event_ms % step->size_ms; /* event_ms >= 0 */
     struct strview key;
     if (!run_key(step, run, &key)) {
         return STEP_REJECT;
     }
-    if (start_ms + step->size_ms + step->grace_ms <= run->watermark_ms) {
-        return run_late(step, run, start_ms);
-    }
-    return run_add(state, run, key, start_ms);
-}
-
-/* --- a commit -----------------------------------------------------------------------------------*/
-
-static int64_t window_closes_ms(const struct aggregate_state *state, int64_t start_ms)
-{
-    return start_ms + state->step->size_ms + state->step->grace_ms;
-}
-
-static enum err emit_result(struct aggregate_state *state, const struct step_commit *commit,
-                            struct window_cell *cell, bool is_final)
-{
-    const struct totals *totals = (const struct totals *)(void *)cell->totals;
-    struct aggregate_window window = {.key = window_cell_key(cell),
-                                      .start_ms = cell->start_ms,
-                                      .end_ms = cell->start_ms + state->step->size_ms};
-    buf_reset(&state->value);
-    enum err e = aggregate_render(&state->step->aggregate, totals, &window, &state->value);
-    if (e) {
-        return err_set(commit->info, e, "a result is too long");
-    }
-    struct stream_header header = {"millrace-result", is_final ? SV("final") : SV("update")};
-    struct step_out out = {
-        .key = window.key,
-        .value = buf_view(&state->value),
-        .timestamp_ms = totals->timestamp_max_ms,
-        .watermark_ms = is_final ? step_due(&commit->way, window_closes_ms(state, cell->start_ms))
-                                 : step_now(&commit->way, commit->watermark_ms),
-        .headers = &header,
-        .header_count = 1};
-    *(is_final ? &commit->stats->finals : &commit->stats->updates) += 1;
-    return step_forward(&commit->way, &out);
-}
-
-/* value ptr NULL: a tombstone. */
-static enum err emit_changelog(struct aggregate_state *state, const struct step_commit *commit,
-                               const struct window_cell *cell, struct strview value)
-{
-    buf_reset(&state->key);
-    enum err e = window_encode_key(window_cell_key(cell), cell->start_ms, &state->key);
-    if (e) {
-        return e;
-    }
-    struct stream_out out = {
-        .target = STREAM_CHANGELOG,
-        .topic = commit->changelog_topic,
-        .partition = commit->partition,
-        .key = buf_view(&state->key),
-        .value = value,
-        .timestamp_ms = ((const struct totals *)(const void *)cell->totals)->timestamp_max_ms};
-    commit->stats->changelog_records++;
-    return commit->sink->emit(commit->sink->context, &out);
-}
-
-static enum err emit_stored(struct aggregate_state *state, const struct step_commit *commit,
-                            struct window_cell *cell)
-{
-    int64_t next_offset =
-        cell->next_offset > state->next_offset ? cell->next_offset : state->next_offset;
-    buf_reset(&state->value);
-    enum err e =
-        window_encode_value(&state->step->aggregate, (const struct totals *)(void *)cell->totals,
-                            state->step->layout, next_offset, &state->value);
-    e = e ? e : emit_changelog(state, commit, cell, buf_view(&state->value));
-    cell->is_being_stored = !e;
-    return e;
-}
-
-/* The window's final was in an earlier commit: now its state goes. */
-static enum err window_expire(struct aggregate_state *state, const struct step_commit *commit,
-                              size_t window)
-{
-    size_t count;
-    struct window_cell *const *cells = window_store_cells(state->store, window, &count);
-    for (size_t i = 0; i < count; i++) {
-        enum err e = cells[i]->is_stored
-                         ? emit_changelog(state, commit, cells[i], (struct strview){NULL, 0})
-                         : ERR_OK;
-        if (e) {
-            return e;
+    if (step->goes_by_clock) {
+        if (run->now_ms == TIME_NONE) {
+            return step_reject(run, ERR_TIMESTAMP, "what time it is is not known yet");
         }
+        run->event_ms = run->watermark_ms = run->now_ms;
     }
-    return ERR_OK;
+    enum step_verdict verdict = step->window->run(task_state, run, key);
+    return verdict == STEP_LATE && step->drops_late ? STEP_LATE_END : verdict;
 }
 
-static enum err window_close(struct aggregate_state *state, const struct step_commit *commit,
-                             size_t window)
-{
-    size_t count;
-    struct window_cell *const *cells = window_store_cells(state->store, window, &count);
-    for (size_t i = 0; i < count; i++) {
-        bool is_final = state->step->emits_finals;
-        enum err e = is_final || cells[i]->is_dirty ? emit_result(state, commit, cells[i], is_final)
-                                                    : ERR_OK;
-        if (e) {
-            return e;
-        }
-    }
-    commit->stats->windows_closed += count;
-    return ERR_OK;
-}
-
-/* Windows stand in order of start: those to expire, those to close, those that stay open. */
-static enum err close_windows(struct aggregate_state *state, const struct step_commit *commit)
-{
-    size_t expired = 0;
-    for (size_t i = 0; i < window_store_window_count(state->store); i++) {
-        int64_t closes_ms = window_closes_ms(state, window_store_window_start(state->store, i));
-        if (closes_ms > commit->watermark_ms) {
-            break;
-        }
-        bool was_closed = closes_ms <= state->closed_ms;
-        enum err e = was_closed ? window_expire(state, commit, i) : window_close(state, commit, i);
-        if (e) {
-            return e;
-        }
-        expired += was_closed;
-    }
-    window_store_expire(state->store, expired);
-    return ERR_OK;
-}
-
-static enum err store_changed(struct aggregate_state *state, const struct step_commit *commit)
-{
-    size_t count = window_store_dirty_count(state->store);
-    for (size_t i = 0; i < count; i++) {
-        struct window_cell *cell = window_store_dirty(state->store, i);
-        if (window_closes_ms(state, cell->start_ms) <= commit->watermark_ms) {
-            continue; /* its result is out, its state about to go: nothing to keep */
-        }
-        enum err e = emit_stored(state, commit, cell);
-        if (!e && state->step->emits_updates) {
-            e = emit_result(state, commit, cell, false);
-        }
-        if (e) {
-            return e;
-        }
-    }
-    return ERR_OK;
-}
+/* --- the cycle ----------------------------------------------------------------------------------*/
 
 static enum err aggregate_before_commit(void *task_state, const struct step_commit *commit)
 {
     struct aggregate_state *state = task_state;
-    /* With several inputs one offset tells nothing: then nothing is taken for replayed. */
-    state->next_offset = commit->input_count == 1 ? commit->next_offsets[0] : 0;
-    enum err e = close_windows(state, commit);
-    e = e ? e : store_changed(state, commit);
-    if (!e && commit->watermark_ms > state->closed_ms) {
-        state->closing_ms = commit->watermark_ms;
+    struct step_commit timed = *commit;
+    if (state->step->goes_by_clock) {
+        timed.watermark_ms = commit->now_ms;
     }
+    for (unsigned i = 0; i < state->step->format.inputs; i++) {
+        state->next_offsets[i] = i < commit->input_count ? commit->next_offsets[i] : 0;
+    }
+    enum err e = state->step->window->before_commit(state, &timed);
+    if (aggregate_is_time(state, &timed) && state->step->every_by_clock) {
+        state->showing_ms = commit->now_ms;
+    }
+    commit->stats->updates += state->updates;
+    commit->stats->finals += state->finals;
+    commit->stats->windows_closed += state->closed;
     return e;
+}
+
+static void aggregate_settle(struct aggregate_state *state)
+{
+    state->updates = state->finals = state->closed = 0;
 }
 
 static void aggregate_committed(void *task_state)
 {
     struct aggregate_state *state = task_state;
-    window_store_commit(state->store, state->next_offset);
+    if (state->step->window->committing) {
+        state->step->window->committing(state);
+    }
+    store_commit(state->store, state->next_offsets);
     state->closed_ms = state->closing_ms;
+    state->shown_ms = state->showing_ms;
+    aggregate_settle(state);
 }
 
 static void aggregate_aborted(void *task_state)
 {
     struct aggregate_state *state = task_state;
-    window_store_abort(state->store);
+    store_abort(state->store);
     state->closing_ms = state->closed_ms;
+    state->showing_ms = state->shown_ms;
+    aggregate_settle(state);
 }
 
 static bool aggregate_wants_commit(const void *task_state, int64_t watermark_ms, int64_t now_ms)
 {
-    (void)now_ms;
     const struct aggregate_state *state = task_state;
-    return window_store_dirty_count(state->store) > 0 ||
-           (window_store_window_count(state->store) > 0 &&
-            window_closes_ms(state, window_store_window_start(state->store, 0)) <= watermark_ms);
+    const struct aggregate_step *step = state->step;
+    bool is_shown_due = step->every_by_clock && store_cell_count(state->store) > 0 &&
+                        now_ms != TIME_NONE && state->shown_ms != TIME_NONE &&
+                        now_ms / step->every_ms != state->shown_ms / step->every_ms;
+    return store_dirty_count(state->store) > 0 || is_shown_due ||
+           step->window->is_due(state, step->goes_by_clock ? now_ms : watermark_ms);
 }
 
 /* --- life ---------------------------------------------------------------------------------------*/
@@ -406,10 +351,12 @@ static void *aggregate_state_new(const void *compiled)
     const struct aggregate_step *step = compiled;
     struct aggregate_state *state = must_alloc(sizeof *state);
     state->step = step;
-    state->store = window_store_new(&step->store);
-    state->closed_ms = state->closing_ms = TIME_NONE;
-    buf_init(&state->key, KEY_BYTES_MAX + 64);
-    buf_init(&state->value, RECORD_BYTES_MAX);
+    state->store = store_new(&step->store);
+    state->closed_ms = state->closing_ms = state->shown_ms = state->showing_ms = TIME_NONE;
+    buf_init(&state->key, KEY_BYTES_MAX + CHANGELOG_TAIL_MAX);
+    buf_init(&state->value, 2 * RECORD_BYTES_MAX);
+    buf_init(&state->merged, SIZE_MAX / 4); /* of what was bounded when it was compiled */
+    state->empty = must_alloc(step->aggregate.fixed_bytes);
     aggregate_event_init(&state->event);
     return state;
 }
@@ -417,55 +364,71 @@ static void *aggregate_state_new(const void *compiled)
 static void aggregate_state_free(void *task_state)
 {
     struct aggregate_state *state = task_state;
-    window_store_free(state->store);
+    store_free(state->store);
     buf_free(&state->key);
     buf_free(&state->value);
+    buf_free(&state->merged);
+    free(state->empty);
+    free(state->list.items);
+    free(state->full.items);
     aggregate_event_free(&state->event);
     free(state);
 }
 
-static enum err restore_value(struct aggregate_state *state, struct strview key, int64_t start_ms,
-                              struct strview value, struct err_info *info)
+static enum err restore_fail(struct err_info *info)
+{
+    return err_set(info, ERR_STATE, "the changelog has a record that is no state of this store");
+}
+
+static enum err restore_value(struct aggregate_state *state, const struct store_cell *place,
+                              struct strview key, struct strview value, struct err_info *info)
 {
     /* Checked beside the store first: a record that cannot be read changes nothing. */
     const struct aggregate *aggregate = &state->step->aggregate;
-    struct window_cell *cell;
-    struct strview totals;
-    int64_t next_offset;
-    enum err e = window_decode_value(value, state->step->layout, &totals, &next_offset, info);
+    int64_t next_offsets[CHANGELOG_INPUTS_MAX];
+    struct store_cell *cell;
+    struct strview bytes;
+    enum err e = changelog_decode_value(&state->step->format, value, next_offsets, &bytes, info);
     if (e) {
         return e;
     }
-    buf_reset(&state->value);
-    e = buf_append_view(&state->value, totals); /* to where its parts are aligned */
-    if (e || totals.len != aggregate->fixed_bytes ||
-        !aggregate_check(aggregate, state->value.data, totals.len) ||
-        ((const struct totals *)(void *)state->value.data)->count == 0) {
-        return err_set(info, ERR_STATE, "the changelog has a record that is no window's state");
+    buf_reset(&state->value); /* to where its parts are aligned */
+    if (buf_append_view(&state->value, bytes) ||
+        !aggregate_check(aggregate, state->value.data, bytes.len)) {
+        return restore_fail(info);
     }
-    e = window_store_get(state->store, key, start_ms, &cell, info);
-    if (!e) {
-        memcpy(window_store_load(state->store, cell, next_offset), state->value.data, totals.len);
+    e = store_load(state->store, key, place->time_ms, place->minor, bytes.len, &cell, info);
+    if (e) {
+        return e;
     }
-    return e;
+    memcpy(cell->value, state->value.data, bytes.len);
+    memcpy(cell->next_offsets, next_offsets, state->step->format.inputs * sizeof next_offsets[0]);
+    if (state->step->window->restored) {
+        state->step->window->restored(state, cell);
+    }
+    return ERR_OK;
 }
 
 static enum err aggregate_restore(void *task_state, struct strview record_key, struct strview value,
                                   struct err_info *info)
 {
     struct aggregate_state *state = task_state;
+    const struct aggregate_step *step = state->step;
+    struct store_cell place = {0}; /* where it belongs */
     struct strview key;
-    int64_t start_ms;
-    if (window_decode_key(record_key, &key, &start_ms) || key.len > KEY_BYTES_MAX ||
-        start_ms > EVENT_TIME_MAX_MS || start_ms % state->step->size_ms != 0) {
+    if (changelog_decode_key(step->format.kind, record_key, &key, &place.time_ms, &place.minor) ||
+        key.len > KEY_BYTES_MAX || !step->window->has_cell(step, place.time_ms, place.minor)) {
         return err_set(info, ERR_STATE, "the changelog has a key that is no window of this store");
     }
     if (value.ptr) {
-        return restore_value(state, key, start_ms, value, info);
+        return restore_value(state, &place, key, value, info);
     }
-    struct window_cell *cell = window_store_find(state->store, key, start_ms);
+    struct store_cell *cell = store_find(state->store, key, place.time_ms, place.minor);
     if (cell) {
-        window_store_remove(state->store, cell);
+        if (step->window->unloading) {
+            step->window->unloading(state, cell);
+        }
+        store_unload(state->store, cell);
     }
     return ERR_OK;
 }
@@ -473,15 +436,17 @@ static enum err aggregate_restore(void *task_state, struct strview record_key, s
 static void aggregate_restore_time(void *task_state, int64_t watermark_ms)
 {
     struct aggregate_state *state = task_state;
-    state->closed_ms = state->closing_ms = watermark_ms;
+    if (!state->step->goes_by_clock) {
+        state->closed_ms = state->closing_ms = watermark_ms;
+    }
 }
 
 static void aggregate_stats(const void *task_state, struct stream_task_stats *stats)
 {
     const struct aggregate_state *state = task_state;
-    stats->windows_open += window_store_cell_count(state->store);
-    stats->keys += window_store_key_count(state->store);
-    stats->state_bytes += window_store_bytes(state->store);
+    stats->windows_open += store_cell_count(state->store);
+    stats->keys += store_key_count(state->store);
+    stats->state_bytes += store_bytes(state->store);
 }
 
 static const struct step_state_kind aggregate_state_kind = {

@@ -114,6 +114,8 @@ struct store_cell *const *store_between(struct store *store, int64_t from_ms, in
                                         size_t *ret_count);
 /* With bucket_ms. Time of the oldest cell; INT64_MAX: there is none. */
 int64_t store_first_ms(struct store *store);
+/* With bucket_ms. Of the oldest one that is not older than this. */
+int64_t store_next_ms(struct store *store, int64_t from_ms);
 
 /* Changed cells, removed ones among them, in the order of their first change. */
 size_t store_dirty_count(const struct store *store);

@@ -115,14 +115,35 @@ static void bucket_find_first(struct store_bucket *bucket)
 
 int64_t store_first_ms(struct store *store)
 {
-    CHECK(store->config.bucket_ms > 0);
-    for (size_t i = 0; i < store->buckets.count; i++) {
-        struct store_bucket *bucket = bucket_at(store, i);
-        if (!bucket->is_first_exact) {
-            bucket_find_first(bucket);
+    return store_next_ms(store, INT64_MIN);
+}
+
+/* In a bucket that begins before from_ms its cells are looked at one by one. */
+static int64_t bucket_next(struct store_bucket *bucket, int64_t from_ms)
+{
+    int64_t next_ms = INT64_MAX;
+    if (!bucket->is_first_exact) {
+        bucket_find_first(bucket);
+    }
+    if (bucket->first_ms >= from_ms) {
+        return bucket->first_ms;
+    }
+    for (const struct store_cell *cell = bucket->first; cell; cell = cell->next) {
+        if (!cell->is_removed && cell->time_ms >= from_ms && cell->time_ms < next_ms) {
+            next_ms = cell->time_ms;
         }
-        if (bucket->first_ms < INT64_MAX) { /* else all of it was removed */
-            return bucket->first_ms;
+    }
+    return next_ms;
+}
+
+int64_t store_next_ms(struct store *store, int64_t from_ms)
+{
+    CHECK(store->config.bucket_ms > 0);
+    size_t place = bucket_place(store, bucket_number(store, from_ms));
+    for (; place < store->buckets.count; place++) {
+        int64_t next_ms = bucket_next(bucket_at(store, place), from_ms);
+        if (next_ms < INT64_MAX) { /* else all that is left of it was removed */
+            return next_ms;
         }
     }
     return INT64_MAX;

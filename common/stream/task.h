@@ -50,6 +50,7 @@ struct stream_out {
     enum stream_target target;
     uint16_t topic;                      /* index among the pipeline's topics */
     int32_t partition;                   /* -1: by key; a changelog record: the task's */
+    size_t partition_bytes;              /* of the key, by which it is chosen; 0: by all of it */
     struct strview key, value;           /* ptr NULL = null, for a changelog: tombstone */
     int64_t timestamp_ms;                /* negative: none */
     const struct stream_header *headers; /* to be added to … */

@@ -86,6 +86,7 @@ enum err task_emit_output(struct stream_task *task, const struct program_segment
     const struct stream_out record = {.target = segment->target,
                                       .topic = segment->output_topic,
                                       .partition = -1,
+                                      .partition_bytes = out->partition_bytes,
                                       .key = out->key,
                                       .value = out->value,
                                       .timestamp_ms = out->timestamp_ms,

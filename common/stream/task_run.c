@@ -113,6 +113,7 @@ static enum err segment_end(struct stream_task *task, const struct program_segme
     if (segment->has_output) {
         struct step_out keyed = *out;
         keyed.key = key;
+        keyed.partition_bytes = key.ptr == out->key.ptr ? out->partition_bytes : 0;
         task->is_taken = true;
         enum err e = task_emit_output(task, segment, &keyed);
         if (e) {
@@ -209,6 +210,9 @@ static enum err run_finish(struct stream_task *task, const struct program_segmen
         return task_emit_late(task, segment, run);
     case STEP_FAIL:
         return run->reason;
+    case STEP_LATE_END:
+        task->stats.late++;
+        break;
     case STEP_DROP:
         task->stats.filtered++;
         break;

@@ -81,6 +81,23 @@ static enum err output_conf(struct worker_output *output, rd_kafka_conf_t **ret,
     return kafka_conf_set(*ret, "delivery.report.only.error", "true", info);
 }
 
+/* As every client of ours, by a part of the key where there is one: a windowed key belongs where its
+ * group does. */
+static int32_t partition_choose(const rd_kafka_topic_t *topic, const void *key, size_t key_bytes,
+                                int32_t partitions, void *topic_opaque, void *partition_bytes)
+{
+    size_t bytes = (size_t)(uintptr_t)partition_bytes;
+    return rd_kafka_msg_partitioner_murmur2_random(topic, key, bytes ? bytes : key_bytes,
+                                                   partitions, topic_opaque, NULL);
+}
+
+static rd_kafka_topic_t *topic_open(rd_kafka_t *client, const char *name)
+{
+    rd_kafka_topic_conf_t *conf = rd_kafka_default_topic_conf_dup(client);
+    rd_kafka_topic_conf_set_partitioner_cb(conf, partition_choose);
+    return rd_kafka_topic_new(client, name, conf);
+}
+
 static void client_open(struct worker_output *output)
 {
     struct err_info info = {0};
@@ -95,8 +112,8 @@ static void client_open(struct worker_output *output)
         return;
     }
     for (size_t i = 0; i < output->topic_count; i++) {
-        output->topics[i] = rd_kafka_topic_new(
-            output->client, pipeline_topic_name(output->params.pipeline, i), NULL);
+        output->topics[i] =
+            topic_open(output->client, pipeline_topic_name(output->params.pipeline, i));
         CHECK(output->topics[i] != NULL); /* pipeline_compile checked the names */
     }
 }
@@ -253,6 +270,7 @@ static rd_kafka_resp_err_t produce(struct worker_output *output, const struct st
          .u.mem = {has_key ? unconst(out->key.ptr) : NULL, has_key ? out->key.len : 0}},
         {.vtype = RD_KAFKA_VTYPE_TIMESTAMP, .u.i64 = out->timestamp_ms > 0 ? out->timestamp_ms : 0},
         {.vtype = RD_KAFKA_VTYPE_MSGFLAGS, .u.i = RD_KAFKA_MSG_F_COPY},
+        {.vtype = RD_KAFKA_VTYPE_OPAQUE, .u.ptr = (void *)(uintptr_t)out->partition_bytes},
         {.vtype = RD_KAFKA_VTYPE_HEADERS, .u.headers = headers},
     };
     rd_kafka_error_t *error =

@@ -18,6 +18,7 @@ struct kept {
     enum stream_target target;
     char topic[64];
     int32_t partition;
+    size_t partition_bytes;
     bool has_key, has_value, has_source;
     size_t key_len, value_len;
     char key[KEPT_TEXT_BYTES], value[KEPT_TEXT_BYTES];
@@ -68,6 +69,7 @@ static inline enum err fixture_emit(void *context, const struct stream_out *out)
     (void)snprintf(kept->topic, sizeof kept->topic, "%s",
                    pipeline_topic_name(f->pipeline, out->topic));
     kept->partition = out->partition;
+    kept->partition_bytes = out->partition_bytes;
     kept_copy(kept->key, &kept->key_len, &kept->has_key, out->key);
     kept_copy(kept->value, &kept->value_len, &kept->has_value, out->value);
     kept->timestamp_ms = out->timestamp_ms;

@@ -10,7 +10,8 @@
 #define RUNS         TEST_RUNS(4000)
 #define EVENTS_MAX   160
 #define KEYS         4
-#define CELLS_MAX    (EVENTS_MAX * 2)
+#define OVERLAP_MAX  6
+#define CELLS_MAX    (EVENTS_MAX * OVERLAP_MAX)
 #define TEXT_BYTES   512
 #define NANO_OF_CENT 10000000LL
 
@@ -48,9 +49,15 @@ struct event {
     char text[TEXT_BYTES];
 };
 
+enum window { TUMBLING, HOPPING, SLIDING, WINDOWS };
+
+enum emission { UPDATES_AND_FINALS, FINALS, UPDATES, FINALS_AND_EVERY, EMISSIONS };
+
 struct scenario {
     struct random random;
-    int64_t size_ms, grace_ms, delay_ms;
+    enum window window;
+    enum emission emission;
+    int64_t size_ms, advance_ms, grace_ms, lateness_ms, delay_ms;
     bool is_exactly_once;
     size_t event_count;
     struct event events[EVENTS_MAX];
@@ -77,7 +84,21 @@ static void scenario_make(struct scenario *s, uint64_t seed)
     s->size_ms = 1 + random_below(&s->random, 1000);
     s->grace_ms = random_below(&s->random, 3) ? random_below(&s->random, 2000) : 0;
     s->delay_ms = random_below(&s->random, 3) ? 0 : random_below(&s->random, 1000);
-    s->is_exactly_once = random_below(&s->random, 3) > 0;
+    s->window =
+        random_below(&s->random, 3) ? (enum window)random_below(&s->random, WINDOWS) : TUMBLING;
+    s->emission = random_below(&s->random, 3) ? (enum emission)random_below(&s->random, EMISSIONS)
+                                              : UPDATES_AND_FINALS;
+    s->advance_ms = s->size_ms;
+    if (s->window == HOPPING) {
+        s->advance_ms = s->size_ms / OVERLAP_MAX + 1;
+        s->advance_ms += random_below(&s->random, s->size_ms - s->advance_ms + 1);
+    }
+    if (s->window == TUMBLING && s->emission != UPDATES && random_below(&s->random, 4) == 0) {
+        s->lateness_ms = random_below(&s->random, 2000);
+    }
+    /* Once and again, a final of windows that overlap may hold an event that came after it. */
+    s->is_exactly_once =
+        s->window != TUMBLING || s->lateness_ms > 0 || random_below(&s->random, 3) > 0;
     s->event_count = (size_t)(1 + random_below(&s->random, EVENTS_MAX));
     int64_t now_ms = random_below(&s->random, 5000);
     for (size_t i = 0; i < s->event_count; i++) {
@@ -89,55 +110,119 @@ static void scenario_make(struct scenario *s, uint64_t seed)
 
 /* --- the naive recount --------------------------------------------------------------------------*/
 
+struct content {
+    int64_t count, cents, cents_min, cents_max, time_max_ms;
+};
+
 struct oracle_cell {
     int64_t start_ms;
     int key;
-    int64_t count, cents, cents_min, cents_max, time_max_ms;
+    struct content first; /* when it closed */
+    struct content last;  /* with what came later and was allowed */
 };
 
 struct oracle {
     size_t cell_count;
     struct oracle_cell cells[CELLS_MAX];
+    size_t taken_count;
+    struct taken {
+        const struct event *event;
+        int64_t watermark_ms; /* before it */
+    } taken[EVENTS_MAX];
     size_t late_count, dead_count;
     size_t late[EVENTS_MAX], dead[EVENTS_MAX]; /* offsets, in order */
     int64_t watermark_ms;
 };
-
-static struct oracle_cell *oracle_cell(struct oracle *o, int64_t start_ms, int key)
-{
-    for (size_t i = 0; i < o->cell_count; i++) {
-        if (o->cells[i].start_ms == start_ms && o->cells[i].key == key) {
-            return &o->cells[i];
-        }
-    }
-    struct oracle_cell *cell = &o->cells[o->cell_count++];
-    *cell = (struct oracle_cell){.start_ms = start_ms,
-                                 .key = key,
-                                 .cents_min = INT64_MAX,
-                                 .cents_max = INT64_MIN,
-                                 .time_max_ms = INT64_MIN};
-    return cell;
-}
 
 static int64_t larger(int64_t a, int64_t b)
 {
     return a > b ? a : b;
 }
 
-static void oracle_add(struct oracle *o, const struct scenario *s, size_t offset)
+/* Milliseconds that a window holds: both ends of a sliding one. */
+static int64_t span_ms(const struct scenario *s)
+{
+    return s->size_ms + (s->window == SLIDING);
+}
+
+static int64_t due_ms(const struct scenario *s, int64_t start_ms)
+{
+    return start_ms + span_ms(s) + s->grace_ms;
+}
+
+static bool holds(const struct scenario *s, int64_t start_ms, const struct taken *taken,
+                  int64_t lateness_ms)
+{
+    int64_t time_ms = taken->event->time_ms;
+    return time_ms >= start_ms && time_ms < start_ms + span_ms(s) &&
+           due_ms(s, start_ms) + lateness_ms > taken->watermark_ms;
+}
+
+static void content_add(struct content *content, const struct event *event)
+{
+    if (content->count++ == 0) {
+        content->cents_min = content->cents_max = event->cents;
+        content->time_max_ms = event->time_ms;
+    }
+    content->cents += event->cents;
+    content->cents_min = -larger(-content->cents_min, -event->cents);
+    content->cents_max = larger(content->cents_max, event->cents);
+    content->time_max_ms = larger(content->time_max_ms, event->time_ms);
+}
+
+/* The window, with all that it holds; nothing when it is empty or known. */
+static void oracle_window(struct oracle *o, const struct scenario *s, int64_t start_ms, int key)
+{
+    struct oracle_cell cell = {.start_ms = start_ms, .key = key};
+    for (size_t i = 0; i < o->cell_count; i++) {
+        if (o->cells[i].start_ms == start_ms && o->cells[i].key == key) {
+            return;
+        }
+    }
+    for (size_t i = 0; i < o->taken_count; i++) {
+        const struct taken *taken = &o->taken[i];
+        if (taken->event->key == key && holds(s, start_ms, taken, 0)) {
+            content_add(&cell.first, taken->event);
+        }
+        if (taken->event->key == key && holds(s, start_ms, taken, s->lateness_ms)) {
+            content_add(&cell.last, taken->event);
+        }
+    }
+    if (cell.last.count > 0) {
+        assert_true(o->cell_count < CELLS_MAX);
+        o->cells[o->cell_count++] = cell;
+    }
+}
+
+/* Windows as their definition has them. */
+static void oracle_windows_of(struct oracle *o, const struct scenario *s, const struct taken *taken)
+{
+    int64_t time_ms = taken->event->time_ms;
+    if (s->window == SLIDING) {
+        int64_t left_ms = larger(0, time_ms - s->size_ms);
+        if (holds(s, left_ms, taken, 0)) {
+            oracle_window(o, s, left_ms, taken->event->key);
+        }
+        oracle_window(o, s, time_ms + 1, taken->event->key);
+        return;
+    }
+    for (int64_t start_ms = 0; start_ms <= time_ms; start_ms += s->advance_ms) {
+        if (holds(s, start_ms, taken, s->lateness_ms)) {
+            oracle_window(o, s, start_ms, taken->event->key);
+        }
+    }
+}
+
+static void oracle_take(struct oracle *o, const struct scenario *s, size_t offset)
 {
     const struct event *event = &s->events[offset];
-    int64_t start_ms = event->time_ms / s->size_ms * s->size_ms;
-    if (start_ms + s->size_ms + s->grace_ms <= o->watermark_ms) {
+    int64_t latest_ms =
+        s->window == SLIDING ? event->time_ms : event->time_ms / s->advance_ms * s->advance_ms;
+    if (due_ms(s, latest_ms) + s->lateness_ms <= o->watermark_ms) {
         o->late[o->late_count++] = offset;
         return;
     }
-    struct oracle_cell *cell = oracle_cell(o, start_ms, event->key);
-    cell->count++;
-    cell->cents += event->cents;
-    cell->cents_min = -larger(-cell->cents_min, -event->cents);
-    cell->cents_max = larger(cell->cents_max, event->cents);
-    cell->time_max_ms = larger(cell->time_max_ms, event->time_ms);
+    o->taken[o->taken_count++] = (struct taken){event, o->watermark_ms};
     o->watermark_ms = larger(o->watermark_ms, event->time_ms - s->delay_ms);
 }
 
@@ -152,13 +237,17 @@ static int oracle_order(const void *left, const void *right)
 
 static void oracle_run(struct oracle *o, const struct scenario *s)
 {
-    *o = (struct oracle){.watermark_ms = INT64_MIN};
+    o->cell_count = o->taken_count = o->late_count = o->dead_count = 0;
+    o->watermark_ms = INT64_MIN;
     for (size_t i = 0; i < s->event_count; i++) {
         if (s->events[i].is_good) {
-            oracle_add(o, s, i);
+            oracle_take(o, s, i);
         } else {
             o->dead[o->dead_count++] = i;
         }
+    }
+    for (size_t i = 0; i < o->taken_count; i++) {
+        oracle_windows_of(o, s, &o->taken[i]);
     }
     qsort(o->cells, o->cell_count, sizeof o->cells[0], oracle_order);
 }
@@ -185,23 +274,23 @@ static int64_t average_nano(int64_t cents, int64_t count)
 }
 
 static void oracle_text(const struct scenario *s, const struct oracle_cell *cell,
-                        char out[TEXT_BYTES])
+                        const struct content *content, char out[TEXT_BYTES])
 {
     char sum[64], average[64], min[64], max[64];
-    nano_text(cell->cents * NANO_OF_CENT, sum);
-    nano_text(average_nano(cell->cents, cell->count), average);
-    nano_text(cell->cents_min * NANO_OF_CENT, min);
-    nano_text(cell->cents_max * NANO_OF_CENT, max);
+    nano_text(content->cents * NANO_OF_CENT, sum);
+    nano_text(average_nano(content->cents, content->count), average);
+    nano_text(content->cents_min * NANO_OF_CENT, min);
+    nano_text(content->cents_max * NANO_OF_CENT, max);
     (void)snprintf(out, TEXT_BYTES,
                    "{\"start\":%" PRId64 ",\"end\":%" PRId64 ",\"k\":\"key-%d\",\"n\":%" PRId64
                    ",\"sum\":%s,\"avg\":%s,\"min\":%s,\"max\":%s}",
-                   cell->start_ms, cell->start_ms + s->size_ms, cell->key, cell->count, sum,
+                   cell->start_ms, cell->start_ms + s->size_ms, cell->key, content->count, sum,
                    average, min, max);
 }
 
 /* --- a worker and its Kafka, played -------------------------------------------------------------*/
 
-#define LOG_MAX (EVENTS_MAX * 64)
+#define LOG_MAX (EVENTS_MAX * 512)
 
 struct written {
     enum stream_target target;
@@ -379,48 +468,79 @@ static void check_finals_in_order(const struct world *w, const struct oracle *o,
         if (w->log[i].target != STREAM_OUTPUT || !w->log[i].is_final) {
             continue;
         }
+        while (next < o->cell_count && o->cells[next].first.count == 0) {
+            next++; /* all of it came after it had closed */
+        }
         char want[TEXT_BYTES];
         if (next == o->cell_count) {
             fail_msg("seed %" PRIu64 ": one final too many: %s", seed, w->log[i].value);
         }
-        oracle_text(s, &o->cells[next], want);
+        oracle_text(s, &o->cells[next], &o->cells[next].first, want);
         expect_text(want, &w->log[i], seed);
-        assert_int_equal(o->cells[next].time_max_ms, w->log[i].timestamp_ms);
+        assert_int_equal(o->cells[next].first.time_max_ms, w->log[i].timestamp_ms);
         next++;
     }
-    bool is_next_open = next == o->cell_count ||
-                        o->cells[next].start_ms + s->size_ms + s->grace_ms > o->watermark_ms;
-    if (!is_next_open) {
-        fail_msg("seed %" PRIu64 ": the window from %" PRId64 " has no final", seed,
-                 o->cells[next].start_ms);
+    for (; next < o->cell_count; next++) {
+        bool is_closed = due_ms(s, o->cells[next].start_ms) <= o->watermark_ms;
+        if (s->emission != UPDATES && is_closed && o->cells[next].first.count > 0) {
+            fail_msg("seed %" PRIu64 ": the window from %" PRId64 " has no final", seed,
+                     o->cells[next].start_ms);
+        }
     }
 }
 
-/* In both: the last result of every cell, final or update, is the recount's. */
-static void check_last_results(const struct world *w, const struct oracle *o, uint64_t seed)
+/* Of one cell: the last result, final or not, is the recount's. */
+static void check_last_result(const struct world *w, const struct oracle *o,
+                              const struct oracle_cell *cell, uint64_t seed)
 {
     const struct scenario *s = w->scenario;
-    for (size_t c = 0; c < o->cell_count; c++) {
-        char want[TEXT_BYTES], head[TEXT_BYTES];
-        const struct written *last = NULL;
-        bool is_closed = o->cells[c].start_ms + s->size_ms + s->grace_ms <= o->watermark_ms;
-        oracle_text(s, &o->cells[c], want);
-        int head_len = (int)(strstr(want, ",\"n\"") - want);
-        (void)snprintf(head, sizeof head, "%.*s,", head_len, want);
-        for (size_t i = 0; i < w->log_count; i++) {
-            if (w->log[i].target == STREAM_OUTPUT &&
-                strncmp(w->log[i].value, head, strlen(head)) == 0) {
-                last = &w->log[i];
-                if (last->is_final) {
-                    expect_text(want, last, seed); /* repeated or not */
-                }
+    char want[TEXT_BYTES], head[TEXT_BYTES];
+    const struct written *last = NULL;
+    bool is_closed = due_ms(s, cell->start_ms) <= o->watermark_ms;
+    oracle_text(s, cell, &cell->last, want);
+    int head_len = (int)(strstr(want, ",\"n\"") - want);
+    (void)snprintf(head, sizeof head, "%.*s,", head_len, want);
+    for (size_t i = 0; i < w->log_count; i++) {
+        if (w->log[i].target == STREAM_OUTPUT &&
+            strncmp(w->log[i].value, head, strlen(head)) == 0) {
+            last = &w->log[i];
+            if (last->is_final && s->lateness_ms == 0) {
+                expect_text(want, last, seed); /* repeated or not */
             }
         }
-        if (!last) {
-            fail_msg("seed %" PRIu64 ": no result for %s", seed, want);
+    }
+    bool is_shown = s->emission == UPDATES_AND_FINALS || s->emission == UPDATES;
+    if (!is_closed && !is_shown) {
+        assert_true(!last || s->emission == FINALS_AND_EVERY);
+        return;
+    }
+    if (!last) {
+        fail_msg("seed %" PRIu64 ": no result for %s", seed, want);
+    }
+    expect_text(want, last, seed);
+    if (s->lateness_ms == 0) {
+        assert_int_equal(is_closed && s->emission != UPDATES, last->is_final);
+    }
+}
+
+/* In both: of every cell, and of no other. */
+static void check_last_results(const struct world *w, const struct oracle *o, uint64_t seed)
+{
+    for (size_t c = 0; c < o->cell_count; c++) {
+        check_last_result(w, o, &o->cells[c], seed);
+    }
+    for (size_t i = 0; i < w->log_count; i++) {
+        bool is_known = w->log[i].target != STREAM_OUTPUT;
+        for (size_t c = 0; c < o->cell_count && !is_known; c++) {
+            char head[TEXT_BYTES];
+            int len = snprintf(
+                head, sizeof head, "{\"start\":%" PRId64 ",\"end\":%" PRId64 ",\"k\":\"key-%d\"",
+                o->cells[c].start_ms, o->cells[c].start_ms + w->scenario->size_ms, o->cells[c].key);
+            is_known = strncmp(w->log[i].value, head, (size_t)len) == 0;
         }
-        expect_text(want, last, seed);
-        assert_int_equal(is_closed, last->is_final);
+        if (!is_known) {
+            fail_msg("seed %" PRIu64 ": a window that is none: %s", seed, w->log[i].value);
+        }
     }
 }
 
@@ -449,21 +569,46 @@ static void check_records(const struct world *w, enum stream_target target, cons
     }
 }
 
+static void pipeline_text(const struct scenario *s, char text[1024])
+{
+    static const char *const emissions[] = {"\"update\",\"final\"", "\"final\"", "\"update\"",
+                                            "\"final\",{\"every\":\"700ms\"}"};
+    char window[256];
+    static const char *const names[] = {"tumbling", "hopping", "sliding"};
+    int len =
+        snprintf(window, sizeof window, "\"%s\":\"%" PRId64 "ms\",\"grace\":\"%" PRId64 "ms\"",
+                 names[s->window], s->size_ms, s->grace_ms);
+    if (s->window == HOPPING) {
+        (void)snprintf(window + len, sizeof window - (size_t)len, ",\"advance\":\"%" PRId64 "ms\"",
+                       s->advance_ms);
+    } else if (s->lateness_ms > 0) {
+        (void)snprintf(window + len, sizeof window - (size_t)len,
+                       ",\"allowed_lateness\":\"%" PRId64 "ms\"", s->lateness_ms);
+    }
+    (void)snprintf(text, 1024,
+                   "{\"name\":\"p\",\"source\":{\"topic\":\"in\",\"timestamp\":{\"field\":\"/t\","
+                   "\"format\":\"epoch-ms\"},"
+                   "\"watermark\":{\"delay\":\"%" PRId64 "ms\"}},\"steps\":[{\"aggregate\":{"
+                   "\"by\":\"/k\",\"window\":{%s},\"emit\":[%s],\"store\":{\"name\":\"s\"},"
+                   "\"result\":{\"start\":{\"window\":\"start\"},"
+                   "\"end\":{\"window\":\"end\"},\"k\":\"key\",\"n\":\"count\","
+                   "\"sum\":{\"sum\":\"/v\"},\"avg\":{\"avg\":\"/v\"},\"min\":{\"min\":\"/v\"},"
+                   "\"max\":{\"max\":\"/v\"}}}}],\"output\":{\"topic\":\"out\"}}",
+                   s->delay_ms, window, emissions[s->emission]);
+}
+
 static void run_one(struct world *w, struct scenario *s, uint64_t seed)
 {
     static struct oracle oracle;
     char text[1024];
     scenario_make(s, seed);
-    (void)snprintf(text, sizeof text,
-                   "{\"name\":\"p\",\"source\":{\"topic\":\"in\",\"timestamp\":{\"field\":\"/t\","
-                   "\"format\":\"epoch-ms\"},"
-                   "\"watermark\":{\"delay\":\"%" PRId64 "ms\"}},\"steps\":[{\"aggregate\":{"
-                   "\"by\":\"/k\",\"window\":{\"tumbling\":\"%" PRId64 "ms\",\"grace\":\"%" PRId64
-                   "ms\"},\"store\":{\"name\":\"s\"},\"result\":{\"start\":{\"window\":\"start\"},"
-                   "\"end\":{\"window\":\"end\"},\"k\":\"key\",\"n\":\"count\","
-                   "\"sum\":{\"sum\":\"/v\"},\"avg\":{\"avg\":\"/v\"},\"min\":{\"min\":\"/v\"},"
-                   "\"max\":{\"max\":\"/v\"}}}}],\"output\":{\"topic\":\"out\"}}",
-                   s->delay_ms, s->size_ms, s->grace_ms);
+    pipeline_text(s, text);
+    if (getenv("MILLRACE_TEST_SEED")) {
+        print_message("%s\n", text);
+        for (size_t i = 0; i < s->event_count; i++) {
+            print_message("%zu %s\n", i, s->events[i].text);
+        }
+    }
     w->scenario = s;
     w->random = (struct random){seed ^ 0xABCDEF};
     w->pipeline = fixture_compile(text, PIPELINE_OVERRIDES_NONE);

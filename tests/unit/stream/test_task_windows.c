@@ -496,7 +496,7 @@ static void test_restore__what_is_not_ours__is_refused(void **state)
 
     start_with(&f, "'tumbling':'30s'", "'tumbling':'10s'");
     assert_err(ERR_STATE, stream_task_restore(f.task, 0, key, value, &info));
-    assert_non_null(strstr(info.text, "other windows or aggregates"));
+    assert_non_null(strstr(info.text, "of another step"));
     fixture_stop(&f);
     start_with(&f, "'min':{'min':'/v'},", "");
     assert_err(ERR_STATE, stream_task_restore(f.task, 0, key, value, &info));

@@ -1,0 +1,158 @@
+/* What every kind of windows does to its cells: add, show, keep, let go. */
+#include "stream/aggregate_step.h"
+
+bool aggregate_read_event(struct aggregate_state *state, struct step_run *run, int64_t event_ms)
+{
+    state->event.time_ms = event_ms;
+    run->reason = aggregate_read(&state->step->aggregate, run->slots, &state->event, run->info);
+    return !run->reason;
+}
+
+/* Room in the cell for what was prepared; NULL: there is none, and run->reason says why. */
+static struct totals *cell_open(struct aggregate_state *state, struct step_run *run,
+                                struct store_cell *cell, size_t bytes)
+{
+    void *value = cell->value;
+    if (bytes <= cell->bytes) {
+        return store_edit(state->store, cell);
+    }
+    run->reason = store_grow(state->store, cell, bytes, &value, run->info);
+    if (run->reason && cell->is_new && cell->bytes == 0) {
+        store_remove(state->store, cell); /* nothing was added to it */
+    }
+    return run->reason ? NULL : value;
+}
+
+static bool is_replayed(const struct store_cell *cell, const struct step_run *run)
+{
+    return run->in->origin && run->in->origin->offset < cell->next_offsets[run->input];
+}
+
+enum step_verdict aggregate_put(struct aggregate_state *state, struct step_run *run,
+                                struct strview key, int64_t time_ms, struct store_cell **ret_cell)
+{
+    const struct aggregate_step *step = state->step;
+    struct store_cell *cell = store_find(state->store, key, time_ms, 0);
+    const struct totals *totals = cell ? cell_totals(cell) : state->empty;
+    size_t bytes;
+    if (!aggregate_read_event(state, run, run->event_ms)) {
+        return STEP_REJECT;
+    }
+    if (cell && is_replayed(cell, run)) {
+        /* The state was written, but perhaps not what was to be put out with it. */
+        store_touch(state->store, cell);
+        *ret_cell = cell;
+        return STEP_REPLAYED;
+    }
+    run->reason = aggregate_prepare(&step->aggregate, totals, &state->event, &bytes, run->info);
+    if (!run->reason && !cell) {
+        run->reason = store_get(state->store, key, time_ms, 0, &cell, run->info);
+    }
+    struct totals *changed = run->reason ? NULL : cell_open(state, run, cell, bytes);
+    if (!changed) {
+        return STEP_REJECT;
+    }
+    aggregate_add(&step->aggregate, changed, &state->event);
+    if (step->has_pending) {
+        *aggregate_pending(step, changed) = true;
+    }
+    *ret_cell = cell;
+    return STEP_DONE;
+}
+
+/* --- results ------------------------------------------------------------------------------------*/
+
+/* The group's key, or as Kafka Streams lays a windowed one out: key | start ms, 8 bytes. */
+static struct strview result_key(struct aggregate_state *state,
+                                 const struct aggregate_window *window)
+{
+    if (!state->step->has_windowed_key) {
+        return window->key;
+    }
+    buf_reset(&state->key);
+    /* The changelog's key, less its sequence number; it was bounded when the group was. */
+    CHECK(!changelog_encode_key(CHANGELOG_WINDOW, window->key, window->start_ms, 0, &state->key));
+    return sv_of(state->key.data, window->key.len + sizeof(int64_t));
+}
+
+enum err aggregate_emit(struct aggregate_state *state, const struct aggregate_way *way,
+                        enum result_kind kind, const struct totals *totals,
+                        const struct aggregate_window *window, int64_t due_ms)
+{
+    static const char *const names[] = {"update", "final", "correction"};
+    struct stream_header header = {"millrace-result", sv(names[kind])};
+    buf_reset(&state->value);
+    enum err e = aggregate_render(&state->step->aggregate, totals, window, &state->value);
+    if (e) {
+        return err_set(way->info, e, "a result is too long");
+    }
+    struct step_out out = {.key = result_key(state, window),
+                           .partition_bytes = state->step->has_windowed_key ? window->key.len : 0,
+                           .value = buf_view(&state->value),
+                           .timestamp_ms = totals->timestamp_max_ms,
+                           .watermark_ms = kind == RESULT_FINAL
+                                               ? step_due(way->way, due_ms)
+                                               : step_now(way->way, way->watermark_ms),
+                           .headers = &header,
+                           .header_count = 1};
+    *(kind == RESULT_FINAL ? &state->finals : &state->updates) += 1;
+    return step_forward(way->way, &out);
+}
+
+bool aggregate_is_time(const struct aggregate_state *state, const struct step_commit *commit)
+{
+    const struct aggregate_step *step = state->step;
+    int64_t now_ms = step->every_by_clock ? commit->now_ms : commit->watermark_ms;
+    int64_t shown_ms = step->every_by_clock ? state->shown_ms : state->closed_ms;
+    return step->every_ms > 0 && now_ms != TIME_NONE &&
+           (shown_ms == TIME_NONE || now_ms / step->every_ms != shown_ms / step->every_ms);
+}
+
+/* --- the changelog ------------------------------------------------------------------------------*/
+
+static enum err emit_changelog(struct aggregate_state *state, const struct step_commit *commit,
+                               const struct store_cell *cell, struct strview value)
+{
+    buf_reset(&state->key);
+    enum err e = changelog_encode_key(state->step->format.kind, store_cell_key(cell), cell->time_ms,
+                                      cell->minor, &state->key);
+    if (e) {
+        return e;
+    }
+    const struct stream_out out = {.target = STREAM_CHANGELOG,
+                                   .topic = commit->changelog_topic,
+                                   .partition = commit->partition,
+                                   .key = buf_view(&state->key),
+                                   .value = value,
+                                   .timestamp_ms = cell_totals(cell)->timestamp_max_ms};
+    commit->stats->changelog_records++;
+    return commit->sink->emit(commit->sink->context, &out);
+}
+
+enum err aggregate_keep(struct aggregate_state *state, const struct step_commit *commit,
+                        struct store_cell *cell)
+{
+    int64_t next_offsets[CHANGELOG_INPUTS_MAX];
+    for (unsigned i = 0; i < state->step->format.inputs; i++) {
+        int64_t here = i < commit->input_count ? commit->next_offsets[i] : 0;
+        next_offsets[i] = cell->next_offsets[i] > here ? cell->next_offsets[i] : here;
+    }
+    buf_reset(&state->value);
+    enum err e = changelog_encode_value(&state->step->format, next_offsets, (struct strview){0},
+                                        &state->value);
+    e = e ? e : aggregate_pack(&state->step->aggregate, cell_totals(cell), &state->value);
+    e = e ? e : emit_changelog(state, commit, cell, buf_view(&state->value));
+    cell->is_being_stored = !e;
+    return e;
+}
+
+enum err aggregate_drop(struct aggregate_state *state, const struct step_commit *commit,
+                        struct store_cell *cell)
+{
+    enum err e =
+        cell->is_stored ? emit_changelog(state, commit, cell, (struct strview){NULL, 0}) : ERR_OK;
+    if (!e) {
+        store_remove(state->store, cell);
+    }
+    return e;
+}

@@ -1,0 +1,139 @@
+/* aggregate_step.h - the aggregate step from inside: what its files share. Private to them.
+ *
+ * WHAT     step_aggregate.c compiles the step and has its common cycle; a kind of windows (a row in
+ *          its table, a file window_<kind>.c) says which cells an event goes into, and what is put
+ *          out of them, and when. aggregate_cells.c does to cells what all kinds need.
+ */
+#pragma once
+
+#include "stream/aggregate.h"
+#include "stream/changelog.h"
+#include "stream/program.h"
+#include "stream/store.h"
+
+struct window_kind;
+
+struct aggregate_step {
+    struct aggregate aggregate;
+    const struct window_kind *window;
+    uint16_t by;
+    char *by_text;
+    int64_t size_ms;
+    int64_t advance_ms; /* hopping: from a window's start to the next one's */
+    int64_t slice_ms;   /* a cell holds so much of time; divides size and advance */
+    int64_t grace_ms;
+    int64_t lateness_ms; /* how long after its final a window is kept for corrections */
+    int64_t count;       /* of events that make a window */
+    int64_t every_ms;    /* 0: no periodic results */
+    bool has_pending;    /* states note that they changed since they were last shown … */
+    size_t pending_at;   /* … there */
+    bool every_by_clock;
+    bool emits_updates;
+    bool emits_finals;
+    bool has_windowed_key;
+    bool drops_late;
+    bool goes_by_clock; /* an event happened when it is processed */
+    bool is_moving;     /* window_slices.c: windows lie where events are */
+    struct changelog_format format;
+    struct store_config store;
+};
+
+struct aggregate_state {
+    const struct aggregate_step *step;
+    struct store *store;
+    int64_t closed_ms;  /* event time up to which windows have had their finals */
+    int64_t closing_ms; /* the same, if the commit under way succeeds */
+    int64_t shown_ms;   /* when changes were last put out, by the clock … */
+    int64_t showing_ms; /* … if the commit under way succeeds */
+    int64_t next_offsets[CHANGELOG_INPUTS_MAX];
+    struct buf key, value;        /* of the record being made */
+    struct buf merged;            /* a state made of several cells */
+    void *empty;                  /* one to which nothing was added */
+    struct aggregate_event event; /* being added */
+    uint64_t updates, finals,
+        closed; /* put out, some while records were processed; for the stats */
+    struct window_list {
+        struct window_place {
+            struct store_cell *cell; /* one of the key's */
+            int64_t start_ms;
+        } *items;
+        size_t count, capacity;
+    } list; /* window_slices.c: what is to be put out */
+    struct cell_list {
+        struct store_cell **items;
+        size_t count, capacity;
+    } full; /* window_count.c: windows that had their final in an earlier commit */
+};
+
+/* Where results go. */
+struct aggregate_way {
+    const struct step_way *way;
+    struct err_info *info;
+    int64_t watermark_ms; /* as the step sees it */
+};
+
+enum result_kind {
+    RESULT_UPDATE,
+    RESULT_FINAL,
+    RESULT_CORRECTION, /* of a final, by a late event */
+};
+
+struct window_kind {
+    const char *name;           /* the member of "window" that asks for it */
+    const char *const *members; /* of "window", all of them */
+    enum changelog_kind changelog;
+    /* The members into the step; *ret_layout, what tells its states from others'. */
+    void (*compile)(struct program_builder *builder, const struct spec *window,
+                    struct aggregate_step *step);
+    bool is_timed;   /* "grace", "allowed_lateness" and "time" mean something */
+    bool has_finals; /* windows end */
+    /* The event, with its key, into its cells. */
+    enum step_verdict (*run)(struct aggregate_state *state, struct step_run *run,
+                             struct strview key);
+    /* Results, changelog records and what goes from the store. */
+    enum err (*before_commit)(struct aggregate_state *state, const struct step_commit *commit);
+    /* The commit succeeded, the store does not know yet; NULL: nothing. */
+    void (*committing)(struct aggregate_state *state);
+    /* Whether windows wait to be closed. */
+    bool (*is_due)(const struct aggregate_state *state, int64_t watermark_ms);
+    /* Whether a cell can be there. */
+    bool (*has_cell)(const struct aggregate_step *step, int64_t time_ms, int64_t minor);
+    /* A cell came from the changelog; NULL: nothing. */
+    void (*restored)(struct aggregate_state *state, struct store_cell *cell);
+    /* It is about to go again; NULL: nothing. */
+    void (*unloading)(struct aggregate_state *state, struct store_cell *cell);
+};
+
+extern const struct window_kind window_tumbling, window_hopping, window_sliding, window_count,
+    window_none;
+
+static inline struct totals *cell_totals(const struct store_cell *cell)
+{
+    return cell->value;
+}
+
+/* --- aggregate_cells.c --------------------------------------------------------------------------*/
+
+/* Adds the event, read before, to the cell of the key; *ret_cell is where, once it is there. */
+enum step_verdict aggregate_put(struct aggregate_state *state, struct step_run *run,
+                                struct strview key, int64_t time_ms, struct store_cell **ret_cell);
+/* Reads the event: false, and a verdict of its own. */
+bool aggregate_read_event(struct aggregate_state *state, struct step_run *run, int64_t event_ms);
+
+/* due_ms: when a final was due, in event time. */
+MUST_CHECK enum err aggregate_emit(struct aggregate_state *state, const struct aggregate_way *way,
+                                   enum result_kind kind, const struct totals *totals,
+                                   const struct aggregate_window *window, int64_t due_ms);
+/* The cell as it is now to the changelog: its value, or a tombstone when it was removed. */
+MUST_CHECK enum err aggregate_keep(struct aggregate_state *state, const struct step_commit *commit,
+                                   struct store_cell *cell);
+/* Removes the cell, with its tombstone. */
+MUST_CHECK enum err aggregate_drop(struct aggregate_state *state, const struct step_commit *commit,
+                                   struct store_cell *cell);
+
+/* Whether periodic results are due: once in every_ms, by event time or by the clock. */
+bool aggregate_is_time(const struct aggregate_state *state, const struct step_commit *commit);
+static inline bool *aggregate_pending(const struct aggregate_step *step, struct totals *totals)
+{
+    return (bool *)((unsigned char *)totals + step->pending_at);
+}
