@@ -33,7 +33,7 @@
 #define TOPICS_MISS_MS    250
 #define TOPICS_ASK_MS     2000
 #define TOPICS_MAX        100000
-#define REPORTS_BATCH     256
+#define REPORTS_BATCH     64 /* on the stack, which is zeroed each time */
 #define SERVE_EVENTS_MAX  1000
 #define FREE_WAIT_MS      5000
 #define METADATA_POLL_MS  10
@@ -80,7 +80,11 @@ struct kafka_producer {
     rd_kafka_queue_t *events;
     int fd;
     size_t outstanding;
-    struct hash_map *handles;          /* topic name → rd_kafka_topic_t *, of this client */
+    struct hash_map *handles; /* topic name → rd_kafka_topic_t *, of this client */
+    struct {
+        rd_kafka_topic_t *handle; /* one of handles; NULL: none */
+        int32_t partitions;
+    } last; /* the topic of the last record: most go where the one before them went */
     struct topic_directory *directory; /* NULL: nothing known yet */
     struct topics_thread topics;
     int64_t topics_asked_us;
@@ -229,6 +233,7 @@ static void topics_take(struct kafka_producer *producer)
     (void)pthread_mutex_unlock(&topics->lock);
     directory_free(producer->directory);
     producer->directory = fresh;
+    producer->last.handle = NULL; /* there may be more partitions, or the topic is gone */
 }
 
 enum err kafka_producer_topic(struct kafka_producer *producer, const char *topic,
@@ -298,6 +303,7 @@ static rd_kafka_t *client_release(struct kafka_producer *producer)
         rd_kafka_topic_destroy(*(rd_kafka_topic_t **)hash_map_value_at(producer->handles, i));
     }
     hash_map_free(TAKE(producer->handles));
+    producer->last.handle = NULL;
     rd_kafka_queue_io_event_enable(producer->events, -1, NULL, 0);
     rd_kafka_queue_destroy(TAKE(producer->events));
     return TAKE(producer->client);
@@ -316,11 +322,12 @@ static void report_from(const rd_kafka_message_t *message, struct kafka_report *
         .timestamp_ms = rd_kafka_message_timestamp(message, &type),
         .key = {message->key, message->key_len},
         .value = {message->payload, message->len},
+        .reason = "",
     };
     if (message->err) {
         report->may_be_stored =
             rd_kafka_message_status(message) != RD_KAFKA_MSG_STATUS_NOT_PERSISTED;
-        (void)snprintf(report->reason, sizeof report->reason, "%s", rd_kafka_err2str(message->err));
+        report->reason = rd_kafka_err2str(message->err);
         report->message = message;
     }
 }
@@ -494,19 +501,18 @@ void kafka_producer_serve(struct kafka_producer *producer)
 
 /* --- sending ---------------------------------------------------------------------------------------------- */
 
-/* The handle of a topic that is known to exist, or of any while nothing is known yet. */
-static enum err handle_find(struct kafka_producer *producer, const struct kafka_record *record,
-                            rd_kafka_topic_t **ret, struct err_info *info)
+/* The handle of a topic that is known to exist, or of any while nothing is known yet: then
+ * *ret_partitions is INT32_MAX. */
+static enum err handle_look_up(struct kafka_producer *producer, const struct kafka_record *record,
+                               rd_kafka_topic_t **ret, int32_t *ret_partitions,
+                               struct err_info *info)
 {
-    int32_t partitions = 0;
-    enum err e = kafka_producer_topic(producer, record->topic, &partitions);
+    enum err e = kafka_producer_topic(producer, record->topic, ret_partitions);
     if (e == ERR_TOPIC_UNKNOWN) {
         return err_set(info, e, "topic %s does not exist", record->topic);
     }
-    if (!e && record->partition >= partitions) {
-        return err_set(info, ERR_PARTITION_UNKNOWN,
-                       "topic %s has %d partitions: there is no partition %d", record->topic,
-                       partitions, record->partition);
+    if (e) {
+        *ret_partitions = INT32_MAX;
     }
     rd_kafka_topic_t **handle = hash_map_get_or_add(producer->handles, sv(record->topic), NULL);
     if (!handle) {
@@ -521,6 +527,29 @@ static enum err handle_find(struct kafka_producer *producer, const struct kafka_
         }
     }
     *ret = *handle;
+    return ERR_OK;
+}
+
+static enum err handle_find(struct kafka_producer *producer, const struct kafka_record *record,
+                            rd_kafka_topic_t **ret, struct err_info *info)
+{
+    topics_take(producer);
+    rd_kafka_topic_t *handle = producer->last.handle;
+    int32_t partitions = producer->last.partitions;
+    if (!handle || strcmp(rd_kafka_topic_name(handle), record->topic) != 0) {
+        const enum err e = handle_look_up(producer, record, &handle, &partitions, info);
+        if (e) {
+            return e;
+        }
+        producer->last.handle = handle;
+        producer->last.partitions = partitions;
+    }
+    if (record->partition >= partitions) {
+        return err_set(info, ERR_PARTITION_UNKNOWN,
+                       "topic %s has %d partitions: there is no partition %d", record->topic,
+                       partitions, record->partition);
+    }
+    *ret = handle;
     return ERR_OK;
 }
 

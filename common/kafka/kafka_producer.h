@@ -47,7 +47,7 @@ struct kafka_report {
     int64_t offset;
     int64_t timestamp_ms;
     struct strview key, value; /* as sent; until the callback returns */
-    char reason[96];           /* librdkafka's words when err */
+    const char *reason;        /* librdkafka's words when err, else empty */
     const void *message;       /* with an error: for kafka_report_record */
 };
 
