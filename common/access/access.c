@@ -326,6 +326,11 @@ static void view_renew(struct access_view *view)
     state_unref(old);
 }
 
+bool access_view_is_on(const struct access_view *view)
+{
+    return view->access->is_on;
+}
+
 struct access_view *access_view_new(struct access *access)
 {
     struct access_view *view = must_alloc(sizeof *view);

@@ -67,6 +67,7 @@ bool access_health(struct access *access, char *text, size_t text_bytes);
 struct access_view;
 
 void access_view_free(struct access_view *view); /* NULL is a no-op */
+bool access_view_is_on(const struct access_view *view);
 DEALLOC(access_view_free) struct access_view *access_view_new(struct access *access);
 
 struct access_verdict {

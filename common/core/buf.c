@@ -77,10 +77,9 @@ enum err buf_printf(struct buf *buf, const char *format, ...)
     return ERR_OK;
 }
 
-enum err buf_append_int(struct buf *buf, int64_t value)
+struct strview int_text(int64_t value, char room[static INT_TEXT_BYTES])
 {
-    char text[20]; /* a sign and 19 digits */
-    char *const end = text + sizeof text, *at = end;
+    char *const end = room + INT_TEXT_BYTES, *at = end;
     uint64_t rest = value < 0 ? -(uint64_t)value : (uint64_t)value;
     do {
         *--at = (char)('0' + rest % 10);
@@ -89,7 +88,13 @@ enum err buf_append_int(struct buf *buf, int64_t value)
     if (value < 0) {
         *--at = '-';
     }
-    return buf_append(buf, at, (size_t)(end - at));
+    return (struct strview){at, (size_t)(end - at)};
+}
+
+enum err buf_append_int(struct buf *buf, int64_t value)
+{
+    char room[INT_TEXT_BYTES];
+    return buf_append_view(buf, int_text(value, room));
 }
 
 /* The short escape of a byte that JSON does not take as it is; 0 when it has none. */

@@ -36,6 +36,9 @@ MUST_CHECK enum err buf_append(struct buf *buf, const void *bytes, size_t len);
 MUST_CHECK enum err buf_append_view(struct buf *buf, struct strview view);
 MUST_CHECK PRINTF_LIKE(2, 3) enum err buf_printf(struct buf *buf, const char *format, ...);
 MUST_CHECK enum err buf_append_int(struct buf *buf, int64_t value); /* decimal */
+#define INT_TEXT_BYTES 20                                           /* a sign and 19 digits */
+/* The same into room; a tenth of what snprintf costs. */
+struct strview int_text(int64_t value, char room[static INT_TEXT_BYTES]);
 /* A JSON string, quotes and escapes included; bytes that are not UTF-8 become U+FFFD. */
 MUST_CHECK enum err buf_append_json_string(struct buf *buf, struct strview text);
 static inline struct strview buf_view(const struct buf *buf)

@@ -55,6 +55,7 @@ struct http_connection {
     uint64_t client_id;     /* of its address, where requests are counted by it */
     enum http_wait wait;
     int fd;
+    char client[INET6_ADDRSTRLEN]; /* made when asked for */
 };
 
 struct http_wait_list {
@@ -107,7 +108,6 @@ struct http_request {
     struct strview path; /* in path_text */
     bool is_path_too_long;
     bool is_target_clean;
-    char client[INET6_ADDRSTRLEN];
     char media_type[128];
     char id[HTTP_REQUEST_ID_MAX + 1];
     char target_text[HTTP_PATH_BYTES];

@@ -58,7 +58,7 @@ static void request_reset(struct http_request *request)
     request->is_body_in = request->is_paused = request->is_byte_held = false;
     request->is_cut = request->is_in_call = false;
     request->on_abandon = NULL;
-    request->client[0] = request->media_type[0] = request->id[0] = '\0';
+    request->media_type[0] = request->id[0] = '\0';
     request->match.target = NULL;
     request->match.allow = request->match.param_count = 0;
     buf_reset(&request->body);
@@ -692,10 +692,10 @@ const struct http_peer *http_request_peer(const struct http_request *request)
 
 const char *http_request_client(const struct http_request *request)
 {
-    struct http_request *own = (struct http_request *)(uintptr_t)request; /* made on first use */
+    struct http_connection *own = request->connection;
     const union MHD_ConnectionInfo *info =
         own->client[0] ? NULL
-                       : MHD_get_connection_info(own->mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+                       : MHD_get_connection_info(request->mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
     if (info && info->client_addr->sa_family == AF_INET6) {
         const struct sockaddr_in6 *in6 = (const void *)info->client_addr;
         inet_ntop(AF_INET6, &in6->sin6_addr, own->client, sizeof own->client);

@@ -55,7 +55,7 @@ struct ingest_batch *ingest_batch_take(struct ingest_worker *worker, struct http
     batch->worker = worker;
     batch->request = request;
     batch->on_done = on_done;
-    batch->is_single = batch->is_hasty = batch->is_minimal = false;
+    batch->is_single = batch->is_hasty = batch->is_async = batch->is_minimal = false;
     batch->resume_at = 0;
     batch->broken = ERR_OK;
     batch->is_reading = true;

@@ -56,6 +56,7 @@ struct ingest_batch {
     struct http_request *request;                /* NULL once the request has ended without us */
     void (*on_done)(struct ingest_batch *batch); /* every result is final; gives the batch back */
     bool is_hasty;                               /* answered before Kafka has the events */
+    bool is_async;                               /* and the client said so by a preference */
     bool is_minimal;                             /* results of what was not stored only */
     struct ingest_once_claim *once;              /* of a request with an Idempotency-Key; or NULL */
     bool is_single;  /* the request was one event, not several: another shape of answer */

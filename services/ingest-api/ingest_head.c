@@ -142,7 +142,7 @@ static bool list_has(struct strview list, struct strview wanted)
 static void on_p_field(struct ingest_head *head, struct strview name, struct strview value)
 {
     if (is_named(name, SV("prefer"))) {
-        head->is_hasty |= list_has(value, SV("respond-async"));
+        head->is_async |= list_has(value, SV("respond-async"));
         head->is_minimal |= list_has(value, SV("return=minimal"));
     }
 }
@@ -262,10 +262,11 @@ enum err ingest_head_read(const struct http_request *request, struct ingest_head
     head->trace_count = head->field_count = head->names_len = 0;
     head->header_count = HEADERS_FIRST;
     head->is_minimal = false;
-    head->is_hasty = false;
+    head->is_async = false;
     head->info = info;
     head->err = ERR_OK;
     http_request_each_header(request, on_field, head);
+    head->is_hasty = head->is_async;
     enum err e = head->err;
     if (!e) {
         e = read_hasty(request, head);
@@ -283,8 +284,8 @@ enum err ingest_head_read(const struct http_request *request, struct ingest_head
         return e;
     }
     head->now_ms = clock_now_ms();
-    (void)snprintf(head->ingest_time, sizeof head->ingest_time, "%lld", (long long)head->now_ms);
-    head->headers[0] = (struct kafka_header){"millrace-ingest-time", sv(head->ingest_time)};
+    head->headers[0] =
+        (struct kafka_header){"millrace-ingest-time", int_text(head->now_ms, head->ingest_time)};
     if (head->writes_all_headers || http_request_id_is_given(request)) {
         ingest_head_add(head, "millrace-request-id", sv(http_request_id(request)));
     }

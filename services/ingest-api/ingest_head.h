@@ -32,6 +32,7 @@ static_assert(INGEST_HEADERS_GIVEN_MAX + INGEST_TRACE_FIELDS_MAX + 4 /* ours */ 
 struct ingest_head {
     struct strview key;      /* ptr NULL: not said */
     bool is_hasty;           /* ?hasty, Prefer: respond-async */
+    bool is_async;           /* Prefer: respond-async */
     bool is_minimal;         /* Prefer: return=minimal */
     int32_t partition;       /* INGEST_NO_PARTITION: not said */
     int64_t timestamp_ms;    /* 0: not said */
@@ -46,7 +47,7 @@ struct ingest_head {
     enum err err;            /* what is wrong with a field */
     struct err_info *info;
     int64_t now_ms;
-    char ingest_time[24];                               /* now_ms as text */
+    char ingest_time[INT_TEXT_BYTES];                   /* now_ms, behind headers[0] */
     struct kafka_header trace[INGEST_TRACE_FIELDS_MAX]; /* traceparent, tracestate */
     struct kafka_header headers[INGEST_HEADERS_MAX]; /* ingest_head_headers; an event's go behind */
     struct ingest_field fields[INGEST_ATTRIBUTES_MAX]; /* ce-* */

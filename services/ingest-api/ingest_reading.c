@@ -144,6 +144,7 @@ void ingest_reading_take_batch(struct ingest_reading *reading)
         ingest_batch_take(reading->worker, reading->request, reading->route->answer->results);
     batch->format = reading->format;
     batch->is_hasty = reading->head.is_hasty;
+    batch->is_async = reading->head.is_async;
     batch->is_minimal = reading->head.is_minimal;
     reading->batch = batch;
 }
