@@ -12,12 +12,58 @@ bool builder_is_field(const char *pointer, const char *other)
     return strcmp(pointer + (pointer[0] == '/'), other + (other[0] == '/')) == 0;
 }
 
+/* Whether the way to the field begins with the member's. "" is the event itself. */
+static bool is_inside(const char *pointer, const char *member)
+{
+    const char *field = pointer + (pointer[0] == '/');
+    size_t len = strlen(member) - 1; /* without the slash */
+    return pointer[0] == '\0' || (strncmp(field, member + 1, len) == 0 && field[len] == '/');
+}
+
+bool builder_is_inside_edit(const struct program_builder *builder, const char *pointer)
+{
+    for (size_t i = 0; i < builder->scope->made_count; i++) {
+        if (is_inside(pointer, builder->scope->made[i].pointer)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static uint16_t take_slot(struct program_builder *builder, const struct spec *at)
+{
+    uint16_t slot = 0;
+    struct err_info info = {0};
+    enum err e = fields_add_made(&builder->segment->fields, &slot, &info);
+    if (e) {
+        spec_error_info(at, e, &info);
+    }
+    return slot;
+}
+
+/* A field that was projected away. */
+static uint16_t missing_slot(struct program_builder *builder, const struct spec *at)
+{
+    if (!builder->scope->has_missing) {
+        builder->scope->missing = take_slot(builder, at);
+        builder->scope->has_missing = true;
+    }
+    return builder->scope->missing;
+}
+
 uint16_t builder_field(struct program_builder *builder, const struct spec *at, const char *pointer)
 {
     for (size_t i = 0; i < builder->scope->made_count; i++) {
         if (builder_is_field(builder->scope->made[i].pointer, pointer)) {
             return builder->scope->made[i].slot;
         }
+    }
+    if (builder_is_inside_edit(builder, pointer)) {
+        builder->wants_cut = true;
+        return 0;
+    }
+    if (builder->segment->is_rebuilt) {
+        return missing_slot(builder, at);
     }
     uint16_t slot = 0;
     struct err_info info = {0};
@@ -50,40 +96,114 @@ static char *pointer_to_name(const char *name)
     return pointer;
 }
 
-uint16_t builder_make_field(struct program_builder *builder, const struct spec *at,
-                            const char *name)
+/* --- members that are edited --------------------------------------------------------------------*/
+
+#define NAME_BYTES_MAX 256
+
+/* The member's pointer, memory of the caller's; NULL after an error. */
+static char *member_pointer(const struct spec *at, const char *name)
 {
-    char *pointer = pointer_to_name(name);
-    uint16_t slot = 0;
-    struct err_info info = {0};
-    enum err e = fields_add_made(&builder->segment->fields, &slot, &info);
-    for (size_t i = 0; !e && i < builder->scope->made_count; i++) {
-        if (builder_is_field(builder->scope->made[i].pointer, pointer)) {
-            e = err_set(&info, ERR_CONFIG, "an earlier step sets \"%s\" already", name);
+    if (!*name || strlen(name) > NAME_BYTES_MAX) {
+        spec_error(at, ERR_LIMIT, "a name has 1 to %d bytes", NAME_BYTES_MAX);
+        return NULL;
+    }
+    if (name[0] != '/') {
+        return pointer_to_name(name);
+    }
+    if (strchr(name + 1, '/')) {
+        spec_error(at, ERR_CONFIG,
+                   "\"%s\" lies within a member: only members of the event itself can be named "
+                   "here",
+                   name);
+        return NULL;
+    }
+    return must_strdup(name);
+}
+
+/* "/a~1b" as a name: "a/b". In place. */
+static void pointer_unescape(char *pointer)
+{
+    char *out = pointer;
+    for (const char *at = pointer + 1; *at; at++) {
+        char c = *at;
+        if (c == '~' && (at[1] == '0' || at[1] == '1')) {
+            at++;
+            c = *at == '0' ? '~' : '/';
         }
+        *out++ = c;
     }
-    if (e) {
-        spec_error_info(at, e, &info);
-        free(pointer);
-        return 0;
-    }
-    builder->scope->made[builder->scope->made_count++] = (struct made_field){pointer, slot};
+    *out = '\0';
+}
+
+struct strview builder_member_prefix(const char *name)
+{
+    struct buf text;
+    buf_init(&text, 64 * 1024);
+    enum err e = buf_append(&text, ",", 1);
+    e = e ? e : buf_append_json_string(&text, sv(name));
+    e = e ? e : buf_append(&text, ":", 1);
+    CHECK(!e); /* a name comes from a file of bounded size, and 64 KiB hold the longest allowed */
+    return buf_view(&text);
+}
+
+uint16_t builder_member(struct program_builder *builder, const struct spec *at, const char *name)
+{
+    char *pointer = member_pointer(at, name);
+    uint16_t slot = pointer ? builder_field(builder, at, pointer) : 0;
+    free(pointer);
     return slot;
 }
 
-void builder_splice_name(struct program_builder *builder, const struct spec *at, const char *name)
+/* The member does not hold the record's key any more; pointer NULL: whatever does. */
+static void scope_forget_key(struct builder_scope *scope, const char *pointer)
+{
+    if (scope->result_key && (!pointer || builder_is_field(scope->result_key, pointer))) {
+        free(scope->result_key);
+        scope->result_key = NULL;
+    }
+}
+
+uint16_t builder_edit(struct program_builder *builder, const struct spec *at, const char *name)
 {
     struct program_segment *segment = builder->segment;
-    for (size_t i = 0; i < segment->spliced_count; i++) {
-        if (strcmp(segment->spliced[i], name) == 0) {
-            return;
+    char *pointer = member_pointer(at, name);
+    if (!pointer) {
+        return 0;
+    }
+    for (size_t i = 0; i < builder->scope->made_count; i++) {
+        if (builder_is_field(builder->scope->made[i].pointer, pointer)) {
+            free(pointer);
+            return builder->scope->made[i].slot;
         }
     }
-    if (segment->spliced_count == SPLICED_MAX) {
-        spec_error(at, ERR_LIMIT, "more than %d members are set", SPLICED_MAX);
-        return;
+    if (segment->edit_count == EDITS_MAX) {
+        spec_error(at, ERR_LIMIT, "more than %d members are set", EDITS_MAX);
+        free(pointer);
+        return 0;
     }
-    segment->spliced[segment->spliced_count++] = must_strdup(name);
+    scope_forget_key(builder->scope, pointer); /* it is something else from here on */
+    uint16_t slot = take_slot(builder, at);
+    struct program_edit *edit = &segment->edits[segment->edit_count++];
+    builder->scope->made[builder->scope->made_count++] =
+        (struct made_field){must_strdup(pointer), slot};
+    pointer_unescape(pointer);
+    *edit = (struct program_edit){pointer, builder_member_prefix(pointer), slot};
+    return slot;
+}
+
+static void scope_forget_made(struct builder_scope *scope, size_t count)
+{
+    while (scope->made_count > count) {
+        free(scope->made[--scope->made_count].pointer);
+    }
+}
+
+void builder_rebuild(struct program_builder *builder)
+{
+    scope_forget_made(builder->scope, 0);
+    scope_forget_key(builder->scope, NULL);
+    builder_forget_edits(builder->segment, 0);
+    builder->segment->is_rebuilt = true;
 }
 
 /* --- tables, states -----------------------------------------------------------------------------*/
@@ -242,12 +362,15 @@ void builder_repartition(struct program_builder *builder, const struct spec *rek
 {
     static const char *const names[] = {"key", "watermark", NULL};
     char topic[TOPIC_NAME_BYTES_MAX], place[ERR_INFO_POINTER_BYTES];
-    struct program_segment *from = builder->segment;
-    uint16_t feeder = builder->segment_index;
-    const char *key;
+    const char *key = json_string_value(json_object_get(rekey->value, "key"));
     if (!spec_is_object(rekey, names)) {
         return;
     }
+    if (key && builder_is_inside_edit(builder, key)) {
+        builder_cut(builder, rekey);
+    }
+    struct program_segment *from = builder->segment;
+    uint16_t feeder = builder->segment_index;
     spec_pointer(rekey, place);
     repartition_name(builder, topic);
     from->has_output = true;
@@ -310,6 +433,15 @@ void builder_add_next(struct program_builder *builder, const struct spec *at, ui
     segment->next[segment->next_count++] = to;
 }
 
+void builder_cut(struct program_builder *builder, const struct spec *at)
+{
+    uint16_t before = builder->segment_index, segment = builder_add_segment(builder, at);
+    struct builder_scope *scope = builder->scope;
+    builder_add_next(builder, at, before, segment);
+    builder_enter_segment(builder, segment);
+    builder->scope->result_key = TAKE(scope->result_key);
+}
+
 static void step_add(struct program_builder *builder, const struct spec *at, void *compiled)
 {
     struct program_segment *segment = builder->segment;
@@ -322,6 +454,9 @@ static void step_add(struct program_builder *builder, const struct spec *at, voi
                                                           .state = step->state,
                                                           .to = step->behind,
                                                           .hold_ms = step->hold_ms};
+    if (step->kind->new_local) {
+        segment->steps[segment->step_count - 1].local = (uint16_t)builder->pipeline->local_count++;
+    }
 }
 
 void builder_end_side(struct program_builder *builder, const struct spec *member,
@@ -333,6 +468,59 @@ void builder_end_side(struct program_builder *builder, const struct spec *member
     builder_enter_segment(builder, side->segment_index);
 }
 
+/* What there was before a step, should it have to be compiled again. */
+struct step_attempt {
+    struct builder_step step;
+    size_t states, edits, made, turns;
+};
+
+static struct step_attempt attempt_begin(const struct program_builder *builder)
+{
+    return (struct step_attempt){builder->step, builder->pipeline->state_count,
+                                 builder->segment->edit_count, builder->scope->made_count,
+                                 builder->segment->turn_count};
+}
+
+static void attempt_undo(struct program_builder *builder, const struct step_attempt *before)
+{
+    struct pipeline *pipeline = builder->pipeline;
+    while (pipeline->state_count > before->states) {
+        free(pipeline->states[--pipeline->state_count].store);
+    }
+    scope_forget_made(builder->scope, before->made);
+    builder_forget_edits(builder->segment, before->edits);
+    builder->segment->turn_count = before->turns;
+    builder->step = before->step;
+}
+
+/* A step that asks for what lies within a member that was edited finds it in a new segment. */
+static void *step_compile_settled(struct program_builder *builder, const struct spec *spec,
+                                  const struct step_kind *kind)
+{
+    builder->wants_cut = false;
+    if (kind->reads_event && builder_has_edits(builder)) {
+        builder_cut(builder, spec);
+    }
+    const struct step_attempt before = attempt_begin(builder);
+    void *compiled = kind->compile(builder, spec);
+    if (!builder->wants_cut) {
+        return compiled;
+    }
+    if (compiled) {
+        kind->free_step(compiled);
+    }
+    attempt_undo(builder, &before);
+    builder_cut(builder, spec);
+    builder->wants_cut = false;
+    compiled = kind->compile(builder, spec);
+    if (builder->wants_cut) { /* there are no edits here but its own */
+        spec_error(spec, ERR_CONFIG,
+                   "it reads a field that lies within a member that it sets itself: make two steps "
+                   "of it");
+    }
+    return compiled;
+}
+
 static void step_compile(struct program_builder *builder, const struct spec *spec,
                          const struct step_kind *kind)
 {
@@ -340,7 +528,7 @@ static void step_compile(struct program_builder *builder, const struct spec *spe
     if (kind->is_maker) {
         builder->step.behind = builder_add_segment(builder, spec);
     }
-    void *compiled = kind->compile(builder, spec);
+    void *compiled = step_compile_settled(builder, spec, kind);
     if (compiled) {
         step_add(builder, spec, compiled);
     }
@@ -379,10 +567,8 @@ void builder_free(struct program_builder *builder)
 {
     for (size_t s = 0; s < ARRAY_LEN(builder->scopes); s++) {
         struct builder_scope *scope = builder->scopes[s];
-        for (size_t i = 0; scope && i < scope->made_count; i++) {
-            free(scope->made[i].pointer);
-        }
         if (scope) {
+            scope_forget_made(scope, 0);
             free(scope->result_key);
             free(scope);
         }

@@ -13,12 +13,14 @@
 
 /* What is known of a segment's records while steps are added to it. */
 struct builder_scope {
-    /* Fields that its steps have made: later steps that name them read these. */
+    /* Members that its steps have edited: later steps that name them read these. */
     size_t made_count;
     struct made_field {
         char *pointer;
         uint16_t slot;
-    } made[FIELDS_MAX];
+    } made[EDITS_MAX];
+    bool has_missing; /* after builder_rebuild: the slot of all that is not there any more … */
+    uint16_t missing; /* … is this */
     char *result_key; /* member that holds the record's key; NULL: none is known to */
 };
 
@@ -48,6 +50,7 @@ struct program_builder {
     struct builder_scope *scope;     /* its */
     struct builder_scope *scopes[SEGMENTS_MAX];
     struct builder_step step;
+    bool wants_cut; /* it asked for a field that lies within a member that was edited */
     size_t port_count;
     struct builder_port *ports;
 };
@@ -59,10 +62,24 @@ uint16_t builder_field(struct program_builder *builder, const struct spec *at, c
 /* Text of a member that names a field, and its slot. */
 uint16_t builder_get_field(struct program_builder *builder, const struct spec *object,
                            const char *name, const char **ret_text);
-uint16_t builder_make_field(struct program_builder *builder, const struct spec *at,
-                            const char *name);
-/* The segment's records get a member of this name: one that an event brings itself is dropped. */
-void builder_splice_name(struct program_builder *builder, const struct spec *at, const char *name);
+/* The slot of a member of the event itself. name: as it is, or as a JSON Pointer of one step. */
+uint16_t builder_member(struct program_builder *builder, const struct spec *at, const char *name);
+/* The slot in which a step of this segment sets the member, or leaves it missing to take it away.
+ * Later steps that name it read it there. */
+uint16_t builder_edit(struct program_builder *builder, const struct spec *at, const char *name);
+/* From here on the event is what is edited from here on, and nothing else. */
+void builder_rebuild(struct program_builder *builder);
+/* Whether the field lies within a member that this segment edits: it has no slot then. A step that
+ * asks for one is compiled again in a segment that begins behind the edits. */
+bool builder_is_inside_edit(const struct program_builder *builder, const char *pointer);
+static inline bool builder_has_edits(const struct program_builder *builder)
+{
+    return builder->segment->edit_count > 0 || builder->segment->is_rebuilt;
+}
+/* What was edited is put into the event here: a new segment, into which compiling goes on. */
+void builder_cut(struct program_builder *builder, const struct spec *at);
+/* `,"name":`, escapes included: the caller's memory. */
+struct strview builder_member_prefix(const char *name);
 /* Index of the table; an error with the nearest name when there is none. */
 size_t builder_get_table(struct program_builder *builder, const struct spec *object,
                          const char *name);
@@ -84,7 +101,8 @@ void builder_result_key(struct program_builder *builder, const char *pointer);
 #define TOPIC_NAME_BYTES_MAX 249 /* Kafka's */
 
 /* A step's other input: the records of what the text of `member` names go into a hidden segment, and
- * compiling goes on there … False after an error. */
+ * compiling goes on there … False after an error, or when the step is to be compiled again behind what
+ * was edited. */
 struct builder_side {
     uint16_t segment_index;
     struct builder_step step;
@@ -135,5 +153,7 @@ void builder_compile_file(struct program_builder *builder, const struct spec *fi
 /* What only the whole program tells: stages, lags, what a segment needs. After the flows, if there
  * were no errors. */
 void builder_link(struct program_builder *builder);
+/* All but the first `count`. */
+void builder_forget_edits(struct program_segment *segment, size_t count);
 /* What the builder holds, not the pipeline. */
 void builder_free(struct program_builder *builder);

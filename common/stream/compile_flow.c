@@ -240,11 +240,15 @@ static void output_key_compile(struct program_builder *builder, const struct spe
 static void output_compile(struct program_builder *builder, const struct spec *output)
 {
     static const char *const names[] = {"topic", "key", NULL};
-    struct program_segment *segment = builder->segment;
     char place[ERR_INFO_POINTER_BYTES];
+    const char *key = json_string_value(json_object_get(output->value, "key"));
     if (!spec_is_object(output, names)) {
         return;
     }
+    if (key && builder_is_inside_edit(builder, key)) {
+        builder_cut(builder, output);
+    }
+    struct program_segment *segment = builder->segment;
     struct spec topic = spec_member(output, "topic");
     spec_pointer(output, place);
     segment->has_output = true;
@@ -301,8 +305,15 @@ bool builder_begin_side(struct program_builder *builder, const struct spec *memb
     if (!builder_get_port(builder, member)) {
         return false;
     }
+    if (builder_has_edits(builder)) { /* what is added there cannot be undone later */
+        builder->wants_cut = true;
+        return false;
+    }
     *side = (struct builder_side){builder->segment_index, builder->step};
     inputs_enter(builder, member, member, 1);
+    if (builder_has_edits(builder)) {
+        builder_cut(builder, member);
+    }
     return true;
 }
 

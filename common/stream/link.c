@@ -222,6 +222,16 @@ static void stages_find(struct pipeline *pipeline, const struct edges *edges)
     states_place(pipeline);
 }
 
+/* What an event must not bring itself: what steps set, and what they take away. */
+static struct json_names *edit_names(const struct program_segment *segment)
+{
+    const char *names[EDITS_MAX];
+    for (size_t i = 0; i < segment->edit_count; i++) {
+        names[i] = segment->edits[i].name;
+    }
+    return json_names_new(names, segment->edit_count);
+}
+
 void builder_link(struct program_builder *builder)
 {
     struct pipeline *pipeline = builder->pipeline;
@@ -236,9 +246,8 @@ void builder_link(struct program_builder *builder)
     for (size_t s = 0; s < pipeline->segment_count; s++) {
         struct program_segment *segment = pipeline->segments[s];
         segment->is_scanned |= segment->step_count > 0 || segment->has_output_key;
-        if (segment->spliced_count > 0) {
-            segment->spliced_names =
-                json_names_new((const char *const *)segment->spliced, segment->spliced_count);
+        if (segment->edit_count > 0) {
+            segment->edit_names = edit_names(segment);
         }
     }
 }

@@ -15,18 +15,25 @@ static void source_free(struct program_source *source)
     free(source->time.field);
 }
 
+void builder_forget_edits(struct program_segment *segment, size_t count)
+{
+    while (segment->edit_count > count) {
+        struct program_edit *edit = &segment->edits[--segment->edit_count];
+        free(edit->name);
+        free((void *)(uintptr_t)edit->prefix.ptr); /* ours: builder_member_prefix */
+    }
+}
+
 static void segment_free(struct program_segment *segment)
 {
     for (size_t i = 0; i < segment->step_count; i++) {
         segment->steps[i].kind->free_step(segment->steps[i].compiled);
         free(segment->steps[i].place);
     }
-    for (size_t i = 0; i < segment->spliced_count; i++) {
-        free(segment->spliced[i]);
-    }
+    builder_forget_edits(segment, 0);
     free(segment->steps);
     free(segment->place);
-    json_names_free(segment->spliced_names);
+    json_names_free(segment->edit_names);
     fields_free(&segment->fields);
     free(segment->output_place);
     free(segment->output_key_text);
@@ -38,8 +45,6 @@ static void table_spec_free(struct table_spec *table)
     for (size_t p = 0; p < table->projection_count; p++) {
         struct projection *projection = table->projections[p];
         for (size_t i = 0; i < projection->count; i++) {
-            free(projection->members[i].name);
-            free((void *)(uintptr_t)projection->members[i].prefix.ptr); /* ours: step_join.c */
             json_pointer_free(projection->members[i].from);
         }
         free(projection);

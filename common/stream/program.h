@@ -35,7 +35,7 @@
 #define READERS_MAX      16 /* of one source, flow or branch; branches of a flow */
 #define TABLES_MAX       16
 #define TOPICS_MAX       128
-#define SPLICED_MAX      64 /* json_names_new's */
+#define EDITS_MAX        64 /* json_names_new's */
 #define PROJECTIONS_MAX  8  /* joins that use one table */
 #define JOIN_MEMBERS_MAX 32
 
@@ -109,10 +109,9 @@ struct step_run {
     struct stream_table *const *tables;
     const struct stream_sink *sink;
     struct schema_checker *checker;
-    struct eval *eval;           /* values that steps make for this record live in it */
-    struct buf *scratch;         /* for the step's own use during its run */
-    struct strview members;      /* `,"name":value`… to be spliced in at the segment's end */
-    struct buf *members_of_many; /* holds them when they come from more than one join */
+    struct eval *eval;   /* values that steps make for this record live in it */
+    struct buf *scratch; /* for the step's own use during its run */
+    void *local;         /* what its new_local made */
     enum err reason;
     struct err_info *info;
     struct step_late late;
@@ -161,10 +160,14 @@ struct step_kind {
     void (*free_step)(void *step);
     /* state: what builder_add_state in its compile named; NULL when it did not. */
     enum step_verdict (*run)(const void *step, void *state, struct step_run *run);
-    bool is_maker;   /* its results are records of their own: a new segment begins behind it */
-    bool takes_null; /* it looks at a record without a value, too; others are passed by */
-    bool has_late;   /* it can find a record late */
-    bool is_last;    /* no step follows it in its flow */
+    bool is_maker;    /* its results are records of their own: a new segment begins behind it */
+    bool reads_event; /* it looks at the event as a whole: what was set before it is put in first */
+    bool takes_null;  /* it looks at a record without a value, too; others are passed by */
+    bool has_late;    /* it can find a record late */
+    bool is_last;     /* no step follows it in its flow */
+    /* What a task's copy of the step works with, beside state; NULL: nothing. */
+    void *(*new_local)(const void *step);
+    void (*free_local)(void *local);
 };
 
 #define STATE_NONE UINT16_MAX
@@ -175,6 +178,7 @@ struct step {
     char *place;     /* "/steps/1/require": header millrace-step */
     uint16_t state;  /* index among the program's, or STATE_NONE */
     uint16_t to;     /* a maker's: the segment behind it */
+    uint16_t local;  /* index among the program's, if its kind has one */
     int64_t hold_ms; /* a maker's: what it adds to that segment's lag */
 };
 
@@ -188,10 +192,8 @@ enum step_verdict step_reject(struct step_run *run, enum err reason, const char 
 struct projection {
     size_t count;
     struct projection_member {
-        char *name;                /* "product_name" */
-        struct strview prefix;     /* `,"product_name":` */
         struct json_pointer *from; /* in the row */
-        uint16_t slot;             /* where later steps find it */
+        uint16_t slot;             /* of the event's member that it becomes */
     } members[JOIN_MEMBERS_MAX];
 };
 
@@ -203,15 +205,10 @@ struct table_spec {
     struct projection *projections[PROJECTIONS_MAX];
 };
 
-/* One row as one join sees it. Borrowed until the table's next apply. */
-struct table_row {
-    struct strview members;            /* all prefixes and values, behind each other */
-    const struct stream_value *values; /* one per member of the projection */
-};
-
-/* NULL: there is no such row. */
-const struct table_row *stream_table_find(const struct stream_table *table, struct strview key,
-                                          size_t projection);
+/* The row as one join sees it: a value per member of the projection, borrowed until the table's next
+ * apply. NULL: there is no such row. */
+const struct stream_value *stream_table_find(const struct stream_table *table, struct strview key,
+                                             size_t projection);
 
 /* --- the program ------------------------------------------------------------------------------ */
 
@@ -231,6 +228,14 @@ struct program_source {
     uint16_t dead_letter_topic, late_topic;
 };
 
+/* A member that steps of a segment set or take away. The event's bytes are left alone until the
+ * segment's end; until then the slot has what the member is. */
+struct program_edit {
+    char *name;
+    struct strview prefix; /* `,"name":` */
+    uint16_t slot;         /* missing: there is no such member */
+};
+
 /* Without fields and steps a segment hands bytes on as they are. */
 struct program_segment {
     uint16_t flow;
@@ -245,9 +250,10 @@ struct program_segment {
     struct fields fields;
     size_t step_count;
     struct step *steps;
-    size_t spliced_count; /* members that steps put in … */
-    char *spliced[SPLICED_MAX];
-    struct json_names *spliced_names; /* … as json_splice wants them; NULL: none */
+    size_t edit_count;
+    struct program_edit edits[EDITS_MAX];
+    struct json_names *edit_names; /* as json_splice wants them; NULL: none */
+    bool is_rebuilt;               /* the event is its edits, and nothing else */
     /* Where the record goes: */
     bool has_output;
     enum stream_target target;
@@ -294,6 +300,7 @@ struct pipeline {
     struct program_segment *segments[SEGMENTS_MAX];
     size_t state_count; /* in the order in which records flow */
     struct program_state states[STATES_MAX];
+    size_t local_count;
     size_t stage_count;
     struct program_stage stages[SOURCES_MAX];
     size_t table_count;

@@ -23,20 +23,6 @@ static void join_free(void *step)
     }
 }
 
-/* `,"name":`, escapes included. */
-static struct strview member_prefix(const char *name)
-{
-    struct buf text;
-    buf_init(&text, 64 * 1024);
-    enum err e = buf_append(&text, ",", 1);
-    e = e ? e : buf_append_json_string(&text, sv(name));
-    e = e ? e : buf_append(&text, ":", 1);
-    CHECK(!e); /* a name comes from a file of bounded size, and 64 KiB hold the longest allowed */
-    return buf_view(&text); /* the memory is the projection's from here on */
-}
-
-#define NAME_BYTES_MAX 256
-
 static void projection_add(struct program_builder *builder, struct projection *projection,
                            const struct spec *member)
 {
@@ -46,20 +32,13 @@ static void projection_add(struct program_builder *builder, struct projection *p
         spec_error(member, ERR_CONFIG, "the field of the table's row is needed, like \"/name\"");
         return;
     }
-    if (strlen(member->member) > NAME_BYTES_MAX) {
-        spec_error(member, ERR_LIMIT, "a name has at most %d bytes", NAME_BYTES_MAX);
-        return;
-    }
     struct projection_member *added = &projection->members[projection->count];
     enum err e = json_pointer_new(from, &added->from, &info);
     if (e) {
         spec_error_info(member, e, &info);
         return;
     }
-    added->name = must_strdup(member->member);
-    added->prefix = member_prefix(member->member);
-    added->slot = builder_make_field(builder, member, member->member);
-    builder_splice_name(builder, member, member->member);
+    added->slot = builder_edit(builder, member, member->member);
     projection->count++;
 }
 
@@ -114,23 +93,6 @@ static void *join_compile(struct program_builder *builder, const struct spec *sp
     return join;
 }
 
-/* One join: the row's own bytes. More: behind each other in the task's buffer. */
-static bool run_add_members(struct step_run *run, struct strview members)
-{
-    if (run->members.len == 0) {
-        run->members = members;
-        return true;
-    }
-    if (run->members_of_many->len == 0 && buf_append_view(run->members_of_many, run->members)) {
-        return false;
-    }
-    if (buf_append_view(run->members_of_many, members)) {
-        return false;
-    }
-    run->members = buf_view(run->members_of_many);
-    return true;
-}
-
 #define EXCERPT_BYTES 64
 
 static enum step_verdict join_missing(const struct join *join, struct step_run *run)
@@ -162,18 +124,16 @@ static enum step_verdict join_run(const void *step, void *state, struct step_run
         return step_reject(run, ERR_LIMIT, "%s is too long", join->on_text);
     }
     struct strview key = stream_value_decode(on, run->scratch->data);
-    const struct table_row *row =
+    const struct stream_value *row =
         stream_table_find(run->tables[join->table], key, join->projection_index);
     if (!row) {
         return join_missing(join, run);
     }
     for (size_t i = 0; i < join->projection->count; i++) {
-        run->slots[join->projection->members[i].slot] = row->values[i];
+        run->slots[join->projection->members[i].slot] = row[i];
     }
     run->is_joined = true;
-    return run_add_members(run, row->members)
-               ? STEP_NEXT
-               : step_reject(run, ERR_LIMIT, "the joined members are too long");
+    return STEP_NEXT;
 }
 
 const struct step_kind step_join = {

@@ -77,4 +77,5 @@ const struct step_kind step_validate = {
     .compile = validate_compile,
     .free_step = validate_free,
     .run = validate_run,
+    .reads_event = true,
 };

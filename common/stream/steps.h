@@ -6,6 +6,11 @@
 extern const struct step_kind step_validate;
 extern const struct step_kind step_filter;
 extern const struct step_kind step_require;
+extern const struct step_kind step_set;
+extern const struct step_kind step_remove;
+extern const struct step_kind step_rename;
+extern const struct step_kind step_project;
+extern const struct step_kind step_flat_map;
 extern const struct step_kind step_join;
 extern const struct step_kind step_branch;
 extern const struct step_kind step_rekey;

@@ -5,11 +5,11 @@
 #include "core/hash_map.h"
 #include "stream/program.h"
 
-/* A row is one block of memory: a table_row per join that uses the table, the values of all joins,
+/* A row is one block of memory: for each join that uses the table its values, one behind the other,
  * then the text they point into. Nothing in it moves, so that a join borrows it as it is. */
 struct row {
     size_t bytes;
-    struct table_row seen_by[]; /* one per projection */
+    struct stream_value values[];
 };
 
 struct stream_table {
@@ -17,7 +17,8 @@ struct stream_table {
     struct hash_map *rows; /* key → struct row * */
     struct json_scanner *scanner;
     size_t row_bytes;
-    size_t value_count; /* of all projections */
+    size_t firsts[PROJECTIONS_MAX]; /* each projection's first value in a row */
+    size_t value_count;             /* of all projections */
 };
 
 #define DEPTH_MAX 64
@@ -31,6 +32,7 @@ struct stream_table *stream_table_new(const struct pipeline *pipeline, size_t ta
     new->rows = hash_map_new(sizeof(struct row *), new->spec->rows_max);
     new->scanner = json_scanner_new(DEPTH_MAX, NODES_MAX);
     for (size_t i = 0; i < new->spec->projection_count; i++) {
+        new->firsts[i] = new->value_count;
         new->value_count += new->spec->projections[i]->count;
     }
     return new;
@@ -65,41 +67,26 @@ static enum err row_values(const struct stream_table *table, const struct json_d
                                table->spec->name, json_pointer_text(member->from));
             }
             *values = stream_value_of(doc, at);
-            *ret_text_bytes += member->prefix.len + values->bytes;
+            *ret_text_bytes += values->bytes;
             values++;
         }
     }
     return ERR_OK;
 }
 
-static char *put(char *at, const char *bytes, size_t len)
-{
-    memcpy(at, bytes, len);
-    return at + len;
-}
-
-/* Copies the values' text behind the row, prefix and value, and points the values at the copies. */
+/* Copies the values' text behind the row and points the values at the copies. */
 static struct row *row_new(const struct stream_table *table, const struct stream_value *values,
                            size_t text_bytes)
 {
-    size_t projections = table->spec->projection_count;
-    size_t bytes = sizeof(struct row) + projections * sizeof(struct table_row) +
-                   table->value_count * sizeof *values + text_bytes;
+    size_t bytes = sizeof(struct row) + table->value_count * sizeof *values + text_bytes;
     struct row *row = must_alloc(bytes);
     row->bytes = bytes;
-    struct stream_value *own = (struct stream_value *)(void *)&row->seen_by[projections];
-    char *text = (char *)(own + table->value_count);
-    for (size_t p = 0; p < projections; p++) {
-        const struct projection *projection = table->spec->projections[p];
-        row->seen_by[p].values = own;
-        char *first = text;
-        for (size_t i = 0; i < projection->count; i++, own++, values++) {
-            *own = *values;
-            text = put(text, projection->members[i].prefix.ptr, projection->members[i].prefix.len);
-            own->raw = text;
-            text = put(text, values->raw, values->bytes);
-        }
-        row->seen_by[p].members = sv_of(first, (size_t)(text - first));
+    char *text = (char *)&row->values[table->value_count];
+    for (size_t i = 0; i < table->value_count; i++) {
+        row->values[i] = values[i];
+        row->values[i].raw = text;
+        memcpy(text, values[i].raw, values[i].bytes);
+        text += values[i].bytes;
     }
     return row;
 }
@@ -163,11 +150,11 @@ enum err stream_table_apply(struct stream_table *table, struct strview key, stru
     return ERR_OK;
 }
 
-const struct table_row *stream_table_find(const struct stream_table *table, struct strview key,
-                                          size_t projection)
+const struct stream_value *stream_table_find(const struct stream_table *table, struct strview key,
+                                             size_t projection)
 {
     struct row **row = hash_map_find(table->rows, key);
-    return row ? &(*row)->seen_by[projection] : NULL;
+    return row ? &(*row)->values[table->firsts[projection]] : NULL;
 }
 
 size_t stream_table_rows(const struct stream_table *table)

@@ -1,7 +1,6 @@
 /* table.h - a reference table: the present rows of a compacted topic, ready to be joined.
  *
- * WHAT     key → for each `join` that uses the table, the members it sets as JSON bytes ready to be
- *          spliced into an event (`"product_name":"…","category":"…"`), made once per row and not
+ * WHAT     key → for each `join` that uses the table, the values it sets, found once per row and not
  *          once per event.
  * RULES    1. The record's key is the row's key, byte for byte; value NULL deletes the row.
  *          2. A value that is not a usable row (not JSON, not an object, a member that a join sets

@@ -18,6 +18,26 @@ static void watermark_open(struct stream_task *task)
     task->watermark_committed = task->watermark;
 }
 
+/* Each step's own: made, or freed. */
+static void locals_each(struct stream_task *task, bool is_made)
+{
+    const struct pipeline *pipeline = task->pipeline;
+    for (size_t s = 0; s < pipeline->segment_count; s++) {
+        const struct program_segment *segment = pipeline->segments[s];
+        for (size_t i = 0; i < segment->step_count; i++) {
+            const struct step *step = &segment->steps[i];
+            if (!step->kind->new_local || segment->stage != task->stage) {
+                continue;
+            }
+            if (is_made) {
+                task->locals[step->local] = step->kind->new_local(step->compiled);
+            } else {
+                step->kind->free_local(task->locals[step->local]);
+            }
+        }
+    }
+}
+
 struct stream_task *stream_task_new(const struct pipeline *pipeline, unsigned stage,
                                     struct stream_table *const *tables, int32_t partition)
 {
@@ -33,6 +53,8 @@ struct stream_task *stream_task_new(const struct pipeline *pipeline, unsigned st
         const struct program_state *state = &pipeline->states[i];
         task->states[i] = state->stage == stage ? state->kind->new_state(state->step) : NULL;
     }
+    task->locals = must_alloc(pipeline->local_count * sizeof *task->locals);
+    locals_each(task, true);
     watermark_open(task);
     return task;
 }
@@ -47,6 +69,8 @@ void stream_task_free(struct stream_task *task)
             task->pipeline->states[i].kind->free_state(task->states[i]);
         }
     }
+    locals_each(task, false);
+    free(task->locals);
     for (size_t i = 0; i < ARRAY_LEN(task->frames); i++) {
         task_frame_free(task->frames[i]);
     }

@@ -25,6 +25,7 @@ struct stream_task {
     struct stream_table *const *tables;
     int32_t partition;
     void *states[STATES_MAX]; /* of this stage; NULL elsewhere */
+    void **locals;            /* of its steps; NULL elsewhere */
     struct schema_checker *checker;
     size_t depth;                            /* frames in use */
     struct task_frame *frames[SEGMENTS_MAX]; /* made when first needed */

@@ -67,8 +67,6 @@ static enum err frame_scan(struct stream_task *task, struct task_frame *frame, s
 static enum step_verdict run_steps(struct stream_task *task, const struct program_segment *segment,
                                    struct step_run *run, size_t *ret_step)
 {
-    run->members = (struct strview){NULL, 0};
-    buf_reset(run->members_of_many);
     for (size_t i = 0; i < segment->step_count; i++) {
         const struct step *step = &segment->steps[i];
         if (!run->doc && !step->kind->takes_null) {
@@ -76,6 +74,7 @@ static enum step_verdict run_steps(struct stream_task *task, const struct progra
         }
         void *state = step->state == STATE_NONE ? NULL : task->states[step->state];
         run->way.to = step->to;
+        run->local = step->kind->new_local ? task->locals[step->local] : NULL;
         enum step_verdict verdict = step->kind->run(step->compiled, state, run);
         if (verdict != STEP_NEXT) {
             *ret_step = i;
@@ -161,16 +160,59 @@ static bool output_key(const struct program_segment *segment, struct step_run *r
     return ret->len > 0;
 }
 
-/* The producer's own bytes; with what steps added before the closing brace. */
+/* What steps set, as `,"name":value`…, into members. False: it is too long. */
+static bool edits_write(const struct program_segment *segment, const struct stream_value *slots,
+                        struct buf *members)
+{
+    size_t bytes = 0;
+    for (size_t i = 0; i < segment->edit_count; i++) {
+        const struct program_edit *edit = &segment->edits[i];
+        bytes += edit->prefix.len + slots[edit->slot].bytes; /* 64 of below 4 GiB: no overflow */
+    }
+    buf_reset(members);
+    if (buf_reserve(members, bytes)) {
+        return false;
+    }
+    char *at = members->data;
+    for (size_t i = 0; i < segment->edit_count; i++) {
+        const struct program_edit *edit = &segment->edits[i];
+        const struct stream_value *value = &slots[edit->slot];
+        if (value->type != STREAM_VALUE_MISSING) {
+            memcpy(at, edit->prefix.ptr, edit->prefix.len);
+            memcpy(at + edit->prefix.len, value->raw, value->bytes);
+            at += edit->prefix.len + value->bytes;
+        }
+    }
+    members->len = (size_t)(at - members->data);
+    return true;
+}
+
+/* An event of the edited members alone. */
+static enum err rebuild(struct strview members, struct buf *out)
+{
+    size_t comma = members.len > 0;
+    enum err e = buf_append(out, "{", 1);
+    e = e ? e : buf_append(out, members.ptr + comma, members.len - comma);
+    return e ? e : buf_append(out, "}", 1);
+}
+
+/* The producer's own bytes; with what steps set before the closing brace. */
 static bool output_value(const struct program_segment *segment, struct step_run *run,
                          struct task_frame *frame, struct step_out *out)
 {
-    if (run->members.len == 0) {
+    if ((segment->edit_count == 0 && !segment->is_rebuilt) || !run->doc) {
         return true;
     }
     buf_reset(&frame->value);
-    if (json_splice(run->doc, 0, segment->spliced_names, run->members, &frame->value)) {
-        (void)step_reject(run, ERR_LIMIT, "the record with its joined members is too long");
+    enum err e = ERR_LIMIT;
+    if (edits_write(segment, run->slots, &frame->members)) {
+        struct strview members = buf_view(&frame->members);
+        e = segment->is_rebuilt
+                ? rebuild(members, &frame->value)
+                : json_splice(run->doc, 0, segment->edit_names, members, &frame->value);
+    }
+    if (e) {
+        (void)step_reject(run, ERR_LIMIT, "the record with the members that were set is too long");
         return false;
     }
     out->value = buf_view(&frame->value);
@@ -249,7 +291,6 @@ static enum err segment_work(struct stream_task *task, const struct program_segm
         .sink = task->sink,
         .checker = task->checker,
         .scratch = &frame->scratch,
-        .members_of_many = &frame->members,
         .eval = &frame->eval,
         .info = &task->why,
     };

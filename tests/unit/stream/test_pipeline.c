@@ -101,6 +101,48 @@ static const struct row BAD[] = {
      "/steps/0/filter/all/1/not", "an object is needed", true},
     {STEP("{\"filter\":{\"all\":[{\"field\":\"a\",\"==\":1}],\"any\":[]}}"), "/steps/0/filter",
      "exactly one member", true},
+    {STEP("{\"set\":{}}"), "/steps/0/set", "at least one member", true},
+    {STEP("{\"set\":[]}"), "/steps/0/set", "at least one member", true},
+    {STEP("{\"set\":{\"a\":7}}"), "/steps/0/set/a", "a field like", true},
+    {STEP("{\"set\":{\"a\":\"\"}}"), "/steps/0/set/a", "a field like", true},
+    {STEP("{\"set\":{\"a\":{}}}"), "/steps/0/set/a", "exactly one member", true},
+    {STEP("{\"set\":{\"a\":{\"exrp\":\"1\"}}}"), "/steps/0/set/a/exrp", "(did you mean \"expr\"?)",
+     true},
+    {STEP("{\"set\":{\"a\":{\"expr\":\"1 +\"}}}"), "/steps/0/set/a/expr",
+     "column 4: a value is needed", false},
+    {STEP("{\"set\":{\"a\":{\"value\":1,\"expr\":\"1\"}}}"), "/steps/0/set/a", "exactly one member",
+     true},
+    {STEP("{\"set\":{\"a\":{\"object\":{\"b\":{\"array\":[{\"field\":7}]}}}}}"),
+     "/steps/0/set/a/object/b/array/0/field", "a field like", true},
+    {STEP("{\"set\":{\"a\":{\"object\":[]}}}"), "/steps/0/set/a/object", "an object of at most 64",
+     true},
+    {STEP("{\"set\":{\"/a/b\":{\"value\":1}}}"), "/steps/0/set/~1a~1b", "lies within a member",
+     true},
+    {STEP("{\"set\":{\"a\":{\"value\":{}},\"b\":\"/a/x\"}}"), "/steps/0/set",
+     "make two steps of it", false},
+    {STEP("{\"remove\":[]}"), "/steps/0/remove", "1 to 32 names", true},
+    {STEP("{\"remove\":\"a\"}"), "/steps/0/remove", "1 to 32 names", true},
+    {STEP("{\"remove\":[\"a\",1]}"), "/steps/0/remove/1", "the name of a member", true},
+    {STEP("{\"remove\":[\"/a/b\"]}"), "/steps/0/remove/0", "lies within a member", true},
+    {STEP("{\"rename\":{}}"), "/steps/0/rename", "1 to 32 members", true},
+    {STEP("{\"rename\":{\"a\":1}}"), "/steps/0/rename/a", "a string that is not empty", true},
+    {STEP("{\"rename\":{\"a\":\"/x/y\"}}"), "/steps/0/rename/a", "lies within a member", true},
+    {STEP("{\"rename\":{\"a\":\"c\",\"b\":\"c\"}}"), "/steps/0/rename/a", "the new name of two",
+     false},
+    {STEP("{\"project\":[]}"), "/steps/0/project", "at least one", true},
+    {STEP("{\"project\":{}}"), "/steps/0/project", "at least one", true},
+    {STEP("{\"project\":[\"a\",\"/b/c\"]}"), "/steps/0/project/1", "the name of a member", true},
+    {STEP("{\"project\":{\"a\":{\"filed\":\"b\"}}}"), "/steps/0/project/a/filed",
+     "(did you mean \"field\"?)", true},
+    {STEP("{\"flat_map\":{\"as\":\"i\"}}"), "/steps/0/flat_map", "\"each\" is missing", true},
+    {STEP("{\"flat_map\":{\"each\":\"/items\"}}"), "/steps/0/flat_map", "\"as\" is missing", true},
+    {STEP("{\"flat_map\":{\"each\":\"/~\",\"as\":\"i\"}}"), "/steps/0/flat_map/each", "'~'", false},
+    {STEP("{\"flat_map\":{\"each\":\"/a\",\"as\":\"i\",\"keep\":{}}}"), "/steps/0/flat_map/keep",
+     "an array of at most 32", true},
+    {STEP("{\"flat_map\":{\"each\":\"/a\",\"as\":\"i\",\"keep\":[1]}}"), "/steps/0/flat_map/keep/0",
+     "the name of a member", true},
+    {STEP("{\"flat_map\":{\"each\":\"/a\",\"as\":\"i\",\"records_max\":0}}"),
+     "/steps/0/flat_map/records_max", "a whole number from 1", true},
     {STEP("{\"validate\":{}}"), "/steps/0/validate", "\"schema\" is missing", true},
     {STEP("{\"validate\":{\"schema\":{\"tpye\":1}}}"), "/steps/0/validate/schema", "tpye", false},
     {STEP("{\"validate\":{\"schema\":\"no-such-file.json\"}}"), "/steps/0/validate/schema",
@@ -111,9 +153,6 @@ static const struct row BAD[] = {
      "at least one member", false},
     {STEP("{\"join\":{\"table\":\"users\",\"on\":\"/u\",\"set\":{\"a\":1}}}"),
      "/steps/0/join/set/a", "the field of the table's row", true},
-    {STEP("{\"join\":{\"table\":\"users\",\"on\":\"/u\",\"set\":{\"a\":\"b\"}}},"
-          "{\"join\":{\"table\":\"users\",\"on\":\"/v\",\"set\":{\"a\":\"c\"}}}"),
-     "/steps/1/join/set/a", "an earlier step sets \"a\" already", false},
     {STEP("{\"join\":{\"table\":\"users\",\"set\":{\"a\":\"b\"}}}"), "/steps/0/join",
      "\"on\" is missing", true},
     {AGGREGATE("\"emit\":[\"final\"]," RESULT), "/steps/0/aggregate/emit",
@@ -349,6 +388,14 @@ static void test_pipeline_schema__agrees_with_the_loader(void **state)
         STEP("{\"filter\":{\"any\":[{\"expr\":\"amount * 2 > 7\",\"description\":\"d\"},"
              "{\"not\":{\"expr\":\"is_null(user.id)\"}}]}}"),
         STEP("{\"validate\":{\"schema\":true}}"),
+        STEP("{\"set\":{\"a\":\"/x/y\",\"/b\":{\"expr\":\"a * 2\",\"description\":\"d\"},"
+             "\"c\":{\"object\":{\"d\":{\"array\":[\"e\",{\"value\":null}]}}},\"f\":{\"field\":"
+             "\"g\"}}},"
+             "{\"remove\":[\"a\",\"/b\"]},{\"rename\":{\"c\":\"k\",\"/f\":\"/"
+             "g\"}},{\"project\":[\"k\",\"/g\"]},"
+             "{\"project\":{\"k\":\"k\",\"/l\":{\"value\":[]}}},{\"flat_map\":{\"each\":\"/"
+             "l\",\"as\":\"m\","
+             "\"index\":\"n\",\"keep\":[\"k\"],\"records_max\":5}}"),
         STEP("{\"join\":{\"table\":\"users\",\"on\":\"u\",\"set\":{\"description\":\"b\"}}}"),
         AGGREGATE(WINDOW
                   ",\"result\":{\"a\":{\"variance\":{\"field\":\"v\",\"of\":\"population\"}},"
