@@ -54,6 +54,7 @@
     X(ERR_TIMESTAMP,           "timestamp",             422, 0, "a time cannot be read")           \
     X(ERR_CONDITION,           "condition",             422, 0, "the event does not meet a condition of the pipeline") \
     X(ERR_REFERENCE_MISSING,   "reference-missing",     422, 0, "the table has no row for the event") \
+    X(ERR_SCRIPT,              "script",                422, 0, "the pipeline's script failed on the event") \
     X(ERR_LATE,                "late",                  422, 0, "the event came after its window had closed") \
     /* topics and Kafka */                                                                         \
     X(ERR_TOPIC_FORBIDDEN,     "topic-forbidden",       403, 0, "the topic is not open for this use") \

@@ -72,6 +72,36 @@ static enum err folder_make_one(const char *path, struct err_info *info)
                                                      : file_error(info, "make the folder", path);
 }
 
+static void close_fd(int *fd)
+{
+    if (*fd >= 0) {
+        (void)close(*fd); /* only read from */
+    }
+}
+
+#define READ_BYTES 65536
+
+enum err file_read(const char *path, struct buf *out, struct err_info *info)
+{
+    CLEANUP(close_fd) int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        return file_error(info, "open", path);
+    }
+    for (;;) {
+        char bytes[READ_BYTES];
+        ssize_t got = read(fd, bytes, sizeof bytes);
+        if (got == 0) {
+            return ERR_OK;
+        }
+        if (got < 0 && errno != EINTR) {
+            return file_error(info, "read", path);
+        }
+        if (got > 0 && buf_append(out, bytes, (size_t)got)) {
+            return err_set(info, ERR_IO, "%s: larger than %zu MiB", path, out->bytes_max >> 20);
+        }
+    }
+}
+
 enum err file_folder_make(const char *path, struct err_info *info)
 {
     char copy[FILE_PATH_BYTES_MAX];

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "core/buf.h"
 #include "core/err.h"
 
 #define FILE_PATH_BYTES_MAX 4096
@@ -19,6 +20,8 @@ enum err file_error(struct err_info *info, const char *what, const char *path);
 MUST_CHECK enum err file_write_at(int fd, const void *bytes, size_t len, int64_t at);
 /* Up to len bytes; fewer only at the file's end. ERR_IO with errno. */
 MUST_CHECK enum err file_read_at(int fd, void *bytes, size_t len, int64_t at, size_t *ret_read);
+/* All of a file, appended to out: what is more than it may hold is ERR_IO, too. */
+MUST_CHECK enum err file_read(const char *path, struct buf *out, struct err_info *info);
 /* Makes the folder and those above it. */
 MUST_CHECK enum err file_folder_make(const char *path, struct err_info *info);
 /* Makes the folders above a file. */

@@ -150,6 +150,9 @@ struct step_state_kind {
     void (*stats)(const void *state, struct stream_task_stats *stats);
 };
 
+/* The topic of the record that this one is made of; NULL: of more than one. */
+const char *step_topic(const struct step_run *run);
+
 struct program_builder;
 struct spec;
 

@@ -266,3 +266,12 @@ int spec_get_choice(const struct spec *object, const char *name, const char *con
     int choice = spec_choice(&member, choices);
     return choice < 0 ? 0 : choice;
 }
+
+bool spec_file_path(const struct spec *file, char out[SPEC_PATH_BYTES])
+{
+    const char *name = json_string_value(file->value);
+    const char *slash = strrchr(file->loader->path, '/');
+    int folder_len = name[0] != '/' && slash ? (int)(slash - file->loader->path) + 1 : 0;
+    int len = snprintf(out, SPEC_PATH_BYTES, "%.*s%s", folder_len, file->loader->path, name);
+    return len < SPEC_PATH_BYTES;
+}

@@ -54,6 +54,9 @@ int spec_get_choice(const struct spec *object, const char *name, const char *con
                     int fallback);
 /* The value itself as text among choices; -1 and an error (with the nearest) when it is not. */
 int spec_choice(const struct spec *spec, const char *const *choices);
+/* Where a file lies that the member names: a relative one beside the pipeline's. False: too long. */
+#define SPEC_PATH_BYTES 4096
+bool spec_file_path(const struct spec *file, char out[SPEC_PATH_BYTES]);
 /* " (did you mean \"x\"?)" or "". */
 #define SPEC_HINT_BYTES 96
 const char *spec_hint(const char *word, const char *const *choices, char out[SPEC_HINT_BYTES]);

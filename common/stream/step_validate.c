@@ -1,30 +1,15 @@
 /* validate: the event against a JSON Schema, given in place or as a file beside the pipeline's. */
-#include <stdio.h>
-#include <stdlib.h>
-
 #include "json/json_file.h"
 #include "stream/steps.h"
 
-#define PATH_BYTES 4096
-
-/* A relative file lies beside the pipeline file. */
-static bool schema_path(const struct spec *file, char out[PATH_BYTES])
-{
-    const char *name = json_string_value(file->value);
-    const char *slash = strrchr(file->loader->path, '/');
-    int folder_len = name[0] != '/' && slash ? (int)(slash - file->loader->path) + 1 : 0;
-    int len = snprintf(out, PATH_BYTES, "%.*s%s", folder_len, file->loader->path, name);
-    return len < PATH_BYTES;
-}
-
 static struct schema *schema_from_file(const struct spec *file)
 {
-    char path[PATH_BYTES];
+    char path[SPEC_PATH_BYTES];
     struct err_info info = {0};
     CLEANUP(json_decrefp) json_t *document = NULL;
     struct schema *schema = NULL;
-    enum err e = schema_path(file, path) ? json_file_load(path, &document, &info)
-                                         : err_set(&info, ERR_CONFIG, "the path is too long");
+    enum err e = spec_file_path(file, path) ? json_file_load(path, &document, &info)
+                                            : err_set(&info, ERR_CONFIG, "the path is too long");
     if (!e) {
         e = schema_compile(document, path, &schema, &info);
     }

@@ -11,6 +11,7 @@ extern const struct step_kind step_remove;
 extern const struct step_kind step_rename;
 extern const struct step_kind step_project;
 extern const struct step_kind step_flat_map;
+extern const struct step_kind step_lua;
 extern const struct step_kind step_join;
 extern const struct step_kind step_branch;
 extern const struct step_kind step_rekey;

@@ -334,6 +334,12 @@ enum err step_forward(const struct step_way *way, const struct step_out *out)
     return segment_take(way->task, way->task->pipeline->segments[way->to], out);
 }
 
+const char *step_topic(const struct step_run *run)
+{
+    const struct stream_record *origin = run->in->origin;
+    return origin ? run->way.task->pipeline->sources[origin->source].topic : NULL;
+}
+
 /* --- a source -----------------------------------------------------------------------------------*/
 
 /* What must be right before any step looks; *ret_place: what was wrong. */

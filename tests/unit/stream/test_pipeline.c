@@ -143,6 +143,24 @@ static const struct row BAD[] = {
      "the name of a member", true},
     {STEP("{\"flat_map\":{\"each\":\"/a\",\"as\":\"i\",\"records_max\":0}}"),
      "/steps/0/flat_map/records_max", "a whole number from 1", true},
+    {STEP("{\"lua\":{}}"), "/steps/0/lua", "one of \"script\" and \"file\"", true},
+    {STEP("{\"lua\":{\"script\":\"x\",\"file\":\"x\"}}"), "/steps/0/lua",
+     "one of \"script\" and \"file\"", true},
+    {STEP("{\"lua\":{\"script\":\"function process(\"}}"), "/steps/0/lua",
+     "script:1: <name> or '...'", false},
+    {STEP("{\"lua\":{\"script\":\"x = 1\"}}"), "/steps/0/lua", "there is no function process",
+     false},
+    {STEP("{\"lua\":{\"script\":\"error('no')\"}}"), "/steps/0/lua", "script:1: no", false},
+    {STEP("{\"lua\":{\"script\":\"while true do end\"}}"), "/steps/0/lua",
+     "more than 1000000 instructions", false},
+    {STEP("{\"lua\":{\"script\":\"\\u001bLJ\\u0002\"}}"), "/steps/0/lua",
+     "attempt to load chunk with wrong mode", false},
+    {STEP("{\"lua\":{\"file\":\"no-such.lua\"}}"), "/steps/0/lua/file", "no-such.lua: cannot open",
+     false},
+    {STEP("{\"lua\":{\"script\":\"function process() end\",\"memory_mib\":0}}"),
+     "/steps/0/lua/memory_mib", "a whole number from 1 to 1024", true},
+    {STEP("{\"lua\":{\"srcipt\":\"\"}}"), "/steps/0/lua/srcipt", "(did you mean \"script\"?)",
+     true},
     {STEP("{\"validate\":{}}"), "/steps/0/validate", "\"schema\" is missing", true},
     {STEP("{\"validate\":{\"schema\":{\"tpye\":1}}}"), "/steps/0/validate/schema", "tpye", false},
     {STEP("{\"validate\":{\"schema\":\"no-such-file.json\"}}"), "/steps/0/validate/schema",
@@ -396,6 +414,8 @@ static void test_pipeline_schema__agrees_with_the_loader(void **state)
              "{\"project\":{\"k\":\"k\",\"/l\":{\"value\":[]}}},{\"flat_map\":{\"each\":\"/"
              "l\",\"as\":\"m\","
              "\"index\":\"n\",\"keep\":[\"k\"],\"records_max\":5}}"),
+        STEP("{\"lua\":{\"script\":\"function process(e) return e end\",\"instructions_max\":1000,"
+             "\"memory_mib\":4,\"records_max\":1}}"),
         STEP("{\"join\":{\"table\":\"users\",\"on\":\"u\",\"set\":{\"description\":\"b\"}}}"),
         AGGREGATE(WINDOW
                   ",\"result\":{\"a\":{\"variance\":{\"field\":\"v\",\"of\":\"population\"}},"
