@@ -79,7 +79,7 @@ static void bench_open(struct bench *bench, const char *file, unsigned keys)
             (void)snprintf(name, sizeof name, "prod-%u", key);
             (void)snprintf(row, sizeof row, "{\"name\":\"Product %u\",\"category\":\"tools\"}",
                            key);
-            CHECK(!stream_table_apply(bench->tables[i], sv(name), sv(row), NULL));
+            CHECK(!stream_table_apply(bench->tables[i], sv(name), sv(row), 0, NULL));
         }
     }
     bench->task = stream_task_new(bench->pipeline, 0, bench->tables, 0);

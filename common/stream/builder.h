@@ -137,6 +137,8 @@ struct program_source *builder_add_source(struct program_builder *builder, const
 struct program_source *builder_compile_source(struct program_builder *builder,
                                               const struct spec *spec);
 void builder_compile_tables(struct program_builder *builder, const struct spec *file);
+/* Whether rows of files are what the joins need: known when all joins are. */
+void builder_check_tables(struct program_builder *builder, const struct spec *file);
 /* All flows of the file, in the order in which records go through them. */
 void builder_compile_flows(struct program_builder *builder, const struct spec *file);
 /* NULL, and an error with the nearest name, when there is none. */

@@ -89,4 +89,5 @@ void builder_compile_file(struct program_builder *builder, const struct spec *fi
         builder_link(builder);
     }
     compile_sides(builder, file);
+    builder_check_tables(builder, file);
 }

@@ -51,6 +51,7 @@ static void table_spec_free(struct table_spec *table)
     }
     free(table->name);
     free(table->topic);
+    table_file_free(table->file);
 }
 
 void pipeline_free(struct pipeline *pipeline)

@@ -71,6 +71,7 @@ bool pipeline_stage_is_copartitioned(const struct pipeline *pipeline, size_t sta
 
 size_t pipeline_table_count(const struct pipeline *pipeline);
 const char *pipeline_table_name(const struct pipeline *pipeline, size_t table);
+/* NULL: the table is a file's, and there is nothing to read. */
 const char *pipeline_table_topic(const struct pipeline *pipeline, size_t table);
 
 size_t pipeline_topic_count(const struct pipeline *pipeline);

@@ -24,6 +24,7 @@
 #include "stream/eval.h"
 #include "stream/event_time.h"
 #include "stream/fields.h"
+#include "stream/table_file.h"
 #include "stream/task.h"
 #include "stream/watermark.h"
 
@@ -202,16 +203,22 @@ struct projection {
 
 struct table_spec {
     char *name;
-    char *topic;
+    char *topic;             /* NULL: its rows are of … */
+    struct table_file *file; /* … this file */
     size_t rows_max;
+    bool has_history;
+    int64_t history_ms;
     size_t projection_count;
     struct projection *projections[PROJECTIONS_MAX];
 };
 
 /* The row as one join sees it: a value per member of the projection, borrowed until the table's next
- * apply. NULL: there is no such row. */
+ * apply. at_ms: as it was at that time, INT64_MAX as it is now. NULL: there is no such row. */
 const struct stream_value *stream_table_find(const struct stream_table *table, struct strview key,
-                                             size_t projection);
+                                             size_t projection, int64_t at_ms);
+/* Whether the rows of the table's file can be used; after that they can. */
+MUST_CHECK enum err table_check_file(const struct pipeline *pipeline, size_t table,
+                                     struct err_info *info);
 
 /* --- the program ------------------------------------------------------------------------------ */
 

@@ -1,6 +1,6 @@
-/* join: members of a reference table's row put into the event (stream-table, inner). The event's
- * time is the stream's; a row that is not there makes a dead letter, after the table was given the
- * chance to catch up with its topic. */
+/* join: members of a reference table's row put into the event (stream-table). The event's time is the
+ * stream's. A row that is not there, after the table was given the chance to catch up with its topic,
+ * makes a dead letter (inner), or the members are null (left). */
 #include <stdlib.h>
 
 #include "stream/steps.h"
@@ -10,6 +10,9 @@ struct join {
     const char *table_name; /* the pipeline's */
     size_t projection_index;
     const struct projection *projection;
+    bool is_of_topic; /* it can be brought up to date */
+    bool is_left;
+    bool is_as_of; /* the row as it was at the event's time, not as it is now */
     uint16_t on;
     char *on_text;
 };
@@ -62,9 +65,25 @@ static void projection_compile(struct program_builder *builder, struct projectio
     }
 }
 
+static void join_compile_kind(struct join *join, const struct spec *spec,
+                              const struct table_spec *table)
+{
+    static const char *const types[] = {"inner", "left", NULL};
+    struct spec as_of = spec_member(spec, "as_of");
+    join->is_left = spec_get_choice(spec, "type", types, 0) == 1;
+    join->is_as_of = json_is_true(as_of.value);
+    join->is_of_topic = table->topic;
+    if (as_of.value && !json_is_boolean(as_of.value)) {
+        spec_error(&as_of, ERR_CONFIG, "true or false is needed");
+    } else if (join->is_as_of && !table->has_history) {
+        spec_error(&as_of, ERR_CONFIG,
+                   "the table \"%s\" does not know what was: give it a \"history\"", table->name);
+    }
+}
+
 static void *join_compile(struct program_builder *builder, const struct spec *spec)
 {
-    static const char *const names[] = {"table", "on", "set", NULL};
+    static const char *const names[] = {"table", "on", "set", "type", "as_of", NULL};
     struct spec set;
     if (!spec_is_object(spec, names) || !spec_has(spec, "set", &set)) {
         return NULL;
@@ -84,6 +103,7 @@ static void *join_compile(struct program_builder *builder, const struct spec *sp
         join_free(join);
         return NULL;
     }
+    join_compile_kind(join, spec, table);
     struct projection *projection = must_alloc(sizeof *projection);
     join->projection_index = table->projection_count;
     table->projections[table->projection_count++] = projection; /* the pipeline's from here on */
@@ -95,17 +115,47 @@ static void *join_compile(struct program_builder *builder, const struct spec *sp
 
 #define EXCERPT_BYTES 64
 
+static void set_members(const struct join *join, struct step_run *run,
+                        const struct stream_value *row)
+{
+    static const struct stream_value nothing = {.raw = "null", .bytes = 4, .type = JSON_NODE_NULL};
+    for (size_t i = 0; i < join->projection->count; i++) {
+        run->slots[join->projection->members[i].slot] = row ? row[i] : nothing;
+    }
+}
+
 static enum step_verdict join_missing(const struct join *join, struct step_run *run)
 {
     uint32_t bit = 1U << join->table; /* TABLES_MAX is below 32 */
-    bool may_refresh = run->sink->refresh_table && !(run->refreshed & bit);
+    bool may_refresh = join->is_of_topic && run->sink->refresh_table && !(run->refreshed & bit);
     run->refreshed |= bit;
     if (may_refresh && run->sink->refresh_table(run->sink->context, (unsigned)join->table)) {
         return STEP_AGAIN;
     }
+    if (join->is_left) {
+        set_members(join, run, NULL);
+        return STEP_NEXT;
+    }
     struct strview key = stream_value_excerpt(&run->slots[join->on], EXCERPT_BYTES);
-    return step_reject(run, ERR_REFERENCE_MISSING, "the table \"%s\" has no row for %s %.*s",
-                       join->table_name, join->on_text, SV_ARG(key));
+    return step_reject(run, ERR_REFERENCE_MISSING, "the table \"%s\" has no row for %s %.*s%s",
+                       join->table_name, join->on_text, SV_ARG(key),
+                       join->is_as_of ? " at the event's time" : "");
+}
+
+/* No key, no row: of a left join that is an answer. */
+static enum step_verdict join_without_key(const struct join *join, struct step_run *run)
+{
+    const struct stream_value *on = &run->slots[join->on];
+    bool is_missing = on->type == STREAM_VALUE_MISSING;
+    if (join->is_left && (is_missing || on->type == JSON_NODE_NULL)) {
+        set_members(join, run, NULL);
+        return STEP_NEXT;
+    }
+    if (is_missing) {
+        return step_reject(run, ERR_FIELD_MISSING, "%s is missing", join->on_text);
+    }
+    return step_reject(run, ERR_FIELD_TYPE, "%s is %s: a string or a number is needed",
+                       join->on_text, stream_value_kind(on));
 }
 
 static enum step_verdict join_run(const void *step, void *state, struct step_run *run)
@@ -113,25 +163,20 @@ static enum step_verdict join_run(const void *step, void *state, struct step_run
     (void)state;
     const struct join *join = step;
     const struct stream_value *on = &run->slots[join->on];
-    if (on->type == STREAM_VALUE_MISSING) {
-        return step_reject(run, ERR_FIELD_MISSING, "%s is missing", join->on_text);
-    }
     if (on->type != JSON_NODE_STRING && on->type != JSON_NODE_NUMBER) {
-        return step_reject(run, ERR_FIELD_TYPE, "%s is %s: a string or a number is needed",
-                           join->on_text, stream_value_kind(on));
+        return join_without_key(join, run);
     }
     if (buf_reserve(run->scratch, on->bytes)) {
         return step_reject(run, ERR_LIMIT, "%s is too long", join->on_text);
     }
     struct strview key = stream_value_decode(on, run->scratch->data);
     const struct stream_value *row =
-        stream_table_find(run->tables[join->table], key, join->projection_index);
+        stream_table_find(run->tables[join->table], key, join->projection_index,
+                          join->is_as_of ? run->event_ms : INT64_MAX);
     if (!row) {
         return join_missing(join, run);
     }
-    for (size_t i = 0; i < join->projection->count; i++) {
-        run->slots[join->projection->members[i].slot] = row[i];
-    }
+    set_members(join, run, row);
     run->is_joined = true;
     return STEP_NEXT;
 }

@@ -19,7 +19,7 @@ struct worker_tables {
     struct metric_series *rejects;
     struct stream_table **tables; /* in the pipeline's order */
     size_t count;
-    struct kafka_tail *tail; /* NULL: no tables */
+    struct kafka_tail *tail; /* NULL: no table has a topic */
     bool is_open;            /* every topic is assigned */
     bool is_end_marked;
     bool is_loaded;
@@ -32,18 +32,26 @@ static struct strview view_or_null(const void *bytes, size_t len)
     return bytes ? sv_of(bytes, len) : (struct strview){NULL, 0};
 }
 
+/* A table of a file has none. */
+static bool is_topic_of(const struct worker_tables *tables, size_t table, const char *topic)
+{
+    const char *own = pipeline_table_topic(tables->pipeline, table);
+    return own && strcmp(own, topic) == 0;
+}
+
 /* A topic may serve more than one table. */
 static void row_apply(struct worker_tables *tables, const rd_kafka_message_t *message)
 {
     const char *topic = rd_kafka_topic_name(message->rkt);
+    int64_t timestamp_ms = rd_kafka_message_timestamp(message, NULL);
     for (size_t i = 0; i < tables->count; i++) {
-        if (strcmp(pipeline_table_topic(tables->pipeline, i), topic) != 0) {
+        if (!is_topic_of(tables, i, topic)) {
             continue;
         }
         struct err_info info = {0};
         enum err e =
             stream_table_apply(tables->tables[i], view_or_null(message->key, message->key_len),
-                               view_or_null(message->payload, message->len), &info);
+                               view_or_null(message->payload, message->len), timestamp_ms, &info);
         if (e) {
             metric_add(tables->rejects, 1);
             log_event(LOG_WARN, "table_row_rejected", err_detail(e, &info), KV("topic", topic),
@@ -66,15 +74,16 @@ static size_t rows_apply(struct worker_tables *tables, int64_t timeout_ms)
 
 /* --- loading and following --------------------------------------------------------------------------------- */
 
+/* False as well for a table without a topic. */
 static bool is_first_with_topic(const struct worker_tables *tables, size_t table)
 {
-    for (size_t i = 0; i < table; i++) {
-        if (strcmp(pipeline_table_topic(tables->pipeline, i),
-                   pipeline_table_topic(tables->pipeline, table)) == 0) {
+    const char *topic = pipeline_table_topic(tables->pipeline, table);
+    for (size_t i = 0; topic && i < table; i++) {
+        if (is_topic_of(tables, i, topic)) {
             return false;
         }
     }
-    return true;
+    return topic;
 }
 
 static enum err topic_assign(struct worker_tables *tables, const char *topic, int32_t partitions,
@@ -92,12 +101,15 @@ static enum err topic_assign(struct worker_tables *tables, const char *topic, in
 
 enum err worker_tables_open(struct worker_tables *tables, rd_kafka_t *client, struct err_info *info)
 {
-    if (tables->is_open || tables->count == 0) {
+    if (tables->is_open || !tables->tail) {
         return ERR_OK;
     }
     int32_t partitions[TABLES_MAX];
     CHECK(tables->count <= TABLES_MAX);
     for (size_t i = 0; i < tables->count; i++) { /* all or nothing: the next try starts over */
+        if (!is_first_with_topic(tables, i)) {
+            continue;
+        }
         enum err e = kafka_topic_partitions(client, pipeline_table_topic(tables->pipeline, i),
                                             METADATA_MS, &partitions[i], info);
         if (e) {
@@ -146,6 +158,9 @@ bool worker_tables_refresh(struct worker_tables *tables)
 {
     int64_t deadline_us = clock_mono_us() + REFRESH_MS * 1000;
     struct err_info info = {0};
+    if (!tables->tail) {
+        return false; /* a file's rows do not change */
+    }
     if (kafka_tail_mark_end(tables->tail, REFRESH_MS, &info)) {
         log_event(LOG_WARN, "table_refresh_failed", info.text,
                   KV("tables", (int64_t)tables->count));
@@ -163,7 +178,7 @@ bool worker_tables_refresh(struct worker_tables *tables)
 
 bool worker_tables_are_loaded(const struct worker_tables *tables)
 {
-    return tables->count == 0 || tables->is_loaded;
+    return !tables->tail || tables->is_loaded;
 }
 
 int worker_tables_fd(const struct worker_tables *tables)
@@ -178,6 +193,16 @@ struct stream_table *const *worker_tables_all(const struct worker_tables *tables
 
 /* --- life ---------------------------------------------------------------------------------------------------- */
 
+static bool has_topics(const struct pipeline *pipeline)
+{
+    for (size_t i = 0; i < pipeline_table_count(pipeline); i++) {
+        if (pipeline_table_topic(pipeline, i)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 enum err worker_tables_new(const struct kafka_config *kafka, const struct pipeline *pipeline,
                            const char *label, struct metric_series *rejects,
                            struct worker_tables **ret, struct err_info *info)
@@ -186,15 +211,15 @@ enum err worker_tables_new(const struct kafka_config *kafka, const struct pipeli
     tables->pipeline = pipeline;
     tables->rejects = rejects;
     tables->count = pipeline_table_count(pipeline);
-    if (tables->count > 0) {
+    if (has_topics(pipeline)) {
         enum err e = kafka_tail_new(&(struct kafka_tail_params){.config = kafka, .label = label},
                                     &tables->tail, info);
         if (e) {
             free(tables);
             return e;
         }
-        tables->tables = must_alloc(tables->count * sizeof(struct stream_table *));
     }
+    tables->tables = must_alloc(tables->count * sizeof(struct stream_table *));
     for (size_t i = 0; i < tables->count; i++) {
         tables->tables[i] = stream_table_new(pipeline, i);
     }

@@ -109,7 +109,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     struct strview event = nul ? sv_of(nul + 1, bytes - file_bytes - 1) : SV("{}");
     for (size_t i = 0; i < count; i++) {
         tables[i] = stream_table_new(world.pipeline, i);
-        enum err row = stream_table_apply(tables[i], SV("k"), event, NULL);
+        enum err row = stream_table_apply(tables[i], SV("k"), event, 0, NULL);
         FUZZ_CHECK(row || stream_table_rows(tables[i]) == 1, "a row is lost");
     }
     for (unsigned stage = 0; stage < pipeline_stage_count(world.pipeline); stage++) {

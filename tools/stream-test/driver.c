@@ -324,7 +324,10 @@ static enum err topic_unknown(const struct driver *driver, const char *topic, st
         names[count++] = pipeline_source_topic(driver->pipeline, i);
     }
     for (size_t i = 0; i < pipeline_table_count(driver->pipeline) && count < 64; i++) {
-        names[count++] = pipeline_table_topic(driver->pipeline, i);
+        const char *own = pipeline_table_topic(driver->pipeline, i);
+        if (own) { /* a file's rows are there already */
+            names[count++] = own;
+        }
     }
     const char *nearest = nearest_name(topic, names, count);
     return err_set(info, ERR_TOPIC_UNKNOWN,
@@ -338,9 +341,11 @@ enum err driver_feed(struct driver *driver, const char *topic, const struct reco
 {
     bool is_table = false;
     for (size_t i = 0; i < pipeline_table_count(driver->pipeline); i++) {
-        if (strcmp(pipeline_table_topic(driver->pipeline, i), topic) == 0) {
+        const char *own = pipeline_table_topic(driver->pipeline, i);
+        if (own && strcmp(own, topic) == 0) {
             is_table = true;
-            enum err e = stream_table_apply(driver->tables[i], record->key, record->value, info);
+            enum err e = stream_table_apply(driver->tables[i], record->key, record->value,
+                                            record->timestamp_ms, info);
             if (e) {
                 return e;
             }

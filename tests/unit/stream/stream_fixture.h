@@ -93,7 +93,7 @@ static inline bool fixture_refresh(void *context, unsigned table)
         return false;
     }
     assert_err(ERR_OK, stream_table_apply(f->tables[table], sv(f->refresh_key),
-                                          sv(f->refresh_value), NULL));
+                                          sv(f->refresh_value), 0, NULL));
     return true;
 }
 

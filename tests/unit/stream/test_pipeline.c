@@ -171,6 +171,21 @@ static const struct row BAD[] = {
      "at least one member", false},
     {STEP("{\"join\":{\"table\":\"users\",\"on\":\"/u\",\"set\":{\"a\":1}}}"),
      "/steps/0/join/set/a", "the field of the table's row", true},
+    {STEP("{\"join\":{\"table\":\"users\",\"on\":\"u\",\"type\":\"outer\",\"set\":{\"a\":\"b\"}}}"),
+     "/steps/0/join/type", "not known here", true},
+    {STEP("{\"join\":{\"table\":\"users\",\"on\":\"u\",\"as_of\":1,\"set\":{\"a\":\"b\"}}}"),
+     "/steps/0/join/as_of", "true or false", true},
+    {STEP("{\"join\":{\"table\":\"users\",\"on\":\"u\",\"as_of\":true,\"set\":{\"a\":\"b\"}}}"),
+     "/steps/0/join/as_of", "give it a \"history\"", false},
+    {WITH("\"tables\":{\"t\":{\"file\":\"no-such.json\",\"key\":\"id\"}}"), "/tables/t/file",
+     "no-such.json: cannot open", false},
+    {WITH("\"tables\":{\"t\":{\"file\":\"x.json\"}}"), "/tables/t", "\"key\" is missing", true},
+    {WITH("\"tables\":{\"t\":{\"file\":\"x.json\",\"key\":\"/~\"}}"), "/tables/t/key", "'~'",
+     false},
+    {WITH("\"tables\":{\"t\":{\"file\":\"x.json\",\"key\":\"id\",\"topic\":\"t\"}}"),
+     "/tables/t/topic", "unknown member", true},
+    {WITH("\"tables\":{\"t\":{\"topic\":\"t\",\"history\":5}}"), "/tables/t/history",
+     "a duration like", true},
     {STEP("{\"join\":{\"table\":\"users\",\"set\":{\"a\":\"b\"}}}"), "/steps/0/join",
      "\"on\" is missing", true},
     {AGGREGATE("\"emit\":[\"final\"]," RESULT), "/steps/0/aggregate/emit",
@@ -416,6 +431,10 @@ static void test_pipeline_schema__agrees_with_the_loader(void **state)
              "\"index\":\"n\",\"keep\":[\"k\"],\"records_max\":5}}"),
         STEP("{\"lua\":{\"script\":\"function process(e) return e end\",\"instructions_max\":1000,"
              "\"memory_mib\":4,\"records_max\":1}}"),
+        WITH("\"tables\":{\"t\":{\"topic\":\"t\",\"history\":\"1h\",\"rows_max\":5}},\"steps\":[{"
+             "\"join\":"
+             "{\"table\":\"t\",\"on\":\"a\",\"type\":\"left\",\"as_of\":true,\"set\":{\"b\":\"c\"}}"
+             "}]"),
         STEP("{\"join\":{\"table\":\"users\",\"on\":\"u\",\"set\":{\"description\":\"b\"}}}"),
         AGGREGATE(WINDOW
                   ",\"result\":{\"a\":{\"variance\":{\"field\":\"v\",\"of\":\"population\"}},"

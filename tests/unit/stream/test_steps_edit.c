@@ -19,7 +19,7 @@ static void run_row(const struct row *row, const char *key, char *out, size_t ro
     (void)snprintf(text, sizeof text, PIPELINE, row->steps, key);
     fixture_start(&f, text);
     assert_err(ERR_OK, stream_table_apply(f.tables[0], SV("7"),
-                                          SV("{\"name\":\"Mug\",\"price\":2.50}"), NULL));
+                                          SV("{\"name\":\"Mug\",\"price\":2.50}"), 0, NULL));
     fixture_process(&f, row->event);
     size_t len = 0;
     out[0] = '\0';

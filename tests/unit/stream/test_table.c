@@ -9,7 +9,7 @@ static const char PIPELINE[] =
 static enum err apply(struct fixture *f, const char *key, const char *value, struct err_info *info)
 {
     return stream_table_apply(f->tables[0], sv(key), value ? sv(value) : (struct strview){NULL, 0},
-                              info);
+                              0, info);
 }
 
 /* What the join makes of {"k":key}: the output, or the dead letter's code. */
@@ -93,7 +93,7 @@ static void test_table_apply__null_key__is_refused(void **state)
     struct err_info info = {0};
     fixture_start(&f, PIPELINE);
     assert_err(ERR_FIELD_MISSING, stream_table_apply(f.tables[0], (struct strview){NULL, 0},
-                                                     SV("{\"name\":1}"), &info));
+                                                     SV("{\"name\":1}"), 0, &info));
     fixture_stop(&f);
 }
 

@@ -11,7 +11,7 @@ static void start_orders(struct fixture *f)
     assert_err(ERR_OK, stream_table_apply(f->tables[0], SV("prod-1"),
                                           SV("{\"product_id\":\"prod-1\",\"name\":\"Mill\","
                                              "\"category\":\"tools\"}"),
-                                          NULL));
+                                          0, NULL));
 }
 
 static void test_orders__good__own_bytes_and_the_row(void **state)
@@ -168,7 +168,7 @@ static void test_join__later_steps__read_what_it_set(void **state)
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         assert_err(ERR_OK, stream_table_apply(f.tables[rows[i][0][0] - '0'], sv(rows[i][1]),
-                                              sv(rows[i][2]), NULL));
+                                              sv(rows[i][2]), 0, NULL));
     }
     fixture_process(&f, " {\"user\":7, \"x\":1} ");
     fixture_process(&f, "{\"user\":\"n\"}");

@@ -71,9 +71,12 @@ static const char SHOP[] =
 static void start_shop(struct fixture *f)
 {
     start(f, SHOP);
-    assert_err(ERR_OK, stream_table_apply(f->tables[0], SV("u1"), SV("{\"land\":\"de\"}"), NULL));
-    assert_err(ERR_OK, stream_table_apply(f->tables[0], SV("u2"), SV("{\"land\":\"us\"}"), NULL));
-    assert_err(ERR_OK, stream_table_apply(f->tables[0], SV("u3"), SV("{\"land\":\"jp\"}"), NULL));
+    assert_err(ERR_OK,
+               stream_table_apply(f->tables[0], SV("u1"), SV("{\"land\":\"de\"}"), 0, NULL));
+    assert_err(ERR_OK,
+               stream_table_apply(f->tables[0], SV("u2"), SV("{\"land\":\"us\"}"), 0, NULL));
+    assert_err(ERR_OK,
+               stream_table_apply(f->tables[0], SV("u3"), SV("{\"land\":\"jp\"}"), 0, NULL));
 }
 
 static void test_flows__merge_branch_and_several_outputs(void **state)
