@@ -102,20 +102,6 @@ static void fill_tokens(struct bench *bench, const struct signer *signer, const 
     }
 }
 
-static json_t *entry_new(const char *key)
-{
-    unsigned char digest[ACCESS_DIGEST_BYTES];
-    char hex[2 * ACCESS_DIGEST_BYTES + 1];
-    struct access_hasher *hasher = access_hasher_new();
-    access_hash(hasher, sv(key), digest);
-    access_hasher_free(hasher);
-    for (size_t i = 0; i < sizeof digest; i++) {
-        (void)snprintf(hex + 2 * i, 3, "%02x", digest[i]);
-    }
-    return json_pack("{s:s%, s:s, s:[s]}", "id", key + 3, (size_t)ACCESS_KEY_ID_BYTES, "sha256",
-                     hex, "write", "orders");
-}
-
 static void files_write(struct bench *bench, const struct signer *signers,
                         const char *const *algorithms, size_t count)
 {
@@ -123,7 +109,7 @@ static void files_write(struct bench *bench, const struct signer *signers,
     for (int i = 0; i < KEYS_IN_FILE; i++) {
         char key[ACCESS_KEY_BYTES + 1];
         CHECK(access_key_make(key));
-        json_array_append_new(entries, entry_new(key));
+        json_array_append_new(entries, key_entry_new(key, "write", "orders"));
         if (i < CREDENTIALS) {
             (void)snprintf(bench->values[i], VALUE_BYTES, "Bearer %s", key);
         }

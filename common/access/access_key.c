@@ -1,6 +1,7 @@
 #include "access/access_key.h"
 
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "access/openssl.h"
@@ -94,4 +95,15 @@ void access_hash(struct access_hasher *hasher, struct strview text,
     CHECK(EVP_DigestInit_ex2(hasher->context, hasher->sha256, NULL) == 1 &&
           EVP_DigestUpdate(hasher->context, text.ptr, text.len) == 1 &&
           EVP_DigestFinal_ex(hasher->context, digest, NULL) == 1);
+}
+
+void access_key_digest(const char *key, char hex[ACCESS_DIGEST_TEXT_BYTES])
+{
+    unsigned char digest[ACCESS_DIGEST_BYTES];
+    struct access_hasher *hasher = access_hasher_new();
+    access_hash(hasher, sv(key), digest);
+    access_hasher_free(hasher);
+    for (size_t i = 0; i < sizeof digest; i++) {
+        (void)snprintf(hex + 2 * i, 3, "%02x", digest[i]); /* fits */
+    }
 }

@@ -6,29 +6,6 @@
 
 #define ANSWER_BYTES_MAX ((size_t)64 << 20)
 
-static enum err errors_append(struct buf *out, struct ingest_fault fault)
-{
-    const char *pointer, *message;
-    enum err e = buf_append_view(out, SV(",\"errors\":["));
-    for (bool is_first = true; !e && ingest_fault_next(&fault, &pointer, &message);
-         is_first = false) {
-        e = buf_append_view(out, is_first ? SV("{\"instancePath\":") : SV(",{\"instancePath\":"));
-        if (!e) {
-            e = buf_append_json_string(out, sv(pointer));
-        }
-        if (!e) {
-            e = buf_append_view(out, SV(",\"message\":"));
-        }
-        if (!e) {
-            e = buf_append_json_string(out, sv(message));
-        }
-        if (!e) {
-            e = buf_append_view(out, SV("}"));
-        }
-    }
-    return e ? e : buf_append_view(out, SV("]"));
-}
-
 static enum err entry_append(struct buf *out, const struct ingest_batch *batch,
                              const struct ingest_result *result, struct strview event)
 {
@@ -48,7 +25,7 @@ static enum err entry_append(struct buf *out, const struct ingest_batch *batch,
         e = buf_append_json_string(out, sv(fault.detail));
     }
     if (!e && is_invalid) {
-        e = errors_append(out, fault);
+        e = ingest_fault_errors_append(fault, "instancePath", out);
     }
     return e ? e : buf_append_view(out, SV("}}"));
 }

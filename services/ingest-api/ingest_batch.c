@@ -367,13 +367,13 @@ bool ingest_fault_next(struct ingest_fault *fault, const char **ret_pointer,
     return true;
 }
 
-static enum err errors_append(struct ingest_fault fault, struct buf *out)
+enum err ingest_fault_errors_append(struct ingest_fault fault, const char *pointer_name,
+                                    struct buf *out)
 {
     const char *pointer, *message;
-    enum err e = ERR_OK;
-    for (const char *lead = ",\"errors\":[{\"pointer\":";
-         !e && ingest_fault_next(&fault, &pointer, &message); lead = ",{\"pointer\":") {
-        e = buf_append_view(out, sv(lead));
+    enum err e = buf_append_view(out, SV(",\"errors\":["));
+    for (const char *comma = ""; !e && ingest_fault_next(&fault, &pointer, &message); comma = ",") {
+        e = buf_printf(out, "%s{\"%s\":", comma, pointer_name);
         if (!e) {
             e = buf_append_json_string(out, sv(pointer));
         }
@@ -394,7 +394,7 @@ enum err ingest_fault_append(const struct ingest_batch *batch, const struct inge
                              struct buf *out)
 {
     const enum err err = (enum err)result->err;
-    struct ingest_fault fault = ingest_batch_fault(batch, result);
+    const struct ingest_fault fault = ingest_batch_fault(batch, result);
     enum err e = buf_printf(
         out, "{\"type\":\"/problems/%s\",\"title\":\"%s\",\"status\":%d,\"detail\":", err_name(err),
         err_title(err), err_http_status(err));
@@ -406,7 +406,7 @@ enum err ingest_fault_append(const struct ingest_batch *batch, const struct inge
                        err_is_retriable(err) ? "true" : "false");
     }
     if (!e && fault.error_count) {
-        e = errors_append(fault, out);
+        e = ingest_fault_errors_append(fault, "pointer", out);
     }
     return e ? e : buf_append_view(out, SV("}"));
 }

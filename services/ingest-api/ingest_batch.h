@@ -142,6 +142,9 @@ const char *ingest_batch_broken_detail(const struct ingest_batch *batch);
 /* The next of the schema's errors; false after the last. */
 bool ingest_fault_next(struct ingest_fault *fault, const char **ret_pointer,
                        const char **ret_message);
+/* ,"errors":[{"<pointer_name>":…,"message":…},…] */
+MUST_CHECK enum err ingest_fault_errors_append(struct ingest_fault fault, const char *pointer_name,
+                                               struct buf *out);
 /* {"type":…,"title":…,"status":…,"detail":…,"code":…,"retryable":…,"errors":[…]} */
 MUST_CHECK enum err ingest_fault_append(const struct ingest_batch *batch,
                                         const struct ingest_result *result, struct buf *out);

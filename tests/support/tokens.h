@@ -1,4 +1,4 @@
-/* tokens.h - keys made at test time, and JSON Web Tokens signed with them. */
+/* tokens.h - keys made at test time, JSON Web Tokens signed with them, and what files say of them. */
 #pragma once
 
 #include <jansson.h>
@@ -6,10 +6,20 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "access/access_key.h"
 #include "access/jwk.h"
 #include "core/base64.h"
 
 #define SIGNER_TEXT_BYTES 16384
+
+/* What the keys file has of an API key with one right ("write") to one topic; new reference. */
+static inline json_t *key_entry_new(const char *key, const char *right, const char *topic)
+{
+    char hex[ACCESS_DIGEST_TEXT_BYTES];
+    access_key_digest(key, hex);
+    return json_pack("{s:s%, s:s, s:[s]}", "id", key + 3, (size_t)ACCESS_KEY_ID_BYTES, "sha256",
+                     hex, right, topic);
+}
 
 struct signer {
     const char *kid;

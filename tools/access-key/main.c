@@ -54,16 +54,10 @@ static void list_add(json_t *entry, const char *name, const char *list)
 
 static json_t *entry_new(const char *key, const struct key_config *config)
 {
-    unsigned char digest[ACCESS_DIGEST_BYTES];
-    char hex[2 * ACCESS_DIGEST_BYTES + 1];
+    char hex[ACCESS_DIGEST_TEXT_BYTES];
     struct strview id = {0};
-    struct access_hasher *hasher = access_hasher_new();
     CHECK(access_key_parse(sv(key), &id));
-    access_hash(hasher, sv(key), digest);
-    access_hasher_free(hasher);
-    for (size_t i = 0; i < sizeof digest; i++) {
-        (void)snprintf(hex + 2 * i, 3, "%02x", digest[i]); /* fits */
-    }
+    access_key_digest(key, hex);
     json_t *entry = json_pack("{s:s%, s:s}", "id", id.ptr, id.len, "sha256", hex);
     text_add(entry, "name", config->name);
     list_add(entry, "roles", config->roles);

@@ -24,25 +24,11 @@ static void on_line(void *context, struct strview line)
     (void)pthread_mutex_unlock(&lock);
 }
 
-static json_t *entry_new(const char *text, const char *topic, const char *rights)
-{
-    unsigned char digest[ACCESS_DIGEST_BYTES];
-    char hex[2 * ACCESS_DIGEST_BYTES + 1];
-    struct access_hasher *hasher = access_hasher_new();
-    access_hash(hasher, sv(text), digest);
-    access_hasher_free(hasher);
-    for (size_t i = 0; i < sizeof digest; i++) {
-        (void)snprintf(hex + 2 * i, 3, "%02x", digest[i]);
-    }
-    return json_pack("{s:s%, s:s, s:[s]}", "id", text + 3, (size_t)ACCESS_KEY_ID_BYTES, "sha256",
-                     hex, rights, topic);
-}
-
 static void keys_write(const char *topic)
 {
-    json_t *slow = entry_new(slow_key, "clicks", "write");
+    json_t *slow = key_entry_new(slow_key, "write", "clicks");
     json_object_set_new(slow, "rate", json_pack("{s:i}", "events", 2));
-    json_t *root = json_pack("{s:[o,o]}", "keys", entry_new(key, topic, "write"), slow);
+    json_t *root = json_pack("{s:[o,o]}", "keys", key_entry_new(key, "write", topic), slow);
     CHECK(json_dump_file(root, keys_path, 0) == 0);
     json_decref(root);
 }

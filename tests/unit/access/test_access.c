@@ -34,14 +34,8 @@ static void file_write(const char *path, const char *text)
 
 static void key_entry(const char *key, const char *members, char *out, size_t out_bytes)
 {
-    unsigned char digest[ACCESS_DIGEST_BYTES];
-    char hex[2 * ACCESS_DIGEST_BYTES + 1];
-    struct access_hasher *hasher = access_hasher_new();
-    access_hash(hasher, sv(key), digest);
-    access_hasher_free(hasher);
-    for (size_t i = 0; i < sizeof digest; i++) {
-        (void)snprintf(hex + 2 * i, 3, "%02x", digest[i]);
-    }
+    char hex[ACCESS_DIGEST_TEXT_BYTES];
+    access_key_digest(key, hex);
     (void)snprintf(out, out_bytes, "{\"id\":\"%.12s\",\"sha256\":\"%s\",%s}", key + 3, hex,
                    members);
 }
