@@ -390,6 +390,10 @@ static void config_apply(struct config *config)
             complain(config, "%s (%s): \"%s\" %s", setting->option->key, setting->origin,
                      is_secret ? "***" : setting->text, reason);
         }
+        if (setting->option->type == CONFIG_LIST) {
+            struct config_list *list = (void *)((char *)setting->target + setting->option->offset);
+            keep(config, (void *)list->items);
+        }
     }
 }
 

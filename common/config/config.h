@@ -27,6 +27,12 @@ enum config_type {
     CONFIG_DURATION, /* int64_t, milliseconds; "100ms", "10s", "1m", "2h", "7d" */
     CONFIG_SIZE,     /* int64_t, bytes; "64KiB", "1MiB", "1GiB", plain digits */
     CONFIG_CHOICE,   /* const char *, one of `choices` separated by | */
+    CONFIG_LIST,     /* struct config_list; commas and blanks lie between, each item counts once */
+};
+
+struct config_list {
+    char **items;
+    size_t count;
 };
 
 enum config_flags {
@@ -38,7 +44,7 @@ struct config_option {
     enum config_type type;
     size_t offset;     /* of the field in the target struct */
     const char *value; /* default */
-    double min, max;   /* numbers, durations (ms) and sizes (bytes); both 0: no bound */
+    double min, max;   /* numbers, durations (ms), sizes (bytes), items; both 0: no bound */
     const char *choices;
     unsigned flags;
     const char *help; /* one sentence; the unit if it is not in the type */

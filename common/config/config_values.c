@@ -98,6 +98,24 @@ static const char *parse_choice(const char *choices, const char *text)
     return NULL;
 }
 
+/* Pointers and the text that they lead into are one block. */
+static void parse_list(const char *text, struct config_list *ret)
+{
+    const size_t bytes = strlen(text) + 1;
+    char **items = must_alloc((bytes / 2 + 1) * sizeof *items + bytes);
+    char *rest = memcpy(items + bytes / 2 + 1, text, bytes);
+    *ret = (struct config_list){.items = items};
+    for (char *item; (item = strsep(&rest, ", ")) != NULL;) {
+        size_t known = 0;
+        while (known < ret->count && strcmp(items[known], item) != 0) {
+            known++;
+        }
+        if (item[0] && known == ret->count) {
+            items[ret->count++] = item;
+        }
+    }
+}
+
 bool config_has_bounds(const struct config_option *option)
 {
     return option->min != 0 || option->max != 0;
@@ -145,11 +163,13 @@ const char *config_type_word(const struct config_option *option)
         return "size (B, KiB, MiB, GiB)";
     case CONFIG_CHOICE:
         return option->choices;
+    case CONFIG_LIST:
+        return "list";
     }
     return "";
 }
 
-/* Parses into *ret_number too where the type has one, for the bounds. */
+/* Parses into *ret_number too where the type has one (a list: its count), for the bounds. */
 static enum err value_write(const struct config_option *option, void *field, const char *text,
                             double *ret_number)
 {
@@ -168,6 +188,10 @@ static enum err value_write(const struct config_option *option, void *field, con
         }
         return choice ? ERR_OK : ERR_CONFIG;
     }
+    case CONFIG_LIST:
+        parse_list(text, field);
+        *ret_number = (double)((struct config_list *)field)->count;
+        return ERR_OK;
     case CONFIG_FLOAT:
         e = parse_float(text, ret_number);
         if (!e) {
@@ -206,7 +230,8 @@ enum err config_value_set(const struct config_option *option, void *target, cons
     if (config_has_bounds(option) && (number < option->min || number > option->max)) {
         char bounds[96];
         config_bounds_text(option, bounds, sizeof bounds);
-        (void)snprintf(reason, CONFIG_REASON_BYTES, "is outside %s", bounds);
+        (void)snprintf(reason, CONFIG_REASON_BYTES,
+                       option->type == CONFIG_LIST ? "has not %s items" : "is outside %s", bounds);
         return ERR_CONFIG;
     }
     return ERR_OK;

@@ -5,7 +5,8 @@
 
 #define CONFIG_REASON_BYTES 160
 
-/* Checks type and bounds and writes the field; on error says why in reason. Strings are borrowed. */
+/* Checks type and bounds and writes the field; on error says why in reason. Strings are borrowed;
+ * a list's items are the caller's to free, also after an error. */
 MUST_CHECK enum err config_value_set(const struct config_option *option, void *target,
                                      const char *text, char reason[CONFIG_REASON_BYTES]);
 /* "duration", "size", "a|b|c": the word for --help. */

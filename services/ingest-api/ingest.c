@@ -10,8 +10,8 @@
 #include "ingest_worker.h"
 
 static const struct config_option ingest_options[] = {
-    CONFIG_ROW(struct ingest_config, topics_allow, "topics.allow", STRING, "*", 0, 0,
-               "Topics that may be written to: names and patterns (* and ?), separated by commas."),
+    CONFIG_ROW(struct ingest_config, topics_allow, "topics.allow", LIST, "*", 1, 256,
+               "Topics that may be written to: names and patterns (* and ?)."),
     CONFIG_CHOICE_ROW(
         struct ingest_config, topics_naming, "topics.naming", "any", "any|dotted",
         "dotted: only topics named <domain>.<entity>.<event-type> are taken, in small "
@@ -75,7 +75,7 @@ static enum err topics_load(const struct ingest *ingest, struct ingest_topics **
                             struct err_info *info)
 {
     const struct ingest_topics_params params = {
-        .allow = ingest->config.topics_allow,
+        .allow = &ingest->config.topics_allow,
         .topics_file = ingest->config.topics_file,
         .schemas_dir = ingest->config.schemas_dir,
         .wants_dotted_names = strcmp(ingest->config.topics_naming, "dotted") == 0,

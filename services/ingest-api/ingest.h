@@ -33,7 +33,7 @@
 #include "spool/spool.h"
 
 struct ingest_config {
-    const char *topics_allow;
+    struct config_list topics_allow;
     const char *topics_file;
     const char *schemas_dir;
     const char *topics_naming;   /* any, dotted */

@@ -6,13 +6,10 @@
 #include "core/glob.h"
 #include "core/hash_map.h"
 
-#define PATTERNS_MAX 256
-#define RULES_MAX    100000
+#define RULES_MAX 100000
 
 struct ingest_topics {
-    char *allow_text; /* cut at its commas */
-    const char *patterns[PATTERNS_MAX];
-    size_t pattern_count;
+    const struct config_list *allow;
     struct hash_map *rules; /* topic → struct topic_rules: those of the file */
     struct schema_set *schemas;
     bool has_schemas; /* there is a folder of them */
@@ -28,25 +25,6 @@ struct topic_rules {
     bool is_compacted;
     int64_t record_bytes_max;
 };
-
-static enum err patterns_load(struct ingest_topics *topics, const char *allow,
-                              struct err_info *info)
-{
-    topics->allow_text = must_strdup(allow);
-    char *rest = topics->allow_text;
-    for (char *pattern; (pattern = strsep(&rest, ", ")) != NULL;) {
-        if (!pattern[0]) {
-            continue;
-        }
-        if (topics->pattern_count == PATTERNS_MAX) {
-            return err_set(info, ERR_CONFIG, "topics.allow: more than %d patterns", PATTERNS_MAX);
-        }
-        topics->patterns[topics->pattern_count++] = pattern;
-    }
-    return topics->pattern_count
-               ? ERR_OK
-               : err_set(info, ERR_CONFIG, "topics.allow: is empty, so no event could be taken");
-}
 
 static void rules_clear(struct topic_rules *rules)
 {
@@ -116,13 +94,11 @@ enum err ingest_topics_load(const struct ingest_topics_params *params, struct in
                             struct err_info *info)
 {
     struct ingest_topics *topics = must_alloc(sizeof *topics);
+    topics->allow = params->allow;
     topics->has_schemas = params->schemas_dir[0] != '\0';
     topics->wants_dotted_names = params->wants_dotted_names;
     topics->refuses_unknown_schemas = params->refuses_unknown_schemas;
-    enum err e = patterns_load(topics, params->allow, info);
-    if (!e) {
-        e = rules_load(topics, params->topics_file, info);
-    }
+    enum err e = rules_load(topics, params->topics_file, info);
     if (!e) {
         const struct schema_options options = {.asserts_format = params->checks_formats};
         e = schema_set_load(params->schemas_dir, &options, &topics->schemas, info);
@@ -145,14 +121,13 @@ void ingest_topics_free(struct ingest_topics *topics)
     }
     hash_map_free(topics->rules);
     schema_set_free(topics->schemas);
-    free(topics->allow_text);
     free(topics);
 }
 
 static bool is_allowed(const struct ingest_topics *topics, const char *name)
 {
-    for (size_t i = 0; i < topics->pattern_count; i++) {
-        if (glob_match(sv(topics->patterns[i]), sv(name))) {
+    for (size_t i = 0; i < topics->allow->count; i++) {
+        if (glob_match(sv(topics->allow->items[i]), sv(name))) {
             return true;
         }
     }

@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 
+#include "config/config.h"
 #include "core/err.h"
 #include "core/strview.h"
 #include "json/json_scan.h"
@@ -17,10 +18,10 @@
 struct ingest_topics;
 
 struct ingest_topics_params {
-    const char *allow;       /* "*", or "orders,clicks.*" */
-    const char *topics_file; /* "" for none */
-    const char *schemas_dir; /* "" for none */
-    bool wants_dotted_names; /* <domain>.<entity>.<event-type> */
+    const struct config_list *allow; /* patterns; lives as long as the topics */
+    const char *topics_file;         /* "" for none */
+    const char *schemas_dir;         /* "" for none */
+    bool wants_dotted_names;         /* <domain>.<entity>.<event-type> */
     bool refuses_unknown_schemas;
     bool checks_formats;
 };

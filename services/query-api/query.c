@@ -6,9 +6,9 @@
 #include "query_metrics.h"
 
 static const struct config_option query_options[] = {
-    CONFIG_ROW(struct query_config, topics, "query.topics", STRING,
-               "product-metrics,processed-orders,orders,orders.dlq", 0, 0,
-               "Topics to serve, separated by commas."),
+    CONFIG_ROW(struct query_config, topics, "query.topics", LIST,
+               "product-metrics,processed-orders,orders,orders.dlq", 1, QUERY_TOPICS_MAX,
+               "Topics to serve."),
     CONFIG_ROW(struct query_config, load_records, "query.load.records", INT, "100000", 0, 1e12,
                "Records of each partition, counted from its end, to read at start; 0: all."),
     CONFIG_ROW(struct query_config, ring_bytes, "query.ring.bytes", SIZE, "16MiB", 4096, 1e12,
@@ -38,20 +38,12 @@ static const struct config_default query_defaults[] = {{"http.port", "8081"}, {0
 
 /* --- topics -------------------------------------------------------------------------------------------- */
 
-static enum err topics_split(struct query *query, struct err_info *info)
+static void topics_take(struct query *query)
 {
-    query->topic_text = must_strdup(query->config.topics);
-    char *rest = query->topic_text;
-    for (char *topic; (topic = strsep(&rest, ", ")) != NULL;) {
-        if (!topic[0] || query_topic_find(query, sv(topic)) < QUERY_TOPICS_MAX) {
-            continue;
-        }
-        if (query->topic_count == QUERY_TOPICS_MAX) {
-            return err_set(info, ERR_CONFIG, "query.topics: more than %d topics", QUERY_TOPICS_MAX);
-        }
-        query->topics[query->topic_count++] = sv(topic);
+    const struct config_list *list = &query->config.topics;
+    for (size_t i = 0; i < list->count; i++) {
+        query->topics[query->topic_count++] = sv(list->items[i]);
     }
-    return query->topic_count ? ERR_OK : err_set(info, ERR_CONFIG, "query.topics: names no topic");
 }
 
 size_t query_topic_find(const struct query *query, struct strview name)
@@ -81,8 +73,7 @@ enum err query_topic_get(const struct query *query, struct strview name, size_t 
 
 /* --- begin --------------------------------------------------------------------------------------------- */
 
-enum err query_begin(struct query *query, int argc, char **argv, enum config_action *ret_action,
-                     struct err_info *info)
+enum err query_begin(struct query *query, int argc, char **argv, enum config_action *ret_action)
 {
     query->kafka.extra.prefix = "kafka.";
     const struct config_section sections[] = {
@@ -100,7 +91,10 @@ enum err query_begin(struct query *query, int argc, char **argv, enum config_act
     params.sections = sections;
     params.passthrough = &query->kafka.extra;
     enum err e = service_begin(&params, argc, argv, &query->service, ret_action);
-    return e || *ret_action == CONFIG_DONE ? e : topics_split(query, info);
+    if (!e) {
+        topics_take(query);
+    }
+    return e;
 }
 
 /* --- start --------------------------------------------------------------------------------------------- */
@@ -237,7 +231,6 @@ void query_free(struct query *query)
     for (size_t i = 0; i < query->topic_count; i++) {
         latest_free(query->latest[i]);
     }
-    free(query->topic_text);
     *query = (struct query){0};
 }
 

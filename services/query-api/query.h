@@ -36,7 +36,7 @@
 #define QUERY_TOPICS_MAX 64
 
 struct query_config {
-    const char *topics;
+    struct config_list topics;
     int64_t load_records;
     int64_t ring_bytes;
     int64_t latest_keys_max;
@@ -54,7 +54,6 @@ struct query {
     struct service *service;
     struct query_config config;
     struct kafka_config kafka;
-    char *topic_text;                        /* config.topics, cut at its commas */
     struct strview topics[QUERY_TOPICS_MAX]; /* each ends with a NUL */
     size_t topic_count;
     struct query_topic_metrics metrics[QUERY_TOPICS_MAX];
@@ -70,7 +69,7 @@ extern const struct http_route query_routes[];
 extern const size_t query_routes_count;
 
 MUST_CHECK enum err query_begin(struct query *query, int argc, char **argv,
-                                enum config_action *ret_action, struct err_info *info);
+                                enum config_action *ret_action);
 MUST_CHECK enum err query_start(struct query *query, struct err_info *info);
 void query_stop(struct query *query); /* reads no more; streams still stand */
 void query_free(struct query *query); /* after service_end */

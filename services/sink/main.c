@@ -5,7 +5,7 @@ int main(int argc, char **argv)
     struct sink sink = {0};
     struct err_info info = {0};
     enum config_action action = CONFIG_DONE;
-    enum err e = sink_begin(&sink, argc, argv, &action, &info);
+    enum err e = sink_begin(&sink, argc, argv, &action);
     if (!e && action == CONFIG_RUN) {
         e = sink_start(&sink, &info);
         if (!e) {

@@ -5,8 +5,8 @@
 #include <string.h>
 
 static const struct config_option sink_options[] = {
-    CONFIG_ROW(struct sink_config, topics, "sink.topics", STRING, "product-metrics", 0, 0,
-               "Topics to write, separated by commas."),
+    CONFIG_ROW(struct sink_config, topics, "sink.topics", LIST, "product-metrics", 1,
+               SINK_TOPICS_MAX, "Topics to write."),
     CONFIG_ROW(struct sink_config, file, "sink.file", STRING, "output/metrics.json", 0, 0,
                "JSON Lines file to append to; its state lies beside it in <file>.state."),
     CONFIG_CHOICE_ROW(struct sink_config, fsync, "sink.fsync", "commit", "commit|never",
@@ -39,24 +39,7 @@ static struct metric sink_metrics[] = {
 };
 METRICS_TABLE(sink_metrics)
 
-static enum err topics_split(struct sink *sink, struct err_info *info)
-{
-    sink->topic_text = must_strdup(sink->config.topics);
-    char *rest = sink->topic_text;
-    for (char *topic; (topic = strsep(&rest, ", ")) != NULL;) {
-        if (!topic[0]) {
-            continue;
-        }
-        if (sink->topic_count == SINK_TOPICS_MAX) {
-            return err_set(info, ERR_CONFIG, "sink.topics: more than %d topics", SINK_TOPICS_MAX);
-        }
-        sink->topics[sink->topic_count++] = topic;
-    }
-    return sink->topic_count ? ERR_OK : err_set(info, ERR_CONFIG, "sink.topics: names no topic");
-}
-
-enum err sink_begin(struct sink *sink, int argc, char **argv, enum config_action *ret_action,
-                    struct err_info *info)
+enum err sink_begin(struct sink *sink, int argc, char **argv, enum config_action *ret_action)
 {
     sink->kafka.extra.prefix = "kafka.";
     const struct config_section sections[] = {
@@ -72,8 +55,7 @@ enum err sink_begin(struct sink *sink, int argc, char **argv, enum config_action
     };
     params.sections = sections;
     params.passthrough = &sink->kafka.extra;
-    enum err e = service_begin(&params, argc, argv, &sink->service, ret_action);
-    return e || *ret_action == CONFIG_DONE ? e : topics_split(sink, info);
+    return service_begin(&params, argc, argv, &sink->service, ret_action);
 }
 
 static bool sink_check_kafka(void *context, char *text, size_t text_bytes)
@@ -143,6 +125,5 @@ enum err sink_stop(struct sink *sink)
     }
     kafka_tail_free(sink->tail);
     sink_file_free(sink->file);
-    free(sink->topic_text);
     return e;
 }

@@ -19,7 +19,7 @@
 #define SINK_RECORD_BYTES_MAX ((size_t)128 << 20) /* more than any broker takes */
 
 struct sink_config {
-    const char *topics;
+    struct config_list topics;
     const char *file;
     const char *fsync;
     int64_t rotate_bytes;
@@ -31,9 +31,6 @@ struct sink {
     struct service *service;
     struct sink_config config;
     struct kafka_config kafka;
-    char *topic_text; /* config.topics, cut at its commas */
-    const char *topics[SINK_TOPICS_MAX];
-    size_t topic_count;
     struct sink_file *file;
     struct kafka_tail *tail;
     pthread_t thread;
@@ -46,7 +43,7 @@ struct sink {
 };
 
 MUST_CHECK enum err sink_begin(struct sink *sink, int argc, char **argv,
-                               enum config_action *ret_action, struct err_info *info);
+                               enum config_action *ret_action);
 MUST_CHECK enum err sink_start(struct sink *sink, struct err_info *info);
 /* Commits what was read; ERR_DRAIN_TIMEOUT when that was not possible in time. */
 enum err sink_stop(struct sink *sink);

@@ -27,8 +27,8 @@ static enum err partitions_add(struct loop *loop, size_t topic, int32_t count,
 {
     struct sink *sink = loop->sink;
     for (int32_t p = loop->partitions[topic]; p < count; p++) {
-        int64_t next = sink_file_position(sink->file, sink->topics[topic], p);
-        const struct kafka_position position = {sink->topics[topic], p,
+        int64_t next = sink_file_position(sink->file, sink->config.topics.items[topic], p);
+        const struct kafka_position position = {sink->config.topics.items[topic], p,
                                                 next >= 0 ? next : KAFKA_EARLIEST};
         enum err e = kafka_tail_add(sink->tail, &position, 1, info);
         if (e) {
@@ -43,16 +43,17 @@ static void topics_look(struct loop *loop)
 {
     struct sink *sink = loop->sink;
     bool is_complete = true;
-    for (size_t i = 0; i < sink->topic_count; i++) {
+    for (size_t i = 0; i < sink->config.topics.count; i++) {
         struct err_info info = {0};
         int32_t count = 0;
-        enum err e = kafka_topic_partitions(kafka_tail_client(sink->tail), sink->topics[i],
-                                            METADATA_TIMEOUT_MS, &count, &info);
+        enum err e =
+            kafka_topic_partitions(kafka_tail_client(sink->tail), sink->config.topics.items[i],
+                                   METADATA_TIMEOUT_MS, &count, &info);
         e = e ? e : partitions_add(loop, i, count, &info);
         if (e) {
             is_complete = false;
             log_event(LOG_DEBUG, "topic_missing", err_detail(e, &info),
-                      KV("topic", sink->topics[i]));
+                      KV("topic", sink->config.topics.items[i]));
         }
     }
     if (is_complete) {
@@ -67,10 +68,11 @@ static void topics_look(struct loop *loop)
 static void lag_publish(const struct loop *loop)
 {
     int64_t lag = 0;
-    for (size_t i = 0; i < loop->sink->topic_count; i++) {
+    for (size_t i = 0; i < loop->sink->config.topics.count; i++) {
         for (int32_t p = 0; p < loop->partitions[i]; p++) {
             int64_t next, end;
-            kafka_tail_position(loop->sink->tail, loop->sink->topics[i], p, &next, &end);
+            kafka_tail_position(loop->sink->tail, loop->sink->config.topics.items[i], p, &next,
+                                &end);
             lag += next >= 0 && end > next ? end - next : 0;
         }
     }

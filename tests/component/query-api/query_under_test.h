@@ -67,7 +67,7 @@ static inline void site_open(struct site *site, const char *const *options)
     }
     struct err_info info = {0};
     enum config_action action;
-    assert_err(ERR_OK, query_begin(&site->query, argc, argv, &action, &info));
+    assert_err(ERR_OK, query_begin(&site->query, argc, argv, &action));
     assert_int_equal(CONFIG_RUN, action);
     assert_err(ERR_OK, query_start(&site->query, &info));
     site->port = http_server_port(service_http(site->query.service));

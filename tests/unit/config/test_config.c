@@ -15,6 +15,7 @@ struct sample {
     double share;
     int64_t wait_ms;
     int64_t size;
+    struct config_list list;
 };
 
 static const struct config_option options[] = {
@@ -31,6 +32,7 @@ static const struct config_option options[] = {
     CONFIG_ROW(struct sample, share, "sample.share", FLOAT, "0.5", 0, 1, "A share."),
     CONFIG_ROW(struct sample, wait_ms, "sample.wait", DURATION, "10s", 1, 60000, "A wait."),
     CONFIG_ROW(struct sample, size, "sample.size", SIZE, "1MiB", 0, 1 << 30, "A size."),
+    CONFIG_ROW(struct sample, list, "sample.list", LIST, "one", 1, 3, "A list."),
 };
 
 struct fixture {
@@ -114,7 +116,8 @@ static void test_config_load__wrong_values__are_refused(void **state)
         "--sample.wait=10",   "--sample.wait=61s",
         "--sample.size=1MB",  "--sample.nmae=x",
         "--sample.share=1.5", "stray",
-        "--sample.count",
+        "--sample.count",     "--sample.list=",
+        "--sample.list=, ,",  "--sample.list=a,b,c,d",
     };
     for (size_t i = 0; i < ARRAY_LEN(arguments); i++) {
         struct fixture f = {0};
@@ -157,6 +160,19 @@ static void test_config_load__secret_file_in_the_environment__is_a_property(void
     unlink(path);
 }
 
+static void test_config_load__list__its_items_once_each(void **state)
+{
+    (void)state;
+    struct fixture f = {0};
+    assert_err(ERR_OK, LOAD(&f, "--sample.list=b, a,,b ,c.*,"));
+    static const char *const wanted[] = {"b", "a", "c.*"};
+    assert_int_equal(ARRAY_LEN(wanted), f.sample.list.count);
+    for (size_t i = 0; i < ARRAY_LEN(wanted); i++) {
+        assert_string_equal(wanted[i], f.sample.list.items[i]);
+    }
+    config_free(f.config);
+}
+
 static void test_config_parse__units(void **state)
 {
     (void)state;
@@ -179,6 +195,7 @@ int main(void)
         cmocka_unit_test(test_config_load__wrong_values__are_refused),
         cmocka_unit_test(test_config_load__secret_file__is_read),
         cmocka_unit_test(test_config_load__secret_file_in_the_environment__is_a_property),
+        cmocka_unit_test(test_config_load__list__its_items_once_each),
         cmocka_unit_test(test_config_parse__units),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
