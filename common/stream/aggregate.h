@@ -115,6 +115,7 @@ struct aggregate_event {
 struct aggregate_window {
     struct strview key;
     int64_t start_ms, end_ms;
+    struct strview old; /* of a table: what was shown before; ptr NULL: nothing */
 };
 
 void aggregate_free(struct aggregate *aggregate); /* frees what it holds, not itself */

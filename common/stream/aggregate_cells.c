@@ -89,6 +89,7 @@ enum err aggregate_emit(struct aggregate_state *state, const struct aggregate_wa
     struct step_out out = {.key = result_key(state, window),
                            .partition_bytes = state->step->has_windowed_key ? window->key.len : 0,
                            .value = buf_view(&state->value),
+                           .old = window->old,
                            .timestamp_ms = totals->timestamp_max_ms,
                            .watermark_ms = kind == RESULT_FINAL
                                                ? step_due(way->way, due_ms)

@@ -32,8 +32,10 @@ struct aggregate_step {
     bool emits_finals;
     bool has_windowed_key;
     bool drops_late;
-    bool goes_by_clock; /* an event happened when it is processed */
-    bool is_moving;     /* window_slices.c: windows lie where events are */
+    bool goes_by_clock;          /* an event happened when it is processed */
+    bool is_of_table;            /* window_none.c: what comes in are changes of rows */
+    const struct fields *fields; /* of its segment */
+    bool is_moving;              /* window_slices.c: windows lie where events are */
     struct changelog_format format;
     struct store_config store;
 };
@@ -59,6 +61,16 @@ struct aggregate_state {
         } *items;
         size_t count, capacity;
     } list; /* window_slices.c: what is to be put out */
+    struct note_list {
+        struct note {
+            struct store_cell *cell;
+            size_t begin, len; /* in `showed`; len 0: it showed nothing */
+        } *items;
+        size_t count, capacity;
+    } notes; /* window_none.c: what groups showed that changed since the last commit */
+    struct buf showed;
+    struct json_scanner *scanner; /* of rows that were */
+    struct stream_value *old_slots;
     struct cell_list {
         struct store_cell **items;
         size_t count, capacity;
@@ -94,6 +106,8 @@ struct window_kind {
     enum err (*before_commit)(struct aggregate_state *state, const struct step_commit *commit);
     /* The commit succeeded, the store does not know yet; NULL: nothing. */
     void (*committing)(struct aggregate_state *state);
+    /* It was aborted; NULL: nothing. */
+    void (*aborting)(struct aggregate_state *state);
     /* Whether windows wait to be closed. */
     bool (*is_due)(const struct aggregate_state *state, int64_t watermark_ms);
     /* Whether a cell can be there. */
@@ -111,6 +125,11 @@ static inline struct totals *cell_totals(const struct store_cell *cell)
 {
     return cell->value;
 }
+
+/* --- window_none.c ------------------------------------------------------------------------------*/
+
+/* Takes the row that was from its group. */
+void aggregate_take_back(struct aggregate_state *state, const struct step_run *run);
 
 /* --- aggregate_cells.c --------------------------------------------------------------------------*/
 

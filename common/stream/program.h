@@ -254,6 +254,7 @@ struct program_segment {
     uint16_t home;
     int64_t lag_ms;      /* how far behind the task's its event time is */
     bool is_scanned;     /* it needs the value as JSON */
+    bool is_table;       /* what comes in are changes of rows: `old` tells what was */
     bool is_before_late; /* there or behind it something can be late, be it in another stage */
     uint32_t sources;    /* bit n: records of the pipeline's source n come here, in this stage */
     char *place;         /* of its flow: header millrace-step of what is no JSON */
@@ -291,7 +292,6 @@ struct program_state {
 
 struct program_flow {
     char *name;
-    bool is_table; /* its records are changes of rows: `old` tells what was */
 };
 
 struct program_stage {

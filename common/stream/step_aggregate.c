@@ -185,6 +185,37 @@ static void compile_state(struct program_builder *builder, const struct spec *sp
             .kind = &aggregate_state_kind, .step = step, .store = store_name, .retention_ms = -1});
 }
 
+/* Changes of rows: each is taken back before the next one counts. */
+static void compile_table(struct program_builder *builder, const struct spec *spec,
+                          struct aggregate_step *step)
+{
+    struct spec result = spec_member(spec, "result"), window = spec_member(spec, "window");
+    const char *fixed = aggregate_cannot_subtract(&step->aggregate);
+    const char *bounded = aggregate_cannot_truncate(&step->aggregate);
+    step->fields = &builder->segment->fields;
+    step->is_of_table = builder->segment->is_table;
+    if (!step->is_of_table) {
+        return;
+    }
+    if (builder->segment->step_count > 0) {
+        spec_error(spec, ERR_CONFIG,
+                   "an aggregate of a table comes right behind it: a step between "
+                   "them does not see what a row was before");
+    }
+    if (window.value) {
+        spec_error(&window, ERR_CONFIG, "a table has no windows: its rows are what is now");
+    }
+    if (fixed) {
+        spec_error(&result, ERR_CONFIG, "\"%s\" cannot take back a row of a table that changed",
+                   fixed);
+    } else if (bounded) {
+        spec_error(&result, ERR_CONFIG,
+                   "of a table \"%s\" needs \"over\": \"truncate\": what was refused could not be "
+                   "taken back",
+                   bounded);
+    }
+}
+
 /* Members that do not go together. */
 static void check_members(const struct spec *spec, const struct aggregate_step *step)
 {
@@ -231,12 +262,16 @@ static void *aggregate_step_compile(struct program_builder *builder, const struc
     compile_emit(spec, step);
     compile_window(builder, spec, step);
     const char *store_name = compile_store(spec, step);
+    compile_table(builder, spec, step);
     step->drops_late = spec_get_choice(spec, "late", lates, 0) == 1;
     step->has_windowed_key = spec_get_choice(spec, "key", keys, 0) == 1;
     check_members(spec, step);
     if (builder->loader.errors->count == 0) { /* else it is half made, and will not be run */
         compile_state(builder, spec, step, store_name);
         builder_hold(builder, hold_ms(step));
+    }
+    if (step->window == &window_none) {
+        builder->pipeline->segments[builder->step.behind]->is_table = true;
     }
     if (!step->has_windowed_key) {
         builder_result_key(builder, step->aggregate.key_column);
@@ -272,6 +307,12 @@ static enum step_verdict aggregate_run(const void *compiled, void *task_state, s
 {
     const struct aggregate_step *step = compiled;
     struct strview key;
+    if (step->is_of_table) {
+        aggregate_take_back(task_state, run);
+    }
+    if (!run->doc) {
+        return STEP_DONE; /* the row is deleted */
+    }
     if (!run_key(step, run, &key)) {
         return STEP_REJECT;
     }
@@ -327,6 +368,9 @@ static void aggregate_committed(void *task_state)
 static void aggregate_aborted(void *task_state)
 {
     struct aggregate_state *state = task_state;
+    if (state->step->window->aborting) {
+        state->step->window->aborting(state);
+    }
     store_abort(state->store);
     state->closing_ms = state->closed_ms;
     state->showing_ms = state->shown_ms;
@@ -356,6 +400,7 @@ static void *aggregate_state_new(const void *compiled)
     buf_init(&state->key, KEY_BYTES_MAX + CHANGELOG_TAIL_MAX);
     buf_init(&state->value, 2 * RECORD_BYTES_MAX);
     buf_init(&state->merged, SIZE_MAX / 4); /* of what was bounded when it was compiled */
+    buf_init(&state->showed, SIZE_MAX / 4);
     state->empty = must_alloc(step->aggregate.fixed_bytes);
     aggregate_event_init(&state->event);
     return state;
@@ -371,6 +416,10 @@ static void aggregate_state_free(void *task_state)
     free(state->empty);
     free(state->list.items);
     free(state->full.items);
+    free(state->notes.items);
+    buf_free(&state->showed);
+    json_scanner_free(state->scanner);
+    free(state->old_slots);
     aggregate_event_free(&state->event);
     free(state);
 }
@@ -467,5 +516,6 @@ const struct step_kind step_aggregate = {
     .free_step = aggregate_step_free,
     .run = aggregate_run,
     .is_maker = true,
+    .takes_null = true,
     .has_late = true,
 };

@@ -222,6 +222,18 @@ static const struct row BAD[] = {
      "/steps/0/aggregate/emit", "\"every\" adds nothing", false},
     {AGGREGATE("\"emit\":[{\"every\":\"1s\"}]," RESULT), "/steps/0/aggregate",
      "\"every\" needs windows of time", false},
+    {STEP("{\"aggregate\":{\"by\":\"/k\"," RESULT "}},{\"aggregate\":{\"by\":\"/n\"," WINDOW
+          "," RESULT "}}"),
+     "/steps/1/aggregate/window", "a table has no windows", false},
+    {STEP("{\"aggregate\":{\"by\":\"/k\"," RESULT
+          "}},{\"aggregate\":{\"by\":\"/n\",\"result\":{\"a\":{\"max\":\"/n\"}}}}"),
+     "/steps/1/aggregate/result", "\"max\" cannot take back", false},
+    {STEP("{\"aggregate\":{\"by\":\"/k\"," RESULT
+          "}},{\"aggregate\":{\"by\":\"/n\",\"result\":{\"a\":{\"set\":\"/n\"}}}}"),
+     "/steps/1/aggregate/result", "\"set\" needs \"over\"", false},
+    {STEP("{\"aggregate\":{\"by\":\"/k\"," RESULT
+          "}},{\"filter\":{\"field\":\"n\",\">\":1}},{\"aggregate\":{\"by\":\"/n\"," RESULT "}}"),
+     "/steps/2/aggregate", "comes right behind it", false},
     {AGGREGATE(WINDOW ",\"late\":\"away\"," RESULT), "/steps/0/aggregate/late", "not known here",
      true},
     {AGGREGATE(WINDOW ",\"emit\":[]," RESULT), "/steps/0/aggregate/emit", "\"update\", \"final\"",

@@ -446,6 +446,142 @@ static void test_growing_state__no_room__event_is_refused_and_nothing_changes(vo
     fixture_stop(&f);
 }
 
+/* --- an aggregate of a table --------------------------------------------------------------------*/
+
+/* Users by where they were last, and how many orders they have made. */
+static const char BY_REGION[] =
+    "{'name':'p','source':{'topic':'in','timestamp':{'field':'/t','format':'epoch-ms'}},'steps':["
+    "{'aggregate':{'by':'/k','result':{'k':'key','r':{'last':'/v'},'n':'count'}}},"
+    "{'aggregate':{'by':'/r','result':{'r':'key','users':'count','orders':{'sum':'/n'},"
+    "'names':{'set':{'field':'/k','over':'truncate'}}}}}],'output':{'topic':'out'}}";
+
+static void test_table__aggregated__rows_move_between_groups(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_start(&f, json(BY_REGION));
+    event(&f, "a", 1, "\"x\"");
+    event(&f, "b", 2, "\"x\"");
+    assert_string_equal(
+        json("u{'r':'x','users':2,'orders':2,'names':{'values':['a','b'],'truncated':false}}"),
+        committed(&f));
+    event(&f, "a", 3, "\"x\"");
+    assert_string_equal(
+        json("u{'r':'x','users':2,'orders':3,'names':{'values':['b','a'],'truncated':false}}"),
+        committed(&f));
+    event(&f, "a", 4, "\"y\"");
+    event(&f, "a", 5, "\"z\""); /* what it was between is nobody's */
+    assert_string_equal(
+        json("u{'r':'x','users':1,'orders':1,'names':{'values':['b'],'truncated':false}}\n"
+             "u{'r':'z','users':1,'orders':4,'names':{'values':['a'],'truncated':false}}"),
+        committed(&f));
+    event(&f, "b", 6, "\"z\"");
+    assert_string_equal(
+        json("u{'r':'x','users':0,'orders':0,'names':{'values':[],'truncated':false}}\n"
+             "u{'r':'z','users':2,'orders':6,'names':{'values':['a','b'],'truncated':false}}"),
+        committed(&f));
+    fixture_stop(&f);
+}
+
+static void test_table__aggregated__what_cannot_be_in_a_group_is_in_none(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_start(&f, json(BY_REGION));
+    event(&f, "a", 1, "\"x\"");
+    (void)committed(&f);
+    event(&f, "a", 2, "17"); /* no text */
+    fixture_before_commit(&f);
+    assert_string_equal("field-type",
+                        kept_header(fixture_out(&f, STREAM_DEAD_LETTER, 0), "millrace-error-code"));
+    stream_task_committed(f.task);
+    assert_string_equal(
+        json("u{'r':'x','users':0,'orders':0,'names':{'values':[],'truncated':false}}"),
+        results(&f));
+    event(&f, "a", 3, "\"x\"");
+    assert_string_equal(
+        json("u{'r':'x','users':1,'orders':3,'names':{'values':['a'],'truncated':false}}"),
+        committed(&f));
+    fixture_stop(&f);
+}
+
+#define TABLE_RUNS TEST_RUNS(400)
+#define USERS      5
+#define REGIONS    4
+
+struct recount {
+    int orders[USERS], region[USERS];
+};
+
+static uint64_t random_next(uint64_t *state) /* splitmix64 */
+{
+    uint64_t z = (*state += 0x9E3779B97F4A7C15ULL);
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ULL;
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EBULL;
+    return z ^ (z >> 31);
+}
+
+/* The newest row of the region is what the recount has. */
+static void check_region(const char *const *rows, const struct recount *now, int region,
+                         uint64_t run)
+{
+    int users = 0, orders = 0;
+    char want[64];
+    for (int i = 0; i < USERS; i++) {
+        bool is_there = now->orders[i] > 0 && now->region[i] == region;
+        users += is_there;
+        orders += is_there ? now->orders[i] : 0;
+    }
+    (void)snprintf(want, sizeof want, "\"users\":%d,\"orders\":%d,", users, orders);
+    if ((users > 0 || rows[region]) && (!rows[region] || !strstr(rows[region], want))) {
+        fail_msg("run %" PRIu64 ", region %d: %s, not %s", run, region, want,
+                 rows[region] ? rows[region] : "nothing");
+    }
+}
+
+static void test_table__aggregated__is_the_recount_of_its_rows(void **state)
+{
+    (void)state;
+    for (uint64_t run = 0; run < TABLE_RUNS; run++) {
+        struct fixture f;
+        uint64_t random = run * 7919 + 5;
+        struct recount now = {0}, committed_then = {0};
+        static char texts[REGIONS][KEPT_TEXT_BYTES];
+        const char *rows[REGIONS] = {0};
+        fixture_start(&f, json(BY_REGION));
+        for (int step = 0; step < 60; step++) {
+            int user = (int)(random_next(&random) % USERS);
+            int region = (int)(random_next(&random) % REGIONS);
+            char key[2] = {(char)('a' + user), 0}, value[4] = {'"', (char)('w' + region), '"', 0};
+            event(&f, key, step, value);
+            now.orders[user]++;
+            now.region[user] = region;
+            if (random_next(&random) % 6 == 0) {
+                fixture_forget(&f);
+                fixture_before_commit(&f); /* half of the time it is for nothing */
+                bool is_aborted = random_next(&random) % 2;
+                if (is_aborted) {
+                    stream_task_aborted(f.task);
+                    now = committed_then;
+                    continue;
+                }
+                stream_task_committed(f.task);
+                committed_then = now;
+                for (size_t i = 0; i < f.kept_count; i++) {
+                    if (f.kept[i].target == STREAM_OUTPUT) {
+                        int of = f.kept[i].key[0] - 'w';
+                        rows[of] = strcpy(texts[of], f.kept[i].value);
+                    }
+                }
+                for (int i = 0; i < REGIONS; i++) {
+                    check_region(rows, &now, i, run);
+                }
+            }
+        }
+        fixture_stop(&f);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -466,6 +602,9 @@ int main(void)
         cmocka_unit_test(test_every__by_the_clock__without_a_record),
         cmocka_unit_test(test_processing_time__the_clock_opens_and_closes),
         cmocka_unit_test(test_growing_state__restored__goes_on),
+        cmocka_unit_test(test_table__aggregated__rows_move_between_groups),
+        cmocka_unit_test(test_table__aggregated__what_cannot_be_in_a_group_is_in_none),
+        cmocka_unit_test(test_table__aggregated__is_the_recount_of_its_rows),
         cmocka_unit_test(test_growing_state__no_room__event_is_refused_and_nothing_changes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
