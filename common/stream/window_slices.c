@@ -114,6 +114,9 @@ static int place_order(const void *left, const void *right)
 static void list_settle(struct window_list *list)
 {
     size_t kept = 0;
+    if (list->count == 0) {
+        return; /* there may be no array yet */
+    }
     qsort(list->items, list->count, sizeof *list->items, place_order);
     for (size_t i = 0; i < list->count; i++) {
         if (kept == 0 || place_order(&list->items[kept - 1], &list->items[i]) != 0) {
