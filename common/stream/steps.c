@@ -5,9 +5,9 @@
 #include <stdio.h>
 
 static const struct step_kind *const KINDS[] = {
-    &step_validate, &step_filter,  &step_require,   &step_set, &step_remove,
-    &step_rename,   &step_project, &step_flat_map,  &step_lua, &step_join,
-    &step_branch,   &step_rekey,   &step_aggregate,
+    &step_validate, &step_filter,  &step_require,  &step_set,       &step_remove,
+    &step_rename,   &step_project, &step_flat_map, &step_lua,       &step_join,
+    &step_dedup,    &step_branch,  &step_rekey,    &step_aggregate,
 };
 
 const struct step_kind *step_kind_find(const char *name)

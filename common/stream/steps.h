@@ -15,6 +15,7 @@ extern const struct step_kind step_lua;
 extern const struct step_kind step_join;
 extern const struct step_kind step_branch;
 extern const struct step_kind step_rekey;
+extern const struct step_kind step_dedup;
 extern const struct step_kind step_aggregate;
 
 const struct step_kind *step_kind_find(const char *name);
