@@ -164,7 +164,7 @@ const char *config_type_word(const struct config_option *option)
     case CONFIG_CHOICE:
         return option->choices;
     case CONFIG_LIST:
-        return "list";
+        return "list (a,b,c)";
     }
     return "";
 }

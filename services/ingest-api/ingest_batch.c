@@ -114,15 +114,6 @@ static enum ingest_outcome outcome_of(enum err err)
     return !err_is_retriable(err) && err_http_status(err) < 500 ? INGEST_INVALID : INGEST_FAILED;
 }
 
-struct ingest_tally ingest_batch_tally(const struct ingest_batch *batch)
-{
-    struct ingest_tally tally = {0};
-    for (uint32_t i = 0; i < batch->count; i++) {
-        tally.of[batch->results[i].outcome]++;
-    }
-    return tally;
-}
-
 struct once_ticket *ingest_batch_ticket(struct ingest_batch *batch, uint32_t index)
 {
     if (index >= batch->ticket_capacity) {

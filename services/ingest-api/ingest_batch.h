@@ -127,7 +127,6 @@ int64_t ingest_batch_oldest_us(const struct ingest_worker *worker, int64_t last_
 struct ingest_tally {
     size_t of[INGEST_OUTCOMES];
 };
-struct ingest_tally ingest_batch_tally(const struct ingest_batch *batch);
 
 /* --- what was wrong with an event --------------------------------------------------------------- */
 

@@ -25,7 +25,6 @@
 #include "once_outcome.h"
 #include "once_search.h"
 
-#define INGEST_ONCE_HEADER       "Idempotency-Key"
 #define INGEST_ONCE_EVENT_HEADER "millrace-idempotency-key"
 #define INGEST_ONCE_EVENT_BYTES  41 /* 32 hexadecimal digits, a dash, 8 of the event's place */
 
