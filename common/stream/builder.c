@@ -550,7 +550,7 @@ void builder_compile_steps(struct program_builder *builder, const struct spec *s
     for (size_t i = 0; i < count; i++) {
         struct spec element = spec_element(steps, i), spec;
         const char *name = spec_only_member(&element, &spec);
-        const struct step_kind *kind = name ? step_kind_find(name) : NULL;
+        const struct step_kind *kind = name ? step_kind_find(name, &spec) : NULL;
         if (kind && kind->is_last && i + 1 < count) {
             spec_error(&spec, ERR_CONFIG, "no step can follow it: the flows that read it go on");
         } else if (kind) {

@@ -10,8 +10,12 @@ static const struct step_kind *const KINDS[] = {
     &step_dedup,    &step_branch,  &step_rekey,    &step_aggregate,
 };
 
-const struct step_kind *step_kind_find(const char *name)
+/* A join is with a table or with another stream, which are two kinds. */
+const struct step_kind *step_kind_find(const char *name, const struct spec *spec)
 {
+    if (strcmp(name, step_stream_join.name) == 0 && json_object_get(spec->value, "stream")) {
+        return &step_stream_join;
+    }
     for (size_t i = 0; i < ARRAY_LEN(KINDS); i++) {
         if (strcmp(KINDS[i]->name, name) == 0) {
             return KINDS[i];

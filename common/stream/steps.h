@@ -13,11 +13,13 @@ extern const struct step_kind step_project;
 extern const struct step_kind step_flat_map;
 extern const struct step_kind step_lua;
 extern const struct step_kind step_join;
+extern const struct step_kind step_stream_join;
 extern const struct step_kind step_branch;
 extern const struct step_kind step_rekey;
 extern const struct step_kind step_dedup;
 extern const struct step_kind step_aggregate;
 
-const struct step_kind *step_kind_find(const char *name);
+/* spec: what the file says of it. NULL: there is none of this name. */
+const struct step_kind *step_kind_find(const char *name, const struct spec *spec);
 /* " (did you mean \"join\"?)" or "". */
 const char *step_kind_hint(const char *name, char out[SPEC_HINT_BYTES]);

@@ -474,6 +474,11 @@ static void test_pipeline_schema__agrees_with_the_loader(void **state)
         AGGREGATE("\"window\":{\"sliding\":\"10s\",\"time\":\"processing\"},\"emit\":[\"final\",{"
                   "\"every\":\"1s\",\"time\":\"processing\"}]," RESULT),
         AGGREGATE("\"window\":{\"tumbling\":\"10s\",\"allowed_lateness\":\"1s\"}," RESULT),
+        FLOWS(
+            "\"x\":{\"from\":\"a\",\"steps\":[{\"join\":{\"stream\":\"b\",\"on\":[\"k\",\"l\"],"
+            "\"with\":\"m\",\"type\":\"outer\",\"within\":{\"before\":\"-1s\",\"after\":\"5s\","
+            "\"exclusive\":[\"after\"]},\"grace\":\"1s\",\"unmatched\":\"eager\",\"as\":{\"left\":"
+            "\"x\",\"right\":\"y\"},\"store\":{\"name\":\"s\",\"records_max\":5}}}]," OUTPUT "}"),
         AGGREGATE(WINDOW ",\"emit\":[\"final\"],\"result\":{\"a\":\"key\",\"b\":{\"min\":\"/x\"},"
                          "\"c\":{\"window\":\"start\",\"as\":\"iso8601\"}}"),
     };
