@@ -158,7 +158,11 @@ static struct plan *plan_add(struct plans *plans, const struct spec *spec, const
 /* The other stream that a step reads; NULL: none. */
 static const char *step_stream(const json_t *step)
 {
-    return json_string_value(json_object_get(json_object_get(step, "join"), "stream"));
+    const char *stream =
+        json_string_value(json_object_get(json_object_get(step, "join"), "stream"));
+    return stream
+               ? stream
+               : json_string_value(json_object_get(json_object_get(step, "join_tables"), "with"));
 }
 
 static void plan_count_readers(struct plans *plans, const struct plan *plan)

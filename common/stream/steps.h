@@ -18,6 +18,7 @@ extern const struct step_kind step_branch;
 extern const struct step_kind step_rekey;
 extern const struct step_kind step_dedup;
 extern const struct step_kind step_aggregate;
+extern const struct step_kind step_join_tables;
 
 /* spec: what the file says of it. NULL: there is none of this name. */
 const struct step_kind *step_kind_find(const char *name, const struct spec *spec);

@@ -467,6 +467,10 @@ static void test_pipeline_schema__agrees_with_the_loader(void **state)
             "{\"name\":\"v\",\"description\":\"d\"}]}]},\"y\":{\"from\":\"x.v\"," OUTPUT
             ",\"description\":\"d\"}"),
         STEP("{\"aggregate\":{\"by\":\"/k\"," RESULT "}}"),
+        FLOWS("\"x\":{\"from\":\"a\",\"steps\":[{\"aggregate\":{\"by\":\"/k\"," RESULT
+              "}},{\"join_tables\":{\"with\":\"y\",\"type\":\"outer\",\"as\":{\"left\":\"l\"},"
+              "\"store\":{\"name\":\"j\"}}}]," OUTPUT
+              "},\"y\":{\"from\":\"b\",\"steps\":[{\"aggregate\":{\"by\":\"/k\"," RESULT "}}]}"),
         STEP("{\"aggregate\":{\"by\":\"/k\",\"window\":{\"count\":100},\"late\":\"drop\"," RESULT
              "}}"),
         AGGREGATE("\"window\":{\"hopping\":\"10s\",\"advance\":\"1s\",\"grace\":\"1s\"},\"key\":"
