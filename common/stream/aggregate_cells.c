@@ -23,9 +23,11 @@ static struct totals *cell_open(struct aggregate_state *state, struct step_run *
     return run->reason ? NULL : value;
 }
 
-static bool is_replayed(const struct store_cell *cell, const struct step_run *run)
+bool aggregate_is_replayed(const struct aggregate_state *state, const struct store_cell *cell,
+                           const struct step_run *run)
 {
-    return run->in->origin && run->in->origin->offset < cell->next_offsets[run->input];
+    return run->in->origin && run->input < state->step->format.inputs &&
+           run->in->origin->offset < cell->next_offsets[run->input];
 }
 
 enum step_verdict aggregate_put(struct aggregate_state *state, struct step_run *run,
@@ -38,7 +40,7 @@ enum step_verdict aggregate_put(struct aggregate_state *state, struct step_run *
     if (!aggregate_read_event(state, run, run->event_ms)) {
         return STEP_REJECT;
     }
-    if (cell && is_replayed(cell, run)) {
+    if (cell && aggregate_is_replayed(state, cell, run)) {
         /* The state was written, but perhaps not what was to be put out with it. */
         store_touch(state->store, cell);
         *ret_cell = cell;

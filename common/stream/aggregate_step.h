@@ -136,6 +136,9 @@ void aggregate_take_back(struct aggregate_state *state, const struct step_run *r
 /* Adds the event, read before, to the cell of the key; *ret_cell is where, once it is there. */
 enum step_verdict aggregate_put(struct aggregate_state *state, struct step_run *run,
                                 struct strview key, int64_t time_ms, struct store_cell **ret_cell);
+/* Whether the cell, restored from what was written before a crash, holds the event already. */
+bool aggregate_is_replayed(const struct aggregate_state *state, const struct store_cell *cell,
+                           const struct step_run *run);
 /* Reads the event: false, and a verdict of its own. */
 bool aggregate_read_event(struct aggregate_state *state, struct step_run *run, int64_t event_ms);
 

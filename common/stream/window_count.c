@@ -29,8 +29,7 @@ static int64_t window_number(const struct aggregate_state *state, const struct s
     struct store_range range = store_range(store_key_find(state->store, key), 0, EVENT_TIME_MAX_MS);
     int64_t number = 0;
     for (struct store_cell *cell; (cell = store_next(&range));) {
-        bool is_replay =
-            run->in->origin && run->in->origin->offset < cell->next_offsets[run->input];
+        bool is_replay = aggregate_is_replayed(state, cell, run);
         number = cell->time_ms + (is_full(state->step, cell) && !is_replay);
         if (is_replay) {
             break;
