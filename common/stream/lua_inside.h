@@ -49,5 +49,6 @@ void lua_json_push(lua_State *lua, const struct json_doc *doc, uint32_t node);
 /* No global of the environment on top of the stack can be set any more. */
 void lua_sandbox_close_globals(lua_State *lua);
 
-/* The value on top of the stack as an event, or as a list of them; pops it. */
+/* The value on top of the stack as an event, or as a list of them; pops it. The event that process was
+ * given is at the stack's bottom. */
 void lua_json_take_results(lua_State *lua, struct lua_machine *machine);

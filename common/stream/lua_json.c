@@ -315,14 +315,30 @@ static void take_event(lua_State *lua, struct lua_machine *machine)
     machine->ends[machine->count++] = machine->out.len;
 }
 
+/* A script that puts a list together may have found nothing for it: that is a list of none, and not an
+ * event without members, unless it is the very event that came without any. */
+static bool is_empty_list(lua_State *lua)
+{
+    if (lua_rawequal(lua, 1, -1)) {
+        return false;
+    }
+    lua_pushnil(lua);
+    if (!lua_next(lua, -2)) {
+        return true;
+    }
+    lua_pop(lua, 2);
+    return false;
+}
+
 void lua_json_take_results(lua_State *lua, struct lua_machine *machine)
 {
-    size_t count;
-    if (lua_isnil(lua, -1)) {
+    size_t count = 0;
+    bool is_table = lua_istable(lua, -1);
+    if (lua_isnil(lua, -1) || (is_table && is_empty_list(lua))) {
         lua_pop(lua, 1);
         return;
     }
-    if (!lua_istable(lua, -1) || !is_array(lua, &count)) {
+    if (!is_table || !is_array(lua, &count)) {
         take_event(lua, machine);
         lua_pop(lua, 1);
         return;

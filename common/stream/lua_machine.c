@@ -165,8 +165,10 @@ static void push_meta(lua_State *lua, const struct lua_meta *meta)
 static int run_process(lua_State *lua)
 {
     struct lua_machine *machine = lua_machine_of(lua);
-    lua_rawgeti(lua, LUA_REGISTRYINDEX, machine->process);
+    lua_settop(lua, 0);
     lua_json_push(lua, machine->doc, 0);
+    lua_rawgeti(lua, LUA_REGISTRYINDEX, machine->process);
+    lua_pushvalue(lua, 1);
     push_meta(lua, machine->meta);
     lua_call(lua, 2, 1);
     lua_json_take_results(lua, machine);

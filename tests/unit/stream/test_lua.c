@@ -100,7 +100,9 @@ static void test_lua__values(void **state)
               "'-')}"),
          "{}", "{\"b\":8,\"m\":7,\"s\":\"a-b\"}"},
         {BODY("return nil"), "{\"a\":1}", "dropped"},
-        {BODY("return {}"), "{\"a\":1}", "{}"},
+        {BODY("return {}"), "{\"a\":1}", "dropped"}, /* a list of none */
+        {BODY("event.a = nil return event"), "{\"a\":1}", "{}"},
+        {BODY("return {{}}"), "{\"a\":1}", "{}"},
         {BODY("return array()"), "{\"a\":1}", "dropped"},
         {BODY("return {{i = 1}, {i = 2}}"), "{}", "{\"i\":1} {\"i\":2}"},
         {BODY("return {k = meta.key, t = meta.topic, p = meta.partition, o = meta.offset, "
