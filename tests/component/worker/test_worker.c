@@ -6,6 +6,7 @@
 #include <jansson.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "core/clock.h"
 #include "kafka/kafka_producer.h"
@@ -37,6 +38,16 @@ static const char *const count_text =
     "   \"result\": {\"id\": \"key\", \"count\": \"count\"}}}],"
     " \"output\": {\"topic\": \"out\", \"key\": \"/id\"}, \"dead_letter\": {\"topic\": \"dlq\"},"
     " \"late\": {\"topic\": \"late\"}}";
+
+/* %s: a file. */
+static const char *const scripted_text =
+    "{\"source\": {\"topic\": \"in\"}, \"tables\": {\"rows\": {\"file\": \"%s\", \"key\": "
+    "\"/id\"}},"
+    " \"steps\": [{\"set\": {\"items\": {\"array\": [\"/n\", {\"expr\": \"n * 10\"}]}}},"
+    "  {\"flat_map\": {\"each\": \"/items\", \"as\": \"item\", \"keep\": [\"id\"]}},"
+    "  {\"join\": {\"table\": \"rows\", \"on\": \"/id\", \"set\": {\"name\": \"/name\"}}},"
+    "  {\"lua\": {\"script\": \"function process(e) e.item = e.item + 1 return e end\"}}],"
+    " \"output\": {\"topic\": \"out\", \"key\": \"/name\"}, \"dead_letter\": {\"topic\": \"dlq\"}}";
 
 struct fixture {
     struct mock_kafka mock;
@@ -322,6 +333,32 @@ static void test_join__row_published_after_loading__is_found(void **state)
     fixture_stop(&f);
 }
 
+/* A pipeline whose only table is a file's has no topic to read before it is ready, and one whose steps
+ * make more records than they are given puts them all out. */
+static void test_process__table_of_a_file_and_scripts__no_topic_is_waited_for(void **state)
+{
+    (void)state;
+    struct fixture f;
+    char path[] = "/tmp/millrace-worker-XXXXXX", text[1024];
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    static const char rows[] =
+        "{\"id\":\"a\",\"name\":\"Anton\"}\n{\"id\":\"b\",\"name\":\"Berta\"}\n";
+    assert_int_equal(sizeof rows - 1, write(fd, rows, sizeof rows - 1));
+    (void)close(fd);
+    (void)snprintf(text, sizeof text, scripted_text, path);
+    fixture_start(&f, text, "exactly_once");
+    assert_int_equal(0, unlink(path)); /* it was read when the pipeline was */
+    feed(&f, "in", "x", "{\"id\":\"nobody\",\"n\":1}");
+    feed_records(&f, RECORDS - 1);
+    run_and_expect(&f, 2 * (RECORDS - 1), 0, 0);
+    assert_non_null(strstr(f.last, "\"name\":"));
+    assert_int_equal(2 * (RECORDS - 1),
+                     (int)metric_of(&f, "records_out_total", ",target=\"output\""));
+    assert_int_equal(2, (int)metric_of(&f, "dead_letters_total", ",reason=\"reference-missing\""));
+    fixture_stop(&f);
+}
+
 /* An error that the broker calls final for this transaction: aborted, read again. */
 static void test_commit__group_refuses_offsets__is_aborted_and_done_again(void **state)
 {
@@ -467,6 +504,7 @@ int main(void)
         cmocka_unit_test(test_process__each_record_once__with_row_and_headers),
         cmocka_unit_test(test_process__bad_records__are_dead_letters_and_the_flow_goes_on),
         cmocka_unit_test(test_join__row_published_after_loading__is_found),
+        cmocka_unit_test(test_process__table_of_a_file_and_scripts__no_topic_is_waited_for),
         cmocka_unit_test(test_commit__group_refuses_offsets__is_aborted_and_done_again),
         cmocka_unit_test(test_commit__coordinator_is_busy__is_called_again),
         cmocka_unit_test(test_commit__producer_fenced__is_rebuilt_without_a_restart),
