@@ -175,23 +175,33 @@ static int run_process(lua_State *lua)
     return 0;
 }
 
+static int run_protected(struct lua_machine *machine)
+{
+    machine_reset(machine);
+    return lua_cpcall(machine->lua, run_process, NULL);
+}
+
 enum err lua_machine_run(struct lua_machine *machine, const struct json_doc *doc,
                          const struct lua_meta *meta, struct err_info *info)
 {
-    machine_reset(machine);
     machine->doc = doc;
     machine->meta = meta;
-    int failed = lua_cpcall(machine->lua, run_process, NULL);
+    int failed = run_protected(machine);
+    if (failed == LUA_ERRMEM) {
+        /* Lua does not collect when it is refused memory. What earlier events left lying about must
+         * not decide over this one: once more, with nothing left. */
+        lua_settop(machine->lua, 0);
+        (void)lua_gc(machine->lua, LUA_GCCOLLECT, 0); /* cannot fail */
+        failed = run_protected(machine);
+    }
     if (!failed) {
         return ERR_OK;
     }
     machine->count = 0;
     enum err e = machine_error(machine, info);
-    if (failed == LUA_ERRMEM) { /* what it held is let go before the next event */
-        (void)err_set(info, ERR_LIMIT, "the script needs more than %zu bytes of memory",
-                      machine->script->memory_max);
-        (void)lua_gc(machine->lua, LUA_GCCOLLECT, 0); /* cannot fail */
-        e = ERR_LIMIT;
+    if (failed == LUA_ERRMEM) {
+        e = err_set(info, ERR_LIMIT, "the script needs more than %zu bytes of memory",
+                    machine->script->memory_max);
     }
     return e;
 }

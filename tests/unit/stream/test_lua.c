@@ -236,6 +236,24 @@ static void test_lua__many_events__memory_stays(void **state)
     fixture_stop(&f);
 }
 
+/* Whether an event has room does not depend on what earlier ones have left lying about. */
+static void test_lua__garbage_of_others__takes_no_room(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_start(
+        &f, "{\"name\":\"p\",\"source\":{\"topic\":\"in\"},\"steps\":[{\"lua\":{\"memory_mib\":4,"
+            "\"script\":\"function process(e) local t = {} for i = 1, e.n do t[i] = e.s .. i "
+            "end return {n = #t} end\"}}],\"output\":{\"topic\":\"out\"}}");
+    for (int i = 0; i < 60; i++) {
+        char event[128];
+        (void)snprintf(event, sizeof event, "{\"n\":%d,\"s\":\"%060d\"}", 100 + i % 7 * 3500, i);
+        fixture_process(&f, event);
+    }
+    assert_int_equal(60, fixture_count(&f, STREAM_OUTPUT));
+    fixture_stop(&f);
+}
+
 static void test_lua__between_other_steps(void **state)
 {
     (void)state;
@@ -262,6 +280,7 @@ int main(void)
         cmocka_unit_test(test_lua__errors__are_dead_letters_with_their_line),
         cmocka_unit_test(test_lua__limits),
         cmocka_unit_test(test_lua__many_events__memory_stays),
+        cmocka_unit_test(test_lua__garbage_of_others__takes_no_room),
         cmocka_unit_test(test_lua__between_other_steps),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
