@@ -13,6 +13,7 @@ import pytest
 
 from conftest import ROOT
 from harness import ports
+from harness.pipeline_demo import pipeline_names
 from harness.platform import SERVICES
 from harness.process import Process
 from harness.waiting import wait_for
@@ -52,7 +53,7 @@ def children_of(home: Path) -> list[int]:
 
 def test_help__says_every_flag() -> None:
     done = subprocess.run([ROOT / "scripts" / "demo", "--help"], capture_output=True, text=True, check=True)
-    for flag in ("--seconds", "--report", "--kafka", "--rate", "--keep", "--port-base"):
+    for flag in ("--seconds", "--report", "--kafka", "--rate", "--keep", "--pipeline", "--port-base"):
         assert flag in done.stdout
 
 
@@ -68,6 +69,15 @@ def test_report__finds_no_difference(home: Path, port_base: int) -> None:
     text = output(process)
     assert "no discrepancy" in text and "DIFFERENT" not in text
     assert sum(line.endswith("  same") for line in text.splitlines()) == 5, text    # one line a product
+    assert not children_of(home)
+
+
+@pytest.mark.parametrize("name", pipeline_names())
+def test_pipeline__runs_on_its_example(home: Path, port_base: int, name: str) -> None:
+    process = demo(home, "--pipeline", name, "--seconds", "8", "--port-base", str(port_base)).start()
+    assert process.wait(120.0) == 0, output(process)
+    text = output(process)
+    assert "← " in text and "→ " in text, text
     assert not children_of(home)
 
 

@@ -8,22 +8,19 @@ through, recounts all of it independently, and says whether every reader shows t
 from __future__ import annotations
 
 import argparse
-import fcntl
 import os
-import shutil
-import signal
 import sys
 import time
 from pathlib import Path
-from types import FrameType
-from typing import TextIO
 
-from harness import ports
-from harness.kafka import Broker, DevBroker, KafkaCluster, KafkaFailed, bin_dir
+from harness.demo_run import (ROOT, Interrupt, Interrupted, make_broker, make_run_dir,
+                              require_free_ports, say, stop_all)
+from harness.kafka import KafkaFailed, bin_dir
 from harness.ledger import Entry, LedgerWriter, read_ledgers
 from harness.orders import OrderMaker, OrderPoster
-from harness.platform import SERVICES, Layout, Platform, Settings
-from harness.process import Ended, ProcessFailed, describe_code
+from harness.pipeline_demo import PipelineDemo, pipeline_names
+from harness.platform import Layout, Platform, Settings
+from harness.process import ProcessFailed, describe_code
 from harness.reader import ReadError, SseEvent, SseStream, http_get
 from harness.report import check_latest, check_stream, comparison_table, outcome_table
 from harness.settle import settle
@@ -34,47 +31,8 @@ from harness.waiting import DeadlineExceeded
 WINDOW = "10s"
 DISORDER = "2s"    # how far event time runs behind, as on real networks: windows have to cope
 SETTLE_SECONDS = 60.0
-KAFKA_SECONDS_MAX = 7 * 24 * 3600    # a demo may be left running; its guard ends the brokers with it
 TURN_SECONDS = 0.5              # between two looks at the clock, the status and the user's wish
 EXTRA_GOOD, EXTRA_BAD = 2, 1    # orders that --report posts by itself in each turn
-ROOT = Path(__file__).resolve().parents[2]
-
-
-class Interrupted(Exception):
-    """The user wants the demo to end; raised only between steps that can be left."""
-
-
-class Interrupt:
-    """First SIGINT, SIGTERM or SIGHUP: finish in order. Second: everything ends at once."""
-
-    def __init__(self) -> None:
-        self.is_wanted = False
-        self._platform: Platform | None = None
-        self._broker: Broker | None = None
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, self._on_signal)
-
-    def guard(self, platform: Platform, broker: Broker) -> None:
-        """What a second signal has to end."""
-        self._platform, self._broker = platform, broker
-
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if not self.is_wanted:
-            self.is_wanted = True
-            return
-        say("\nEnding at once.")
-        if self._platform:
-            self._platform.kill_all()
-        # Real brokers are ended by their guard, dev-broker by the kernel, as soon as we are gone.
-        os._exit(128 + number)
-
-    def check(self) -> None:
-        if self.is_wanted:
-            raise Interrupted
-
-
-def say(text: str = "", to: TextIO = sys.stdout) -> None:
-    print(text, file=to, flush=True)
 
 
 def parse_arguments(words: list[str]) -> argparse.Namespace:
@@ -86,47 +44,13 @@ def parse_arguments(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--rate", type=int, default=30)
     parser.add_argument("--keep", action="store_true")
     parser.add_argument("--port-base", type=int, default=8080)
+    parser.add_argument("--pipeline", choices=pipeline_names())
     given = parser.parse_args(words)
+    if given.pipeline and given.report:
+        parser.error("--report recounts orders: it does not go with --pipeline")
     if given.report and given.seconds is None:
         given.seconds = 40.0
     return given
-
-
-# --- The run directory ---------------------------------------------------------------------------
-
-def runs_dir() -> Path:
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("MILLRACE_HOME") or Path(cache) / "millrace") / "runs"
-
-
-def make_run_dir(keep: bool) -> Path:
-    """A new run directory, locked while we live. Earlier ones go, unless kept or still in use."""
-    parent = runs_dir()
-    parent.mkdir(parents=True, exist_ok=True)
-    for old in parent.glob("demo-*"):
-        if not (old / "keep").exists() and not _is_locked(old):
-            shutil.rmtree(old, ignore_errors=True)
-    run = parent / f"demo-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
-    run.mkdir()
-    if keep:
-        (run / "keep").touch()
-    lock = os.open(run / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC)
-    fcntl.flock(lock, fcntl.LOCK_EX)    # held until this process ends
-    return run
-
-
-def _is_locked(run: Path) -> bool:
-    try:
-        lock = os.open(run / "lock", os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return False
-    except OSError:
-        return True
-    finally:
-        os.close(lock)
 
 
 def link_output(layout: Layout) -> Path:
@@ -152,13 +76,8 @@ class Demo:
         self._interrupt = interrupt
         self._layout = Layout(ROOT, bin_dir(ROOT), make_run_dir(given.keep))
         self._ledgers: list[Path] = []
-        self._broker = self._make_broker()
+        self._broker = make_broker(given.kafka, self._layout)
         self._platform: Platform | None = None
-
-    def _make_broker(self) -> Broker:
-        if self._given.kafka:
-            return KafkaCluster(ROOT, self._layout.run_dir / "kafka", self._given.kafka, KAFKA_SECONDS_MAX)
-        return DevBroker(ROOT, self._layout.bin_dir / "dev-broker", self._layout.run_dir)
 
     def run(self) -> int:
         """The exit code: 0, or 1 when something differed or did not end as it should."""
@@ -171,13 +90,13 @@ class Demo:
         except Interrupted:
             differences = int(self._given.report)    # what was not recounted is not proven
         finally:
-            clean = self._stop()
+            clean = stop_all(self._platform, self._broker)
         say(f"Logs, ledger and output of this run: {self._layout.run_dir}")
         return 0 if clean and not differences else 1
 
     def _start(self) -> None:
         begin = time.monotonic()
-        self._require_free_ports()
+        require_free_ports(self._given.port_base)
         sort = f"Kafka with {self._given.kafka} broker(s)" if self._given.kafka else "dev-broker"
         say(f"Starting {sort} …")
         self._broker.up()
@@ -198,12 +117,6 @@ class Demo:
     def _say_ready(self, name: str) -> None:
         say(f"  {name:<11} ready on http://127.0.0.1:{self._running.ports[name]}")
         self._interrupt.check()
-
-    def _require_free_ports(self) -> None:
-        base = self._given.port_base
-        taken = [port for port in range(base, base + len(SERVICES)) if not ports.is_free(port)]
-        if taken:
-            raise ProcessFailed(f"port {taken[0]} is in use; choose others: scripts/demo --port-base {base + 100}")
 
     @property
     def _running(self) -> Platform:
@@ -275,19 +188,6 @@ class Demo:
                 say(str(error))    # the comparison that follows names what is missing
             return stream.records()
 
-    def _stop(self) -> bool:
-        """Drain in order. True when each process ended by itself with exit code 0."""
-        say("\nStopping in drain order …")
-        ends: list[Ended] = self._platform.stop(_say_ended) if self._platform else []
-        self._broker.down()
-        say("  broker      stopped")
-        return all(ended.is_clean for ended in ends)
-
-
-def _say_ended(ended: Ended) -> None:
-    forced = ", killed after its deadline" if ended.forced else ""
-    say(f"  {ended.name:<15} {describe_code(ended.code)} after {ended.seconds:.1f} s{forced}")
-
 
 class ExtraOrders:
     """Orders that --report posts itself, some of them bad, beside the generator's."""
@@ -327,7 +227,7 @@ def main() -> int:
     given = parse_arguments(sys.argv[1:])
     interrupt = Interrupt()
     try:
-        return Demo(given, interrupt).run()
+        return (PipelineDemo if given.pipeline else Demo)(given, interrupt).run()
     except (ProcessFailed, KafkaFailed, DeadlineExceeded, ReadError) as error:
         say(f"scripts/demo: {error}", sys.stderr)
         return 1

@@ -103,10 +103,10 @@ class DevBroker:
     # nothing only when its time is over, whatever arrives meanwhile: that time is latency here.
     properties: Sequence[str] = ("check.crcs=false", "fetch.wait.max.ms=20")
 
-    def __init__(self, root: Path, binary: Path, directory: Path) -> None:
+    def __init__(self, topics: Path, binary: Path, directory: Path) -> None:
         self._bootstrap_file = directory / "dev-broker.bootstrap"
         self._process = Process("dev-broker", [
-            str(binary), f"--topics.file={root / 'pipelines' / 'topics.json'}",
+            str(binary), f"--topics.file={topics}",
             f"--bootstrap.file={self._bootstrap_file}"], directory / "logs" / "dev-broker.log")
         self.bootstrap = ""
 

@@ -18,6 +18,7 @@ from harness.waiting import wait_for
 
 SERVICES = ("ingest-api", "processor", "analytics", "query-api", "sink")    # drain order
 PORT_OFFSET = {"ingest-api": 0, "query-api": 1, "processor": 2, "analytics": 3, "sink": 4}
+PIPELINES = {"processor": "pipelines/orders.json", "analytics": "pipelines/product-metrics.json"}
 READY_SECONDS = 40.0
 STOP_SECONDS = 15.0    # service.drain.timeout is 10 s
 
@@ -42,10 +43,13 @@ class Layout:
 class Settings:
     """How one run differs from another."""
 
-    window: str = "10s"
+    window: str | None = "10s"                        # None: as the pipeline file says
     guarantee: str = "exactly_once"
     port_base: int = 0                                # 0: any free ports
     services: Sequence[str] = SERVICES
+    topics: str = "pipelines/topics.json"
+    pipelines: dict[str, str] = field(default_factory=lambda: dict(PIPELINES))    # worker → file
+    shown: Sequence[str] = ()                         # topics that query-api serves; (): its default
     kafka: Sequence[str] = ()                         # librdkafka properties for all, NAME=VALUE
     flags: dict[str, list[str]] = field(default_factory=dict)    # more flags by service name
 
@@ -76,14 +80,14 @@ class Platform:
 
     def _own_flags(self, name: str) -> list[str]:
         root, settings = self.layout.root, self.settings
-        pipelines = root / "pipelines"
         if name == "ingest-api":
-            return [f"--topics.file={pipelines / 'topics.json'}", f"--schemas.dir={root / 'schemas'}"]
-        if name == "processor":
-            return [f"--pipeline.file={pipelines / 'orders.json'}", f"--pipeline.guarantee={settings.guarantee}"]
-        if name == "analytics":
-            return [f"--pipeline.file={pipelines / 'product-metrics.json'}",
-                    f"--pipeline.guarantee={settings.guarantee}", f"--window.size={settings.window}"]
+            return [f"--topics.file={root / settings.topics}", f"--schemas.dir={root / 'schemas'}"]
+        if name in PIPELINES:
+            window = [f"--window.size={settings.window}"] if name == "analytics" and settings.window else []
+            return [f"--pipeline.file={root / settings.pipelines[name]}",
+                    f"--pipeline.guarantee={settings.guarantee}", *window]
+        if name == "query-api" and settings.shown:
+            return [f"--query.topics={','.join(settings.shown)}"]
         if name == "sink":
             return [f"--sink.file={self.layout.metrics_file}"]
         return []
@@ -100,7 +104,7 @@ class Platform:
 
     def create_topics(self, file: Path | None = None) -> None:
         """On real Kafka; dev-broker makes the topics itself."""
-        self._tool("topics", f"--topics.file={file or self.layout.root / 'pipelines' / 'topics.json'}")
+        self._tool("topics", f"--topics.file={file or self.layout.root / self.settings.topics}")
 
     def seed_products(self) -> None:
         """Put the products there before the first order could miss one."""
