@@ -1,7 +1,7 @@
 /* aggregate_step.h - the aggregate step from inside: what its files share. Private to them.
  *
- * WHAT     step_aggregate.c compiles the step and has its common cycle; a kind of windows (a row in
- *          its table, a file window_<kind>.c) says which cells an event goes into, and what is put
+ * WHAT     aggregate_step_compile.c reads the file, step_aggregate.c has the common cycle; a kind of
+ *          windows (a row in the former's table, a file window_<kind>.c) says which cells an event goes into, and what is put
  *          out of them, and when. aggregate_cells.c does to cells what all kinds need.
  */
 #pragma once
@@ -125,6 +125,11 @@ static inline struct totals *cell_totals(const struct store_cell *cell)
 {
     return cell->value;
 }
+
+/* --- aggregate_step_compile.c -------------------------------------------------------------------*/
+
+void *aggregate_step_compile(struct program_builder *builder, const struct spec *spec);
+extern const struct step_state_kind aggregate_state_kind; /* step_aggregate.c */
 
 /* --- window_none.c ------------------------------------------------------------------------------*/
 

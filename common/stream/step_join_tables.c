@@ -9,9 +9,8 @@
  * there was one to delete. */
 #include <stdlib.h>
 
-#include "stream/changelog.h"
+#include "stream/changelog_writer.h"
 #include "stream/steps.h"
-#include "stream/store.h"
 
 #define KEYS_MAX         1000000000
 #define BYTES_MAX        (1LL << 40)
@@ -45,7 +44,8 @@ struct join_state {
     const struct join_tables *tables;
     struct store *store;
     int64_t next_offsets[CHANGELOG_INPUTS_MAX];
-    struct buf key, value, old, cell; /* of records being made */
+    struct changelog_writer writer;
+    struct buf value, old, cell; /* being made */
 };
 
 /* --- compiling ----------------------------------------------------------------------------------*/
@@ -271,46 +271,13 @@ static enum step_verdict join_tables_run(const void *compiled, void *task_state,
 
 /* --- the cycle ----------------------------------------------------------------------------------*/
 
-static enum err keep(struct join_state *state, const struct step_commit *commit,
-                     struct store_cell *cell)
-{
-    buf_reset(&state->key);
-    buf_reset(&state->value);
-    enum err e = changelog_encode_key(CHANGELOG_PLAIN, store_cell_key(cell), 0, 0, &state->key);
-    if (!e && !cell->is_removed) {
-        e = changelog_encode_value(&state->tables->format, state->next_offsets,
-                                   sv_of(cell->value, cell->bytes), &state->value);
-    }
-    if (e) {
-        return e;
-    }
-    const struct stream_out out = {.target = STREAM_CHANGELOG,
-                                   .topic = commit->changelog_topic,
-                                   .partition = commit->partition,
-                                   .key = buf_view(&state->key),
-                                   .value = cell->is_removed ? (struct strview){NULL, 0}
-                                                             : buf_view(&state->value),
-                                   .timestamp_ms = cell->value ? joined_time(cell, 0) : 0};
-    commit->stats->changelog_records++;
-    e = commit->sink->emit(commit->sink->context, &out);
-    cell->is_being_stored = !e;
-    return e;
-}
-
 static enum err join_before_commit(void *task_state, const struct step_commit *commit)
 {
     struct join_state *state = task_state;
-    enum err e = ERR_OK;
     for (unsigned i = 0; i < state->tables->format.inputs; i++) {
         state->next_offsets[i] = i < commit->input_count ? commit->next_offsets[i] : 0;
     }
-    for (size_t i = 0; i < store_dirty_count(state->store) && !e; i++) {
-        struct store_cell *cell = store_dirty(state->store, i);
-        if (!cell->is_removed || cell->is_stored) {
-            e = keep(state, commit, cell);
-        }
-    }
-    return e;
+    return changelog_write(&state->writer, commit, state->store);
 }
 
 static void join_committed(void *task_state)
@@ -338,7 +305,7 @@ static void *join_state_new(const void *compiled)
     struct join_state *state = must_alloc(sizeof *state);
     state->tables = compiled;
     state->store = store_new(&state->tables->store);
-    buf_init(&state->key, KEY_BYTES_MAX);
+    changelog_writer_init(&state->writer, &state->tables->format);
     buf_init(&state->value, RECORD_BYTES_MAX);
     buf_init(&state->old, RECORD_BYTES_MAX);
     buf_init(&state->cell, RECORD_BYTES_MAX);
@@ -349,7 +316,7 @@ static void join_state_free(void *task_state)
 {
     struct join_state *state = task_state;
     store_free(state->store);
-    buf_free(&state->key);
+    changelog_writer_deinit(&state->writer);
     buf_free(&state->value);
     buf_free(&state->old);
     buf_free(&state->cell);
@@ -370,27 +337,18 @@ static bool is_joined(struct strview bytes)
 static enum err join_restore(void *task_state, struct strview key, struct strview value,
                              struct err_info *info)
 {
-    struct join_state *state = task_state;
-    struct strview bytes;
+    static const struct changelog_bounds bounds = {KEY_BYTES_MAX, sizeof(struct joined),
+                                                   RECORD_BYTES_MAX};
+    const struct join_state *state = task_state;
+    const struct changelog_format *format = &state->tables->format;
     int64_t next_offsets[CHANGELOG_INPUTS_MAX];
-    struct store_cell *cell = store_find(state->store, key, 0, 0);
-    if (!value.ptr) {
-        if (cell) {
-            store_unload(state->store, cell);
-        }
-        return ERR_OK;
-    }
-    enum err e = changelog_decode_value(&state->tables->format, value, next_offsets, &bytes, info);
-    if (!e && (key.len == 0 || key.len > KEY_BYTES_MAX || !is_joined(bytes))) {
+    struct strview bytes;
+    enum err e =
+        value.ptr ? changelog_decode_value(format, value, next_offsets, &bytes, info) : ERR_OK;
+    if (!e && value.ptr && !is_joined(bytes)) {
         e = err_set(info, ERR_STATE, "the changelog has a record that is no joined row");
     }
-    e = e ? e : store_load(state->store, key, 0, 0, bytes.len, &cell, info);
-    if (!e) {
-        memcpy(cell->value, bytes.ptr, bytes.len);
-        memcpy(cell->next_offsets, next_offsets,
-               state->tables->format.inputs * sizeof next_offsets[0]);
-    }
-    return e;
+    return e ? e : changelog_restore(format, &bounds, state->store, key, 0, 0, value, info);
 }
 
 static void join_restore_time(void *task_state, int64_t watermark_ms)

@@ -20,12 +20,9 @@
  * watermark that travels with the offsets, tells that it has had its final. So exactly once never
  * repeats a final, and at least once, which may lose an offset commit after its records were written,
  * finds the state to make the final again. */
-#include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 
-#include "stream/aggregate_step.h"
-#include "stream/builder.h"
+#include "stream/window_slices.h"
 
 /* --- where windows are --------------------------------------------------------------------------*/
 
@@ -496,92 +493,13 @@ static bool slices_have_cell(const struct aggregate_step *step, int64_t time_ms,
     return time_ms <= EVENT_TIME_MAX_MS && time_ms % step->slice_ms == 0 && minor == 0;
 }
 
-/* --- compiling ----------------------------------------------------------------------------------*/
-
-#define TIMED_MEMBERS "grace", "allowed_lateness", "time", NULL
-
-static const char *const TUMBLING_MEMBERS[] = {"tumbling", TIMED_MEMBERS};
-static const char *const HOPPING_MEMBERS[] = {"hopping", "advance", TIMED_MEMBERS};
-static const char *const SLIDING_MEMBERS[] = {"sliding", TIMED_MEMBERS};
-
-static int64_t get_size(const struct spec *window, const char *name)
-{
-    int64_t size_ms = spec_get_duration(window, name, -1);
-    struct spec member = spec_member(window, name);
-    if (size_ms == 0 && json_is_string(member.value)) {
-        spec_error(&member, ERR_CONFIG, "a window must be longer than 0");
-    }
-    return size_ms > 0 ? size_ms : 1;
-}
-
-/* A sum of slices must not overflow where each of its parts did not. */
-static void check_merged(const struct spec *window, struct aggregate_step *step, int64_t parts)
-{
-    const char *name = aggregate_cannot_truncate(&step->aggregate);
-    step->aggregate.parts_max = parts;
-    if (name) {
-        spec_error(window, ERR_CONFIG,
-                   "windows that overlap are merged from parts: \"%s\" needs \"over\": "
-                   "\"truncate\" here",
-                   name);
-    }
-}
-
-static void tumbling_compile(struct program_builder *builder, const struct spec *window,
-                             struct aggregate_step *step)
-{
-    step->size_ms = get_size(window, "tumbling");
-    if (builder->overrides.window_size_ms > 0) {
-        step->size_ms = builder->overrides.window_size_ms;
-    }
-    step->advance_ms = step->slice_ms = step->size_ms;
-}
-
-static int64_t common_divisor(int64_t a, int64_t b)
-{
-    while (b > 0) {
-        int64_t rest = a % b;
-        a = b;
-        b = rest;
-    }
-    return a;
-}
-
-static void hopping_compile(struct program_builder *builder, const struct spec *window,
-                            struct aggregate_step *step)
-{
-    struct spec advance = spec_member(window, "advance");
-    step->size_ms = get_size(window, "hopping");
-    step->advance_ms = get_size(window, "advance");
-    if (builder->overrides.window_size_ms > 0) {
-        step->size_ms = builder->overrides.window_size_ms;
-    }
-    if (step->advance_ms > step->size_ms) {
-        spec_error(&advance, ERR_CONFIG, "at most the window's size: else events are in none");
-    }
-    step->slice_ms = common_divisor(step->size_ms, step->advance_ms);
-    if (step->slice_ms < step->size_ms) {
-        check_merged(window, step, step->size_ms / step->slice_ms);
-    }
-}
-
-static void sliding_compile(struct program_builder *builder, const struct spec *window,
-                            struct aggregate_step *step)
-{
-    step->size_ms = get_size(window, "sliding");
-    if (builder->overrides.window_size_ms > 0) {
-        step->size_ms = builder->overrides.window_size_ms;
-    }
-    step->advance_ms = step->slice_ms = 1;
-    step->is_moving = true;
-    check_merged(window, step, step->size_ms + 1);
-}
+/* --- the kinds ----------------------------------------------------------------------------------*/
 
 #define SLICES_KIND(kind, its_members)                                                             \
     .name = #kind, .members = (its_members), .changelog = CHANGELOG_WINDOW,                        \
-    .compile = kind##_compile, .is_timed = true, .has_finals = true, .run = slices_run,            \
+    .compile = window_##kind##_compile, .is_timed = true, .has_finals = true, .run = slices_run,   \
     .before_commit = slices_before_commit, .is_due = slices_are_due, .has_cell = slices_have_cell
 
-const struct window_kind window_tumbling = {SLICES_KIND(tumbling, TUMBLING_MEMBERS)};
-const struct window_kind window_hopping = {SLICES_KIND(hopping, HOPPING_MEMBERS)};
-const struct window_kind window_sliding = {SLICES_KIND(sliding, SLIDING_MEMBERS)};
+const struct window_kind window_tumbling = {SLICES_KIND(tumbling, window_tumbling_members)};
+const struct window_kind window_hopping = {SLICES_KIND(hopping, window_hopping_members)};
+const struct window_kind window_sliding = {SLICES_KIND(sliding, window_sliding_members)};

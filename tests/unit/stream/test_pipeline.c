@@ -215,6 +215,8 @@ static const struct row BAD[] = {
      "\"advance\" is missing", true},
     {AGGREGATE("\"window\":{\"hopping\":\"10s\",\"advance\":\"11s\"}," RESULT),
      "/steps/0/aggregate/window/advance", "at most the window's size", false},
+    {AGGREGATE("\"window\":{\"hopping\":\"7d\",\"advance\":\"1s\"}," RESULT),
+     "/steps/0/aggregate/window/advance", "in more than 10000 windows", false},
     {AGGREGATE("\"window\":{\"count\":0}," RESULT), "/steps/0/aggregate/window/count",
      "a whole number from 1", true},
     {AGGREGATE("\"window\":{\"count\":5,\"grace\":\"1s\"}," RESULT),
