@@ -147,7 +147,6 @@ FUNCTION(expr_part)
 FUNCTION(expr_event_time)
 {
     (void)arguments, (void)count;
-    (void)machine;
     *ret = expr_number(decimal_from_int(machine->input->event_ms));
     return ERR_OK;
 }

@@ -22,7 +22,7 @@ static size_t number_format(double number, char out[SHORTEST_BYTES])
     int len = 0;
     for (int digits = DIGITS_SURE; digits <= 17; digits++) {
         len = snprintf(out, SHORTEST_BYTES, "%.*g", digits, number);
-        if (strtod(out, NULL) == number) { // NOLINT: the very same number is meant
+        if (strtod(out, NULL) == number) { /* the very same number */
             break;
         }
     }
