@@ -333,10 +333,12 @@ static enum step_verdict slices_run(struct aggregate_state *state, struct step_r
     const struct aggregate_step *step = state->step;
     int64_t event_ms = run->event_ms, slice_ms = event_ms - event_ms % step->slice_ms;
     struct store_cell *cell;
-    if (late_ms(step, event_ms) <= run->watermark_ms) {
+    /* The usual event: what ends behind it cannot be due before it and the grace are past. */
+    bool may_be_late = event_ms + step->grace_ms < run->watermark_ms;
+    if (may_be_late && late_ms(step, event_ms) <= run->watermark_ms) {
         return run_late(step, run, event_ms);
     }
-    if (due_ms(step, earliest_ms(step, event_ms)) <= run->watermark_ms) {
+    if (may_be_late && due_ms(step, earliest_ms(step, event_ms)) <= run->watermark_ms) {
         const struct aggregate_way way = {
             .way = &run->way, .info = run->info, .watermark_ms = run->watermark_ms};
         run->reason = close_through(state, &way, run->watermark_ms);
