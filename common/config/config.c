@@ -285,6 +285,8 @@ enum flag_kind {
     FLAG_PRINT,
     FLAG_DOCS,
     FLAG_CHECK,
+    FLAG_EXPLAIN,
+    FLAG_DRAW,
     FLAG_HEALTH,
     FLAG_NONE
 };
@@ -295,6 +297,7 @@ static enum flag_kind flag_kind_of(const char *argument)
         [FLAG_HELP] = "--help",          [FLAG_VERSION] = "--version",
         [FLAG_PRINT] = "--print-config", [FLAG_DOCS] = "--print-config-docs",
         [FLAG_CHECK] = "--check",        [FLAG_HEALTH] = "--health",
+        [FLAG_EXPLAIN] = "--explain",    [FLAG_DRAW] = "--explain=mermaid",
     };
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
         if (strcmp(argument, names[i]) == 0) {
@@ -441,6 +444,8 @@ static bool answer_now(const struct config_program *program, enum flag_kind kind
         return true;
     case FLAG_PRINT:
     case FLAG_CHECK:
+    case FLAG_EXPLAIN:
+    case FLAG_DRAW:
     case FLAG_HEALTH:
     case FLAG_NONE:
         break;
@@ -453,6 +458,10 @@ static enum config_action action_of(enum flag_kind kind)
     switch (kind) {
     case FLAG_CHECK:
         return CONFIG_CHECK;
+    case FLAG_EXPLAIN:
+        return CONFIG_EXPLAIN;
+    case FLAG_DRAW:
+        return CONFIG_DRAW;
     case FLAG_HEALTH:
         return CONFIG_HEALTH;
     case FLAG_NONE:
@@ -481,6 +490,9 @@ enum err config_load(const struct config_program *program, int argc, char **argv
     config_apply(config);
     if (kind == FLAG_HEALTH && !program->is_listening) {
         complain(config, "--health: this program does not listen");
+    }
+    if ((kind == FLAG_EXPLAIN || kind == FLAG_DRAW) && !program->is_explained) {
+        complain(config, "--explain: this program runs no pipeline");
     }
     if (config->error_count) {
         return ERR_CONFIG;

@@ -90,6 +90,7 @@ struct config_program {
     const char *summary; /* first line of --help */
     const char *version;
     bool is_listening; /* it serves HTTP, so that --health has somebody to ask */
+    bool is_explained; /* it can say what it would do: --explain */
     const struct config_section *sections;
     size_t section_count;
     struct config_passthrough *passthrough; /* may be NULL */
@@ -103,10 +104,12 @@ struct config_program {
 struct config;
 
 enum config_action {
-    CONFIG_RUN,    /* go on */
-    CONFIG_CHECK,  /* --check: the program validates what it would load, then ends */
-    CONFIG_HEALTH, /* --health: the program asks its running self whether it is ready, then ends */
-    CONFIG_DONE,   /* --help, --version, --print-config, --print-config-docs were answered */
+    CONFIG_RUN,     /* go on */
+    CONFIG_CHECK,   /* --check: the program validates what it would load, then ends */
+    CONFIG_EXPLAIN, /* --explain: the program says what it would do, then ends … */
+    CONFIG_DRAW,    /* … --explain=mermaid: as a drawing */
+    CONFIG_HEALTH,  /* --health: the program asks its running self whether it is ready, then ends */
+    CONFIG_DONE,    /* --help, --version, --print-config, --print-config-docs were answered */
 };
 
 void config_free(struct config *config);

@@ -48,11 +48,15 @@ void config_print_help(const struct config_program *program, FILE *out)
         "  --config FILE   read options from a JSON file\n"
         "  --print-config  show the configuration in force and where each value is from, and end\n"
         "  --check         check configuration and what it names, and end\n"
-        "%s"
+        "%s%s"
         "  --help, --version\n\n"
         "Every option is also a key of the file and, as MILLRACE_KEY_WITH_UNDERSCORES, an\n"
         "environment variable. Precedence: default < file < environment < flag.\n",
         program->name, program->summary, program->name,
+        program->is_explained
+            ? "  --explain       say what the pipeline does, step by step, and end;\n"
+              "                  --explain=mermaid: as a flowchart\n"
+            : "",
         program->is_listening
             ? "  --health        ask the service that runs with this configuration whether it is\n"
               "                  ready; 0: it is, 1: it is not, and why\n"

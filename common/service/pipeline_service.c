@@ -1,6 +1,9 @@
 #include "service/pipeline_service.h"
 
+#include <stdio.h>
+
 #include "log/log.h"
+#include "stream/explain.h"
 
 static const struct config_option window_options[] = {
     CONFIG_ROW(struct pipeline_window_config, size_ms, "window.size", DURATION, "0", 0, 604800000,
@@ -42,6 +45,21 @@ static enum err pipeline_open(struct pipeline_service *self, struct err_info *in
     return e;
 }
 
+#define EXPLAIN_BYTES_MAX (16 * 1024 * 1024)
+
+static enum err pipeline_print(const struct pipeline_service *self, enum explain_form form,
+                               struct err_info *info)
+{
+    struct buf page;
+    buf_init(&page, EXPLAIN_BYTES_MAX);
+    enum err e = pipeline_explain(self->pipeline, form, &page);
+    if (!e && (fwrite(page.data, 1, page.len, stdout) != page.len || fflush(stdout))) {
+        e = err_set(info, ERR_IO, "--explain: the answer cannot be written");
+    }
+    buf_free(&page);
+    return e;
+}
+
 enum err pipeline_service_begin(struct pipeline_service *self,
                                 const struct pipeline_service_params *params, int argc, char **argv,
                                 enum config_action *ret_action, struct err_info *info)
@@ -59,10 +77,18 @@ enum err pipeline_service_begin(struct pipeline_service *self,
         .section_count = ARRAY_LEN(sections) - (params->has_windows ? 0 : 1),
         .passthrough = &self->kafka.extra,
         .defaults = params->defaults,
+        .is_explained = true,
         .openapi = params->openapi,
     };
     enum err e = service_begin(&self->params, argc, argv, &self->service, ret_action);
-    return e || *ret_action == CONFIG_DONE ? e : pipeline_open(self, info);
+    if (e || *ret_action == CONFIG_DONE) {
+        return e;
+    }
+    e = pipeline_open(self, info);
+    if (!e && (*ret_action == CONFIG_EXPLAIN || *ret_action == CONFIG_DRAW)) {
+        e = pipeline_print(self, *ret_action == CONFIG_DRAW ? EXPLAIN_MERMAID : EXPLAIN_TEXT, info);
+    }
+    return e;
 }
 
 static void on_fatal(void *context, enum err err, const struct err_info *info)

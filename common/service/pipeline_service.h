@@ -1,6 +1,6 @@
 /* pipeline_service.h - a service that runs one pipeline: processor and analytics, but for their names.
  *
- * begin → (--check ends here: the pipeline was compiled) → start → service_run → stop → service_end.
+ * begin → (--check and --explain end here: the pipeline was compiled) → start → service_run → stop → service_end.
  */
 #pragma once
 

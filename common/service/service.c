@@ -135,6 +135,7 @@ enum err service_begin(const struct service_params *params, int argc, char **arg
         .summary = params->summary,
         .version = MILLRACE_VERSION,
         .is_listening = params->openapi != NULL,
+        .is_explained = params->is_explained,
         .sections = sections,
         .section_count = sections_collect(service, sections),
         .passthrough = params->passthrough,

@@ -46,6 +46,7 @@ struct service_params {
     size_t section_count;
     struct config_passthrough *passthrough;
     const struct config_default *defaults;
+    bool is_explained;                   /* the service answers CONFIG_EXPLAIN and CONFIG_DRAW */
     const struct embedded_file *openapi; /* served at /openapi.json; NULL for a tool, which does not
                                           * listen and has no http options */
 };

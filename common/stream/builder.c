@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "core/utf8.h"
 #include "stream/steps.h"
 
 /* --- fields -------------------------------------------------------------------------------------*/
@@ -384,6 +385,7 @@ void builder_repartition(struct program_builder *builder, const struct spec *rek
     from->output_key_text = must_strdup(key[0] == '/' ? key + 1 : key);
     struct program_source *source = builder_add_source(builder, rekey, topic);
     if (source) {
+        builder_name_segment(builder, builder->pipeline->flows[builder->flow].name);
         source->is_internal = true;
         source->feeder = feeder;
         builder_compile_watermark(rekey, source);
@@ -409,7 +411,6 @@ uint16_t builder_add_segment(struct program_builder *builder, const struct spec 
     }
     uint16_t index = (uint16_t)pipeline->segment_count++;
     pipeline->segments[index] = must_alloc(sizeof *pipeline->segments[index]);
-    pipeline->segments[index]->flow = builder->flow;
     pipeline->segments[index]->place = place_of(at);
     builder->scopes[index] = must_alloc(sizeof *builder->scopes[index]);
     return index;
@@ -420,6 +421,16 @@ void builder_enter_segment(struct program_builder *builder, uint16_t segment)
     builder->segment_index = segment;
     builder->segment = builder->pipeline->segments[segment];
     builder->scope = builder->scopes[segment];
+}
+
+void builder_name_segment(struct program_builder *builder, const char *name)
+{
+    struct program_segment *segment = builder->segment;
+    char text[256];
+    (void)snprintf(text, sizeof text, "%s%s%s", segment->name ? segment->name : "",
+                   segment->name ? ", " : "", name); /* cut to fit */
+    free(segment->name);
+    segment->name = must_strdup(text);
 }
 
 void builder_add_next(struct program_builder *builder, const struct spec *at, uint16_t from,
@@ -440,6 +451,22 @@ void builder_cut(struct program_builder *builder, const struct spec *at)
     builder_add_next(builder, at, before, segment);
     builder_enter_segment(builder, segment);
     builder->scope->result_key = TAKE(scope->result_key);
+    builder_name_segment(builder, builder->pipeline->flows[builder->flow].name);
+}
+
+#define TEXT_BYTES_MAX 100
+
+/* What the file says there, in one line, cut at a character's border. */
+static char *text_of(const struct spec *at)
+{
+    char *text = json_dumps(at->value, JSON_COMPACT | JSON_ENCODE_ANY);
+    CHECK(text != NULL); /* it was read from JSON */
+    size_t len = strlen(text);
+    if (len > TEXT_BYTES_MAX) {
+        len = utf8_valid_bytes(sv_of(text, TEXT_BYTES_MAX - 3));
+        memcpy(text + len, "...", sizeof "...");
+    }
+    return text;
 }
 
 static void step_add(struct program_builder *builder, const struct spec *at, void *compiled)
@@ -451,6 +478,7 @@ static void step_add(struct program_builder *builder, const struct spec *at, voi
     segment->steps[segment->step_count++] = (struct step){.kind = step->kind,
                                                           .compiled = compiled,
                                                           .place = place_of(at),
+                                                          .text = text_of(at),
                                                           .state = step->state,
                                                           .to = step->behind,
                                                           .hold_ms = step->hold_ms};
@@ -534,6 +562,7 @@ static void step_compile(struct program_builder *builder, const struct spec *spe
     }
     if (kind->is_maker) {
         builder_enter_segment(builder, builder->step.behind);
+        builder_name_segment(builder, builder->pipeline->flows[builder->flow].name);
     }
 }
 

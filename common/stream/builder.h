@@ -125,6 +125,8 @@ void builder_check_topic(const struct spec *at, const char *name);
 uint16_t builder_add_segment(struct program_builder *builder, const struct spec *at);
 /* Compiling goes on in it. */
 void builder_enter_segment(struct program_builder *builder, uint16_t segment);
+/* For people: the flow or branch whose records the present segment works on from here on. */
+void builder_name_segment(struct program_builder *builder, const char *name);
 void builder_add_next(struct program_builder *builder, const struct spec *at, uint16_t from,
                       uint16_t to);
 /* Member of the object: {"delay": …, "idle": …}. */

@@ -291,6 +291,7 @@ static void inputs_enter(struct program_builder *builder, const struct spec *at,
         count == 1 ? port_find(builder, json_string_value(inputs[0].value)) : NULL;
     if (only && only->is_open && only->reader_count == 1) {
         builder_enter_segment(builder, only->segment);
+        builder_name_segment(builder, builder->pipeline->flows[builder->flow].name);
         return;
     }
     uint16_t segment = builder_add_segment(builder, at);
@@ -305,6 +306,7 @@ static void inputs_enter(struct program_builder *builder, const struct spec *at,
     }
     builder->pipeline->segments[segment]->is_table = is_table;
     builder_enter_segment(builder, segment);
+    builder_name_segment(builder, builder->pipeline->flows[builder->flow].name);
 }
 
 bool builder_begin_side(struct program_builder *builder, const struct spec *member,
@@ -336,6 +338,7 @@ uint16_t builder_open_branch(struct program_builder *builder, const struct spec 
     struct builder_port *port = port_find(builder, port_name);
     if (port) {
         port->segment = segment;
+        builder->pipeline->segments[segment]->name = must_strdup(port_name);
     }
     if (from->turn_count == READERS_MAX) {
         spec_error(branch, ERR_LIMIT, "more than %d branches", READERS_MAX);
@@ -377,6 +380,7 @@ static void short_form_compile(struct program_builder *builder, const struct spe
     } else {
         builder_enter_segment(builder, builder_add_segment(builder, file));
     }
+    builder_name_segment(builder, "main");
     struct plan plan = {.steps = spec_member(file, "steps")};
     if (branch_count(&plan, &element, &branches) > 0) {
         spec_error(&branches, ERR_CONFIG, "branches are read by flows: name them in `flows`");
@@ -402,6 +406,7 @@ static void sources_compile(struct program_builder *builder, const struct spec *
         const struct program_source *source = builder_compile_source(builder, &spec);
         if (source) {
             builder->ports[builder->port_count - 1].segment = source->segment;
+            builder_name_segment(builder, name);
         }
     }
 }

@@ -246,6 +246,7 @@ void builder_link(struct program_builder *builder)
     for (size_t s = 0; s < pipeline->segment_count; s++) {
         struct program_segment *segment = pipeline->segments[s];
         segment->is_scanned |= segment->step_count > 0 || segment->has_output_key;
+        segment->name = segment->name ? segment->name : must_strdup(segment->place);
         if (segment->edit_count > 0) {
             segment->edit_names = edit_names(segment);
         }

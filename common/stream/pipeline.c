@@ -29,10 +29,12 @@ static void segment_free(struct program_segment *segment)
     for (size_t i = 0; i < segment->step_count; i++) {
         segment->steps[i].kind->free_step(segment->steps[i].compiled);
         free(segment->steps[i].place);
+        free(segment->steps[i].text);
     }
     builder_forget_edits(segment, 0);
     free(segment->steps);
     free(segment->place);
+    free(segment->name);
     json_names_free(segment->edit_names);
     fields_free(&segment->fields);
     free(segment->output_place);

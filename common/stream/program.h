@@ -180,6 +180,7 @@ struct step {
     const struct step_kind *kind;
     void *compiled;
     char *place;     /* "/steps/1/require": header millrace-step */
+    char *text;      /* what the file says there, cut: for explain.h */
     uint16_t state;  /* index among the program's, or STATE_NONE */
     uint16_t to;     /* a maker's: the segment behind it */
     uint16_t local;  /* index among the program's, if its kind has one */
@@ -248,7 +249,7 @@ struct program_edit {
 
 /* Without fields and steps a segment hands bytes on as they are. */
 struct program_segment {
-    uint16_t flow;
+    char *name; /* for people: the flows and branches whose records it works on */
     uint16_t stage;
     /* The first source whose records come here: names the side topics of what has no origin. */
     uint16_t home;

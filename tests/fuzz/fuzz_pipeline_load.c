@@ -2,6 +2,7 @@
  * and then a record is never an error and a restart from what was written is possible. */
 #include "fuzz.h"
 #include "json/json_file.h"
+#include "stream/explain.h"
 #include "stream/task.h"
 
 struct world {
@@ -86,6 +87,15 @@ static void run(struct world *world, unsigned stage, struct strview event,
     stream_task_free(world->heir);
 }
 
+static void explain(const struct pipeline *pipeline)
+{
+    struct buf page;
+    buf_init(&page, 16 << 20);
+    FUZZ_CHECK(!pipeline_explain(pipeline, EXPLAIN_TEXT, &page), "it cannot be told");
+    FUZZ_CHECK(!pipeline_explain(pipeline, EXPLAIN_MERMAID, &page), "it cannot be drawn");
+    buf_free(&page);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
     static struct pipeline_errors errors;
@@ -104,6 +114,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     if (e) {
         return 0;
     }
+    explain(world.pipeline);
     struct stream_table *tables[16];
     size_t count = pipeline_table_count(world.pipeline);
     struct strview event = nul ? sv_of(nul + 1, bytes - file_bytes - 1) : SV("{}");

@@ -38,6 +38,7 @@ static const struct config_option options[] = {
 struct fixture {
     struct sample sample;
     struct config_passthrough pass;
+    bool is_explained; /* the program is */
     struct config *config;
     enum config_action action;
 };
@@ -53,7 +54,8 @@ static enum err load(struct fixture *fixture, int argc, char **argv)
                                       .version = "1",
                                       .sections = &section,
                                       .section_count = 1,
-                                      .passthrough = &fixture->pass};
+                                      .passthrough = &fixture->pass,
+                                      .is_explained = fixture->is_explained};
     return config_load(&program, argc, argv, &fixture->config, &fixture->action);
 }
 
@@ -173,6 +175,23 @@ static void test_config_load__list__its_items_once_each(void **state)
     config_free(f.config);
 }
 
+static void test_config_load__explain__is_for_programs_that_can(void **state)
+{
+    (void)state;
+    struct fixture f = {.is_explained = true};
+    assert_err(ERR_OK, LOAD(&f, "--explain", "--sample.on"));
+    assert_int_equal(CONFIG_EXPLAIN, f.action);
+    assert_true(f.sample.is_on);
+    config_free(f.config);
+    f = (struct fixture){.is_explained = true};
+    assert_err(ERR_OK, LOAD(&f, "--explain=mermaid"));
+    assert_int_equal(CONFIG_DRAW, f.action);
+    config_free(f.config);
+    f = (struct fixture){0};
+    assert_err(ERR_CONFIG, LOAD(&f, "--explain"));
+    config_free(f.config);
+}
+
 static void test_config_parse__units(void **state)
 {
     (void)state;
@@ -196,6 +215,7 @@ int main(void)
         cmocka_unit_test(test_config_load__secret_file__is_read),
         cmocka_unit_test(test_config_load__secret_file_in_the_environment__is_a_property),
         cmocka_unit_test(test_config_load__list__its_items_once_each),
+        cmocka_unit_test(test_config_load__explain__is_for_programs_that_can),
         cmocka_unit_test(test_config_parse__units),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,133 @@
+/* A pipeline told to people: what was merged, cut and sent through a topic is shown as it runs. */
+#include "stream/explain.h"
+#include "stream_fixture.h"
+
+static const char SHOP[] =
+    "{\"name\":\"shop\",\"tables\":{\"users\":{\"topic\":\"user-table\"}},"
+    "\"sources\":{\"web\":{\"topic\":\"web-orders\",\"timestamp\":{\"field\":\"/t\"},"
+    "\"watermark\":{\"delay\":\"5s\",\"idle\":\"1m\"}},\"app\":{\"topic\":\"app-orders\"}},"
+    "\"flows\":{"
+    "\"all\":{\"from\":[\"web\",\"app\"],\"steps\":["
+    "{\"require\":{\"field\":\"n\",\">\":0}},"
+    "{\"join\":{\"table\":\"users\",\"on\":\"user\",\"set\":{\"land\":\"land\"}}}],"
+    "\"output\":{\"topic\":\"orders\",\"key\":\"/user\"}},"
+    "\"split\":{\"from\":\"all\",\"steps\":[{\"branch\":["
+    "{\"name\":\"eu\",\"when\":{\"field\":\"land\",\"==\":\"de\"}},{\"name\":\"rest\"}]}]},"
+    "\"eu\":{\"from\":\"split.eu\",\"steps\":[{\"rekey\":{\"key\":\"land\"}},"
+    "{\"aggregate\":{\"by\":\"land\",\"window\":{\"tumbling\":\"1m\",\"grace\":\"90s\"},"
+    "\"store\":{\"name\":\"lands\"},\"result\":{\"land\":\"key\",\"n\":\"count\"}}},"
+    "{\"filter\":{\"field\":\"n\",\">\":10}}],\"output\":{\"topic\":\"lands\"}}}}";
+
+static const char SHOP_TEXT[] =
+    "pipeline shop\n"
+    "\n"
+    "stage 0\n"
+    "  [1] web\n"
+    "      reads topic web-orders\n"
+    "      time: t, watermark 5s behind, idle after 1m\n"
+    "      dead letters: web-orders.dlq, late events: web-orders.late\n"
+    "      -> [3]\n"
+    "  [2] app\n"
+    "      reads topic app-orders\n"
+    "      time: the record's, watermark 0ms behind\n"
+    "      dead letters: app-orders.dlq, late events: app-orders.late\n"
+    "      -> [3]\n"
+    "  [3] all\n"
+    "      /flows/all/steps/0/require {\"field\":\"n\",\">\":0}\n"
+    "      /flows/all/steps/1/join "
+    "{\"table\":\"users\",\"on\":\"user\",\"set\":{\"land\":\"land\"}}\n"
+    "      -> topic orders, key user\n"
+    "      -> [4]\n"
+    "  [4] split\n"
+    "      /flows/split/steps/0/branch "
+    "[{\"name\":\"eu\",\"when\":{\"field\":\"land\",\"==\":\"de\"}},{\"name\":\"rest\"}]\n"
+    "      one of -> [5], [6]\n"
+    "  [5] split.eu, eu\n"
+    "      -> topic shop-eu-repartition, key land\n"
+    "  [6] split.rest\n"
+    "\n"
+    "stage 1\n"
+    "  [7] eu\n"
+    "      reads topic shop-eu-repartition, the pipeline's own\n"
+    "      time: the record's, watermark 5s behind\n"
+    "      dead letters: web-orders.dlq, late events: web-orders.late\n"
+    "      /flows/eu/steps/1/aggregate "
+    "{\"by\":\"land\",\"window\":{\"tumbling\":\"1m\",\"grace\":\"90s\"},"
+    "\"store\":{\"name\":\"lands\"},\"result\":{\"land\":\"...\n"
+    "          store lands\n"
+    "          time behind it lags by 90s\n"
+    "      its results -> [8]\n"
+    "  [8] eu\n"
+    "      /flows/eu/steps/2/filter {\"field\":\"n\",\">\":10}\n"
+    "      -> topic lands\n"
+    "\n"
+    "stores\n"
+    "  lands: stage 1, changelog shop-lands-changelog\n"
+    "\n"
+    "tables\n"
+    "  users: topic user-table\n";
+
+static const char SHOP_DRAWN[] = "flowchart LR\n"
+                                 "  source0([\"web-orders\"])\n"
+                                 "  source0 --> segment0\n"
+                                 "  source1([\"app-orders\"])\n"
+                                 "  source1 --> segment1\n"
+                                 "  topic1([\"shop-eu-repartition\"])\n"
+                                 "  topic1 --> segment6\n"
+                                 "  topic0([\"orders\"])\n"
+                                 "  topic3([\"lands\"])\n"
+                                 "  store0[(\"lands\")]\n"
+                                 "  segment0[\"web\"]\n"
+                                 "  segment1[\"app\"]\n"
+                                 "  segment2[\"all<br/>require<br/>join\"]\n"
+                                 "  segment3[\"split<br/>branch\"]\n"
+                                 "  segment4[\"split.eu, eu\"]\n"
+                                 "  segment5[\"split.rest\"]\n"
+                                 "  segment6[\"eu<br/>aggregate\"]\n"
+                                 "  segment7[\"eu<br/>filter\"]\n"
+                                 "  segment0 --> segment2\n"
+                                 "  segment1 --> segment2\n"
+                                 "  segment2 --> topic0\n"
+                                 "  segment2 --> segment3\n"
+                                 "  segment3 -->|branch| segment4\n"
+                                 "  segment3 -->|branch| segment5\n"
+                                 "  segment4 --> topic1\n"
+                                 "  segment6 --> segment7\n"
+                                 "  segment6 -.- store0\n"
+                                 "  segment7 --> topic3\n";
+
+static void explain_is(const char *want, enum explain_form form)
+{
+    struct pipeline *pipeline = fixture_compile(SHOP, PIPELINE_OVERRIDES_NONE);
+    struct buf out;
+    buf_init(&out, 65536);
+    assert_err(ERR_OK, pipeline_explain(pipeline, form, &out));
+    assert_err(ERR_OK, buf_append(&out, "", 1));
+    assert_string_equal(want, out.data);
+    buf_free(&out);
+    buf_init(&out, 100);
+    assert_err(ERR_LIMIT, pipeline_explain(pipeline, form, &out));
+    buf_free(&out);
+    pipeline_free(pipeline);
+}
+
+static void test_explain__text__says_what_runs(void **state)
+{
+    (void)state;
+    explain_is(SHOP_TEXT, EXPLAIN_TEXT);
+}
+
+static void test_explain__mermaid__draws_it(void **state)
+{
+    (void)state;
+    explain_is(SHOP_DRAWN, EXPLAIN_MERMAID);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_explain__text__says_what_runs),
+        cmocka_unit_test(test_explain__mermaid__draws_it),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
