@@ -241,7 +241,7 @@ static void all_invalid(struct ingest_batch *batch)
 static void all_failed(struct ingest_batch *batch)
 {
     char detail[ERR_INFO_TEXT_BYTES];
-    (void)snprintf(detail, sizeof detail, "none of the %u events was stored; the first: %s",
+    (void)snprintf(detail, sizeof detail, "none of the %u events was acknowledged; the first: %s",
                    batch->count, ingest_batch_fault(batch, &batch->results[0]).detail);
     reply_with(batch, (enum err)batch->results[0].err, detail, NULL);
 }

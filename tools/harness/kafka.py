@@ -41,7 +41,10 @@ class KafkaCluster:
 
     properties: Sequence[str] = ()
 
-    def __init__(self, root: Path, directory: Path, brokers: int = 1, max_seconds: int = 3600) -> None:
+    def __init__(self, root: Path, directory: Path, brokers: int = 1, max_seconds: int = 3600,
+                 settings: Sequence[str] = ()) -> None:
+        """settings: broker properties more, KEY=VALUE."""
+        self._settings = settings
         self._script = root / "scripts" / "kafka"
         self._directory = directory
         self._brokers = brokers
@@ -61,7 +64,8 @@ class KafkaCluster:
     def up(self) -> None:
         """Start the brokers, on free ports, and return once all of them serve."""
         self._start_guard()
-        out = self._run("up", str(self._brokers), "--max-seconds", str(self._max_seconds))
+        out = self._run("up", str(self._brokers), "--max-seconds", str(self._max_seconds),
+                        *(word for setting in self._settings for word in ("--set", setting)))
         self.bootstrap = out.strip().splitlines()[-1]
 
     def _start_guard(self) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import http.client
 import random
+import re
 import time
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
-from typing import Callable
+from typing import Any, Callable, Sequence
 
 from harness.ledger import FAIL, INFO, OK, SPOOLED, Entry, LedgerWriter
 from harness.reader import Answer
@@ -25,7 +26,7 @@ class Order:
 
     def padded(self, characters: int) -> Order:
         """The same order, as much longer."""
-        return replace(self, text=f'{self.text[:-1]},"note":"{"x" * characters}"}}')
+        return self if characters == 0 else replace(self, text=f'{self.text[:-1]},"note":"{"x" * characters}"}}')
 
 
 def _amount(rng: random.Random) -> str:
@@ -101,13 +102,31 @@ class OrderPoster:
         self._topic = topic
         self._path = f"/events/{topic}" + (f"?{query}" if query else "")
         self._seconds = seconds
+        self.untold: list[str] = []    # 429 and 503 without Retry-After
         self._connection: http.client.HTTPConnection | None = None
 
     def post(self, order: Order) -> Entry:
         """Send one order and record what became of it."""
         sent_ms = int(time.time() * 1000)
         answer = self._exchange(order.text.encode())
-        entry = _entry(order, answer, sent_ms, (len(self._ledger.entries) + 1, self._topic))
+        return self._add(order, sent_ms, answer.status if answer else 0, _said(answer))
+
+    def post_all(self, orders: Sequence[Order]) -> list[Entry]:
+        """Send several orders as one array and record what became of each."""
+        sent_ms = int(time.time() * 1000)
+        answer = self._exchange(("[" + ",".join(order.text for order in orders) + "]").encode())
+        said = _said(answer)
+        if answer is None or "results" not in said:    # all of them fared alike, but for what may be stored
+            status, fate = answer.status if answer else 0, said if answer and answer.status < 500 else {}
+            return [self._add(order, sent_ms, status, fate) for order in orders]
+        assert len(said["results"]) == len(orders), said
+        return [self._add(order, sent_ms, _status_of(result), result.get("error", result))
+                for order, result in zip(orders, said["results"])]
+
+    def _add(self, order: Order, sent_ms: int, status: int, said: dict[str, Any]) -> Entry:
+        outcome = outcome_of(status, said.get("status", ""), said.get("detail", ""))
+        entry = Entry(len(self._ledger.entries) + 1, order.id, self._topic, outcome, status,
+                      said.get("partition", -1), said.get("offset", -1), order.good, sent_ms, order.text)
         self._ledger.add(entry)
         return entry
 
@@ -118,10 +137,13 @@ class OrderPoster:
         try:
             self._connection.request("POST", self._path, body, {"Content-Type": "application/json"})
             response = self._connection.getresponse()
-            return Answer(response.status, dict(response.getheaders()), response.read())
+            answer = Answer(response.status, dict(response.getheaders()), response.read())
         except (OSError, http.client.HTTPException):
             self.close()
             return None
+        if answer.status in (429, 503) and "Retry-After" not in answer.headers:
+            self.untold.append(answer.body.decode(errors="replace"))
+        return answer
 
     def close(self) -> None:
         if self._connection is not None:
@@ -129,20 +151,27 @@ class OrderPoster:
             self._connection = None
 
 
-def _entry(order: Order, answer: Answer | None, sent_ms: int, place: tuple[int, str]) -> Entry:
-    """The ledger entry that an answer stands for."""
-    number, topic = place
-    status = answer.status if answer else 0
-    said = answer.json() if answer and status in (201, 202) else {}
-    return Entry(number, order.id, topic, outcome_of(status, said.get("status", "")), status,
-                 said.get("partition", -1), said.get("offset", -1), order.good, sent_ms, order.text)
+def _said(answer: Answer | None) -> dict[str, Any]:
+    """What an answer says of its event, or of its events: any of them may be a problem."""
+    try:
+        said = answer.json() if answer else {}
+    except ValueError:
+        return {}
+    return said if isinstance(said, dict) else {}
 
 
-def outcome_of(status: int, said: str = "") -> str:
-    """201 and 202 "spooled" are promises, 4xx a refusal. Anything else may have been stored: its sender
-    cannot know."""
+def _status_of(result: dict[str, Any]) -> int:
+    """The status that an event would have had alone."""
+    return {"stored": 201, "spooled": 202}.get(result["status"]) or result["error"]["status"]
+
+
+def outcome_of(status: int, said: str | int = "", detail: str = "") -> str:
+    """201 and 202 "spooled" are promises, 4xx a refusal, and so is a problem of 5xx that does not say that
+    Kafka may have it. Of anything else its sender cannot know."""
     if status == 201:
         return OK
     if status == 202 and said == "spooled":
         return SPOOLED
-    return FAIL if 400 <= status < 500 else INFO
+    if status >= 500:
+        return FAIL if detail and not re.search(r"\bmay\b", detail) else INFO
+    return FAIL if status >= 400 else INFO

@@ -90,6 +90,13 @@ def out_of_sync(bootstrap: str) -> list[str]:
             if partition["leader"] < 0 or len(partition["isrs"]) < len(partition["replicas"])]
 
 
+def leaders(bootstrap: str, topic: str) -> dict[int, int]:
+    """The leader of each partition; -1: it has none."""
+    cluster = json.loads(_kcat(["-L", "-J", "-b", bootstrap, "-t", topic], READ_SECONDS))
+    return {partition["partition"]: partition["leader"]
+            for found in cluster["topics"] for partition in found["partitions"]}
+
+
 def produce(bootstrap: str, topic: str, values: Iterable[bytes], key: str | None = None) -> None:
     """Put raw values (without newline bytes) into a topic, behind ingest-api's back."""
     arguments = ["-P", "-b", bootstrap, "-t", topic, "-X", "acks=all"]

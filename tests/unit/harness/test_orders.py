@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Iterator
 
 import pytest
 
-from harness.ledger import FAIL, INFO, OK, SPOOLED
-from harness.orders import FAULTS, OrderMaker, outcome_of
+from harness.ledger import FAIL, INFO, OK, SPOOLED, LedgerWriter
+from harness.orders import FAULTS, OrderMaker, OrderPoster, outcome_of
 from harness.verify import event_time_ms, parse
 
 AT_MS = 1_700_000_000_123
@@ -46,6 +50,60 @@ def test_outcome_of(status: int, outcome: str) -> None:
     assert outcome_of(status) == outcome
 
 
+def test_outcome_of__refused_unless_it_says_that_kafka_may_have_it() -> None:
+    assert outcome_of(503, 503, "Local: Broker transport failure") == FAIL
+    assert outcome_of(503, 503, "Local: Message timed out; Kafka may have stored it all the same") == INFO
+
+
 def test_outcome_of__spooled_is_a_promise_and_accepted_is_none() -> None:
     assert outcome_of(202, "spooled") == SPOOLED
     assert outcome_of(202, "accepted") == INFO
+
+
+RESULTS = b'''{"stored":1,"failed":2,"spooled":1,"results":[
+ {"status":"stored","partition":2,"offset":7,"timestamp":1},
+ {"status":"invalid","retryable":false,"error":{"status":422,"detail":"/amount: missing"}},
+ {"status":"failed","retryable":true,"error":{"status":503,"detail":"timed out; Kafka may have stored it"}},
+ {"status":"spooled","durable":"spool"}]}'''
+
+
+@pytest.fixture
+def answering() -> Iterator[tuple[int, list[tuple[int, bytes]]]]:
+    """A server that gives the answers it is told to; and its port."""
+    answers: list[tuple[int, bytes]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            status, body = answers.pop(0)
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Silence."""
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server.server_port, answers
+    server.shutdown()
+    server.server_close()
+
+
+def test_post_all__each_order_has_its_own_outcome(answering: tuple[int, list[tuple[int, bytes]]],
+                                                  tmp_path: Path) -> None:
+    port, answers = answering
+    answers += [(207, RESULTS), (503, b'{"status":503,"detail":"none was acknowledged"}'), (422, b"{}")]
+    maker = OrderMaker("t")
+    with LedgerWriter(tmp_path / "ledger") as ledger:
+        poster = OrderPoster(port, ledger)
+        mixed = poster.post_all([maker.good() for _ in range(4)])
+        assert [entry.outcome for entry in mixed] == [OK, FAIL, INFO, SPOOLED]
+        assert mixed[0].position == (2, 7) and [entry.status for entry in mixed] == [201, 422, 503, 202]
+        assert poster.untold == []
+        # A whole array refused by 5xx says why for its first only: of the others nobody knows.
+        assert [entry.outcome for entry in poster.post_all([maker.good(), maker.good()])] == [INFO, INFO]
+        assert len(poster.untold) == 1
+        assert [entry.outcome for entry in poster.post_all([maker.bad(), maker.bad()])] == [FAIL, FAIL]
+        poster.close()
