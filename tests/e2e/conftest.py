@@ -6,10 +6,11 @@ own. MILLRACE_BIN names the folder of the programs under test.
 
 from __future__ import annotations
 
+import os
 import resource
 import sys
 from pathlib import Path
-from typing import Callable, Iterator
+from typing import Callable, Iterator, Sequence
 
 import pytest
 
@@ -22,7 +23,7 @@ from harness.platform import Layout, Platform, Settings    # noqa: E402
 from site_under_test import Site    # noqa: E402
 
 # Long enough for a whole file; a cluster that a killed test left behind ends by itself.
-CLUSTER_SECONDS_MAX = 900
+CLUSTER_SECONDS_MAX = 900 + int(os.environ.get("MILLRACE_AWAY_SECONDS", "0"))
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -44,12 +45,13 @@ MakeSite = Callable[..., Site]
 
 @pytest.fixture(scope="module")
 def make_site(layout: Layout, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeSite]:
-    """Starts sites: make_site(brokers=3, settings=Settings(…)). All end with the test file."""
+    """Starts sites: make_site(brokers=3, settings=Settings(…), kafka=["KEY=VALUE"]). All end with the test
+    file."""
     sites: list[Site] = []
 
-    def make(brokers: int = 1, settings: Settings | None = None) -> Site:
+    def make(brokers: int = 1, settings: Settings | None = None, kafka: Sequence[str] = ()) -> Site:
         run_dir = tmp_path_factory.mktemp("site")
-        cluster = KafkaCluster(ROOT, run_dir / "kafka", brokers, CLUSTER_SECONDS_MAX)
+        cluster = KafkaCluster(ROOT, run_dir / "kafka", brokers, CLUSTER_SECONDS_MAX, kafka)
         cluster.up()
         platform = Platform(Layout(ROOT, layout.bin_dir, run_dir), cluster.bootstrap, settings)
         site = Site(cluster, platform)

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from harness import ports
 from harness.kafka import KafkaCluster
 from harness.ledger import Entry, LedgerWriter, read_ledgers
 from harness.orders import OrderMaker, OrderPoster
-from harness.platform import Platform
-from harness.process import Ended
+from harness.platform import Platform, is_ready
+from harness.process import Ended, Process
 from harness.reader import SseStream, http_request, read_topic
 from harness.settle import Verdict, settle
 from harness.verify import duration_ms, format_discrepancies
@@ -33,6 +34,7 @@ class Site:
         self._ledger = LedgerWriter(platform.layout.run_dir / "ledger" / "posted.ndjson")
         self._poster = OrderPoster(platform.ports["ingest-api"], self._ledger)
         self._ledgers: list[Path] = [self._ledger.path]
+        self._seconds: list[Process] = []
 
     # --- Start and end ---------------------------------------------------------------------------
 
@@ -41,10 +43,27 @@ class Site:
         self.platform.seed_products()
         self.platform.start()
 
+    def start_second(self, name: str, *more: str) -> tuple[Process, int]:
+        """Another replica of a service, with more flags; and its port. It ends with the site."""
+        first, port = self.platform.service(name), ports.free_block(1)
+        argv = [word for word in first.argv if not word.startswith("--http.port=")]
+        second = Process(f"{name}-2", [*argv, f"--http.port={port}", *more], self.platform.layout.log(f"{name}-2"),
+                         cwd=self.platform.layout.run_dir).start()
+        self._seconds.append(second)
+
+        def ready() -> bool:
+            second.require_running()
+            return is_ready(port)
+
+        wait_for(f"the second {name} becomes ready", 40.0, ready)
+        return second, port
+
     def close(self) -> None:
         """End everything. How services end is tested where that is the subject."""
         self._poster.close()
         self._ledger.close()
+        for second in self._seconds:
+            second.kill()
         self.platform.kill_all()
         self.cluster.down()
 

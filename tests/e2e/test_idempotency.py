@@ -13,11 +13,9 @@ import random
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Iterator
 
 import pytest
 
-from harness import ports
 from harness.orders import Order
 from harness.platform import Settings, is_ready
 from harness.process import Process
@@ -62,16 +60,9 @@ def site(make_site: MakeSite) -> Site:
 
 
 @pytest.fixture(scope="module")
-def replicas(site: Site) -> Iterator[Replicas]:
-    one = site.platform.service("ingest-api")
-    port = ports.free_block(1)
-    argv = [word if not word.startswith("--http.port=") else f"--http.port={port}" for word in one.argv]
-    two = Process("ingest-api-2", argv, site.platform.layout.log("ingest-api-2"),
-                  cwd=site.platform.layout.run_dir).start()
-    pair = Replicas([one, two], [site.port("ingest-api"), port])
-    pair.await_ready(1)
-    yield pair
-    two.kill()
+def replicas(site: Site) -> Replicas:
+    two, port = site.start_second("ingest-api")
+    return Replicas([site.platform.service("ingest-api"), two], [site.port("ingest-api"), port])
 
 
 @dataclass
