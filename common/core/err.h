@@ -71,6 +71,7 @@
     X(ERR_NOT_READY,           "not-ready",             503, 1, "the service is not ready yet")    \
     X(ERR_KAFKA_TIMEOUT,       "kafka-timeout",         503, 1, "Kafka did not acknowledge in time") \
     X(ERR_KAFKA_UNAVAILABLE,   "kafka-unavailable",     503, 1, "Kafka cannot be reached")         \
+    X(ERR_KAFKA_BATCH,         "kafka-batch-refused",   503, 1, "Kafka refused the batch that the record was sent in") \
     X(ERR_KAFKA_FATAL,         "kafka-fatal",           503, 1, "the Kafka client must be made anew") \
     X(ERR_TXN_ABORT,           "txn-abort",             503, 1, "the transaction must be aborted") \
     /* programs */                                                                                 \

@@ -389,6 +389,8 @@ enum err kafka_err(rd_kafka_resp_err_t code)
     case RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE:
     case RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE:
         return ERR_RECORD_TOO_LARGE;
+    case RD_KAFKA_RESP_ERR__INVALID_DIFFERENT_RECORD:
+        return ERR_KAFKA_BATCH;
     case RD_KAFKA_RESP_ERR__FATAL:
     case RD_KAFKA_RESP_ERR__FENCED:
     case RD_KAFKA_RESP_ERR_PRODUCER_FENCED:

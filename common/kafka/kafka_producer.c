@@ -3,24 +3,17 @@
  * Delivery reports come as events: one event carries the reports of a whole batch, so that the owner
  * is woken (through an eventfd) and called back once a batch, not once a record.
  *
- * What topics exist is known by a helper thread that asks for the full list of topics every
- * TOPICS_REFRESH_MS, and at once when a name was not found (at most every TOPICS_MISS_MS). It hands
- * over an immutable directory; the owner picks the newest up in kafka_producer_serve and on a miss.
- * The helper also destroys producers that were replaced, which may block.
- *
- * Lock order: `lock` is the only one; it guards what the owner and the helper share and is taken on
- * a miss, on a refresh and on a replacement, never for a record.
+ * What topics exist, and who destroys a producer that was replaced: kafka_directory.h. There is no lock
+ * of this file's.
  */
 #include "kafka/kafka_producer.h"
 
 #include <errno.h>
 #include <poll.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "core/clock.h"
@@ -29,14 +22,12 @@
 #include "log/log.h"
 #include "metrics/metrics.h"
 
-#define TOPICS_REFRESH_MS 10000
-#define TOPICS_MISS_MS    250
-#define TOPICS_ASK_MS     2000
-#define TOPICS_MAX        100000
-#define REPORTS_BATCH     64 /* on the stack, which is zeroed each time */
-#define SERVE_EVENTS_MAX  1000
-#define FREE_WAIT_MS      5000
-#define METADATA_POLL_MS  10
+#define TOPICS_MAX       100000
+#define REPORTS_BATCH    64 /* on the stack, which is zeroed each time */
+#define SERVE_EVENTS_MAX 1000
+#define FREE_WAIT_MS     5000
+#define METADATA_POLL_MS 10
+#define RECORD_OVERHEAD  100 /* of a batch and a record, about */
 
 static struct metric producer_metrics[] = {
     {.name = "millrace_kafka_produced_total",
@@ -57,22 +48,6 @@ static struct metric producer_metrics[] = {
 enum { METRIC_PRODUCED, METRIC_ACK_SECONDS, METRIC_REBUILDS };
 METRICS_TABLE(producer_metrics)
 
-/* The topics that exist; immutable once published. */
-struct topic_directory {
-    struct hash_map *partitions; /* name → int32_t */
-};
-
-struct topics_thread {
-    pthread_t thread;
-    pthread_mutex_t lock;
-    pthread_cond_t wake;
-    rd_kafka_t *client;            /* under lock: whom to ask */
-    rd_kafka_t *retired;           /* under lock: to be destroyed */
-    struct topic_directory *fresh; /* under lock: newer than the owner's, or NULL */
-    bool is_asked, is_stopping;    /* under lock */
-    atomic_bool has_fresh;         /* fresh is set: spares the owner the lock */
-};
-
 struct kafka_producer {
     struct kafka_producer_params params;
     char label[64]; /* params.label */
@@ -80,182 +55,32 @@ struct kafka_producer {
     rd_kafka_queue_t *events;
     int fd;
     size_t outstanding;
+    bool is_compressing;
+    bool is_batch_refused;    /* for its size: smaller ones are to be made */
+    int64_t batch_bytes_max;  /* the client's batch.size */
     struct hash_map *handles; /* topic name → rd_kafka_topic_t *, of this client */
     struct {
         rd_kafka_topic_t *handle; /* one of handles; NULL: none */
         int32_t partitions;
+        uint64_t generation; /* of the directory that it was found in */
     } last; /* the topic of the last record: most go where the one before them went */
-    struct topic_directory *directory; /* NULL: nothing known yet */
-    struct topics_thread topics;
-    int64_t topics_asked_us;
+    struct kafka_directory *directory;
     struct {
         struct metric_series *stored, *failed, *ack_seconds, *rebuilds;
     } metrics;
 };
 
-/* --- the directory of topics ------------------------------------------------------------------------ */
-
-static void directory_free(struct topic_directory *directory)
-{
-    if (directory) {
-        hash_map_free(directory->partitions);
-        free(directory);
-    }
-}
-
-static struct topic_directory *directory_new(const struct rd_kafka_metadata *metadata)
-{
-    struct topic_directory *directory = must_alloc(sizeof *directory);
-    directory->partitions = hash_map_new(sizeof(int32_t), TOPICS_MAX);
-    for (int i = 0; i < metadata->topic_cnt; i++) {
-        const rd_kafka_metadata_topic_t *topic = &metadata->topics[i];
-        if (topic->partition_cnt == 0) {
-            continue; /* being made or being deleted */
-        }
-        int32_t *count = hash_map_get_or_add(directory->partitions, sv(topic->topic), NULL);
-        if (!count) {
-            break; /* more than TOPICS_MAX: the rest is unknown */
-        }
-        *count = topic->partition_cnt;
-    }
-    return directory;
-}
-
-/* Helper thread, without the lock: one full metadata request; whether it was answered. */
-static bool topics_refresh(struct topics_thread *topics, rd_kafka_t *client)
-{
-    const struct rd_kafka_metadata *metadata;
-    rd_kafka_resp_err_t code = rd_kafka_metadata(client, 1, NULL, &metadata, TOPICS_ASK_MS);
-    if (code) {
-        log_event(LOG_DEBUG, "kafka_topics_unavailable", "the list of topics could not be read",
-                  KV("reason", rd_kafka_err2str(code)));
-        return false;
-    }
-    struct topic_directory *directory = directory_new(metadata);
-    rd_kafka_metadata_destroy(metadata);
-    (void)pthread_mutex_lock(&topics->lock);
-    struct topic_directory *unseen = topics->fresh;
-    topics->fresh = directory;
-    atomic_store_explicit(&topics->has_fresh, true, memory_order_release);
-    (void)pthread_mutex_unlock(&topics->lock);
-    directory_free(unseen);
-    return true;
-}
-
-/* With the lock: sleeps until asked, stopped, or the time is over. */
-static void topics_wait(struct topics_thread *topics, int64_t timeout_ms)
-{
-    struct timespec until;
-    (void)clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += timeout_ms / 1000;
-    until.tv_nsec += timeout_ms % 1000 * 1000000;
-    if (until.tv_nsec >= 1000000000) {
-        until.tv_sec++;
-        until.tv_nsec -= 1000000000;
-    }
-    int result = 0;
-    while (!topics->is_asked && !topics->is_stopping && !topics->retired && result == 0) {
-        result = pthread_cond_timedwait(&topics->wake, &topics->lock, &until);
-    }
-}
-
-static void *topics_main(void *context)
-{
-    struct topics_thread *topics = context;
-    (void)pthread_mutex_lock(&topics->lock);
-    while (!topics->is_stopping) {
-        rd_kafka_t *client = topics->client;
-        rd_kafka_t *retired = TAKE(topics->retired);
-        topics->is_asked = false;
-        (void)pthread_mutex_unlock(&topics->lock);
-        if (retired) {
-            rd_kafka_destroy(retired);
-        }
-        bool is_known = topics_refresh(topics, client);
-        (void)pthread_mutex_lock(&topics->lock);
-        topics_wait(topics, is_known ? TOPICS_REFRESH_MS : TOPICS_MISS_MS);
-    }
-    (void)pthread_mutex_unlock(&topics->lock);
-    return NULL;
-}
-
-static void topics_start(struct topics_thread *topics, rd_kafka_t *client)
-{
-    pthread_condattr_t attributes;
-    (void)pthread_condattr_init(&attributes);
-    (void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    (void)pthread_mutex_init(&topics->lock, NULL);
-    (void)pthread_cond_init(&topics->wake, &attributes);
-    (void)pthread_condattr_destroy(&attributes);
-    topics->client = client;
-    CHECK(pthread_create(&topics->thread, NULL, topics_main, topics) == 0);
-}
-
-static void topics_stop(struct topics_thread *topics)
-{
-    (void)pthread_mutex_lock(&topics->lock);
-    topics->is_stopping = true;
-    (void)pthread_cond_signal(&topics->wake);
-    (void)pthread_mutex_unlock(&topics->lock);
-    (void)pthread_join(topics->thread, NULL);
-    if (topics->retired) {
-        rd_kafka_destroy(topics->retired);
-    }
-    directory_free(topics->fresh);
-    (void)pthread_cond_destroy(&topics->wake);
-    (void)pthread_mutex_destroy(&topics->lock);
-}
-
-/* Owner: a name was not found; at most one request each TOPICS_MISS_MS. */
-static void topics_ask(struct kafka_producer *producer)
-{
-    int64_t now_us = clock_mono_us();
-    if (now_us - producer->topics_asked_us < TOPICS_MISS_MS * 1000) {
-        return;
-    }
-    producer->topics_asked_us = now_us;
-    (void)pthread_mutex_lock(&producer->topics.lock);
-    producer->topics.is_asked = true;
-    (void)pthread_cond_signal(&producer->topics.wake);
-    (void)pthread_mutex_unlock(&producer->topics.lock);
-}
-
-/* Owner: takes the newest directory, if there is a newer one. */
-static void topics_take(struct kafka_producer *producer)
-{
-    struct topics_thread *topics = &producer->topics;
-    if (!atomic_load_explicit(&topics->has_fresh, memory_order_acquire)) {
-        return;
-    }
-    (void)pthread_mutex_lock(&topics->lock);
-    struct topic_directory *fresh = TAKE(topics->fresh);
-    atomic_store_explicit(&topics->has_fresh, false, memory_order_relaxed);
-    (void)pthread_mutex_unlock(&topics->lock);
-    directory_free(producer->directory);
-    producer->directory = fresh;
-    producer->last.handle = NULL; /* there may be more partitions, or the topic is gone */
-}
+/* --- topics ----------------------------------------------------------------------------------- */
 
 enum err kafka_producer_topic(struct kafka_producer *producer, const char *topic,
-                              int32_t *ret_partitions)
+                              struct kafka_topic_facts *ret)
 {
-    topics_take(producer);
-    if (!producer->directory) {
-        return ERR_KAFKA_UNAVAILABLE;
-    }
-    const int32_t *partitions = hash_map_find(producer->directory->partitions, sv(topic));
-    if (!partitions) {
-        topics_ask(producer);
-        return ERR_TOPIC_UNKNOWN;
-    }
-    *ret_partitions = *partitions;
-    return ERR_OK;
+    return kafka_directory_find(producer->directory, topic, ret);
 }
 
 bool kafka_producer_has_metadata(struct kafka_producer *producer)
 {
-    topics_take(producer);
-    return producer->directory != NULL;
+    return kafka_directory_is_known(producer->directory);
 }
 
 enum err kafka_producer_await_metadata(struct kafka_producer *producer, int64_t timeout_ms,
@@ -275,6 +100,34 @@ enum err kafka_producer_await_metadata(struct kafka_producer *producer, int64_t 
 
 /* --- the client: made, emptied, replaced ---------------------------------------------------------------- */
 
+struct conf_value {
+    char text[32];
+};
+
+static struct conf_value conf_get(const rd_kafka_conf_t *conf, const char *name)
+{
+    struct conf_value value = {""};
+    size_t bytes = sizeof value.text;
+    (void)rd_kafka_conf_get(conf, name, value.text,
+                            &bytes); /* cut or unknown: not what is looked for */
+    return value;
+}
+
+/* No larger than what any topic that is used takes: Kafka refuses a batch as a whole, and librdkafka
+ * knows one size for all topics. */
+static enum err batch_bytes_set(struct kafka_producer *producer, rd_kafka_conf_t *conf,
+                                struct err_info *info)
+{
+    const int64_t configured = strtoll(conf_get(conf, "batch.size").text, NULL, 10);
+    const int64_t least =
+        producer->directory ? kafka_directory_record_bytes_min(producer->directory) : 0;
+    const bool is_less = least && least < configured;
+    struct conf_value value;
+    (void)snprintf(value.text, sizeof value.text, "%lld", (long long)least);
+    producer->batch_bytes_max = is_less ? least : configured;
+    return is_less ? kafka_conf_set(conf, "batch.size", value.text, info) : ERR_OK;
+}
+
 static enum err client_start(struct kafka_producer *producer, struct err_info *info)
 {
     rd_kafka_conf_t *conf;
@@ -282,6 +135,12 @@ static enum err client_start(struct kafka_producer *producer, struct err_info *i
     if (e) {
         return e;
     }
+    e = batch_bytes_set(producer, conf, info);
+    if (e) {
+        rd_kafka_conf_destroy(conf);
+        return e;
+    }
+    producer->is_compressing = strcmp(conf_get(conf, "compression.codec").text, "none") != 0;
     rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_STATS | RD_KAFKA_EVENT_ERROR);
     char why[256];
     producer->client = rd_kafka_new(RD_KAFKA_PRODUCER, conf, why, sizeof why);
@@ -358,6 +217,40 @@ void kafka_report_record(const struct kafka_report *report, struct kafka_header 
     }
 }
 
+static size_t record_bytes(const struct kafka_record *record)
+{
+    size_t bytes = RECORD_OVERHEAD + record->key.len + record->value.len;
+    for (size_t i = 0; i < record->header_count; i++) {
+        bytes += strlen(record->headers[i].name) + record->headers[i].value.len;
+    }
+    return bytes;
+}
+
+/* Somebody waits for each report, and may send again what failed. */
+static bool tells_of_reports(const struct kafka_producer *producer)
+{
+    return producer->params.role == KAFKA_ROLE_PRODUCER_ACKED;
+}
+
+/* Refused for its size: the record's fault, or only that of the batch that it was in. */
+static void size_judge(struct kafka_producer *producer, struct kafka_report *report)
+{
+    struct kafka_header headers[KAFKA_HEADERS_MAX];
+    struct kafka_record record;
+    struct kafka_topic_facts facts;
+    kafka_report_record(report, headers, &record);
+    if (kafka_producer_topic(producer, record.topic, &facts)) {
+        return;
+    }
+    const bool fits = facts.is_described && record_bytes(&record) <= (size_t)facts.record_bytes_max;
+    if (fits || (facts.is_pending && tells_of_reports(producer))) {
+        report->err = ERR_KAFKA_BATCH;
+        report->reason = fits ? "Broker: Message size too large; smaller batches follow"
+                              : "Broker: Message size too large; how much the topic takes is asked";
+        producer->is_batch_refused = true;
+    }
+}
+
 static void reports_deliver(struct kafka_producer *producer, rd_kafka_event_t *event)
 {
     const rd_kafka_message_t *messages[REPORTS_BATCH];
@@ -367,6 +260,9 @@ static void reports_deliver(struct kafka_producer *producer, rd_kafka_event_t *e
         int64_t failed = 0;
         for (size_t i = 0; i < count; i++) {
             report_from(messages[i], &reports[i]);
+            if (reports[i].err == ERR_RECORD_TOO_LARGE) {
+                size_judge(producer, &reports[i]);
+            }
             failed += reports[i].err != ERR_OK;
         }
         CHECK(producer->outstanding >= count);
@@ -453,16 +349,7 @@ static void client_replace(struct kafka_producer *producer)
     struct err_info info = {0};
     enum err e = client_start(producer, &info);
     CHECK(e == ERR_OK); /* the same configuration made the last one */
-    struct topics_thread *topics = &producer->topics;
-    (void)pthread_mutex_lock(&topics->lock);
-    rd_kafka_t *unhandled = topics->retired;
-    topics->client = producer->client;
-    topics->retired = old;
-    (void)pthread_cond_signal(&topics->wake);
-    (void)pthread_mutex_unlock(&topics->lock);
-    if (unhandled) {
-        rd_kafka_destroy(unhandled);
-    }
+    kafka_directory_replace(producer->directory, producer->client, old);
     metric_add(producer->metrics.rebuilds, 1);
 }
 
@@ -475,6 +362,24 @@ static void client_replace_fatal(struct kafka_producer *producer)
               KV("code", rd_kafka_err2name(code)),
               KV("outstanding", (int64_t)producer->outstanding));
     client_replace(producer);
+}
+
+/* A topic takes smaller batches than the client makes. It is replaced when nothing is outstanding, and
+ * at once when a batch was refused for it and those who wait are told: nothing but that fails. */
+static void batches_fit(struct kafka_producer *producer)
+{
+    const int64_t least = kafka_directory_record_bytes_min(producer->directory);
+    if (!least || least >= producer->batch_bytes_max) {
+        producer->is_batch_refused = false;
+        return;
+    }
+    if (producer->outstanding == 0 || (producer->is_batch_refused && tells_of_reports(producer))) {
+        log_event(LOG_INFO, "kafka_batches_smaller",
+                  "a topic takes less at once than batch.size: all batches are smaller from now on",
+                  KV("client", producer->params.label), KV("batch.size", producer->batch_bytes_max),
+                  KV("max.message.bytes", least));
+        client_replace(producer);
+    }
 }
 
 void kafka_producer_recall(struct kafka_producer *producer)
@@ -493,10 +398,10 @@ void kafka_producer_serve(struct kafka_producer *producer)
         static const uint64_t one = 1;
         (void)!write(producer->fd, &one, sizeof one); /* the rest in the next turn */
     }
-    topics_take(producer);
     if (rd_kafka_fatal_error(producer->client, NULL, 0)) {
         client_replace_fatal(producer);
     }
+    batches_fit(producer);
 }
 
 /* --- sending ---------------------------------------------------------------------------------------------- */
@@ -507,13 +412,12 @@ static enum err handle_look_up(struct kafka_producer *producer, const struct kaf
                                rd_kafka_topic_t **ret, int32_t *ret_partitions,
                                struct err_info *info)
 {
-    enum err e = kafka_producer_topic(producer, record->topic, ret_partitions);
+    struct kafka_topic_facts facts;
+    enum err e = kafka_producer_topic(producer, record->topic, &facts);
     if (e == ERR_TOPIC_UNKNOWN) {
         return err_set(info, e, "topic %s does not exist", record->topic);
     }
-    if (e) {
-        *ret_partitions = INT32_MAX;
-    }
+    *ret_partitions = e ? INT32_MAX : facts.partitions;
     rd_kafka_topic_t **handle = hash_map_get_or_add(producer->handles, sv(record->topic), NULL);
     if (!handle) {
         return err_set(info, ERR_LIMIT, "more than %d topics", TOPICS_MAX);
@@ -533,16 +437,19 @@ static enum err handle_look_up(struct kafka_producer *producer, const struct kaf
 static enum err handle_find(struct kafka_producer *producer, const struct kafka_record *record,
                             rd_kafka_topic_t **ret, struct err_info *info)
 {
-    topics_take(producer);
+    /* A newer one may have more partitions, or the topic no longer. */
+    const uint64_t generation = kafka_directory_generation(producer->directory);
     rd_kafka_topic_t *handle = producer->last.handle;
     int32_t partitions = producer->last.partitions;
-    if (!handle || strcmp(rd_kafka_topic_name(handle), record->topic) != 0) {
+    if (!handle || generation != producer->last.generation ||
+        strcmp(rd_kafka_topic_name(handle), record->topic) != 0) {
         const enum err e = handle_look_up(producer, record, &handle, &partitions, info);
         if (e) {
             return e;
         }
         producer->last.handle = handle;
         producer->last.partitions = partitions;
+        producer->last.generation = generation;
     }
     if (record->partition >= partitions) {
         return err_set(info, ERR_PARTITION_UNKNOWN,
@@ -644,6 +551,11 @@ size_t kafka_producer_outstanding(const struct kafka_producer *producer)
     return producer->outstanding;
 }
 
+bool kafka_producer_is_compressing(const struct kafka_producer *producer)
+{
+    return producer->is_compressing;
+}
+
 int kafka_producer_fd(const struct kafka_producer *producer)
 {
     return producer->fd;
@@ -681,7 +593,7 @@ enum err kafka_producer_new(const struct kafka_producer_params *params, struct k
         return e;
     }
     metrics_open(producer);
-    topics_start(&producer->topics, producer->client);
+    producer->directory = kafka_directory_new(producer->client);
     *ret = producer;
     return ERR_OK;
 }
@@ -692,9 +604,8 @@ void kafka_producer_free(struct kafka_producer *producer)
         return;
     }
     outstanding_fail(producer);
-    topics_stop(&producer->topics);
+    kafka_directory_free(producer->directory);
     rd_kafka_destroy(client_release(producer));
-    directory_free(producer->directory);
     (void)close(producer->fd);
     free(producer);
 }

@@ -17,6 +17,7 @@
 
 #include "core/strview.h"
 #include "kafka/kafka_config.h"
+#include "kafka/kafka_directory.h"
 
 struct kafka_producer;
 
@@ -83,7 +84,9 @@ bool kafka_producer_has_metadata(struct kafka_producer *producer);
 /* Serves until the cluster's topics are known: for programs that start by producing. */
 MUST_CHECK enum err kafka_producer_await_metadata(struct kafka_producer *producer,
                                                   int64_t timeout_ms, struct err_info *info);
-/* Cached metadata, refreshed in the background; never blocks, never creates a topic.
+/* Cached, refreshed in the background; never blocks, never creates a topic.
  * ERR_OK, ERR_TOPIC_UNKNOWN, ERR_KAFKA_UNAVAILABLE (no metadata yet). */
 MUST_CHECK enum err kafka_producer_topic(struct kafka_producer *producer, const char *topic,
-                                         int32_t *ret_partitions);
+                                         struct kafka_topic_facts *ret);
+/* Whether records are smaller on the wire than as they are given to send. */
+bool kafka_producer_is_compressing(const struct kafka_producer *producer);

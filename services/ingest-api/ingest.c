@@ -18,8 +18,10 @@ static const struct config_option ingest_options[] = {
         "letters, digits and hyphens."),
     CONFIG_ROW(
         struct ingest_config, topics_file, "topics.file", STRING, "", 0, 0,
-        "JSON file of topics: where the key and the timestamp of a record are, whether the topic "
-        "is compacted, how large a record may be."),
+        "JSON file of topics: where the key and the timestamp of a record are; and, until Kafka "
+        "has "
+        "told them itself or where it does not, whether the topic is compacted and how large a "
+        "record may be."),
     CONFIG_ROW(struct ingest_config, schemas_dir, "schemas.dir", STRING, "", 0, 0,
                "Folder of JSON Schemas; <topic>.json is checked for every event of the topic."),
     CONFIG_CHOICE_ROW(

@@ -177,29 +177,45 @@ static int64_t timestamp_of(const struct ingest_reading *reading)
     return ms;
 }
 
+/* The largest record that the topic takes, 0: not known. Kafka counts bytes as they are sent, so its own
+ * word says nothing of a record that will be compressed. */
+static int64_t record_bytes_max(const struct ingest_reading *reading)
+{
+    const struct ingest_worker *worker = reading->worker;
+    const struct ingest_topic_state *topic = reading->topic;
+    const struct kafka_producer *producer =
+        reading->batch->is_hasty ? worker->hasty : worker->producer;
+    return topic->facts.is_described && !kafka_producer_is_compressing(producer)
+               ? topic->facts.record_bytes_max
+               : topic->rules.record_bytes_max;
+}
+
 /* What contradicts itself, and what Kafka would refuse: that fails the whole batch which it is in. */
 static enum err record_check(const struct ingest_reading *reading,
                              const struct kafka_record *record, struct err_info *info)
 {
-    const struct ingest_topic *rules = &reading->topic->rules;
+    const struct ingest_topic_state *topic = reading->topic;
     const int32_t own = reading->event.partition;
     if (own != INGEST_NO_PARTITION && own != record->partition) {
         return err_set(info, ERR_JSON_SHAPE, "the record says partition %d, and its request %d",
                        own, record->partition);
     }
-    if (rules->is_compacted && !record->key.ptr) {
+    const bool is_compacted =
+        topic->facts.is_described ? topic->facts.is_compacted : topic->rules.is_compacted;
+    if (is_compacted && !record->key.ptr) {
         return err_set(info, ERR_KEY_MISSING,
                        "the topic %s is compacted: its records need a key, and this has none",
                        record->topic);
     }
+    const int64_t bytes_max = record_bytes_max(reading);
     size_t bytes = RECORD_OVERHEAD + record->key.len + record->value.len;
-    for (size_t i = 0; rules->record_bytes_max && i < record->header_count; i++) {
+    for (size_t i = 0; bytes_max && i < record->header_count; i++) {
         bytes += strlen(record->headers[i].name) + record->headers[i].value.len;
     }
-    if (rules->record_bytes_max && bytes > (size_t)rules->record_bytes_max) {
+    if (bytes_max && bytes > (size_t)bytes_max) {
         return err_set(info, ERR_RECORD_TOO_LARGE,
                        "%zu bytes with key and headers, the topic %s takes %lld", bytes,
-                       record->topic, (long long)rules->record_bytes_max);
+                       record->topic, (long long)bytes_max);
     }
     return ERR_OK;
 }

@@ -31,8 +31,8 @@ struct ingest_topic {
     size_t key_part_count;                /* 0: records have no key of their own */
     const struct json_pointer *timestamp; /* NULL: none of their own */
     const struct schema *schema;          /* NULL: any JSON object */
-    bool is_compacted;                    /* a record without a key is refused by Kafka */
-    int64_t record_bytes_max;             /* the topic's max.message.bytes; 0: not known */
+    bool is_compacted;                    /* by the file; Kafka's own word goes before */
+    int64_t record_bytes_max;             /* the same: max.message.bytes; 0: not known */
 };
 
 void ingest_topics_free(struct ingest_topics *topics);

@@ -293,10 +293,10 @@ const struct ingest_requests *ingest_worker_requests(struct ingest_worker *worke
 
 /* --- topics ----------------------------------------------------------------------------------- */
 
-static enum err topic_exists(struct ingest_worker *worker, const char *name, struct err_info *info)
+static enum err topic_exists(struct ingest_worker *worker, const char *name,
+                             struct kafka_topic_facts *ret, struct err_info *info)
 {
-    int32_t partitions;
-    enum err e = kafka_producer_topic(worker->producer, name, &partitions);
+    enum err e = kafka_producer_topic(worker->producer, name, ret);
     if (e == ERR_TOPIC_UNKNOWN) {
         return err_set(info, e, "the topic \"%s\" does not exist", name);
     }
@@ -341,11 +341,12 @@ enum err ingest_worker_topic(struct ingest_worker *worker, const struct access_p
     struct ingest_topic rules;
     struct ingest_topic_state **slot = hash_map_find(worker->topics, name);
     struct ingest_topic_state *state = slot ? *slot : NULL;
+    struct kafka_topic_facts facts = state ? state->facts : (struct kafka_topic_facts){0};
     if (!state || !state->is_open) {
         e = ingest_topics_find(worker->rules, text, &rules, info);
     }
     if (!e) {
-        e = topic_exists(worker, text, info); /* each time: a topic may be deleted */
+        e = topic_exists(worker, text, &facts, info); /* each time: a topic may be deleted */
         if (e == ERR_KAFKA_UNAVAILABLE && worker->spool && ingest_spool_is_on(worker->spool)) {
             e = ERR_OK; /* found out when the event is replayed */
         }
@@ -361,6 +362,7 @@ enum err ingest_worker_topic(struct ingest_worker *worker, const struct access_p
         state->rules = rules;
         state->is_open = true;
     }
+    state->facts = facts;
     *ret = state;
     return ERR_OK;
 }
@@ -384,9 +386,9 @@ const struct ingest_topic_state *ingest_worker_overflow(struct ingest_worker *wo
                                                         const struct ingest_topic_state *topic)
 {
     char name[TOPIC_NAME_BYTES_MAX + sizeof OVERFLOW_SUFFIX];
-    int32_t partitions;
+    struct kafka_topic_facts facts;
     const int len = snprintf(name, sizeof name, "%s" OVERFLOW_SUFFIX, topic->name);
-    if (len > TOPIC_NAME_BYTES_MAX || kafka_producer_topic(worker->producer, name, &partitions)) {
+    if (len > TOPIC_NAME_BYTES_MAX || kafka_producer_topic(worker->producer, name, &facts)) {
         return NULL;
     }
     struct ingest_topic_state **slot = hash_map_find(worker->topics, sv(name));

@@ -22,6 +22,7 @@ struct ingest_topic_state {
     char *name;
     uint16_t index; /* in ingest_worker_topic_at */
     struct ingest_topic rules;
+    struct kafka_topic_facts facts; /* as of the last request; Kafka's own word goes before rules */
     bool is_open; /* to clients; else it is only where hot keys go, and rules says nothing */
     bool is_once_required; /* its requests need an Idempotency-Key */
     struct metric_series *outcomes[INGEST_OUTCOMES];

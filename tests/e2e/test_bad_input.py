@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Iterator
 
 import pytest
@@ -10,6 +11,7 @@ from harness.ledger import OK
 from harness.platform import Settings
 from harness.reader import Answer, http_request, read_topic
 from harness.verify import ORDERS
+from harness.waiting import wait_for
 from conftest import MakeSite
 from site_under_test import Site
 
@@ -121,6 +123,44 @@ def test_too_large_for_the_default_connection__does_not_wait_for_the_body(site: 
 ])
 def test_topic_unknown_or_not_allowed__is_refused(site: Site, topic: str, statuses: set[int]) -> None:
     require_problem(post(site, GOOD.encode(), f"/events/{topic}"), statuses)
+
+
+@pytest.fixture(scope="module")
+def undeclared(site: Site, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Topics that ingest-api's own topics.file says nothing of."""
+    file = tmp_path_factory.mktemp("topics") / "undeclared.json"
+    file.write_text(json.dumps([{"name": "kept-states", "config": {"cleanup.policy": "compact"}},
+                                {"name": "short-notes", "config": {"max.message.bytes": "10000"}}]))
+    site.platform.create_topics(file)
+
+
+def await_answer(site: Site, topic: str, body: bytes, code: str, headers: dict[str, str] | None = None) -> Answer:
+    """What Kafka says of a topic is known to each worker soon after it has used it."""
+    def answer() -> Answer | None:
+        got = post(site, body, f"/events/{topic}", headers)
+        said = got.json()
+        return got if code == said.get("code", said.get("status", "stored")) else None
+
+    return wait_for(f"{topic}: {code}", 20.0, answer)
+
+
+def test_keyless_for_a_compacted_topic__is_422_by_what_kafka_says(site: Site, undeclared: None) -> None:
+    require_problem(await_answer(site, "kept-states", b'{"a":1}', "key-missing"), {422})
+    assert post(site, b'{"a":1}', "/events/kept-states?key=k").status == 201
+
+
+def test_larger_than_a_topic_takes__is_413_by_what_kafka_says(site: Site, undeclared: None) -> None:
+    large = b'{"a":"' + b"x" * 12000 + b'"}'
+    require_problem(await_answer(site, "short-notes", large, "record-too-large"), {413})
+    assert post(site, b'{"a":1}', "/events/short-notes").status == 201
+
+
+def test_many_for_a_topic_that_takes_little_at_once__are_stored(site: Site, undeclared: None) -> None:
+    """Each of them fits; all of them in one batch would be refused by Kafka as a whole."""
+    lines = b'{"a":"' + b"x" * 200 + b'"}\n'
+    answer = await_answer(site, "short-notes", lines * 500, "stored", {"Content-Type": "application/x-ndjson"})
+    said = answer.json()
+    assert (answer.status, said["stored"], said["failed"]) == (201, 500, 0), said
 
 
 def test_wrong_method__is_405_with_allow(site: Site) -> None:

@@ -298,10 +298,10 @@ static void test_dedup__first_failed__stored_when_it_comes_again(void **state)
 {
     struct fixture *fixture = *state;
     rd_kafka_mock_push_request_errors(fixture->kafka.cluster, 0 /* Produce */, 1,
-                                      RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE);
+                                      RD_KAFKA_RESP_ERR_INVALID_RECORD);
     static const char headers[] = "Content-Type: application/cloudevents+json";
     struct http_answer answer = post_as(fixture, "/events/clicks", headers, EVENT("failed"));
-    assert_int_equal(413, answer.status);
+    assert_int_equal(502, answer.status);
     http_answer_free(&answer);
     answer = post_as(fixture, "/events/clicks", headers, EVENT("failed"));
     assert_answer("again", &answer, 201, "stored");

@@ -57,13 +57,15 @@ static bool metric_rendered(const char *line)
 static enum err await_topic(struct kafka_producer *producer, const char *topic, int32_t *partitions)
 {
     int64_t deadline_us = clock_mono_us() + DEADLINE_US;
+    struct kafka_topic_facts facts = {0};
     enum err e;
     do {
         struct pollfd wait = {.fd = kafka_producer_fd(producer), .events = POLLIN};
         (void)poll(&wait, 1, 5);
         kafka_producer_serve(producer);
-        e = kafka_producer_topic(producer, topic, partitions);
+        e = kafka_producer_topic(producer, topic, &facts);
     } while (e == ERR_KAFKA_UNAVAILABLE && clock_mono_us() < deadline_us);
+    *partitions = facts.partitions;
     return e;
 }
 
@@ -278,6 +280,32 @@ static void test_recall__gives_the_records_back(void **state)
     mock_kafka_stop(&mock);
 }
 
+/* Kafka stays away: producers that were given up pile up behind a question that nobody answers, and
+ * the one that was asked lives until the question is over. */
+static void test_recall__again_and_again__while_nobody_answers(void **state)
+{
+    (void)state;
+    struct mock_kafka mock = mock_kafka_start(1);
+    mock_kafka_topic(&mock, "orders", 1);
+    struct reports reports = {0};
+    struct kafka_producer *producer = producer_start(&mock, &reports);
+    int32_t partitions = 0;
+    assert_err(ERR_OK, await_topic(producer, "orders", &partitions));
+    rd_kafka_mock_broker_set_down(mock.cluster, 1);
+    const struct kafka_record record = {.topic = "orders", .partition = -1, .value = SV("{}")};
+    for (size_t i = 1; i <= 5; i++) {
+        assert_err(ERR_OK, kafka_producer_send(producer, &record, NULL));
+        kafka_producer_recall(producer);
+        assert_int_equal(i, reports.failed);
+    }
+    rd_kafka_mock_broker_set_up(mock.cluster, 1);
+    assert_err(ERR_OK, kafka_producer_send(producer, &record, NULL));
+    assert_err(ERR_OK, kafka_producer_flush(producer, 10000));
+    assert_int_equal(1, reports.stored);
+    kafka_producer_free(producer);
+    mock_kafka_stop(&mock);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -286,6 +314,7 @@ int main(void)
         cmocka_unit_test(test_topic__made_later__is_found_without_a_restart),
         cmocka_unit_test(test_fatal_producer__is_replaced_and_its_records_fail),
         cmocka_unit_test(test_recall__gives_the_records_back),
+        cmocka_unit_test(test_recall__again_and_again__while_nobody_answers),
         cmocka_unit_test(test_free__with_records_outstanding__reports_them_first),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

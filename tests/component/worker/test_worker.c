@@ -141,7 +141,7 @@ static void fixture_start(struct fixture *f, const char *pipeline, const char *g
                                                                   .context = f,
                                                                   .label = "feeder"},
                                   &f->feeder, &info));
-    int32_t ignored;
+    struct kafka_topic_facts ignored;
     while (kafka_producer_topic(f->feeder, "in", &ignored) == ERR_KAFKA_UNAVAILABLE) {
         pause_ms(5);
     }
