@@ -94,6 +94,35 @@ static struct http_answer post_token(const struct fixture *fixture, const char *
     return post_as(fixture, path, headers, body);
 }
 
+/* An Idempotency-Key is its principal's: another one with the same key and request has an answer of its own,
+ * and who may not write is not told what became of somebody's request. */
+static void test_idempotency_key__is_the_principals(void **state)
+{
+#define ONCE "\nIdempotency-Key: mine"
+    const struct fixture *fixture = *state;
+    struct http_answer first = post_key(fixture, "/events/clicks", key, JSON_TYPE ONCE, "{}");
+    assert_answer("first", &first, 201, "stored");
+    struct http_answer other = post_key(fixture, "/events/clicks", slow_key, JSON_TYPE ONCE, "{}");
+    assert_answer("other", &other, 201, "stored");
+    assert_string_equal("", other.replayed);
+    assert_int_equal(number(first.json, "offset") + 1, number(other.json, "offset"));
+    struct http_answer again = post_key(fixture, "/events/clicks", key, JSON_TYPE ONCE, "{}");
+    assert_answer("again", &again, 201, "stored");
+    assert_string_equal("true", again.replayed);
+    assert_string_equal(first.body, again.body);
+    http_answer_free(&again);
+    again = post_as(fixture, "/events/clicks", JSON_TYPE ONCE, "{}");
+    assert_answer("nobody", &again, 401, "unauthenticated");
+    assert_string_equal("", again.replayed);
+    http_answer_free(&again);
+    again = post_key(fixture, "/events/orders", key, JSON_TYPE ONCE, "{}");
+    assert_answer("no right", &again, 403, "forbidden");
+    http_answer_free(&again);
+    http_answer_free(&other);
+    http_answer_free(&first);
+#undef ONCE
+}
+
 static void test_post__nobody__401_with_a_challenge(void **state)
 {
     struct http_answer answer = post(*state, "/events/clicks", "{}");
@@ -271,6 +300,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_post__nobody__401_with_a_challenge),
+        cmocka_unit_test(test_idempotency_key__is_the_principals),
         cmocka_unit_test(test_post__nobody__401_before_anything_else),
         cmocka_unit_test(test_post__key__201_where_it_has_the_right),
         cmocka_unit_test(test_post__token__201_403_401),

@@ -346,6 +346,97 @@ static void test_restart__replays_what_was_left(void **state)
     }
 }
 
+/* Kafka is away, and the worker has seen it. */
+static void spool_on(const struct fixture *fixture, struct posted *posted)
+{
+    post_until_stored(fixture, posted);
+    await_drained(fixture);
+    broker_down(fixture);
+    while (post_next(fixture, posted) != 202) {
+        assert_true(posted->n < 100);
+    }
+}
+
+static struct http_answer post_once(const struct fixture *fixture)
+{
+    return post_as(fixture, "/events/orders", JSON_TYPE "\nIdempotency-Key: kept", ORDER("k", "1"));
+}
+
+/* The next offset of the partition that the order of post_once is in. */
+static int64_t order_end(const struct fixture *fixture)
+{
+    struct http_answer answer = post(fixture, "/events/orders", ORDER("k", "2"));
+    assert_answer("end", &answer, 201, "stored");
+    const int64_t offset = number(answer.json, "offset");
+    http_answer_free(&answer);
+    return offset + 1;
+}
+
+/* What was spooled is remembered as such: the same answer to the same request, before Kafka is back and
+ * after, and one record. */
+static void test_idempotency_key__spooled__told_again_and_stored_once(void **state)
+{
+    const struct fixture *fixture = *state;
+    struct posted posted = {0};
+    spool_on(fixture, &posted);
+    const double before = metric_of(fixture, "millrace_spool_records");
+    struct http_answer first = post_once(fixture);
+    assert_answer("first", &first, 202, "spooled");
+    assert_string_equal("", first.replayed);
+    for (int round = 0; round < 2; round++) {
+        struct http_answer again = post_once(fixture);
+        assert_answer("again", &again, 202, "spooled");
+        assert_string_equal("true", again.replayed);
+        assert_string_equal(first.body, again.body);
+        http_answer_free(&again);
+        if (round == 0) {
+            assert_true(before + 1 == metric_of(fixture, "millrace_spool_records"));
+            broker_up(fixture);
+            await_drained(fixture);
+            post_until_stored(fixture, &posted);
+        }
+    }
+    http_answer_free(&first);
+    assert_int_equal(2, order_end(fixture)); /* it is the first, once */
+}
+
+/* Each API's way in: what is spooled is told in its own shape, and is in Kafka in the end. */
+static void test_every_way_in__is_spooled(void **state)
+{
+    static const struct {
+        const char *label, *path, *type, *body, *said, *value;
+    } rows[] = {
+        {"hasty", "/events/orders?hasty&partition=1", JSON_TYPE, ORDER("h", "1"),
+         "\"status\":\"accepted\"", ORDER("h", "1")},
+        {"lines", "/events/orders?partition=1", "Content-Type: application/x-ndjson",
+         ORDER("l", "1"), "\"status\":\"spooled\"", ORDER("l", "1")},
+        {"REST v2", "/topics/orders/partitions/1",
+         "Content-Type: application/vnd.kafka.json.v2+json",
+         "{\"records\":[{\"key\":\"k\",\"value\":" ORDER("r", "1") "}]}",
+         "{\"offsets\":[{}],\"key_schema_id\":null,\"value_schema_id\":null}", ORDER("r", "1")},
+    };
+    const struct fixture *fixture = *state;
+    struct posted posted = {0};
+    spool_on(fixture, &posted);
+    const double before = metric_of(fixture, "millrace_spool_records");
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct http_answer answer = post_as(fixture, rows[i].path, rows[i].type, rows[i].body);
+        if (answer.status != 202 || !strstr(answer.body, rows[i].said)) {
+            fail_msg("%s: %ld %s", rows[i].label, answer.status, answer.body);
+        }
+        http_answer_free(&answer);
+    }
+    assert_true(before + ARRAY_LEN(rows) == metric_of(fixture, "millrace_spool_records"));
+    broker_up(fixture);
+    await_drained(fixture);
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        rd_kafka_message_t *record = record_at(fixture, "orders", 1, (int64_t)i);
+        assert_sv(rows[i].value, record_value(record));
+        assert_non_null(record_header(record, "millrace-spool-id").ptr);
+        rd_kafka_message_destroy(record);
+    }
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, start, stop)
 
 int main(void)
@@ -357,6 +448,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_full__503_and_unready_until_there_is_room, start_small,
                                         stop),
         TEST(test_restart__replays_what_was_left),
+        TEST(test_idempotency_key__spooled__told_again_and_stored_once),
+        TEST(test_every_way_in__is_spooled),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
