@@ -388,7 +388,9 @@ static bool replay_one(struct ingest_spool *spool)
         err_is_retriable(e) || (e == ERR_TOPIC_UNKNOWN && !unknown_for_long(spool, record.topic));
     if (is_retriable || spool_refuse(spool->lane, ticket, err_detail(e, &info)) != ERR_OK) {
         spool_put_back(spool->lane);
-        replay_pause(spool);
+        if (e != ERR_QUEUE_FULL || spool_under_way(spool->lane) == 0) {
+            replay_pause(spool); /* else acknowledgements make room, and call again */
+        }
         return false;
     }
     return true;

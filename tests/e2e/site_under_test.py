@@ -47,7 +47,8 @@ class Site:
         """Another replica of a service, with more flags; and its port. It ends with the site."""
         first, port = self.platform.service(name), ports.free_block(1)
         argv = [word for word in first.argv if not word.startswith("--http.port=")]
-        second = Process(f"{name}-2", [*argv, f"--http.port={port}", *more], self.platform.layout.log(f"{name}-2"),
+        label = f"{name}-{len(self._seconds) + 2}"
+        second = Process(label, [*argv, f"--http.port={port}", *more], self.platform.layout.log(label),
                          cwd=self.platform.layout.run_dir).start()
         self._seconds.append(second)
 

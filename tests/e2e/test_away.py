@@ -1,5 +1,5 @@
-"""The only broker is away for long: an ingest-api with a spool goes on taking orders, one without refuses
-them; both stay ready and small, and both come back by themselves.
+"""The only broker is away for long, or hangs while queues are short: an ingest-api with a spool goes on
+taking orders, one without refuses them; both stay ready and small, and both come back by themselves.
 
 MILLRACE_AWAY_SECONDS=600 is the time that the spool is promised for. Longer than a minute matters:
 records time out (message.timeout.ms) and librdkafka forgets what it knew of the topics.
@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from conftest import MakeSite
-from harness.ledger import OK, SPOOLED
+from harness.ledger import FAIL, OK, SPOOLED
 from harness.platform import Settings, is_ready
 from harness.process import Process
 from keyed_load import Load, Shape, await_drained, metric, require_all_there
@@ -53,6 +53,9 @@ class Watched:
     before: int = 0
     largest: int = 0
 
+    def begin(self) -> None:
+        self.before = resident_bytes(self.process)
+
     def look(self) -> None:
         self.process.require_running()
         assert is_ready(self.port), f"{self.process.name} is not ready without Kafka"
@@ -72,7 +75,7 @@ def test_broker_away__for_long(site: Site) -> None:
     for load in (*kept, refused):
         load.await_more(OK, 50)
     for watched in (spooling, plain):
-        watched.before = resident_bytes(watched.process)
+        watched.begin()
     site.cluster.kill(1)
     back = time.monotonic() + AWAY_SECONDS
     while time.monotonic() < back:    # what is tested is that time passes
@@ -100,3 +103,34 @@ def test_broker_away__for_long(site: Site) -> None:
     assert oldest > AWAY_SECONDS / 2, "the first to be spooled has waited all the time"
     for watched in (spooling, plain):
         watched.require_small()
+
+
+def test_queue_full__refused_or_spooled_and_nothing_lost(site: Site, tmp_path: Path) -> None:
+    """The producer's queue is bounded to a few records, and the broker hangs. Arrays fill the queue; whoever
+    comes after them is refused at once, in words that promise that nothing is there, or spooled."""
+    short = "--kafka.queue.buffering.max.messages=20"
+    plain = Watched(*site.start_second("ingest-api", "--spool.dir=", short))
+    spooling = Watched(*site.start_second("ingest-api", f"--spool.dir={tmp_path / 'spool'}", short))
+    loads = {watched.port: [Load(site, f"{name}-{kind}", Shape(clients=4, pause_seconds=0.05, batch=batch,
+                                                               port=watched.port))
+                            for kind, batch in (("one", 1), ("all", 10))]
+             for name, watched in (("full", plain), ("spill", spooling))}
+    every = [load for pair in loads.values() for load in pair]
+    for load in every:
+        load.await_more(OK, 20)
+    for watched in (plain, spooling):
+        watched.begin()
+    site.cluster.pause(1)
+    loads[plain.port][0].await_more(FAIL, 100)    # queue-full: 503, and surely not stored
+    for load in loads[spooling.port]:
+        load.await_more(SPOOLED, 100)
+    for watched in (plain, spooling):
+        watched.look()
+        watched.require_small()
+    site.cluster.resume(1)
+    for load in every:
+        load.await_more(OK, 20)
+    for load in every:
+        load.end()
+    await_drained(spooling.port)
+    require_all_there(site, *every)
