@@ -8,9 +8,8 @@ bool aggregate_read_event(struct aggregate_state *state, struct step_run *run, i
     return !run->reason;
 }
 
-/* Room in the cell for what was prepared; NULL: there is none, and run->reason says why. */
-static struct totals *cell_open(struct aggregate_state *state, struct step_run *run,
-                                struct store_cell *cell, size_t bytes)
+struct totals *aggregate_open(struct aggregate_state *state, struct step_run *run,
+                              struct store_cell *cell, size_t bytes)
 {
     void *value = cell->value;
     if (bytes <= cell->bytes) {
@@ -30,27 +29,21 @@ bool aggregate_is_replayed(const struct aggregate_state *state, const struct sto
            run->in->origin->offset < cell->next_offsets[run->input];
 }
 
-enum step_verdict aggregate_put(struct aggregate_state *state, struct step_run *run,
-                                struct strview key, int64_t time_ms, struct store_cell **ret_cell)
+enum step_verdict aggregate_put_to(struct aggregate_state *state, struct step_run *run,
+                                   struct strview key, const struct store_cell *place,
+                                   struct store_cell **cell)
 {
     const struct aggregate_step *step = state->step;
-    struct store_cell *cell = store_find(state->store, key, time_ms, 0);
-    const struct totals *totals = cell ? cell_totals(cell) : state->empty;
+    const struct totals *totals = *cell ? cell_totals(*cell) : state->empty;
     size_t bytes;
     if (!aggregate_read_event(state, run, run->event_ms)) {
         return STEP_REJECT;
     }
-    if (cell && aggregate_is_replayed(state, cell, run)) {
-        /* The state was written, but perhaps not what was to be put out with it. */
-        store_touch(state->store, cell);
-        *ret_cell = cell;
-        return STEP_REPLAYED;
-    }
     run->reason = aggregate_prepare(&step->aggregate, totals, &state->event, &bytes, run->info);
-    if (!run->reason && !cell) {
-        run->reason = store_get(state->store, key, time_ms, 0, &cell, run->info);
+    if (!run->reason && !*cell) {
+        run->reason = store_get(state->store, key, place->time_ms, place->minor, cell, run->info);
     }
-    struct totals *changed = run->reason ? NULL : cell_open(state, run, cell, bytes);
+    struct totals *changed = run->reason ? NULL : aggregate_open(state, run, *cell, bytes);
     if (!changed) {
         return STEP_REJECT;
     }
@@ -58,21 +51,42 @@ enum step_verdict aggregate_put(struct aggregate_state *state, struct step_run *
     if (step->has_pending) {
         *aggregate_pending(step, changed) = true;
     }
-    *ret_cell = cell;
     return STEP_DONE;
+}
+
+enum step_verdict aggregate_put(struct aggregate_state *state, struct step_run *run,
+                                struct strview key, int64_t time_ms, struct store_cell **ret_cell)
+{
+    const struct store_cell place = {.time_ms = time_ms};
+    *ret_cell = store_find(state->store, key, time_ms, 0);
+    if (*ret_cell && aggregate_is_replayed(state, *ret_cell, run)) {
+        /* The state was written, but perhaps not what was to be put out with it. */
+        store_touch(state->store, *ret_cell);
+        return STEP_REPLAYED;
+    }
+    return aggregate_put_to(state, run, key, &place, ret_cell);
 }
 
 /* --- results ------------------------------------------------------------------------------------*/
 
-/* The group's key, or as Kafka Streams lays a windowed one out: key | start ms, 8 bytes. */
+/* The group's key, or as Kafka Streams lays a windowed one out: key | start ms, 8 bytes; of a session
+ * key | end ms, 8 | start ms, 8. */
 static struct strview result_key(struct aggregate_state *state,
                                  const struct aggregate_window *window)
 {
-    if (!state->step->has_windowed_key) {
+    const struct aggregate_step *step = state->step;
+    if (!step->has_windowed_key) {
         return window->key;
     }
-    buf_reset(&state->key);
-    /* The changelog's key, less its sequence number; it was bounded when the group was. */
+    bool is_session = step->window == &window_session;
+    buf_reset(&state->key); /* it was bounded when the group was */
+    if (is_session) {
+        CHECK(!changelog_encode_key(CHANGELOG_SESSION, window->key,
+                                    window->end_ms - step->end_more_ms, window->start_ms,
+                                    &state->key));
+        return buf_view(&state->key);
+    }
+    /* The changelog's key, less its sequence number. */
     CHECK(!changelog_encode_key(CHANGELOG_WINDOW, window->key, window->start_ms, 0, &state->key));
     return sv_of(state->key.data, window->key.len + sizeof(int64_t));
 }
@@ -102,6 +116,19 @@ enum err aggregate_emit(struct aggregate_state *state, const struct aggregate_wa
     return step_forward(way->way, &out);
 }
 
+enum err aggregate_retract(struct aggregate_state *state, const struct aggregate_way *way,
+                           const struct aggregate_window *window)
+{
+    if (!state->step->has_windowed_key) {
+        return ERR_OK; /* what comes under the group's key takes its place */
+    }
+    const struct step_out out = {.key = result_key(state, window),
+                                 .partition_bytes = window->key.len,
+                                 .timestamp_ms = window->end_ms - state->step->end_more_ms,
+                                 .watermark_ms = step_now(way->way, way->watermark_ms)};
+    return step_forward(way->way, &out);
+}
+
 bool aggregate_is_time(const struct aggregate_state *state, const struct step_commit *commit)
 {
     const struct aggregate_step *step = state->step;
@@ -113,23 +140,30 @@ bool aggregate_is_time(const struct aggregate_state *state, const struct step_co
 
 /* --- the changelog ------------------------------------------------------------------------------*/
 
-static enum err emit_changelog(struct aggregate_state *state, const struct step_commit *commit,
-                               const struct store_cell *cell, struct strview value)
+static enum err emit_record(const struct step_commit *commit, struct strview key,
+                            struct strview value, int64_t time_ms)
 {
-    buf_reset(&state->key);
-    enum err e = changelog_encode_key(state->step->format.kind, store_cell_key(cell), cell->time_ms,
-                                      cell->minor, &state->key);
-    if (e) {
-        return e;
-    }
     const struct stream_out out = {.target = STREAM_CHANGELOG,
                                    .topic = commit->changelog_topic,
                                    .partition = commit->partition,
-                                   .key = buf_view(&state->key),
+                                   .key = key,
                                    .value = value,
-                                   .timestamp_ms = cell_totals(cell)->timestamp_max_ms};
+                                   .timestamp_ms = time_ms};
     commit->stats->changelog_records++;
     return commit->sink->emit(commit->sink->context, &out);
+}
+
+static enum err emit_changelog(struct aggregate_state *state, const struct step_commit *commit,
+                               const struct store_cell *cell, struct strview value)
+{
+    const struct window_identity *identity = state->step->window->identity;
+    int64_t time_ms = identity ? identity->id(state->step, cell) : cell->time_ms;
+    buf_reset(&state->key);
+    enum err e = changelog_encode_key(state->step->format.kind, store_cell_key(cell), time_ms,
+                                      identity ? 0 : cell->minor, &state->key);
+    return e ? e
+             : emit_record(commit, buf_view(&state->key), value,
+                           cell_totals(cell)->timestamp_max_ms);
 }
 
 enum err aggregate_keep(struct aggregate_state *state, const struct step_commit *commit,
@@ -140,20 +174,36 @@ enum err aggregate_keep(struct aggregate_state *state, const struct step_commit 
         int64_t here = i < commit->input_count ? commit->next_offsets[i] : 0;
         next_offsets[i] = cell->next_offsets[i] > here ? cell->next_offsets[i] : here;
     }
+    const struct window_identity *identity = state->step->window->identity;
     buf_reset(&state->value);
     enum err e = changelog_encode_value(&state->step->format, next_offsets, (struct strview){0},
                                         &state->value);
+    if (!e && identity) {
+        e = identity->put_head(state, cell, &state->value);
+    }
     e = e ? e : aggregate_pack(&state->step->aggregate, cell_totals(cell), &state->value);
     e = e ? e : emit_changelog(state, commit, cell, buf_view(&state->value));
     cell->is_being_stored = !e;
     return e;
 }
 
+enum err aggregate_forget(struct aggregate_state *state, const struct step_commit *commit,
+                          const struct store_cell *cell)
+{
+    return cell->is_stored ? emit_changelog(state, commit, cell, (struct strview){NULL, 0})
+                           : ERR_OK;
+}
+
+enum err aggregate_forget_key(const struct step_commit *commit, struct strview record_key,
+                              int64_t time_ms)
+{
+    return emit_record(commit, record_key, (struct strview){NULL, 0}, time_ms);
+}
+
 enum err aggregate_drop(struct aggregate_state *state, const struct step_commit *commit,
                         struct store_cell *cell)
 {
-    enum err e =
-        cell->is_stored ? emit_changelog(state, commit, cell, (struct strview){NULL, 0}) : ERR_OK;
+    enum err e = aggregate_forget(state, commit, cell);
     if (!e) {
         store_remove(state->store, cell);
     }

@@ -35,7 +35,10 @@ struct aggregate_step {
     bool goes_by_clock;          /* an event happened when it is processed */
     bool is_of_table;            /* window_none.c: what comes in are changes of rows */
     const struct fields *fields; /* of its segment */
-    bool is_moving;              /* window_slices.c: windows lie where events are */
+    bool is_moving;              /* windows lie where events are */
+    int64_t bucket_ms;           /* of the store; 0: slice_ms */
+    int64_t end_more_ms;         /* window_session.c: what is shown of a session's end beyond it */
+    size_t own_at;               /* of what is the window kind's own in a state */
     struct changelog_format format;
     struct store_config store;
 };
@@ -74,7 +77,10 @@ struct aggregate_state {
     struct cell_list {
         struct store_cell **items;
         size_t count, capacity;
-    } full; /* window_count.c: windows that had their final in an earlier commit */
+    } full;                /* window_count.c: windows that had their final in an earlier commit;
+             * window_session.c: sessions that are in another and have no tombstone yet */
+    struct cell_list redo; /* window_session.c: whose records an aborted cycle wrote … */
+    struct buf voided;     /* … and keys of records of sessions that then were no more */
 };
 
 /* Where results go. */
@@ -90,6 +96,20 @@ enum result_kind {
     RESULT_CORRECTION, /* of a final, by a late event */
 };
 
+/* Of windows whose place changes as events come: the changelog knows their cells by something that
+ * does not. */
+struct window_identity {
+    int64_t (*id)(const struct aggregate_step *step, const struct store_cell *cell);
+    struct store_cell *(*find)(const struct aggregate_state *state, struct strview key, int64_t id);
+    /* Where a state of this id, checked but for what is the kind's own, belongs. False: nowhere. */
+    bool (*place)(const struct aggregate_step *step, struct totals *totals, int64_t id,
+                  struct store_cell *ret);
+    /* What stands before the state in the record, and what it says once the record is read. */
+    enum err (*put_head)(const struct aggregate_state *state, const struct store_cell *cell,
+                         struct buf *out);
+    bool (*take_head)(struct aggregate_state *state, struct strview key, struct strview *bytes);
+};
+
 struct window_kind {
     const char *name;           /* the member of "window" that asks for it */
     const char *const *members; /* of "window", all of them */
@@ -97,8 +117,10 @@ struct window_kind {
     /* The members into the step; *ret_layout, what tells its states from others'. */
     void (*compile)(struct program_builder *builder, const struct spec *window,
                     struct aggregate_step *step);
-    bool is_timed;   /* "grace", "allowed_lateness" and "time" mean something */
-    bool has_finals; /* windows end */
+    bool is_timed;    /* "grace", "allowed_lateness" and "time" mean something */
+    bool has_finals;  /* windows end */
+    size_t own_bytes; /* in each state, for the kind itself; a multiple of 16 */
+    const struct window_identity *identity; /* NULL: a cell's time */
     /* The event, with its key, into its cells. */
     enum step_verdict (*run)(struct aggregate_state *state, struct step_run *run,
                              struct strview key);
@@ -118,8 +140,8 @@ struct window_kind {
     void (*unloading)(struct aggregate_state *state, struct store_cell *cell);
 };
 
-extern const struct window_kind window_tumbling, window_hopping, window_sliding, window_count,
-    window_none;
+extern const struct window_kind window_tumbling, window_hopping, window_sliding, window_session,
+    window_count, window_none;
 
 static inline struct totals *cell_totals(const struct store_cell *cell)
 {
@@ -131,6 +153,15 @@ static inline struct totals *cell_totals(const struct store_cell *cell)
 void *aggregate_step_compile(struct program_builder *builder, const struct spec *spec);
 extern const struct step_state_kind aggregate_state_kind; /* step_aggregate.c */
 
+static inline void aggregate_list(struct cell_list *list, struct store_cell *cell)
+{
+    if (list->count == list->capacity) {
+        list->capacity = list->capacity ? list->capacity * 2 : 64;
+        list->items = must_realloc(list->items, list->capacity * sizeof(void *));
+    }
+    list->items[list->count++] = cell;
+}
+
 /* --- window_none.c ------------------------------------------------------------------------------*/
 
 /* Takes the row that was from its group. */
@@ -138,9 +169,16 @@ void aggregate_take_back(struct aggregate_state *state, const struct step_run *r
 
 /* --- aggregate_cells.c --------------------------------------------------------------------------*/
 
-/* Adds the event, read before, to the cell of the key; *ret_cell is where, once it is there. */
+/* Adds the event to the cell of the key; *ret_cell is where, once it is there. */
 enum step_verdict aggregate_put(struct aggregate_state *state, struct step_run *run,
                                 struct strview key, int64_t time_ms, struct store_cell **ret_cell);
+/* The same to this cell, which does not hold it yet; *cell NULL: a new one, at this place. */
+enum step_verdict aggregate_put_to(struct aggregate_state *state, struct step_run *run,
+                                   struct strview key, const struct store_cell *place,
+                                   struct store_cell **cell);
+/* Room for so many bytes in the cell, to be changed; NULL: run->reason says why not. */
+struct totals *aggregate_open(struct aggregate_state *state, struct step_run *run,
+                              struct store_cell *cell, size_t bytes);
 /* Whether the cell, restored from what was written before a crash, holds the event already. */
 bool aggregate_is_replayed(const struct aggregate_state *state, const struct store_cell *cell,
                            const struct step_run *run);
@@ -151,9 +189,20 @@ bool aggregate_read_event(struct aggregate_state *state, struct step_run *run, i
 MUST_CHECK enum err aggregate_emit(struct aggregate_state *state, const struct aggregate_way *way,
                                    enum result_kind kind, const struct totals *totals,
                                    const struct aggregate_window *window, int64_t due_ms);
-/* The cell as it is now to the changelog: its value, or a tombstone when it was removed. */
+/* What was put out under this window's key is no more; does nothing where results have the group's. */
+MUST_CHECK enum err aggregate_retract(struct aggregate_state *state,
+                                      const struct aggregate_way *way,
+                                      const struct aggregate_window *window);
+/* The cell as it is now to the changelog. */
 MUST_CHECK enum err aggregate_keep(struct aggregate_state *state, const struct step_commit *commit,
                                    struct store_cell *cell);
+/* A tombstone for it, if it is there. */
+MUST_CHECK enum err aggregate_forget(struct aggregate_state *state,
+                                     const struct step_commit *commit,
+                                     const struct store_cell *cell);
+/* The same for a record with this key. */
+MUST_CHECK enum err aggregate_forget_key(const struct step_commit *commit,
+                                         struct strview record_key, int64_t time_ms);
 /* Removes the cell, with its tombstone. */
 MUST_CHECK enum err aggregate_drop(struct aggregate_state *state, const struct step_commit *commit,
                                    struct store_cell *cell);

@@ -10,8 +10,8 @@
 #define BYTES_MAX (1LL << 40)
 
 /* A new kind is a file window_<kind>.c and a row here. */
-static const struct window_kind *const WINDOWS[] = {&window_tumbling, &window_hopping,
-                                                    &window_sliding, &window_count};
+static const struct window_kind *const WINDOWS[] = {
+    &window_tumbling, &window_hopping, &window_sliding, &window_session, &window_count};
 
 static const struct window_kind *window_find(const struct spec *window)
 {
@@ -33,7 +33,8 @@ static const struct window_kind *window_find(const struct spec *window)
             return NULL;
         }
     }
-    spec_error(window, ERR_CONFIG, "\"tumbling\", \"hopping\", \"sliding\" or \"count\" is needed");
+    spec_error(window, ERR_CONFIG,
+               "\"tumbling\", \"hopping\", \"sliding\", \"session\" or \"count\" is needed");
     return NULL;
 }
 
@@ -147,6 +148,8 @@ static void compile_state(struct program_builder *builder, const struct spec *sp
         step->pending_at = step->aggregate.fixed_bytes;
         step->aggregate.fixed_bytes += 16;
     }
+    step->own_at = step->aggregate.fixed_bytes;
+    step->aggregate.fixed_bytes += step->window->own_bytes;
     unsigned inputs = (unsigned)builder->pipeline->source_count; /* at most: of its stage */
     (void)snprintf(window, sizeof window, "%s %" PRId64 " %" PRId64 " %d %u", step->window->name,
                    step->slice_ms, step->count, step->has_pending, inputs);
@@ -156,6 +159,7 @@ static void compile_state(struct program_builder *builder, const struct spec *sp
     step->store.value_bytes = step->aggregate.section_count ? 0 : step->aggregate.fixed_bytes;
     step->store.inputs = step->format.inputs;
     step->store.bucket_ms = step->window->is_timed ? step->slice_ms : 0;
+    step->store.bucket_ms = step->bucket_ms ? step->bucket_ms : step->store.bucket_ms;
     (void)builder_add_state(
         builder, spec,
         &(struct builder_state){

@@ -145,6 +145,7 @@ static void *aggregate_state_new(const void *compiled)
     buf_init(&state->value, 2 * RECORD_BYTES_MAX);
     buf_init(&state->merged, SIZE_MAX / 4); /* of what was bounded when it was compiled */
     buf_init(&state->showed, SIZE_MAX / 4);
+    buf_init(&state->voided, SIZE_MAX / 4);
     state->empty = must_alloc(step->aggregate.fixed_bytes);
     aggregate_event_init(&state->event);
     return state;
@@ -160,6 +161,8 @@ static void aggregate_state_free(void *task_state)
     free(state->empty);
     free(state->list.items);
     free(state->full.items);
+    free(state->redo.items);
+    buf_free(&state->voided);
     free(state->notes.items);
     buf_free(&state->showed);
     json_scanner_free(state->scanner);
@@ -173,33 +176,73 @@ static enum err restore_fail(struct err_info *info)
     return err_set(info, ERR_STATE, "the changelog has a record that is no state of this store");
 }
 
-static enum err restore_value(struct aggregate_state *state, const struct store_cell *place,
-                              struct strview key, struct strview value, struct err_info *info)
+/* The state into the store; what is checked beside it first changes nothing if it cannot be read. */
+static enum err restore_state(struct aggregate_state *state, const struct store_cell *place,
+                              struct strview key, const int64_t *next_offsets,
+                              struct err_info *info)
 {
-    /* Checked beside the store first: a record that cannot be read changes nothing. */
-    const struct aggregate *aggregate = &state->step->aggregate;
-    int64_t next_offsets[CHANGELOG_INPUTS_MAX];
     struct store_cell *cell;
-    struct strview bytes;
-    enum err e = changelog_decode_value(&state->step->format, value, next_offsets, &bytes, info);
+    struct strview bytes = buf_view(&state->value);
+    enum err e =
+        store_load(state->store, key, place->time_ms, place->minor, bytes.len, &cell, info);
     if (e) {
         return e;
     }
-    buf_reset(&state->value); /* to where its parts are aligned */
-    if (buf_append_view(&state->value, bytes) ||
-        !aggregate_check(aggregate, state->value.data, bytes.len)) {
-        return restore_fail(info);
-    }
-    e = store_load(state->store, key, place->time_ms, place->minor, bytes.len, &cell, info);
-    if (e) {
-        return e;
-    }
-    memcpy(cell->value, state->value.data, bytes.len);
+    memcpy(cell->value, bytes.ptr, bytes.len);
     memcpy(cell->next_offsets, next_offsets, state->step->format.inputs * sizeof next_offsets[0]);
     if (state->step->window->restored) {
         state->step->window->restored(state, cell);
     }
     return ERR_OK;
+}
+
+static struct store_cell *restore_find(const struct aggregate_state *state, struct strview key,
+                                       const struct store_cell *place)
+{
+    const struct window_identity *identity = state->step->window->identity;
+    return identity ? identity->find(state, key, place->time_ms)
+                    : store_find(state->store, key, place->time_ms, place->minor);
+}
+
+/* cell NULL is a no-op. */
+static void restore_unload(struct aggregate_state *state, struct store_cell *cell)
+{
+    if (cell && state->step->window->unloading) {
+        state->step->window->unloading(state, cell);
+    }
+    if (cell) {
+        store_unload(state->store, cell);
+    }
+}
+
+static enum err restore_value(struct aggregate_state *state, struct store_cell *place,
+                              struct strview key, struct strview value, struct err_info *info)
+{
+    const struct aggregate_step *step = state->step;
+    const struct window_identity *identity = step->window->identity;
+    int64_t next_offsets[CHANGELOG_INPUTS_MAX];
+    struct strview bytes;
+    enum err e = changelog_decode_value(&step->format, value, next_offsets, &bytes, info);
+    if (e) {
+        return e;
+    }
+    if (identity && !identity->take_head(state, key, &bytes)) {
+        return restore_fail(info);
+    }
+    buf_reset(&state->value); /* to where its parts are aligned */
+    if (buf_append_view(&state->value, bytes) ||
+        !aggregate_check(&step->aggregate, state->value.data, bytes.len)) {
+        return restore_fail(info);
+    }
+    if (identity) {
+        struct store_cell *cell = restore_find(state, key, place); /* perhaps elsewhere */
+        struct totals *totals = (struct totals *)(void *)state->value.data;
+        if (!identity->place(step, totals, place->time_ms, place)) {
+            return restore_fail(info);
+        }
+        restore_unload(state, cell);
+    }
+    return restore_state(state, place, key, next_offsets, info);
 }
 
 static enum err aggregate_restore(void *task_state, struct strview record_key, struct strview value,
@@ -216,13 +259,7 @@ static enum err aggregate_restore(void *task_state, struct strview record_key, s
     if (value.ptr) {
         return restore_value(state, &place, key, value, info);
     }
-    struct store_cell *cell = store_find(state->store, key, place.time_ms, place.minor);
-    if (cell) {
-        if (step->window->unloading) {
-            step->window->unloading(state, cell);
-        }
-        store_unload(state->store, cell);
-    }
+    restore_unload(state, restore_find(state, key, &place));
     return ERR_OK;
 }
 

@@ -339,7 +339,7 @@ void store_commit(struct store *store, const int64_t *next_offsets)
             cell_delete(store, cell);
             continue;
         }
-        cell->is_stored = cell->is_being_stored || (cell->is_stored && !cell->is_moved);
+        cell->is_stored |= cell->is_being_stored;
         for (unsigned input = 0; input < store->config.inputs; input++) {
             if (next_offsets[input] > cell->next_offsets[input]) {
                 cell->next_offsets[input] = next_offsets[input]; /* a replay may be behind it */

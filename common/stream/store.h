@@ -40,7 +40,7 @@ struct store_cell {
     bool is_copied : 1;       /* its value may be changed: there is a copy, or it is new */
     bool is_moved : 1;        /* it was committed under another time or minor */
     bool is_removed : 1;      /* gone with the next commit */
-    bool is_stored : 1;       /* the changelog has it (under its committed time and minor) … */
+    bool is_stored : 1;       /* the changelog has it … */
     bool is_being_stored : 1; /* … or will, if the commit under way succeeds: see changelog.h */
     struct store_cell *next, *previous; /* in its bucket */
     /* Per input: just past the last record that its committed value holds; 0: it holds none. */
@@ -106,6 +106,12 @@ static inline struct store_cell *store_next(struct store_range *range)
         }
     }
     return NULL;
+}
+
+/* The same with removed cells among them. */
+static inline struct store_cell *store_next_any(struct store_range *range)
+{
+    return range->at < range->end ? *range->at++ : NULL;
 }
 
 /* With bucket_ms. All cells with from_ms <= time <= to_ms, in order of time, then of the key's

@@ -169,6 +169,7 @@ void stream_task_committed(struct stream_task *task)
     }
     task->watermark_committed = task->watermark;
     task->stats_committed = task->stats;
+    memcpy(task->next_offsets_committed, task->next_offsets, sizeof task->next_offsets);
     task->has_records = false;
 }
 
@@ -181,6 +182,7 @@ void stream_task_aborted(struct stream_task *task)
     }
     task->watermark = task->watermark_committed;
     task->stats = task->stats_committed;
+    memcpy(task->next_offsets, task->next_offsets_committed, sizeof task->next_offsets);
     task->has_records = false;
 }
 

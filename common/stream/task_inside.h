@@ -33,9 +33,10 @@ struct stream_task {
     /* Provisional, and as it was at the last commit. */
     struct watermark watermark, watermark_committed;
     struct stream_task_stats stats, stats_committed;
-    int64_t next_offsets[SOURCES_MAX]; /* by input: just past the last record */
-    int64_t now_ms;                    /* by the clock; TIME_NONE: nobody has told */
-    bool has_records;                  /* since the last commit */
+    /* By input: just past the last record. */
+    int64_t next_offsets[SOURCES_MAX], next_offsets_committed[SOURCES_MAX];
+    int64_t now_ms;   /* by the clock; TIME_NONE: nobody has told */
+    bool has_records; /* since the last commit */
     /* Of the record under way: its event time, and whether it came to a good end somewhere. What is
      * wrong with a record that did not may be its time, too: it moves nothing. */
     int64_t event_ms;

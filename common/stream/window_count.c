@@ -11,16 +11,6 @@ static bool is_full(const struct aggregate_step *step, const struct store_cell *
     return cell_totals(cell)->count >= step->count;
 }
 
-static void list_full(struct aggregate_state *state, struct store_cell *cell)
-{
-    struct cell_list *full = &state->full;
-    if (full->count == full->capacity) {
-        full->capacity = full->capacity ? full->capacity * 2 : 64;
-        full->items = must_realloc(full->items, full->capacity * sizeof(void *));
-    }
-    full->items[full->count++] = cell;
-}
-
 /* The number of the window that is being filled. An event that was counted before is looked for
  * where it was. */
 static int64_t window_number(const struct aggregate_state *state, const struct step_run *run,
@@ -88,7 +78,7 @@ static void count_committing(struct aggregate_state *state)
     for (size_t i = 0; i < store_dirty_count(state->store); i++) {
         struct store_cell *cell = store_dirty(state->store, i);
         if (!cell->is_removed && is_full(state->step, cell)) {
-            list_full(state, cell);
+            aggregate_list(&state->full, cell);
         }
     }
 }
@@ -108,7 +98,7 @@ static void count_restored(struct aggregate_state *state, struct store_cell *cel
 {
     count_unloading(state, cell); /* an older record of it may have come */
     if (is_full(state->step, cell)) {
-        list_full(state, cell);
+        aggregate_list(&state->full, cell);
     }
 }
 

@@ -395,19 +395,6 @@ static void test_store_abort__cells_that_took_each_others_place__go_home(void **
     assert_int_equal(1, value_of(store, "k", 10));
 }
 
-static void test_store_commit__a_moved_cell__is_stored_only_if_written(void **state)
-{
-    (void)state;
-    CLEANUP(store_freep) struct store *store = sums_new(10, 10);
-    struct store_cell *a = add(store, "k", 10, 1);
-    a->is_being_stored = true;
-    commit(store, 1);
-    assert_true(a->is_stored);
-    store_move(store, a, 20, 0);
-    commit(store, 2);
-    assert_false(a->is_stored);
-}
-
 /* --- limits, restoring --------------------------------------------------------------------------*/
 
 static void test_store_get__past_a_limit__says_which(void **state)
@@ -536,7 +523,6 @@ int main(void)
         cmocka_unit_test(test_store_row__oldest_leave_and_newest_come__order_holds),
         cmocka_unit_test(test_store_move__changes_the_order_until_an_abort),
         cmocka_unit_test(test_store_abort__cells_that_took_each_others_place__go_home),
-        cmocka_unit_test(test_store_commit__a_moved_cell__is_stored_only_if_written),
         cmocka_unit_test(test_store_get__past_a_limit__says_which),
         cmocka_unit_test(test_store_grow__past_bytes_max__changes_nothing),
         cmocka_unit_test(test_store_load__is_committed_at_once),

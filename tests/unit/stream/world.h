@@ -24,6 +24,7 @@ struct world_record {
 struct written {
     enum stream_target target;
     bool has_value;
+    bool is_final; /* by its header millrace-result */
     size_t key_len, value_len;
     int64_t timestamp_ms;
     char key[WORLD_KEY_BYTES], value[WORLD_VALUE_BYTES];
@@ -60,6 +61,10 @@ static inline enum err world_emit(void *context, const struct stream_out *out)
                            .key_len = out->key.len,
                            .value_len = out->value.len,
                            .has_value = out->value.ptr != NULL};
+    for (size_t i = 0; i < out->header_count; i++) {
+        to->is_final |= strcmp(out->headers[i].name, "millrace-result") == 0 &&
+                        sv_equal(out->headers[i].value, SV("final"));
+    }
     assert_true(out->key.len < sizeof to->key && out->value.len < sizeof to->value);
     if (out->key.len) {
         memcpy(to->key, out->key.ptr, out->key.len);
