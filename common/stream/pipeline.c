@@ -148,6 +148,11 @@ unsigned pipeline_source_stage(const struct pipeline *pipeline, size_t source)
     return source_at(pipeline, source)->stage;
 }
 
+size_t pipeline_source_dead_letter(const struct pipeline *pipeline, size_t source)
+{
+    return source_at(pipeline, source)->dead_letter_topic;
+}
+
 size_t pipeline_stage_count(const struct pipeline *pipeline)
 {
     return pipeline->stage_count;

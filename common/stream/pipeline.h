@@ -64,6 +64,8 @@ const char *pipeline_source_topic(const struct pipeline *pipeline, size_t source
 /* A repartition topic: the worker creates it. */
 bool pipeline_source_is_internal(const struct pipeline *pipeline, size_t source);
 unsigned pipeline_source_stage(const struct pipeline *pipeline, size_t source);
+/* Where dead letters of its records go: a topic's index. */
+size_t pipeline_source_dead_letter(const struct pipeline *pipeline, size_t source);
 
 size_t pipeline_stage_count(const struct pipeline *pipeline);
 /* Whether its sources must have the same number of partitions. */

@@ -14,8 +14,12 @@
 #define CLOSE_POLL_MS          100
 #define CONSUMER_LOST_AGAIN_US 60000000
 #define CONSUMER_LOSSES_MAX    5
-/* Where each input has a queue of its own, each may be filled: 8 MiB instead of 64 for all. */
-#define ORDERED_QUEUE_KBYTES "8192"
+
+/* Where inputs are read in order; the user's own values come before these. */
+static const struct config_pair ordered_properties[] = {
+    {"queued.max.messages.kbytes", "8192"}, /* each input has a queue that may be filled */
+    {"fetch.wait.max.ms", "100"}, /* how late it may be known that an input is at its end */
+};
 
 /* --- callbacks -------------------------------------------------------------------------------------------- */
 
@@ -151,9 +155,12 @@ static enum err consumer_conf(struct worker_thread *thread, rd_kafka_conf_t **re
     if (!e) {
         e = kafka_conf_set(*ret, "group.instance.id", thread->instance, info);
     }
-    if (!e && thread->worker->plan->has_copartitioned &&
-        !has_property(params->kafka, "queued.max.messages.kbytes")) {
-        e = kafka_conf_set(*ret, "queued.max.messages.kbytes", ORDERED_QUEUE_KBYTES, info);
+    for (size_t i = 0;
+         !e && thread->worker->plan->has_copartitioned && i < ARRAY_LEN(ordered_properties); i++) {
+        const struct config_pair *pair = &ordered_properties[i];
+        e = has_property(params->kafka, pair->name)
+                ? ERR_OK
+                : kafka_conf_set(*ret, pair->name, pair->value, info);
     }
     if (e) {
         rd_kafka_conf_destroy(*ret);

@@ -26,17 +26,6 @@ static void dead_letter_count(struct worker_thread *thread, const struct stream_
     }
 }
 
-/* The pipeline's first topic for dead letters; pipeline_topic_count: it has none. */
-static size_t dead_letter_topic(const struct pipeline *pipeline)
-{
-    size_t topic = 0;
-    while (topic < pipeline_topic_count(pipeline) &&
-           pipeline_topic_target(pipeline, topic) != STREAM_DEAD_LETTER) {
-        topic++;
-    }
-    return topic;
-}
-
 /* A record that grew too large goes to the dead letters; without its value when even that does not
  * fit: the headers say where the original is. A result that has no original leaves its key there. */
 static enum err too_large_emit(struct worker_thread *thread, const struct stream_out *out,
@@ -62,7 +51,7 @@ static enum err too_large_emit(struct worker_thread *thread, const struct stream
     };
     struct stream_out letter = {
         .target = STREAM_DEAD_LETTER,
-        .topic = (uint16_t)dead_letter_topic(pipeline),
+        .topic = (uint16_t)pipeline_source_dead_letter(pipeline, source ? source->source : 0),
         .partition = -1,
         .key = source ? source->key : out->key,
         .value = source ? source->value : (struct strview){NULL, 0},
@@ -92,7 +81,6 @@ static enum err state_too_large(struct worker_thread *thread, const struct err_i
 enum err worker_emit(void *context, const struct stream_out *out)
 {
     struct worker_thread *thread = context;
-    const struct pipeline *pipeline = thread->worker->params.pipeline;
     struct err_info info = {0}, reason;
     enum err e = worker_output_emit(thread->output, out, &info);
     if (out->target == STREAM_DEAD_LETTER) {
@@ -100,11 +88,8 @@ enum err worker_emit(void *context, const struct stream_out *out)
     }
     if (e == ERR_RECORD_TOO_LARGE) {
         reason = info;
-        if (out->target == STREAM_CHANGELOG) {
-            e = state_too_large(thread, &reason);
-        } else if (dead_letter_topic(pipeline) < pipeline_topic_count(pipeline)) {
-            e = too_large_emit(thread, out, &reason, &info);
-        }
+        e = out->target == STREAM_CHANGELOG ? state_too_large(thread, &reason)
+                                            : too_large_emit(thread, out, &reason, &info);
     }
     if (e) {
         log_event(LOG_WARN, "emit_failed", err_detail(e, &info), KV("thread", thread->label),

@@ -8,9 +8,9 @@
  * inputs'. Pausing the input instead would throw away what librdkafka has fetched, each time.
  *
  * "At its end" is what releases the others, so it should be known soon. librdkafka's end-of-partition
- * event comes with the next answer to a fetch, up to half a second later when nothing arrives
- * (fetch.wait.max.ms); but once the queue is empty, a position that equals the end as the last fetch
- * told it says the same at once.
+ * event comes with the next answer to a fetch, fetch.wait.max.ms later when nothing arrives; but once
+ * the queue is empty, a position that equals the end as the last fetch told it says the same at once.
+ * (While a transaction is open behind the position the end is further on, and only the event tells.)
  */
 #include "worker/worker_thread.h"
 

@@ -1,0 +1,111 @@
+"""One pipeline file at work on a real Kafka: its topics, its workers, what went in and came out.
+
+Where `site_under_test` has the whole platform and its orders, this has one pipeline that the test
+itself brings, and as many processes that run it as the test wants.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any, Iterable, Mapping
+
+from harness import ports
+from harness.kafka import KafkaCluster
+from harness.platform import is_ready
+from harness.process import Ended, Process, ProcessFailed, describe_code
+from harness.reader import Record, read_topic
+from harness.waiting import wait_for
+
+READY_SECONDS = 60.0
+STOP_SECONDS = 15.0
+TOOL_SECONDS = 60.0
+
+
+class Pipeline:
+    """A pipeline, its workers by number, and the topics it needs."""
+
+    def __init__(self, cluster: KafkaCluster, bin_dir: Path, run_dir: Path, file: Mapping[str, Any],
+                 topics: Mapping[str, int], flags: Iterable[str] = (), workers: int = 1) -> None:
+        self.name = str(file["name"])
+        self.bootstrap = cluster.bootstrap
+        self._dir = run_dir / self.name
+        self._dir.mkdir(parents=True)
+        self._bin_dir = bin_dir
+        self._create_topics(topics)
+        path = self._dir / "pipeline.json"
+        path.write_text(json.dumps(file))
+        self._base = ports.free_block(workers)
+        self.workers = [self._worker(number, path, list(flags)) for number in range(workers)]
+
+    def _create_topics(self, topics: Mapping[str, int]) -> None:
+        file = self._dir / "topics.json"
+        file.write_text(json.dumps([{"name": name, "partitions": count, "replication": 1}
+                                    for name, count in topics.items()]))
+        tool = Process("topics", [str(self._bin_dir / "topics"), f"--topics.file={file}",
+                                  f"--kafka.bootstrap.servers={self.bootstrap}"], self._dir / "topics.log")
+        code = tool.start().wait(TOOL_SECONDS)
+        if code != 0:
+            raise ProcessFailed(tool.trouble(f"failed with {describe_code(code)}"))
+
+    def _worker(self, number: int, path: Path, flags: list[str]) -> Process:
+        argv = [str(self._bin_dir / "analytics"), f"--kafka.bootstrap.servers={self.bootstrap}",
+                "--http.host=127.0.0.1", f"--http.port={self._base + number}", "--log.format=json",
+                f"--pipeline.file={path}", *flags]
+        return Process(f"{self.name}-{number}", argv, self._dir / f"worker-{number}.log", cwd=self._dir)
+
+    # --- Workers ---------------------------------------------------------------------------------
+
+    def start(self, *numbers: int) -> None:
+        """Start the workers of these numbers (none given: all) and wait until each is ready."""
+        chosen = numbers or range(len(self.workers))
+        for number in chosen:
+            self.workers[number].start()
+        for number in chosen:
+            self._await_ready(number)
+
+    def _await_ready(self, number: int) -> None:
+        def ready() -> bool:
+            self.workers[number].require_running()
+            return is_ready(self._base + number)
+
+        wait_for(f"worker {number} of {self.name} becomes ready", READY_SECONDS, ready)
+
+    def kill(self, number: int) -> None:
+        self.workers[number].kill()
+
+    def kill_all(self) -> None:
+        for worker in self.workers:
+            worker.kill()
+
+    def stop(self) -> None:
+        """SIGTERM to all; each must drain in time."""
+        ends: list[Ended] = [worker.stop(STOP_SECONDS) for worker in self.workers if worker.was_started]
+        assert all(ended.is_clean for ended in ends), ends
+
+    def log(self, number: int = 0) -> str:
+        return self.workers[number].log.read_text(errors="replace")
+
+    # --- Records ---------------------------------------------------------------------------------
+
+    def produce(self, topic: str, rows: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
+        """Keyed rows, placed by their key where Kafka's Java clients and ours place them."""
+        text = "".join(f"{key}\t{json.dumps(value, separators=(',', ':'))}\n" for key, value in rows)
+        subprocess.run(["kcat", "-P", "-q", "-b", self.bootstrap, "-t", topic, "-K", "\t", "-X", "acks=all",
+                        "-X", "partitioner=murmur2_random"],
+                       input=text.encode(), check=True, timeout=TOOL_SECONDS, capture_output=True)
+
+    def read(self, topic: str) -> list[Record]:
+        return read_topic(self.bootstrap, topic)
+
+    def partitions(self, topic: str) -> int:
+        out = subprocess.run(["kcat", "-L", "-J", "-b", self.bootstrap, "-t", topic], check=True,
+                             timeout=TOOL_SECONDS, capture_output=True).stdout
+        return len(json.loads(out)["topics"][0]["partitions"])
+
+    def first_offset(self, topic: str, partition: int) -> int:
+        """Of the oldest record that the topic still has."""
+        out = subprocess.run(["kcat", "-Q", "-b", self.bootstrap, "-t", f"{topic}:{partition}:-2"], check=True,
+                             timeout=TOOL_SECONDS, capture_output=True, text=True).stdout
+        return int(out.rsplit(maxsplit=1)[-1])

@@ -1,0 +1,245 @@
+"""Pipelines of several topics, stages and outputs, on real Kafka: order, repartitioning, kills."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from collections import Counter
+from pathlib import Path
+from typing import Any, Callable, Iterator
+
+import pytest
+
+from conftest import CLUSTER_SECONDS_MAX, ROOT
+from harness.kafka import KafkaCluster
+from harness.platform import Layout
+from harness.reader import Record
+from harness.waiting import wait_for
+from pipeline_under_test import Pipeline
+
+SEED = int(os.environ.get("MILLRACE_SEED", "20240607"))
+HOUR_MS = 3_600_000
+START_MS = 1_700_000_000_000 // HOUR_MS * HOUR_MS
+
+MakePipeline = Callable[..., Pipeline]
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaCluster]:
+    found = KafkaCluster(ROOT, tmp_path_factory.mktemp("kafka"), 1, CLUSTER_SECONDS_MAX)
+    found.up()
+    yield found
+    found.down()
+
+
+@pytest.fixture
+def make_pipeline(cluster: KafkaCluster, layout: Layout, tmp_path: Path) -> Iterator[MakePipeline]:
+    """Makes pipelines whose workers end with the test."""
+    made: list[Pipeline] = []
+
+    def make(file: dict[str, Any], topics: dict[str, int], *flags: str, workers: int = 1) -> Pipeline:
+        made.append(Pipeline(cluster, layout.bin_dir, tmp_path, file, topics, flags, workers))
+        return made[-1]
+
+    yield make
+    for pipeline in made:
+        pipeline.kill_all()
+
+
+def source(topic: str) -> dict[str, Any]:
+    return {"topic": topic, "timestamp": {"field": "/t", "format": "epoch-ms", "future_max": "3650d"}}
+
+
+def count_by(field: str) -> dict[str, Any]:
+    """A step that counts and adds up in hours, and tells each change."""
+    return {"aggregate": {"by": field, "window": {"tumbling": "1h", "grace": "1h"}, "emit": ["update"],
+                          "store": {"name": "hours"},
+                          "result": {"key": "key", "start": {"window": "start"}, "count": "count",
+                                     "sum": {"sum": "/n"}}}}
+
+
+def latest(records: list[Record]) -> dict[tuple[str, int], tuple[int, int]]:
+    """The last result of each key and hour: its count and its sum."""
+    results: dict[tuple[str, int], tuple[int, int]] = {}
+    for record in records:
+        row = json.loads(record.value or "null")
+        results[row["key"], row["start"]] = row["count"], row["sum"]
+    return results
+
+
+def recount(rows: list[dict[str, Any]], field: str) -> dict[tuple[str, int], tuple[int, int]]:
+    counts: Counter[tuple[str, int]] = Counter()
+    sums: Counter[tuple[str, int]] = Counter()
+    for row in rows:
+        place = row[field], row["t"] // HOUR_MS * HOUR_MS
+        counts[place] += 1
+        sums[place] += row["n"]
+    return {place: (counts[place], sums[place]) for place in counts}
+
+
+def await_results(pipeline: Pipeline, topic: str, rows: list[dict[str, Any]], field: str) -> None:
+    wanted = recount(rows, field)
+
+    def exact() -> bool:
+        for worker in pipeline.workers:
+            worker.require_running()
+        return latest(pipeline.read(topic)) == wanted
+
+    wait_for(f"{topic} has the counts of {len(rows)} records", 90.0, exact, poll_seconds=0.5)
+
+
+# --- Order -----------------------------------------------------------------------------------------
+
+def merge_file(name: str) -> dict[str, Any]:
+    """Two topics whose records meet in a store; `copy` shows in which order they were taken."""
+    return {"name": name, "sources": {"left": source(f"{name}-left"), "right": source(f"{name}-right")},
+            "flows": {"copy": {"from": ["left", "right"], "output": {"topic": f"{name}-copy"}},
+                      "counts": {"from": ["left", "right"], "steps": [count_by("/user")],
+                                 "output": {"topic": f"{name}-counts"}}}}
+
+
+def merge_topics(name: str, left: int = 3, right: int = 3) -> dict[str, int]:
+    topics = {f"{name}-{topic}": 3 for topic in ("copy", "counts", "left.dlq", "right.dlq", "left.late", "right.late")}
+    return {f"{name}-left": left, f"{name}-right": right, **topics}
+
+
+def rows_of(first: int, count: int, step: int = 2, users: int = 7) -> list[dict[str, Any]]:
+    return [{"user": f"u{i % users}", "t": START_MS + first + step * i, "n": i} for i in range(count)]
+
+
+def require_order(copied: list[Record], count: int) -> None:
+    """Each record once, and in each partition in the order of event time."""
+    assert len(copied) == count
+    for partition in range(3):
+        times = [json.loads(record.value or "")["t"] for record in copied if record.partition == partition]
+        assert times == sorted(times)
+
+
+def test_merged_topics__are_taken_lowest_time_first(make_pipeline: MakePipeline) -> None:
+    """Everything lies ready, one topic after the other: what order there is, the worker makes."""
+    pipeline = make_pipeline(merge_file("ordered"), merge_topics("ordered"))
+    left, right = rows_of(0, 5000), rows_of(1, 5000)
+    pipeline.produce("ordered-left", ((row["user"], row) for row in left))
+    pipeline.produce("ordered-right", ((row["user"], row) for row in right))
+    pipeline.start()
+    await_results(pipeline, "ordered-counts", left + right, "user")
+    require_order(pipeline.read("ordered-copy"), len(left) + len(right))
+    pipeline.stop()
+
+
+def test_merged_topics__killed_while_catching_up__order_stays(make_pipeline: MakePipeline) -> None:
+    pipeline = make_pipeline(merge_file("hasty"), merge_topics("hasty"), "--commit.records=500")
+    rng = random.Random(SEED + 2)
+    left, right = rows_of(0, 40000), rows_of(1, 40000)
+    pipeline.produce("hasty-left", ((row["user"], row) for row in left))
+    pipeline.produce("hasty-right", ((row["user"], row) for row in right))
+    for kill in range(1, 5):
+        pipeline.start()
+        wait_for("some more records", 60.0,
+                 lambda: len(pipeline.read("hasty-copy")) >= kill * rng.randrange(1000, 9000))
+        pipeline.kill(0)
+    pipeline.start()
+    await_results(pipeline, "hasty-counts", left + right, "user")
+    require_order(pipeline.read("hasty-copy"), len(left) + len(right))
+    pipeline.stop()
+
+
+def test_merged_topics__one_is_silent__holds_up_nobody(make_pipeline: MakePipeline) -> None:
+    pipeline = make_pipeline(merge_file("silent"), merge_topics("silent"))
+    pipeline.start()
+    rows: list[dict[str, Any]] = []
+    for first in range(0, 5000, 1000):
+        more = rows_of(first, 50)
+        pipeline.produce("silent-left", ((row["user"], row) for row in more))
+        rows += more
+        await_results(pipeline, "silent-counts", rows, "user")
+    pipeline.stop()
+
+
+def test_partition_counts_differ__is_said_at_start(make_pipeline: MakePipeline) -> None:
+    pipeline = make_pipeline(merge_file("crooked"), merge_topics("crooked", left=3, right=4))
+    pipeline.workers[0].start()
+    assert pipeline.workers[0].wait(60.0) == 2
+    assert "topic crooked-left has 3 partitions, topic crooked-right has 4" in pipeline.log()
+
+
+# --- Another key -------------------------------------------------------------------------------------
+
+def rekey_file(name: str) -> dict[str, Any]:
+    """Keyed by order, counted by user: through a topic of the pipeline's own. The orders go out, too."""
+    return {"name": name, "sources": {"orders": source(f"{name}-orders")},
+            "flows": {"valid": {"from": "orders", "steps": [{"filter": {"field": "/n", ">=": 0}}],
+                                "output": {"topic": f"{name}-valid"}},
+                      "users": {"from": "valid", "steps": [{"rekey": {"key": "/user"}}, count_by("/user")],
+                                "output": {"topic": f"{name}-users"}}}}
+
+
+def rekey_topics(name: str) -> dict[str, int]:
+    return {f"{name}-{topic}": 4 for topic in ("orders", "valid", "users", "orders.dlq", "orders.late")}
+
+
+def test_rekey__counts_by_the_new_key__and_clears_up(make_pipeline: MakePipeline) -> None:
+    pipeline = make_pipeline(rekey_file("rekeyed"), rekey_topics("rekeyed"), "--repartition.purge.interval=1s")
+    pipeline.start()
+    rows = rows_of(0, 2000, users=11)
+    pipeline.produce("rekeyed-orders", ((f"order-{row['n']}", row) for row in rows))
+    await_results(pipeline, "rekeyed-users", rows, "user")
+    assert len(pipeline.read("rekeyed-valid")) == len(rows)
+    own = "rekeyed-users-repartition"
+    assert pipeline.partitions(own) == 4
+    wait_for("what was read is deleted", 30.0, lambda: not pipeline.read(own))
+    assert sum(pipeline.first_offset(own, partition) for partition in range(4)) >= len(rows)
+    pipeline.stop()
+
+
+@pytest.mark.parametrize("guarantee", ["exactly_once", "at_least_once"])
+def test_rekey__workers_are_killed__counts_stay_exact(make_pipeline: MakePipeline, guarantee: str) -> None:
+    """At least once, a record that was sent on twice is two records behind the rekey: only exactly
+    once promises counts there."""
+    name = f"killed-{guarantee.replace('_', '-')}"
+    pipeline = make_pipeline(rekey_file(name), rekey_topics(name), f"--pipeline.guarantee={guarantee}",
+                             "--repartition.purge.interval=1s", workers=2)
+    rng = random.Random(SEED)
+    pipeline.start()
+    rows: list[dict[str, Any]] = []
+    for _ in range(6):
+        more = rows_of(2 * len(rows), 500, users=11)
+        pipeline.produce(f"{name}-orders", ((f"order-{row['t']}", row) for row in more))
+        rows += more
+        victim = rng.randrange(2)
+        pipeline.kill(victim)
+        more = rows_of(2 * len(rows), rng.randrange(1, 300), users=11)
+        pipeline.produce(f"{name}-orders", ((f"order-{row['t']}", row) for row in more))
+        rows += more
+        pipeline.start(victim)
+    if guarantee == "exactly_once":
+        await_results(pipeline, f"{name}-users", rows, "user")
+        assert len(pipeline.read(f"{name}-valid")) == len(rows)
+    else:
+        wanted = recount(rows, "user")
+
+        def all_there() -> bool:
+            found = latest(pipeline.read(f"{name}-users"))
+            return found.keys() == wanted.keys() and all(found[place] >= wanted[place] for place in wanted)
+
+        wait_for("nothing is missing", 90.0, all_there, poll_seconds=0.5)
+    pipeline.stop()
+
+
+def test_merge__workers_are_killed__counts_stay_exact(make_pipeline: MakePipeline) -> None:
+    pipeline = make_pipeline(merge_file("torn"), merge_topics("torn"), workers=2)
+    rng = random.Random(SEED + 1)
+    pipeline.start()
+    rows: list[dict[str, Any]] = []
+    for _ in range(6):
+        for topic in ("torn-left", "torn-right"):
+            more = rows_of(2 * len(rows), rng.randrange(1, 600))
+            pipeline.produce(topic, ((row["user"], row) for row in more))
+            rows += more
+        victim = rng.randrange(2)
+        pipeline.kill(victim)
+        pipeline.start(victim)
+    await_results(pipeline, "torn-counts", rows, "user")
+    assert len(pipeline.read("torn-copy")) == len(rows)
+    pipeline.stop()
