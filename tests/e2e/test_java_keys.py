@@ -72,3 +72,11 @@ def test_hopping_windows__java_reads_each(jars: Path, tmp_path: Path) -> None:
     keys = keys_of({"hopping": "1m", "advance": "30s"}, [("a", START_MS)], tmp_path)
     assert read_by_java(jars, "time", MINUTE_MS, keys) == [
         f"a {START_MS - 30_000} {START_MS + 30_000}", f"a {START_MS} {START_MS + MINUTE_MS}"]
+
+
+def test_sessions__java_reads_first_and_last_event(jars: Path, tmp_path: Path) -> None:
+    events = [("a", START_MS), ("Zürich 🎈", START_MS + 1), ("a", START_MS + MINUTE_MS)]
+    for end in ("last", "gap"):    # what is shown as the end is not what the key says
+        keys = keys_of({"session": "1m", "end": end}, events, tmp_path)
+        assert read_by_java(jars, "session", 0, keys) == [
+            f"a {START_MS} {START_MS}", f"Zürich 🎈 {START_MS + 1} {START_MS + 1}", f"a {START_MS} {START_MS + MINUTE_MS}"]

@@ -518,7 +518,7 @@ static void test_pipelines_that_ship__load_and_match_the_schema(void **state)
     (void)state;
     static const char *const names[] = {
         "orders.json",  "product-metrics.json", "user-login.json", "login-insights.json",
-        "sensors.json", "order-payments.json",  "employees.json"};
+        "sensors.json", "order-payments.json",  "employees.json",  "click-sessions.json"};
     struct editor editor;
     editor_open(&editor);
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
