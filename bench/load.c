@@ -5,6 +5,8 @@
  * kinds: orders     keyed by order_id, as ingest-api writes them
  *        processed  keyed by product_id and with the joined members, as processor writes them
  *        products   the table that orders are joined with
+ *        payments   one for each order, PAID_AFTER_MS later, keyed by order_id
+ *        clicks     keyed by user_id; each minute has `keys` users of its own, so that sessions end
  * Prints {"records","good","checksum","seconds"}: checksum sums the hashes of the good orders' ids.
  */
 #include "bench.h"
@@ -42,6 +44,7 @@ struct order {
 
 struct plan {
     bool is_processed;
+    int64_t keys; /* users of a minute */
     int64_t count;
     uint64_t seed;
     int64_t start_ms;
@@ -65,6 +68,7 @@ struct load {
 };
 
 static const int FLUSH_TIMEOUT_MS = 60000;
+enum { PAID_AFTER_MS = 2000, MINUTE_MS = 60000 };
 
 static uint64_t random_next(uint64_t *state)
 {
@@ -150,6 +154,60 @@ static struct load load_orders(rd_kafka_t *producer, rd_kafka_topic_t *topic,
     return load;
 }
 
+static struct load load_payments(rd_kafka_t *producer, rd_kafka_topic_t *topic,
+                                 const struct plan *plan)
+{
+    static const char *const methods[] = {"card", "transfer", "wallet", "voucher"};
+    struct load load = {.records = plan->count, .good = plan->count};
+    for (int64_t n = 0; n < plan->count; n++) {
+        struct order order;
+        char value[256];
+        order_make(&order, plan, n);
+        int64_t timestamp_ms = order.timestamp_ms + PAID_AFTER_MS;
+        int length = snprintf(value, sizeof value,
+                              "{\"order_id\":\"%s\",\"method\":\"%s\",\"paid\":%u.%02u,"
+                              "\"timestamp\":%" PRId64 "}",
+                              order.id, methods[n % 4], (unsigned)(n % 500), (unsigned)(n % 100),
+                              timestamp_ms);
+        produce(producer, topic,
+                &(struct record){.key = order.id,
+                                 .key_length = order.id_length,
+                                 .value = value,
+                                 .value_length = (size_t)length,
+                                 .timestamp_ms = timestamp_ms});
+        load.checksum += bench_id_hash(order.id, order.id_length);
+    }
+    return load;
+}
+
+static struct load load_clicks(rd_kafka_t *producer, rd_kafka_topic_t *topic,
+                               const struct plan *plan)
+{
+    struct load load = {.records = plan->count, .good = plan->count};
+    for (int64_t n = 0; n < plan->count; n++) {
+        uint64_t state = plan->seed * 0x9e3779b97f4a7c15u + (uint64_t)n;
+        uint64_t user = random_next(&state) % (uint64_t)plan->keys, choice = random_next(&state);
+        int64_t at_ms = n * 1000 / plan->events_per_second;
+        char key[48], value[320];
+        int key_length =
+            snprintf(key, sizeof key, "u-%06" PRId64 "-%08" PRIu64, at_ms / MINUTE_MS, user);
+        int length = snprintf(value, sizeof value,
+                              "{\"user_id\":\"%s\",\"page\":\"/products/%u/reviews?page=%u\","
+                              "\"referrer\":\"https://shop.example/search?q=%016" PRIx64 "\","
+                              "\"amount\":%u.%02u,\"timestamp\":%" PRId64 "}",
+                              key, (unsigned)(choice % 500), (unsigned)(choice % 7), choice,
+                              (unsigned)(choice >> 32) % 500, (unsigned)(choice >> 40) % 100,
+                              plan->start_ms + at_ms);
+        produce(producer, topic,
+                &(struct record){.key = key,
+                                 .key_length = (size_t)key_length,
+                                 .value = value,
+                                 .value_length = (size_t)length,
+                                 .timestamp_ms = plan->start_ms + at_ms});
+    }
+    return load;
+}
+
 static struct load load_products(rd_kafka_t *producer, rd_kafka_topic_t *topic,
                                  const struct plan *plan)
 {
@@ -173,15 +231,24 @@ static struct load load_topic(rd_kafka_t *producer, const char *topic, const cha
 {
     int64_t before = bench_records(producer, topic);
     rd_kafka_topic_t *handle = rd_kafka_topic_new(producer, topic, NULL);
-    struct load load;
-    if (strcmp(kind, "products") == 0) {
-        load = load_products(producer, handle, plan);
-    } else if (strcmp(kind, "orders") == 0 || strcmp(kind, "processed") == 0) {
-        plan->is_processed = kind[0] == 'p';
-        load = load_orders(producer, handle, plan);
-    } else {
-        bench_die("--kind: orders, processed or products, not %s", kind);
+    static const struct kind {
+        const char *name;
+        struct load (*load)(rd_kafka_t *, rd_kafka_topic_t *, const struct plan *);
+        bool is_processed;
+    } kinds[] = {
+        {"orders", load_orders, false},     {"processed", load_orders, true},
+        {"products", load_products, false}, {"payments", load_payments, false},
+        {"clicks", load_clicks, false},
+    };
+    const struct kind *found = NULL;
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        found = strcmp(kinds[i].name, kind) == 0 ? &kinds[i] : found;
     }
+    if (!found) {
+        bench_die("--kind: orders, processed, products, payments or clicks, not %s", kind);
+    }
+    plan->is_processed = found->is_processed;
+    struct load load = found->load(producer, handle, plan);
     rd_kafka_resp_err_t error = rd_kafka_flush(producer, FLUSH_TIMEOUT_MS);
     /* The broker's own count is the proof that the load is complete. */
     int64_t written = bench_records(producer, topic) - before;
@@ -198,11 +265,12 @@ int main(int argc, char **argv)
     struct bench_option options[] = {
         {"bootstrap", "127.0.0.1:9092", "Kafka's address"},
         {"topic", NULL, "the topic to fill"},
-        {"kind", "orders", "orders, processed or products"},
+        {"kind", "orders", "orders, processed, products, payments or clicks"},
         {"count", "1000000", "records"},
         {"seed", "1", "of the random numbers"},
         {"start-ms", "0", "event time of the first record"},
         {"events-per-second", "1000", "of event time"},
+        {"keys", "1000", "users of a minute of clicks"},
         {"bad-every", "0", "every n-th amount is below zero; 0: none"},
         {0},
     };
@@ -211,6 +279,7 @@ int main(int argc, char **argv)
                         .seed = (uint64_t)bench_number(options, "seed"),
                         .start_ms = bench_number(options, "start-ms"),
                         .events_per_second = bench_number(options, "events-per-second"),
+                        .keys = bench_number(options, "keys"),
                         .bad_every = bench_number(options, "bad-every")};
     static const struct bench_setting settings[] = {
         {"partitioner", "murmur2_random"}, /* the Java default, so that peers agree on partitions */

@@ -10,6 +10,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 
 static const int COMMITTED_TIMEOUT_MS = 5000;
@@ -41,16 +42,26 @@ static int64_t committed_sum(rd_kafka_t *client, rd_kafka_topic_partition_list_t
     return sum;
 }
 
+/* All partitions of the topics of a comma list. */
+static void add_topics(rd_kafka_t *client, rd_kafka_topic_partition_list_t *partitions,
+                       const char *topics)
+{
+    char names[1024], *rest = NULL;
+    (void)snprintf(names, sizeof names, "%s", topics);
+    for (char *name = strtok_r(names, ",", &rest); name; name = strtok_r(NULL, ",", &rest)) {
+        rd_kafka_topic_partition_list_add_range(partitions, name, 0,
+                                                bench_partitions(client, name) - 1);
+    }
+}
+
 static void watch(rd_kafka_t *client, const struct bench_option *options, clockid_t clock)
 {
-    const char *topic = bench_text(options, "topic");
     const int64_t end = bench_number(options, "end");
     const int64_t interval_ms = bench_number(options, "interval-ms");
     const double start_s = bench_now_s();
     const double deadline_s = start_s + (double)bench_number(options, "timeout-s");
     rd_kafka_topic_partition_list_t *partitions = rd_kafka_topic_partition_list_new(1);
-    rd_kafka_topic_partition_list_add_range(partitions, topic, 0,
-                                            bench_partitions(client, topic) - 1);
+    add_topics(client, partitions, bench_text(options, "topic"));
     int64_t seen = -1;
     while (seen < end) {
         int64_t committed = committed_sum(client, partitions);
@@ -74,7 +85,7 @@ int main(int argc, char **argv)
     struct bench_option options[] = {
         {"bootstrap", "127.0.0.1:9092", "Kafka's address"},
         {"group", NULL, "the consumer group to watch"},
-        {"topic", NULL, "its input"},
+        {"topic", NULL, "its input, or several with commas between them"},
         {"end", NULL, "the sum of committed offsets at which all is done"},
         {"pid", NULL, "the process whose CPU time is read"},
         {"interval-ms", "10", "between two looks"},

@@ -15,8 +15,7 @@ from measure.session import Plan, Session, say
 # In this order: the loudest first, what wants a quiet broker last.
 PARTS: dict[str, Callable[[Session], dict[str, Any]]] = {
     **{contest.name: partial(ingest.run, contest=contest) for contest in (ingest.SINGLE, ingest.NDJSON, ingest.HASTY)},
-    "enrich": partial(jobs.run, job=jobs.ENRICH),
-    "window": partial(jobs.run, job=jobs.WINDOW),
+    **{job.name: partial(jobs.run, job=job) for job in (jobs.ENRICH, jobs.WINDOW, jobs.HOPPING, jobs.SESSION, jobs.JOIN)},
     "latency": latency.run,
     "footprint": footprint.run,
     "images": images.run,
@@ -32,10 +31,10 @@ def _parser() -> argparse.ArgumentParser:
                         help=f"{', '.join(PARTS)} (default: all but {', '.join(ONLY_NAMED)}, which needs docker)")
     parser.add_argument("--rounds", type=int, help="of every comparison, the sides taking turns (default 3)")
     parser.add_argument("--seconds", type=int, help="of load per ingest measurement (default 10)")
-    parser.add_argument("--events", type=int, help="per enrich and window run (default 5000000)")
+    parser.add_argument("--events", type=int, help="per run of a job, enrich to join (default 5000000)")
     parser.add_argument("--probes", type=int, help="per latency measurement (default 200)")
     parser.add_argument("--threads", type=int, action="append", metavar="N",
-                        help="of enrich and window, ours and theirs; may be repeated (default 1)")
+                        help="of the jobs, ours and theirs; may be repeated (default 1)")
     parser.add_argument("--http-threads", type=int, default=1, help="of ingest-api and of the floor (default 1)")
     parser.add_argument("--bin", type=Path, metavar="DIR", help="the programs (default: build/release/bin)")
     parser.add_argument("--quick", action="store_true",

@@ -1,6 +1,7 @@
-"""The two jobs, ours beside Kafka Streams: enrich (processor) and window (analytics).
+"""The jobs, ours beside Kafka Streams: enrich (processor), and window, hopping, session and join
+(analytics).
 
-Both read the same topic, loaded once, from its start and with a fresh group, and write to topics
+Both sides read the same topic, loaded once, from its start and with a fresh group, and write to topics
 made for the run. A run ends when the group's committed offsets reach the end of the input: with
 exactly once they move only together with the outputs. Then the outputs are counted.
 
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any, Callable
@@ -28,6 +30,10 @@ BAD_EVERY = 1000            # of the orders: dead letters are part of the job
 DEADLINE_SECONDS = 280
 COMMIT_RECORDS = 40_000
 JVM_TERMINATED = 143        # how a JVM ends on SIGTERM after its shutdown hooks
+EVENTS_PER_SECOND = 10_000  # of event time: clicks, orders and payments of the windows and joins
+KEYS = 1000                 # users of a minute of clicks
+PEER_STORES = {"enrich": (), "window": ("windows",), "hopping": ("windows",), "session": ("windows",),
+               "join": ("paid-this-join-store", "paid-other-join-store")}
 SPANS = ("whole", "after_start", "second_half")
 SIDES = ("millrace", "kafka-streams")
 
@@ -36,12 +42,14 @@ SIDES = ("millrace", "kafka-streams")
 class Job:
     """What one comparison runs on either side."""
 
-    name: str                  # as the peer calls it
+    name: str                              # as the peer calls it
     service: str
-    pipeline: str
-    load: dict[str, object]    # for bench-load
-    topics: dict[str, str]     # the pipeline file's topics: role → name
+    pipeline: str                          # its file, from the project's root
+    inputs: dict[str, dict[str, object]]   # what is read to its end: role → for bench-load
+    topics: dict[str, str]                 # the pipeline file's topics: role → name
     verify: Callable[[Session, "Run"], Any]
+    stores: tuple[str, ...] = ()           # of the pipeline; theirs are PEER_STORES
+    require_same: Callable[[Any, Any], None] | None = None    # of both sides' outputs
 
 
 @dataclass(frozen=True)
@@ -63,12 +71,24 @@ class Run:
     job: Job
     variant: Variant
     name: str                  # pipeline or application id, and so the consumer group
-    load: dict[str, Any]       # what bench-load said of the input
-    topics: dict[str, str]     # role → this run's topic
+    loads: dict[str, dict[str, Any]]    # what bench-load said of each input
+    topics: dict[str, str]              # role → this run's topic
+
+    @property
+    def load(self) -> dict[str, Any]:
+        return self.loads["input"]
+
+    @property
+    def records(self) -> int:
+        return sum(load["records"] for load in self.loads.values())
+
+    @property
+    def input_topics(self) -> list[str]:
+        return [self.topics[role] for role in self.loads]
 
     @property
     def own_topics(self) -> list[str]:
-        return [topic for role, topic in self.topics.items() if role not in ("input", "products")]
+        return [topic for role, topic in self.topics.items() if role not in self.loads and role != "products"]
 
 
 # --- Starting either side ------------------------------------------------------------------------
@@ -85,7 +105,7 @@ def _with_topics(value: Any, names: dict[str, str]) -> Any:
 def _pipeline_copy(session: Session, run: Run) -> Path:
     """The pipeline that ships, under this run's names and with nothing else changed."""
     names = {name: run.topics[role] for role, name in run.job.topics.items()}
-    document = _with_topics(json.loads((session.root / "pipelines" / run.job.pipeline).read_text()), names)
+    document = _with_topics(json.loads((session.root / run.job.pipeline).read_text()), names)
     copy = session.directory / f"{run.name}.json"
     copy.write_text(json.dumps({**document, "name": run.name}, indent=2))
     return copy
@@ -99,8 +119,7 @@ def _start_millrace(session: Session, run: Run) -> Process:
 
 
 def _start_peer(session: Session, run: Run) -> Process:
-    topics = {role: run.topics[role] for role in ("input", "output", "dead-letters", "products")}
-    return KafkaStreams(session).start(run.job.name, run.name, run.variant.guarantee, run.variant.threads, topics)
+    return KafkaStreams(session).start(run.job.name, run.name, run.variant.guarantee, run.variant.threads, run.topics)
 
 
 # --- One run -------------------------------------------------------------------------------------
@@ -127,21 +146,21 @@ def _figures(samples: list[dict[str, Any]], pid: int) -> dict[str, Any]:
 
 def _new_run(session: Session, job: Job, variant: Variant, inputs: dict[str, Any], side: str) -> Run:
     name = session.fresh_name(f"{job.name}-{side}")
-    own = {role: f"{name}-{role}" for role in job.topics.keys() - {"input", "products"}}
-    return Run(job, variant, name, inputs["load"],
-               {**own, "input": inputs["input"], "products": inputs["products"]})
+    own = {role: f"{name}-{role}" for role in job.topics.keys() - inputs["topics"].keys()}
+    return Run(job, variant, name, inputs["loads"], {**own, **inputs["topics"]})
 
 
 def _measure(session: Session, run: Run, side: str) -> tuple[dict[str, Any], Any]:
     """Figures and the verified output."""
     session.create_topics(*(f"{topic}:{PARTITIONS}" for topic in run.own_topics))
-    changelogs = [KafkaStreams.changelog(run.name)] if run.job.name == "window" else []
+    stores = run.job.stores if side == "millrace" else PEER_STORES[run.job.name]
+    changelogs = [f"{run.name}-{store}-changelog" for store in stores]
     if side == "millrace" and changelogs:
         session.create_topics(*(f"{topic}:{PARTITIONS}:compact" for topic in changelogs))
     process = (_start_millrace if side == "millrace" else _start_peer)(session, run)
     try:
-        lines = session.tool("progress", group=run.name, topic=run.topics["input"], pid=process.pid,
-                             end=run.load["records"], timeout_s=DEADLINE_SECONDS)
+        lines = session.tool("progress", group=run.name, topic=",".join(run.input_topics), pid=process.pid,
+                             end=run.records, timeout_s=DEADLINE_SECONDS)
     except BenchFailed as error:
         raise BenchFailed(process.trouble(f"did not finish: {error}")) from error
     figures = _figures([json.loads(line) for line in lines.splitlines()], process.pid)
@@ -177,6 +196,35 @@ def _verify_window(session: Session, run: Run) -> dict[str, Any]:
     return {"outputs": len(lines), "windows": last}
 
 
+def _require_theirs_in_ours(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
+    """Kafka Streams looks for closed windows once a second of the clock, and not at all once its input has
+    ended: what closed last is missing there."""
+    if not theirs["windows"] or theirs["windows"].keys() - ours["windows"].keys():
+        raise BenchFailed(f"Kafka Streams has {len(theirs['windows'])} windows, some of which ours does not have")
+    shared = {window: ours["windows"][window] for window in theirs["windows"]}
+    _require_same_windows({"windows": shared}, theirs)
+
+
+def _verify_results(session: Session, run: Run, name: str) -> dict[str, Any]:
+    """Each window that has closed, once."""
+    results: dict[str, tuple[Any, ...]] = {}
+    for line in session.tool("read", topic=run.topics["output"], values=1).splitlines():
+        result = json.loads(line)
+        window = f"{result['user_id']}@{result[f'{name}_start']}"
+        if window in results:
+            raise BenchFailed(f"{run.name}: {window} was put out twice")
+        results[window] = (result["count"], result["total"], result[f"{name}_end"])
+    return {"outputs": len(results), "windows": results}
+
+
+def _verify_join(session: Session, run: Run) -> dict[str, int]:
+    """Every order once, since every order is paid once and in time."""
+    paid = session.tool_json("read", topic=run.topics["output"])
+    if (paid["records"], paid["checksum"]) != (run.load["records"], run.load["checksum"]):
+        raise BenchFailed(f"{run.name}: outputs {paid}, but the input was {run.load}")
+    return {"outputs": paid["records"]}
+
+
 def _require_same_windows(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
     """Counts equal; sums equal up to the rounding of the peer's floating-point additions."""
     for window in ours["windows"].keys() | theirs["windows"].keys():
@@ -187,23 +235,37 @@ def _require_same_windows(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
 
 # --- A whole comparison --------------------------------------------------------------------------
 
-ENRICH = Job("enrich", "processor", "orders.json", {"kind": "orders", "bad_every": BAD_EVERY},
+_EVENT_TIME = {"events_per_second": EVENTS_PER_SECOND}
+_CLICKS = {"input": {"kind": "clicks", "keys": KEYS, **_EVENT_TIME}}
+_RESULTS = {"input": "clicks", "output": "click-results", "dead-letters": "clicks.dlq", "late": "clicks.late"}
+
+ENRICH = Job("enrich", "processor", "pipelines/orders.json", {"input": {"kind": "orders", "bad_every": BAD_EVERY}},
              {"input": "orders", "products": "products", "output": "processed-orders", "dead-letters": "orders.dlq"},
              _verify_enrich)
-WINDOW = Job("window", "analytics", "product-metrics.json", {"kind": "processed"},
+WINDOW = Job("window", "analytics", "pipelines/product-metrics.json", {"input": {"kind": "processed"}},
              {"input": "processed-orders", "output": "product-metrics", "dead-letters": "orders.dlq",
               "late": "processed-orders.late"},
-             _verify_window)
+             _verify_window, ("windows",), _require_same_windows)
+HOPPING = Job("hopping", "analytics", "bench/pipelines/hopping.json", _CLICKS, _RESULTS,
+              partial(_verify_results, name="window"), ("windows",), _require_theirs_in_ours)
+SESSION = Job("session", "analytics", "bench/pipelines/session.json", _CLICKS, _RESULTS,
+              partial(_verify_results, name="session"), ("windows",), _require_theirs_in_ours)
+JOIN = Job("join", "analytics", "bench/pipelines/join.json",
+           {"input": {"kind": "orders", **_EVENT_TIME}, "payments": {"kind": "payments", **_EVENT_TIME}},
+           {"input": "orders", "payments": "payments", "output": "paid-orders", "dead-letters": "orders.dlq",
+            "late": "orders.late"},
+           _verify_join, ("paid",))
 
 
-def _load_input(session: Session, job: Job) -> dict[str, Any]:
-    names = {"input": session.fresh_name(f"{job.name}-input"), "products": session.fresh_name("products")}
-    session.create_topics(f"{names['input']}:{PARTITIONS}", f"{names['products']}:1:compact")
-    session.tool("load", topic=names["products"], kind="products", start_ms=session.start_ms)
+def _load_inputs(session: Session, job: Job) -> dict[str, Any]:
+    """The topics that both sides read, and what is in them; the products too, which no run writes."""
+    topics = {role: session.fresh_name(f"{job.name}-{role}") for role in (*job.inputs, "products")}
+    session.create_topics(*(f"{topics[role]}:{PARTITIONS}" for role in job.inputs), f"{topics['products']}:1:compact")
+    session.tool("load", topic=topics["products"], kind="products", start_ms=session.start_ms)
     say(f"{job.name}: loading {session.plan.events} events")
-    load = session.tool_json("load", topic=names["input"], count=session.plan.events,
-                             start_ms=session.start_ms, **job.load)
-    return {**names, "load": load}
+    loads = {role: session.tool_json("load", topic=topics[role], count=session.plan.events,
+                                     start_ms=session.start_ms, **load) for role, load in job.inputs.items()}
+    return {"topics": topics, "loads": loads}
 
 
 def _variants(session: Session) -> list[Variant]:
@@ -231,8 +293,8 @@ def _compare(session: Session, job: Job, variant: Variant, inputs: dict[str, Any
             say(f"{job.name}, {variant.title}, round {number + 1}: {side} "
                 f"{figures['after_start']['events_per_s']} events/s, "
                 f"{figures['after_start']['events_per_cpu_s']} per CPU-second")
-        if job.name == "window":
-            _require_same_windows(*(outputs[side] for side in SIDES))
+        if job.require_same:
+            job.require_same(*(outputs[side] for side in SIDES))
     ours, theirs = (_summary(runs[side]) for side in SIDES)
     return {"guarantee": variant.guarantee, "threads": variant.threads, "millrace": ours, "kafka-streams": theirs,
             "ratio_per_cpu_s": {span: _ratio(ours[span], theirs[span]) for span in SPANS}}
@@ -247,7 +309,7 @@ def _ratio(ours: dict[str, int], theirs: dict[str, int]) -> float:
 def run(session: Session, job: Job) -> dict[str, Any]:
     """All variants of one job on one input."""
     KafkaStreams(session).build()
-    inputs = _load_input(session, job)
+    inputs = _load_inputs(session, job)
     variants = [_compare(session, job, variant, inputs) for variant in _variants(session)]
-    session.delete_topics(inputs["input"], inputs["products"])
+    session.delete_topics(*inputs["topics"].values())
     return {"events": session.plan.events, "variants": variants}

@@ -42,7 +42,7 @@ class KafkaStreams:
 
     def start(self, job: str, application_id: str, guarantee: str, threads: int,
               topics: dict[str, str]) -> Process:
-        """topics: input, output, dead-letters, products."""
+        """topics: role → name; what a job does not use is not looked at."""
         state = self._session.directory / "state" / application_id
         flags = {"bootstrap": self._session.kafka.bootstrap, "application-id": application_id,
                  "state-dir": state, "guarantee": GUARANTEES[guarantee], "commit-ms": COMMIT_MS,
@@ -50,8 +50,3 @@ class KafkaStreams:
         return self._session.start(f"kafka-streams-{job}", [
             "java", *JVM_FLAGS, "-cp", f"{self._target}/peer.jar:{self._target}/libs/*",
             "millrace.bench.Main", job, *(word for key, value in flags.items() for word in (f"--{key}", str(value)))])
-
-    @staticmethod
-    def changelog(application_id: str) -> str:
-        """The topic that Kafka Streams makes for WindowJob's store."""
-        return f"{application_id}-windows-changelog"

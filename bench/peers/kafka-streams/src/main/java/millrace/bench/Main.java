@@ -8,7 +8,7 @@ import org.apache.kafka.streams.KafkaStreams;
 import org.apache.kafka.streams.StreamsConfig;
 import org.apache.kafka.streams.Topology;
 
-/** One job of the comparison, until SIGTERM. Usage: Main enrich|window --name value … (see Options). */
+/** One job of the comparison, until SIGTERM. Usage: Main enrich|window|hopping|session|join --name value … (see Options). */
 public final class Main {
     private static final int KIB = 1024;
 
@@ -19,6 +19,9 @@ public final class Main {
         Topology topology = switch (args[0]) {
             case "enrich" -> EnrichJob.topology(options);
             case "window" -> WindowJob.topology(options);
+            case "hopping" -> HoppingJob.topology(options);
+            case "session" -> SessionJob.topology(options);
+            case "join" -> JoinJob.topology(options);
             default -> throw new IllegalArgumentException("no such job: " + args[0]);
         };
         KafkaStreams streams = new KafkaStreams(topology, settings(options));
