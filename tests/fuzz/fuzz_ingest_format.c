@@ -49,7 +49,7 @@ static size_t read_fields(struct fuzz_format *fuzz, struct strview *text)
 
 static bool is_within(const struct strview *view, const struct buf *buf)
 {
-    return view->ptr >= buf->data && view->ptr + view->len <= buf->data + buf->len;
+    return buf->data && view->ptr >= buf->data && view->ptr + view->len <= buf->data + buf->len;
 }
 
 static void check_event(const struct ingest_reader *reader, const struct ingest_event *event)
