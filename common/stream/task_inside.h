@@ -17,6 +17,9 @@ struct task_frame {
     struct stream_value slots[FIELDS_MAX];
     struct buf scratch, members, value, key;
     struct eval eval;
+    struct step_run run;
+    struct step_out in;  /* of a source's record; its other members are never set */
+    struct step_out out; /* what goes on, where it is not what came in */
 };
 
 struct stream_task {
@@ -91,7 +94,7 @@ MUST_CHECK enum err task_emit_dead_letter(struct stream_task *task, const struct
                                           const struct task_refusal *refusal);
 MUST_CHECK enum err task_emit_late(struct stream_task *task, const struct program_segment *segment,
                                    const struct step_run *run);
-/* To the segment's output topic. */
+/* To the segment's output topic, under the key. */
 MUST_CHECK enum err task_emit_output(struct stream_task *task,
                                      const struct program_segment *segment,
-                                     const struct step_out *out);
+                                     const struct step_out *out, struct strview key);

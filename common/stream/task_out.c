@@ -81,13 +81,14 @@ enum err task_emit_late(struct stream_task *task, const struct program_segment *
 }
 
 enum err task_emit_output(struct stream_task *task, const struct program_segment *segment,
-                          const struct step_out *out)
+                          const struct step_out *out, struct strview key)
 {
     const struct stream_out record = {.target = segment->target,
                                       .topic = segment->output_topic,
                                       .partition = -1,
-                                      .partition_bytes = out->partition_bytes,
-                                      .key = out->key,
+                                      .partition_bytes =
+                                          key.ptr == out->key.ptr ? out->partition_bytes : 0,
+                                      .key = key,
                                       .value = out->value,
                                       .timestamp_ms = out->timestamp_ms,
                                       .headers = out->headers,

@@ -11,7 +11,9 @@
 
 /* --- frames -------------------------------------------------------------------------------------*/
 
-static struct task_frame *frame_new(void)
+/* What every record's run has alike is written once: clearing a run for each record would cost more
+ * than its first step. */
+static struct task_frame *frame_new(struct stream_task *task)
 {
     struct task_frame *frame = must_alloc(sizeof *frame);
     frame->scanner = json_scanner_new(DEPTH_MAX, NODES_MAX);
@@ -20,6 +22,13 @@ static struct task_frame *frame_new(void)
     buf_init(&frame->members, VALUE_BYTES_MAX);
     buf_init(&frame->value, VALUE_BYTES_MAX);
     eval_init(&frame->eval);
+    frame->run = (struct step_run){.way = {.task = task},
+                                   .slots = frame->slots,
+                                   .tables = task->tables,
+                                   .checker = task->checker,
+                                   .scratch = &frame->scratch,
+                                   .eval = &frame->eval,
+                                   .info = &task->why};
     return frame;
 }
 
@@ -41,7 +50,7 @@ static struct task_frame *frame_take(struct stream_task *task)
     CHECK(task->depth < SEGMENTS_MAX); /* segments have no cycle */
     struct task_frame **frame = &task->frames[task->depth++];
     if (!*frame) {
-        *frame = frame_new();
+        *frame = frame_new(task);
     }
     return *frame;
 }
@@ -110,11 +119,8 @@ static enum err segment_end(struct stream_task *task, const struct program_segme
                             const struct step_out *out, struct strview key)
 {
     if (segment->has_output) {
-        struct step_out keyed = *out;
-        keyed.key = key;
-        keyed.partition_bytes = key.ptr == out->key.ptr ? out->partition_bytes : 0;
         task->is_taken = true;
-        enum err e = task_emit_output(task, segment, &keyed);
+        enum err e = task_emit_output(task, segment, out, key);
         if (e) {
             return e;
         }
@@ -196,12 +202,19 @@ static enum err rebuild(struct strview members, struct buf *out)
     return e ? e : buf_append(out, "}", 1);
 }
 
-/* The producer's own bytes; with what steps set before the closing brace. */
-static bool output_value(const struct program_segment *segment, struct step_run *run,
-                         struct task_frame *frame, struct step_out *out)
+/* The record as it came, or with what steps set before the closing brace. NULL: rejected. */
+static const struct step_out *run_result(const struct program_segment *segment,
+                                         struct step_run *run, struct task_frame *frame)
 {
-    if ((segment->edit_count == 0 && !segment->is_rebuilt) || !run->doc) {
-        return true;
+    struct step_out *out = &frame->out;
+    bool is_edited = segment->edit_count > 0 || segment->is_rebuilt;
+    if (!run->doc || (!is_edited && run->in->doc)) {
+        return run->in;
+    }
+    *out = *run->in;
+    out->doc = run->doc;
+    if (!is_edited) {
+        return out;
     }
     buf_reset(&frame->value);
     enum err e = ERR_LIMIT;
@@ -213,11 +226,11 @@ static bool output_value(const struct program_segment *segment, struct step_run 
     }
     if (e) {
         (void)step_reject(run, ERR_LIMIT, "the record with the members that were set is too long");
-        return false;
+        return NULL;
     }
     out->value = buf_view(&frame->value);
     out->doc = NULL;
-    return true;
+    return out;
 }
 
 static enum err run_refuse(struct stream_task *task, const struct program_segment *segment,
@@ -231,15 +244,15 @@ static enum err run_refuse(struct stream_task *task, const struct program_segmen
 static enum err run_pass_on(struct stream_task *task, const struct program_segment *segment,
                             struct step_run *run, struct task_frame *frame, bool is_turned)
 {
-    struct step_out out = *run->in;
     struct strview key;
-    out.doc = run->doc;
-    if (!output_key(segment, run, frame, &key) || !output_value(segment, run, frame, &out)) {
+    const struct step_out *out =
+        output_key(segment, run, frame, &key) ? run_result(segment, run, frame) : NULL;
+    if (!out) {
         return run_refuse(task, segment, run,
                           segment->has_output ? segment->output_place : segment->place);
     }
-    return is_turned ? segment_take(task, task->pipeline->segments[run->way.to], &out)
-                     : segment_end(task, segment, &out, key);
+    return is_turned ? segment_take(task, task->pipeline->segments[run->way.to], out)
+                     : segment_end(task, segment, out, key);
 }
 
 static enum err run_finish(struct stream_task *task, const struct program_segment *segment,
@@ -278,29 +291,25 @@ static enum err segment_work(struct stream_task *task, const struct program_segm
                              const struct step_out *in, const struct json_doc *doc,
                              struct task_frame *frame)
 {
-    struct step_run run = {
-        .way = {.task = task, .lag_ms = segment->lag_ms},
-        .in = in,
-        .input = in->origin ? task->pipeline->sources[in->origin->source].input : 0,
-        .doc = doc,
-        .slots = frame->slots,
-        .event_ms = in->timestamp_ms,
-        .watermark_ms = task_lagging(in->watermark_ms, segment->lag_ms),
-        .now_ms = task->now_ms,
-        .tables = task->tables,
-        .sink = task->sink,
-        .checker = task->checker,
-        .scratch = &frame->scratch,
-        .eval = &frame->eval,
-        .info = &task->why,
-    };
+    struct step_run *run = &frame->run;
+    run->way.lag_ms = segment->lag_ms;
+    run->in = in;
+    run->input = in->origin ? task->pipeline->sources[in->origin->source].input : 0;
+    run->doc = doc;
+    run->event_ms = in->timestamp_ms;
+    run->watermark_ms = task_lagging(in->watermark_ms, segment->lag_ms);
+    run->now_ms = task->now_ms;
+    run->sink = task->sink;
+    run->is_joined = false;
+    run->refreshed = 0;
+    run->reason = ERR_OK;
     size_t step = 0;
     eval_reset(&frame->eval);
-    enum step_verdict verdict = run_until_settled(task, segment, &run, &step);
-    task->stats.joined += run.is_joined && verdict != STEP_REJECT;
+    enum step_verdict verdict = run_until_settled(task, segment, run, &step);
+    task->stats.joined += run->is_joined && verdict != STEP_REJECT;
     return verdict == STEP_NEXT || verdict == STEP_TURN
-               ? run_pass_on(task, segment, &run, frame, verdict == STEP_TURN)
-               : run_finish(task, segment, &run, verdict, step);
+               ? run_pass_on(task, segment, run, frame, verdict == STEP_TURN)
+               : run_finish(task, segment, run, verdict, step);
 }
 
 /* A record that another segment or a step hands over. */
@@ -363,19 +372,21 @@ enum err task_run_source(struct stream_task *task, const struct program_source *
 {
     const struct program_segment *segment = task->pipeline->segments[source->segment];
     struct task_frame *frame = frame_take(task);
-    struct step_out in = {.key = record->key,
-                          .value = record->value,
-                          .watermark_ms = task->watermark.value_ms,
-                          .origin = record};
+    struct step_out *in = &frame->in;
     const char *place;
     enum err e;
+    in->key = record->key;
+    in->value = record->value;
+    in->watermark_ms = task->watermark.value_ms;
+    in->origin = record;
     task->why.text[0] = '\0';
-    enum err reason = source_read(task, source, record, frame, &in.timestamp_ms, &place);
+    enum err reason = source_read(task, source, record, frame, &in->timestamp_ms, &place);
     if (reason) {
-        e = task_emit_dead_letter(task, &in, &(struct task_refusal){segment, place, reason});
+        e = task_emit_dead_letter(task, in, &(struct task_refusal){segment, place, reason});
     } else {
-        task->event_ms = in.timestamp_ms;
-        e = segment_work(task, segment, &in, &frame->doc, frame);
+        task->event_ms = in->timestamp_ms;
+        in->doc = &frame->doc;
+        e = segment_work(task, segment, in, &frame->doc, frame);
     }
     frame_give_back(task);
     return e;
