@@ -59,6 +59,18 @@ struct program_source *builder_add_source(struct program_builder *builder, const
     return source;
 }
 
+/* A record goes to one source: a second one of its topic would get nothing. */
+static void check_single(struct program_builder *builder, const struct spec *topic,
+                         const struct program_source *source)
+{
+    for (const struct program_source *other = builder->pipeline->sources; other < source; other++) {
+        if (*source->topic && strcmp(other->topic, source->topic) == 0) {
+            spec_error(topic, ERR_CONFIG,
+                       "the topic is another source's already: several flows can read that one");
+        }
+    }
+}
+
 struct program_source *builder_compile_source(struct program_builder *builder,
                                               const struct spec *spec)
 {
@@ -71,6 +83,7 @@ struct program_source *builder_compile_source(struct program_builder *builder,
     free(source->topic);
     source->topic = must_strdup(spec_get_text(spec, "topic", NULL));
     builder_check_topic(&topic, source->topic);
+    check_single(builder, &topic, source);
     compile_timestamp(builder, spec, &source->time);
     builder_compile_watermark(spec, source);
     return source;

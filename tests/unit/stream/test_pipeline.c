@@ -279,6 +279,10 @@ static const struct row BAD[] = {
     {"{\"name\":\"p\",\"sources\":{\"a\":{\"topic\":\"a\"}}}", "", "\"flows\" is missing", true},
     {"{\"name\":\"p\",\"flows\":{\"x\":{\"from\":\"a\"," OUTPUT "}}}", "", "\"sources\" is missing",
      true},
+    {"{\"name\":\"p\",\"sources\":{\"a\":{\"topic\":\"t\"},\"b\":{\"topic\":\"t\"}},\"flows\":{"
+     "\"x\":{"
+     "\"from\":[\"a\",\"b\"]," OUTPUT "}}}",
+     "/sources/b/topic", "the topic is another source's already", false},
     {"{\"name\":\"p\",\"sources\":{},\"flows\":{}}", "/sources", "an object of sources by name",
      true},
     {"{\"name\":\"p\",\"sources\":{\"a\":{\"topic\":\"a\"}},\"flows\":{\"x\":{\"from\":"
