@@ -30,7 +30,6 @@ BAD_EVERY = 1000            # of the orders: dead letters are part of the job
 DEADLINE_SECONDS = 280
 COMMIT_RECORDS = 40_000
 JVM_TERMINATED = 143        # how a JVM ends on SIGTERM after its shutdown hooks
-EVENTS_PER_SECOND = 10_000  # of event time: clicks, orders and payments of the windows and joins
 KEYS = 1000                 # users of a minute of clicks
 PEER_STORES = {"enrich": (), "window": ("windows",), "hopping": ("windows",), "session": ("windows",),
                "join": ("paid-this-join-store", "paid-other-join-store")}
@@ -50,6 +49,7 @@ class Job:
     verify: Callable[[Session, "Run"], Any]
     stores: tuple[str, ...] = ()           # of the pipeline; theirs are PEER_STORES
     require_same: Callable[[Any, Any], None] | None = None    # of both sides' outputs
+    minutes: int = 0    # of event time in which the input lies, whatever its size; 0: 1,000 events a second
 
 
 @dataclass(frozen=True)
@@ -235,8 +235,7 @@ def _require_same_windows(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
 
 # --- A whole comparison --------------------------------------------------------------------------
 
-_EVENT_TIME = {"events_per_second": EVENTS_PER_SECOND}
-_CLICKS = {"input": {"kind": "clicks", "keys": KEYS, **_EVENT_TIME}}
+_CLICKS = {"input": {"kind": "clicks", "keys": KEYS}}
 _RESULTS = {"input": "clicks", "output": "click-results", "dead-letters": "clicks.dlq", "late": "clicks.late"}
 
 ENRICH = Job("enrich", "processor", "pipelines/orders.json", {"input": {"kind": "orders", "bad_every": BAD_EVERY}},
@@ -247,14 +246,14 @@ WINDOW = Job("window", "analytics", "pipelines/product-metrics.json", {"input": 
               "late": "processed-orders.late"},
              _verify_window, ("windows",), _require_same_windows)
 HOPPING = Job("hopping", "analytics", "bench/pipelines/hopping.json", _CLICKS, _RESULTS,
-              partial(_verify_results, name="window"), ("windows",), _require_theirs_in_ours)
+              partial(_verify_results, name="window"), ("windows",), _require_theirs_in_ours, minutes=5)
 SESSION = Job("session", "analytics", "bench/pipelines/session.json", _CLICKS, _RESULTS,
-              partial(_verify_results, name="session"), ("windows",), _require_theirs_in_ours)
+              partial(_verify_results, name="session"), ("windows",), _require_theirs_in_ours, minutes=5)
 JOIN = Job("join", "analytics", "bench/pipelines/join.json",
-           {"input": {"kind": "orders", **_EVENT_TIME}, "payments": {"kind": "payments", **_EVENT_TIME}},
+           {"input": {"kind": "orders"}, "payments": {"kind": "payments"}},
            {"input": "orders", "payments": "payments", "output": "paid-orders", "dead-letters": "orders.dlq",
             "late": "orders.late"},
-           _verify_join, ("paid",))
+           _verify_join, ("paid",), minutes=5)
 
 
 def _load_inputs(session: Session, job: Job) -> dict[str, Any]:
@@ -263,7 +262,8 @@ def _load_inputs(session: Session, job: Job) -> dict[str, Any]:
     session.create_topics(*(f"{topics[role]}:{PARTITIONS}" for role in job.inputs), f"{topics['products']}:1:compact")
     session.tool("load", topic=topics["products"], kind="products", start_ms=session.start_ms)
     say(f"{job.name}: loading {session.plan.events} events")
-    loads = {role: session.tool_json("load", topic=topics[role], count=session.plan.events,
+    pace = {"events_per_second": max(1, session.plan.events // (job.minutes * 60))} if job.minutes else {}
+    loads = {role: session.tool_json("load", topic=topics[role], count=session.plan.events, **pace,
                                      start_ms=session.start_ms, **load) for role, load in job.inputs.items()}
     return {"topics": topics, "loads": loads}
 

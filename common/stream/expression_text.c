@@ -165,6 +165,9 @@ FUNCTION(expr_substr)
 /* Where the part is in the text, or NULL. An empty part is nowhere. */
 static const char *find(struct strview text, struct strview part)
 {
+    if (part.len == 1) {
+        return text.len > 0 ? memchr(text.ptr, part.ptr[0], text.len) : NULL;
+    }
     return part.len > 0 && text.len > 0 ? memmem(text.ptr, text.len, part.ptr, part.len) : NULL;
 }
 

@@ -148,6 +148,14 @@ static void test_copartition__counts_differ__is_fatal(void **state)
     fixture_stop(&f);
 }
 
+/* librdkafka 2.15.1 leaks a queue of a client that ends while a DeleteRecords request is under way,
+ * and the mock answers none: 192 bytes once a process. */
+const char *__lsan_default_suppressions(void);
+const char *__lsan_default_suppressions(void)
+{
+    return "leak:rd_kafka_q_new0\n";
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
