@@ -128,6 +128,7 @@ static struct place place_of(const struct worker_thread *thread, const struct wo
     struct place place = {.offset = OFFSET_NONE};
     const rd_kafka_topic_partition_t *found = rd_kafka_topic_partition_list_find(
         list, worker_input_topic(thread, input), input->task->partition);
+    CHECK(found || !input->is_owned); /* what was not asked for is not "nothing committed" */
     if (found && found->offset >= 0) {
         place.offset = found->offset;
     }
@@ -371,6 +372,12 @@ void worker_tasks_park(struct worker_thread *thread)
 {
     for (size_t i = 0; i < thread->task_count; i++) {
         struct worker_task *task = thread->tasks[i];
+        /* Nobody's until the group says so: a recovery meanwhile must not give it a place, which it
+         * would take for the partition's begin. */
+        task->is_owned = false;
+        for (unsigned n = 0; n < task->input_count; n++) {
+            task->inputs[n].is_owned = false;
+        }
         if (task->state == TASK_ACTIVE) {
             task->state = TASK_PARKED;
             for (unsigned n = 0; n < task->input_count; n++) {
