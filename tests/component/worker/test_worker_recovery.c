@@ -1,0 +1,154 @@
+/* A producer that is lost while the group takes partitions away. */
+#define _GNU_SOURCE /* memmem */
+
+#include "worker_fixture.h"
+
+#define JOIN_GROUP       11
+#define INIT_PRODUCER_ID 22
+#define REFUSALS         1000 /* more than are asked for before they are taken back */
+#define FORBIDDEN_MS     500
+
+static const char *const copy_text = "{\"sources\": {\"in\": " SOURCE(
+    "in") "}, \"flows\": {"
+          "  \"copy\": {\"from\": \"in\", \"output\": {\"topic\": \"out\"}}}, "
+          "\"dead_letter\": {\"topic\": \"dlq\"}}";
+
+/* --- other members of the group ---------------------------------------------------------------------------- */
+
+static void on_member_rebalance(rd_kafka_t *member, rd_kafka_resp_err_t code,
+                                rd_kafka_topic_partition_list_t *list, void *context)
+{
+    (void)context;
+    (void)rd_kafka_assign(member, code == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS ? list : NULL);
+}
+
+static void conf_set(rd_kafka_conf_t *conf, const char *name, const char *value)
+{
+    char why[256];
+    assert_int_equal(RD_KAFKA_CONF_OK, rd_kafka_conf_set(conf, name, value, why, sizeof why));
+}
+
+/* A member that wants none of the worker's partitions. It gives its own back only when it is polled,
+ * and until then no rebalance comes to its end. */
+static rd_kafka_t *member_join(const struct fixture *f)
+{
+    char why[256];
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    conf_set(conf, "bootstrap.servers", f->mock.config.bootstrap_servers);
+    conf_set(conf, "group.id", f->name);
+    conf_set(conf, "partition.assignment.strategy", "range");
+    conf_set(conf, "heartbeat.interval.ms", "200");
+    rd_kafka_conf_set_rebalance_cb(conf, on_member_rebalance);
+    rd_kafka_t *member = rd_kafka_new(RD_KAFKA_CONSUMER, conf, why, sizeof why);
+    assert_non_null(member);
+    (void)rd_kafka_poll_set_consumer(member);
+    rd_kafka_topic_partition_list_t *topics = rd_kafka_topic_partition_list_new(1);
+    rd_kafka_topic_partition_list_add(topics, "rows", RD_KAFKA_PARTITION_UA);
+    assert_int_equal(RD_KAFKA_RESP_ERR_NO_ERROR, rd_kafka_subscribe(member, topics));
+    rd_kafka_topic_partition_list_destroy(topics);
+    return member;
+}
+
+static void member_poll(rd_kafka_t *member)
+{
+    rd_kafka_message_t *message = rd_kafka_consumer_poll(member, 10);
+    if (message) {
+        rd_kafka_message_destroy(message);
+    }
+}
+
+static void member_leave(rd_kafka_t *member)
+{
+    (void)rd_kafka_consumer_close(member);
+    rd_kafka_destroy(member);
+}
+
+/* Until the worker is ready with these words; the members take part in what rebalances there are. */
+static void settle(struct worker *worker, const char *wanted, rd_kafka_t *const *members,
+                   size_t count)
+{
+    char text[128] = "";
+    int64_t deadline_us = clock_mono_us() + DEADLINE_US;
+    while (!worker_is_ready(worker, text, sizeof text) || strcmp(text, wanted) != 0) {
+        for (size_t i = 0; i < count; i++) {
+            member_poll(members[i]);
+        }
+        if (clock_mono_us() > deadline_us) {
+            fail_msg("not ready: %s", text);
+        }
+    }
+}
+
+/* --- the test ------------------------------------------------------------------------------------------------ */
+
+static size_t joins_seen(const struct fixture *f)
+{
+    size_t count, joins = 0;
+    rd_kafka_mock_request_t **requests = rd_kafka_mock_get_requests(f->mock.cluster, &count);
+    for (size_t i = 0; i < count; i++) {
+        joins += rd_kafka_mock_request_api_key(requests[i]) == JOIN_GROUP;
+    }
+    rd_kafka_mock_request_destroy_array(requests, count);
+    return joins;
+}
+
+/* The producer is lost, and no other is to be had yet. */
+static void producer_lose(struct fixture *f)
+{
+    rd_kafka_resp_err_t refusals[REFUSALS];
+    for (size_t i = 0; i < ARRAY_LEN(refusals); i++) {
+        refusals[i] = RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS; /* asked again after 0.5 s */
+    }
+    rd_kafka_mock_push_request_errors_array(f->mock.cluster, INIT_PRODUCER_ID, ARRAY_LEN(refusals),
+                                            refusals);
+    inject(f, END_TXN, RD_KAFKA_RESP_ERR_PRODUCER_FENCED);
+    feed_records(f, RECORDS);
+    await_metric(f, "producer_rebuilds_total", "", 1);
+}
+
+/* One of the other members leaves, the worker gives up its partitions and asks to join again; the one
+ * that stays has not yet heard of it. */
+static void partitions_revoke(const struct fixture *f, rd_kafka_t *leaver)
+{
+    rd_kafka_mock_start_request_tracking(f->mock.cluster);
+    member_leave(leaver);
+    int64_t deadline_us = clock_mono_us() + DEADLINE_US;
+    while (joins_seen(f) == 0) {
+        assert_true(clock_mono_us() < deadline_us);
+        pause_ms(10);
+    }
+    rd_kafka_mock_stop_request_tracking(f->mock.cluster);
+}
+
+/* While nothing is its own the worker recovers, and must not take up what it has parked: not even the
+ * committed places were asked for. */
+static void test_recovery__while_partitions_are_away__processes_nothing(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_start(&f, copy_text, "exactly_once");
+    rd_kafka_t *others[] = {member_join(&f), member_join(&f)};
+    struct worker *worker = worker_of(&f, NULL);
+    settle(worker, "4 source partitions", others, ARRAY_LEN(others));
+    producer_lose(&f);
+    partitions_revoke(&f, others[1]);
+    rd_kafka_mock_clear_request_errors(f.mock.cluster, INIT_PRODUCER_ID);
+    await_ready(worker, "0 source partitions: others have them all");
+    pause_ms(FORBIDDEN_MS); /* for what must not happen there is no event */
+    assert_int_equal(0, (int)metric_of(&f, "records_in_total", ""));
+    settle(worker, "4 source partitions", others, 1);
+    await_metric(&f, "records_in_total", "", RECORDS);
+    assert_err(ERR_OK, worker_stop(worker, 20000));
+    assert_int_equal(RECORDS, (int)metric_of(&f, "records_in_total", ""));
+    assert_err(ERR_OK, f.fatal);
+    member_leave(others[0]);
+    fixture_stop(&f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_recovery__while_partitions_are_away__processes_nothing),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
