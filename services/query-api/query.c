@@ -104,15 +104,15 @@ static enum err worker_start(struct http_worker *worker, void *context, void **r
     struct query *query = context;
     unsigned index = http_worker_index(worker);
     CHECK(index < QUERY_SHARDS_MAX);
-    enum err e =
-        shard_new(&query->shard_config, worker, &query->stream_total, &query->shards[index]);
+    enum err e = shard_new(&query->shard_config, worker, &query->shards[index]);
     *ret_state = query->shards[index];
     return e;
 }
 
 static void worker_drain(void *state)
 {
-    shard_drain(state);
+    struct shard *shard = state;
+    streams_drain(&shard->streams);
 }
 
 static void worker_stop(void *state)
@@ -166,16 +166,16 @@ static enum err catchup_start(struct query *query, struct err_info *info)
 static enum err listen_start(struct query *query, struct err_info *info)
 {
     query->shard_config = (struct shard_config){
-        .topics = query->topics,
+        .streams = {.topics = query->topics,
+                    .heartbeat_ms = query->config.heartbeat_ms,
+                    .stall_timeout_ms = query->config.stall_timeout_ms,
+                    .send_buffer_bytes = query->config.send_buffer_bytes,
+                    .retry_ms = query->config.retry_ms,
+                    .catchup = query->catchup,
+                    .total = &query->stream_total},
         .topic_count = query->topic_count,
         .metrics = query->metrics,
         .ring_bytes_max = query->config.ring_bytes,
-        .heartbeat_ms = query->config.heartbeat_ms,
-        .stall_timeout_ms = query->config.stall_timeout_ms,
-        .send_buffer_bytes = query->config.send_buffer_bytes,
-        .clients_max = query->config.clients_max,
-        .retry_ms = query->config.retry_ms,
-        .catchup = query->catchup,
     };
     const struct http_route_set routes = {query_routes, query_routes_count, query};
     const struct http_worker_hooks hooks = {

@@ -10,9 +10,9 @@
  *          finder.c         topics and partitions as they appear
  *          frame.c          a record, ready for the socket, shared by reference
  *          latest.c         the last value of each key
- *          shard.c          an HTTP worker's rings and clients
+ *          shard.c          an HTTP worker's rings, and how frames get into them
  *          ring.c           the last frames of a topic
- *          stream.c         a client: socket, buffer, time-outs
+ *          stream.c         a client: socket, buffer, time-outs; and all of a worker's
  *          reading.c        what a client has seen and what comes next for it (pure)
  *          catchup.c        records that have left the rings, read from Kafka per client
  *          cursor.c         positions as text

@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "query.h"
-#include "stream.h"
 
 #define SSE_TYPE       "text/event-stream; charset=utf-8"
 #define HEAD_BYTES_MAX 16384
@@ -113,16 +112,16 @@ static void answer_fields(struct http_request *request)
     http_reply_header(request, "Vary", "Origin");
 }
 
-static void turn_away(struct http_request *request, struct shard *shard)
+static void turn_away(struct http_request *request, struct streams *streams)
 {
     char text[64];
     int len = snprintf(text, sizeof text, ":busy\n\nretry: %" PRId64 "\n\n",
-                       shard_retry_ms(shard, RETRY_LATER_MS));
+                       streams_retry_ms(streams, RETRY_LATER_MS));
     query_metrics_stream_end(QUERY_END_LIMIT);
     http_reply_bytes(request, 200, SSE_TYPE, sv_of(text, (size_t)len));
 }
 
-static enum err open_stream(struct http_request *request, struct shard *shard,
+static enum err open_stream(struct http_request *request, struct streams *streams,
                             struct events_request *events)
 {
     struct stream_params params = {.is_from_earliest = events->is_from_earliest};
@@ -141,7 +140,7 @@ static enum err open_stream(struct http_request *request, struct shard *shard,
     params.reading = reading_new(events->topics, events->topic_count);
     params.reading->is_envelope = events->is_envelope;
     params.reading->is_chunked = is_chunked;
-    stream_open(shard, &params);
+    stream_open(streams, &params);
     return ERR_OK;
 }
 
@@ -158,9 +157,9 @@ void query_handle_get_events(struct http_request *request)
         if (http_request_is_head(request)) {
             http_reply_bytes(request, 200, SSE_TYPE, (struct strview){0});
         } else if (is_full) {
-            turn_away(request, shard);
+            turn_away(request, &shard->streams);
         } else {
-            e = open_stream(request, shard, &events);
+            e = open_stream(request, &shard->streams, &events);
         }
     }
     if (e) {

@@ -6,14 +6,14 @@
 #include <unistd.h>
 
 #include "core/clock.h"
-#include "stream.h"
 
 #define TICK_MS 250
 
 /* --- the reader's side ------------------------------------------------------------------------------ */
 
-void shard_wake(struct shard *shard)
+static void shard_wake(void *context)
 {
+    struct shard *shard = context;
     ssize_t written = write(shard->event_fd, &(uint64_t){1}, sizeof(uint64_t));
     (void)written; /* an eventfd takes a 1 unless it is full, which wakes as well */
 }
@@ -70,17 +70,6 @@ static size_t inbox_take(struct shard *shard)
     return count;
 }
 
-static void streams_pump(struct shard *shard)
-{
-    for (size_t i = shard->stream_count; i > 0; i--) {
-        stream_pump(shard->streams[i - 1]); /* may end it: the last one moves into its place */
-    }
-    if (shard->sent_bytes) {
-        query_metrics_sent(shard->sent_frames, shard->sent_bytes);
-        shard->sent_frames = shard->sent_bytes = 0;
-    }
-}
-
 /* A burst larger than the ring must not pass clients by that had no chance to take it: they are
  * served each time a part of the ring's size has been added. */
 static int64_t frames_take(struct shard *shard, size_t count)
@@ -93,7 +82,7 @@ static int64_t frames_take(struct shard *shard, size_t count)
         added += frame->bytes;
         ring_take(&shard->rings[frame->topic], frame);
         if (added >= part) {
-            streams_pump(shard);
+            streams_pump(&shard->streams);
             added = 0;
         }
     }
@@ -107,8 +96,8 @@ static void on_wake(void *context, uint32_t events)
     uint64_t ignored;
     (void)!read(shard->event_fd, &ignored, sizeof ignored); /* only empties the counter */
     int64_t newest_us = frames_take(shard, inbox_take(shard));
-    streams_pump(shard);
-    if (newest_us && shard->stream_count) {
+    streams_pump(&shard->streams);
+    if (newest_us && shard->streams.count) {
         query_metrics_delivery((double)(clock_mono_us() - newest_us) / 1e6);
     }
 }
@@ -121,50 +110,32 @@ static void on_tick(void *context)
          i++) {
         metric_set(shard->config->metrics[i].ring_bytes, (double)shard->rings[i].bytes);
     }
-    int64_t now_us = clock_mono_us();
-    for (size_t i = shard->stream_count; i > 0; i--) {
-        stream_tick(shard->streams[i - 1], now_us);
-    }
-}
-
-void shard_drain(struct shard *shard)
-{
-    shard->is_draining = true;
-    for (size_t i = shard->stream_count; i > 0; i--) {
-        stream_end(shard->streams[i - 1], QUERY_END_SHUTDOWN);
-    }
-}
-
-int64_t shard_retry_ms(struct shard *shard, int64_t base_ms)
-{
-    shard->random ^= shard->random << 13;
-    shard->random ^= shard->random >> 7;
-    shard->random ^= shard->random << 17;
-    return base_ms + (int64_t)(shard->random % (uint64_t)(base_ms + 1));
+    streams_tick(&shard->streams, clock_mono_us());
 }
 
 /* --- life ------------------------------------------------------------------------------------------------ */
 
 enum err shard_new(const struct shard_config *config, struct http_worker *worker,
-                   atomic_size_t *stream_total, struct shard **ret)
+                   struct shard **ret)
 {
     int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (fd < 0) {
         return ERR_IO;
     }
     struct shard *shard = must_alloc(sizeof *shard);
-    *shard = (struct shard){.config = config,
-                            .worker = worker,
-                            .stream_total = stream_total,
-                            .event_fd = fd,
-                            .random = (uint64_t)clock_mono_us() | 1};
+    *shard = (struct shard){.config = config, .worker = worker, .event_fd = fd};
     CHECK(pthread_mutex_init(&shard->lock, NULL) == 0);
     CHECK(pthread_cond_init(&shard->has_room, NULL) == 0);
     shard->rings = must_alloc(config->topic_count * sizeof *shard->rings);
     for (size_t i = 0; i < config->topic_count; i++) {
         ring_init(&shard->rings[i], (size_t)config->ring_bytes_max);
     }
-    shard->source = (struct reading_source){shard->rings, config->topics};
+    shard->streams = (struct streams){.config = &config->streams,
+                                      .worker = worker,
+                                      .source = {shard->rings, config->streams.topics},
+                                      .wake = shard_wake,
+                                      .wake_context = shard,
+                                      .random = (uint64_t)clock_mono_us() | 1};
     shard->watch = http_worker_watch(worker, fd, EPOLLIN, on_wake, shard);
     if (!shard->watch) {
         shard_free(shard);
@@ -180,9 +151,7 @@ void shard_free(struct shard *shard)
     if (!shard) {
         return;
     }
-    while (shard->stream_count > 0) {
-        stream_free(shard->streams[shard->stream_count - 1], QUERY_END_SHUTDOWN);
-    }
+    streams_deinit(&shard->streams);
     if (shard->watch) {
         http_watch_close(shard->watch);
     }
@@ -198,6 +167,5 @@ void shard_free(struct shard *shard)
     free(shard->inbox);
     free(shard->taken);
     free(shard->rings);
-    free(shard->streams);
     free(shard);
 }

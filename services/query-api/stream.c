@@ -20,8 +20,8 @@
 #define END_TIMEOUT_US 2000000
 
 struct stream {
-    struct shard *shard;
-    size_t index; /* in shard->streams */
+    struct streams *set;
+    size_t index; /* in set->list */
     struct http_stream http;
     struct http_watch *watch;
     struct reading *reading;
@@ -45,6 +45,11 @@ enum outcome {
     GONE,
 };
 
+/* These may free it. */
+static void stream_pump(struct stream *stream);
+static void stream_end(struct stream *stream, enum query_end why);
+static void stream_free(struct stream *stream, enum query_end why);
+
 /* --- writing ------------------------------------------------------------------------------------------ */
 
 static bool has_out(const struct stream *stream)
@@ -56,8 +61,8 @@ static void count_sent(struct stream *stream, size_t frames, ssize_t bytes)
 {
     stream->wrote_us = clock_mono_us();
     stream->heartbeat_us = stream->wrote_us;
-    stream->shard->sent_frames += (int64_t)frames;
-    stream->shard->sent_bytes += bytes;
+    stream->set->sent_frames += (int64_t)frames;
+    stream->set->sent_bytes += bytes;
 }
 
 static enum outcome flush(struct stream *stream)
@@ -89,14 +94,14 @@ static void shared_sent(struct stream *stream, const struct iovec *parts, size_t
         whole++;
     }
     reading_advance(stream->reading, whole);
-    stream->shard->sent_frames += (int64_t)whole;
+    stream->set->sent_frames += (int64_t)whole;
 }
 
 static enum outcome send_shared(struct stream *stream)
 {
     struct iovec parts[GATHER_MAX];
     size_t count;
-    if (reading_gather(stream->reading, &stream->shard->source, parts, GATHER_MAX, &count) ==
+    if (reading_gather(stream->reading, &stream->set->source, parts, GATHER_MAX, &count) ==
         READING_LOST) {
         stream_end(stream, QUERY_END_LAGGED);
         return GONE;
@@ -121,7 +126,7 @@ static enum outcome send_shared(struct stream *stream)
 
 static void append_event(struct stream *stream, const char *name, struct strview data)
 {
-    reading_append_event(stream->reading, &stream->shard->source, name, data, &stream->out);
+    reading_append_event(stream->reading, &stream->set->source, name, data, &stream->out);
 }
 
 static void append_comment(struct stream *stream, const char *text)
@@ -142,14 +147,15 @@ static size_t positions_count(const struct reading *reading)
 
 static void on_items(void *context)
 {
-    shard_wake(context);
+    struct streams *set = context;
+    set->wake(set->wake_context);
 }
 
 /* All partitions of all topics: those that are in the rings now might not be when it has joined. */
 static struct catchup_job *job_new(struct stream *stream)
 {
     const struct reading *reading = stream->reading;
-    struct shard *shard = stream->shard;
+    struct streams *set = stream->set;
     struct catchup_position *positions =
         must_alloc((positions_count(reading) + 1) * sizeof *positions);
     size_t count = 0;
@@ -157,7 +163,7 @@ static struct catchup_job *job_new(struct stream *stream)
         const struct reading_topic *topic = &reading->topics[i];
         for (int32_t p = 0; p < topic->partition_count; p++) {
             positions[count++] = (struct catchup_position){
-                .topic = shard->config->topics[topic->topic].ptr, /* ends with a NUL */
+                .topic = set->config->topics[topic->topic].ptr, /* ends with a NUL */
                 .topic_index = topic->topic,
                 .reading_index = i,
                 .partition = p,
@@ -166,8 +172,8 @@ static struct catchup_job *job_new(struct stream *stream)
         }
     }
     const struct catchup_params params = {
-        .positions = positions, .count = count, .on_items = on_items, .context = shard};
-    struct catchup_job *job = catchup_submit(shard->config->catchup, &params);
+        .positions = positions, .count = count, .on_items = on_items, .context = set};
+    struct catchup_job *job = catchup_submit(set->config->catchup, &params);
     free(positions);
     return job;
 }
@@ -186,7 +192,7 @@ static enum outcome catchup_begin(struct stream *stream)
 static enum outcome begin(struct stream *stream)
 {
     const struct reading_start start = {&stream->asked, stream->is_from_earliest};
-    if (!reading_begin(stream->reading, &stream->shard->source, &start)) {
+    if (!reading_begin(stream->reading, &stream->set->source, &start)) {
         return IDLE;
     }
     cursor_free(&stream->asked);
@@ -200,7 +206,7 @@ static enum outcome begin(struct stream *stream)
 static void append_gap(struct stream *stream, const struct catchup_item *item)
 {
     const struct reading_topic *topic = &stream->reading->topics[item->reading_index];
-    const struct frame_gap gap = {topic->topic, stream->shard->config->topics[topic->topic],
+    const struct frame_gap gap = {topic->topic, stream->set->config->topics[topic->topic],
                                   item->partition, item->from, item->to};
     CLEANUP(buf_free) struct buf text;
     buf_init(&text, OUT_BYTES_MAX);
@@ -213,7 +219,7 @@ static bool item_apply(struct stream *stream, const struct catchup_item *item)
 {
     switch (item->kind) {
     case CATCHUP_FRAME:
-        reading_take(stream->reading, &stream->shard->source, item->frame, &stream->out);
+        reading_take(stream->reading, &stream->set->source, item->frame, &stream->out);
         frame_unref(item->frame);
         break;
     case CATCHUP_POSITION:
@@ -245,7 +251,7 @@ static enum outcome catch_up(struct stream *stream)
             return GONE;
         }
     }
-    if (stream->is_ready && reading_join(stream->reading, &stream->shard->source)) {
+    if (stream->is_ready && reading_join(stream->reading, &stream->set->source)) {
         catchup_end(TAKE(stream->job));
         is_any = true;
     }
@@ -255,7 +261,7 @@ static enum outcome catch_up(struct stream *stream)
 static enum outcome copy(struct stream *stream)
 {
     enum reading_result result =
-        reading_fill(stream->reading, &stream->shard->source, FILL_BYTES, &stream->out);
+        reading_fill(stream->reading, &stream->set->source, FILL_BYTES, &stream->out);
     if (result == READING_LOST && reading_fall_back(stream->reading)) {
         return catchup_begin(stream);
     }
@@ -304,12 +310,12 @@ static void blocked(struct stream *stream)
 {
     wait_for_socket(stream, true);
     if (!stream->is_ending && stream->reading->has_caught_up &&
-        reading_is_lost(stream->reading, &stream->shard->source)) {
+        reading_is_lost(stream->reading, &stream->set->source)) {
         stream_end(stream, QUERY_END_LAGGED);
     }
 }
 
-void stream_pump(struct stream *stream)
+static void stream_pump(struct stream *stream)
 {
     for (int round = 0; round < ROUNDS_MAX; round++) {
         switch (flush(stream)) {
@@ -353,9 +359,9 @@ static void on_ready(void *context, uint32_t events)
     }
 }
 
-void stream_tick(struct stream *stream, int64_t now_us)
+static void stream_tick(struct stream *stream, int64_t now_us)
 {
-    const struct shard_config *config = stream->shard->config;
+    const struct stream_config *config = stream->set->config;
     if (stream->is_ending) {
         if (now_us - stream->wrote_us > END_TIMEOUT_US) {
             stream_free(stream, stream->end);
@@ -370,7 +376,7 @@ void stream_tick(struct stream *stream, int64_t now_us)
     }
     if (now_us - stream->heartbeat_us > config->heartbeat_ms * 1000) {
         stream->heartbeat_us = now_us;
-        reading_append_heartbeat(stream->reading, &stream->shard->source, &stream->out);
+        reading_append_heartbeat(stream->reading, &stream->set->source, &stream->out);
         stream_pump(stream);
     }
 }
@@ -392,7 +398,7 @@ static const struct {
                                         "the last id\"}"},
 };
 
-void stream_end(struct stream *stream, enum query_end why)
+static void stream_end(struct stream *stream, enum query_end why)
 {
     if (stream->is_ending) {
         return;
@@ -408,13 +414,13 @@ void stream_end(struct stream *stream, enum query_end why)
     stream_pump(stream);
 }
 
-void stream_free(struct stream *stream, enum query_end why)
+static void stream_free(struct stream *stream, enum query_end why)
 {
-    struct shard *shard = stream->shard;
-    struct stream *last = shard->streams[--shard->stream_count];
-    shard->streams[stream->index] = last;
+    struct streams *set = stream->set;
+    struct stream *last = set->list[--set->count];
+    set->list[stream->index] = last;
     last->index = stream->index;
-    atomic_fetch_sub(shard->stream_total, 1);
+    atomic_fetch_sub(set->config->total, 1);
     catchup_end(stream->job);
     http_watch_close(stream->watch);
     http_stream_close(&stream->http);
@@ -428,7 +434,7 @@ void stream_free(struct stream *stream, enum query_end why)
 /* --- the beginning ------------------------------------------------------------------------------------------------ */
 
 /* Bounds what the kernel holds for a client, and how long it believes in one that is silent. */
-static void socket_prepare(int fd, const struct shard_config *config)
+static void socket_prepare(int fd, const struct stream_config *config)
 {
     int bytes = (int)config->send_buffer_bytes, unsent = bytes / 4;
     /* Ours comes first: it can still be told. */
@@ -443,29 +449,28 @@ static void append_greeting(struct stream *stream)
 {
     char retry[64];
     (void)snprintf(retry, sizeof retry, "retry: %" PRId64 "\n\n",
-                   shard_retry_ms(stream->shard, stream->shard->config->retry_ms));
+                   streams_retry_ms(stream->set, stream->set->config->retry_ms));
     append_comment(stream, ":ok\n\n");
     append_comment(stream, retry);
 }
 
-static void shard_add(struct shard *shard, struct stream *stream)
+static void set_add(struct streams *set, struct stream *stream)
 {
-    if (shard->stream_count == shard->stream_capacity) {
-        shard->stream_capacity = shard->stream_capacity ? shard->stream_capacity * 2 : 16;
-        shard->streams =
-            must_realloc(shard->streams, shard->stream_capacity * sizeof *shard->streams);
+    if (set->count == set->capacity) {
+        set->capacity = set->capacity ? set->capacity * 2 : 16;
+        set->list = must_realloc(set->list, set->capacity * sizeof *set->list);
     }
-    stream->index = shard->stream_count;
-    shard->streams[shard->stream_count++] = stream;
-    atomic_fetch_add(shard->stream_total, 1);
+    stream->index = set->count;
+    set->list[set->count++] = stream;
+    atomic_fetch_add(set->config->total, 1);
     query_metrics_stream_begin();
 }
 
-void stream_open(struct shard *shard, struct stream_params *params)
+void stream_open(struct streams *set, struct stream_params *params)
 {
     struct stream *stream = must_alloc(sizeof *stream);
     int64_t now_us = clock_mono_us();
-    *stream = (struct stream){.shard = shard,
+    *stream = (struct stream){.set = set,
                               .http = params->http,
                               .reading = params->reading,
                               .asked = params->asked,
@@ -474,17 +479,63 @@ void stream_open(struct shard *shard, struct stream_params *params)
                               .wrote_us = now_us,
                               .heartbeat_us = now_us};
     stream->out.bytes_max = OUT_BYTES_MAX;
-    socket_prepare(stream->http.fd, shard->config);
-    shard_add(shard, stream);
-    stream->watch = http_worker_watch(shard->worker, stream->http.fd, EPOLLRDHUP, on_ready, stream);
+    socket_prepare(stream->http.fd, set->config);
+    set_add(set, stream);
+    stream->watch = http_worker_watch(set->worker, stream->http.fd, EPOLLRDHUP, on_ready, stream);
     if (!stream->watch) { /* epoll's own limit */
         stream_free(stream, QUERY_END_GONE);
         return;
     }
     append_greeting(stream);
-    if (shard->is_draining) {
+    if (set->is_draining) {
         stream_end(stream, QUERY_END_SHUTDOWN);
     } else {
         stream_pump(stream);
     }
+}
+
+/* --- all of them ----------------------------------------------------------------------------------------------- */
+
+/* From the last to the first: one that ends is replaced by the last, which has had its turn. */
+void streams_pump(struct streams *set)
+{
+    for (size_t i = set->count; i > 0; i--) {
+        stream_pump(set->list[i - 1]);
+    }
+    if (set->sent_bytes) {
+        query_metrics_sent(set->sent_frames, set->sent_bytes);
+        set->sent_frames = set->sent_bytes = 0;
+    }
+}
+
+void streams_tick(struct streams *set, int64_t now_us)
+{
+    for (size_t i = set->count; i > 0; i--) {
+        stream_tick(set->list[i - 1], now_us);
+    }
+}
+
+void streams_drain(struct streams *set)
+{
+    set->is_draining = true;
+    for (size_t i = set->count; i > 0; i--) {
+        stream_end(set->list[i - 1], QUERY_END_SHUTDOWN);
+    }
+}
+
+int64_t streams_retry_ms(struct streams *set, int64_t base_ms)
+{
+    set->random ^= set->random << 13;
+    set->random ^= set->random >> 7;
+    set->random ^= set->random << 17;
+    return base_ms + (int64_t)(set->random % (uint64_t)(base_ms + 1));
+}
+
+void streams_deinit(struct streams *set)
+{
+    while (set->count > 0) {
+        stream_free(set->list[set->count - 1], QUERY_END_SHUTDOWN);
+    }
+    free(set->list);
+    *set = (struct streams){0};
 }

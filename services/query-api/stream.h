@@ -1,4 +1,4 @@
-/* stream.h - one client of GET /events: a socket and a reading.
+/* stream.h - one client of GET /events: a socket and a reading; and the set of them that a worker has.
  *
  * Bytes leave in this order: what is in `out` (the head, events of its own, the rest of a frame that
  * did not fit), then frames straight from the ring. While `out` is not empty nothing else is sent,
@@ -6,12 +6,42 @@
  *
  * A client that takes nothing for stall_timeout, or whose next record has left the ring, is told
  * (`event: lagged`, as far as its socket takes it) and closed; it may come back with its last id.
+ *
+ * THREADS  the worker's.
  */
 #pragma once
 
-#include "shard.h"
+#include <stdatomic.h>
+
+#include "catchup.h"
+#include "http/http.h"
+#include "query_metrics.h"
+#include "reading.h"
+
+struct stream_config {
+    const struct strview *topics;
+    int64_t heartbeat_ms;
+    int64_t stall_timeout_ms;
+    int64_t send_buffer_bytes;
+    int64_t retry_ms;
+    struct catchup *catchup;
+    atomic_size_t *total; /* streams of all workers */
+};
 
 struct stream;
+
+struct streams {
+    const struct stream_config *config;
+    struct http_worker *worker;
+    struct reading_source source;
+    void (*wake)(void *context); /* any thread: streams_pump is to be called */
+    void *wake_context;
+    uint64_t random; /* not 0 */
+    struct stream **list;
+    size_t count, capacity;
+    bool is_draining;
+    int64_t sent_frames, sent_bytes; /* since they were added to the metrics */
+};
 
 struct stream_params {
     struct http_stream http;
@@ -21,10 +51,14 @@ struct stream_params {
     struct buf head; /* taken over: status line and fields */
 };
 
-/* The stream belongs to the shard, on whose thread it lives. */
-void stream_open(struct shard *shard, struct stream_params *params);
-/* These may free it. */
-void stream_pump(struct stream *stream);
-void stream_tick(struct stream *stream, int64_t now_us);
-void stream_end(struct stream *stream, enum query_end why);
-void stream_free(struct stream *stream, enum query_end why);
+/* It ends by itself, or with the set. */
+void stream_open(struct streams *set, struct stream_params *params);
+
+void streams_deinit(struct streams *set); /* a zeroed one is a no-op; closes what is open */
+/* There is something new in the rings or from a catch-up. */
+void streams_pump(struct streams *set);
+void streams_tick(struct streams *set, int64_t now_us);
+/* Tells every client to come back elsewhere. */
+void streams_drain(struct streams *set);
+/* Time to wait before reconnecting, different for each client. */
+int64_t streams_retry_ms(struct streams *set, int64_t base_ms);
