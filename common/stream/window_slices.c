@@ -302,12 +302,11 @@ static enum err close_through(struct aggregate_state *state, const struct aggreg
                               int64_t watermark_ms)
 {
     const struct aggregate_step *step = state->step;
-    int64_t to_ms = watermark_ms - span_ms(step) - step->grace_ms;
-    int64_t from_ms =
-        state->closing_ms == TIME_NONE ? -1 : state->closing_ms - span_ms(step) - step->grace_ms;
     if (watermark_ms == TIME_NONE || watermark_ms <= state->closing_ms) {
         return ERR_OK;
     }
+    int64_t from_ms = closed_start_ms(state);
+    int64_t to_ms = watermark_ms - span_ms(step) - step->grace_ms;
     enum err e = to_ms < 0         ? ERR_OK
                  : step->is_moving ? close_moving(state, way, from_ms, to_ms)
                                    : close_aligned(state, way, from_ms, to_ms);
@@ -380,9 +379,7 @@ static enum err drop_closed(struct aggregate_state *state, const struct step_com
 static void list_touched(struct aggregate_state *state, struct store_cell *changed)
 {
     const struct aggregate_step *step = state->step;
-    int64_t closed_ms =
-        state->closing_ms == TIME_NONE ? -1 : state->closing_ms - span_ms(step) - step->grace_ms;
-    closed_ms = closed_ms < -1 ? -1 : closed_ms;
+    int64_t closed_ms = closed_start_ms(state);
     if (!step->is_moving) {
         list_windows_of(state, changed, closed_ms, EVENT_TIME_MAX_MS);
         return;
