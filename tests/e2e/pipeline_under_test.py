@@ -9,13 +9,17 @@ from __future__ import annotations
 import json
 import subprocess
 from pathlib import Path
-from typing import Any, Iterable, Mapping
+from typing import Any, Callable, Iterable, Mapping
+
+import pytest
 
 from harness import ports
 from harness.kafka import KafkaCluster
 from harness.platform import is_ready
 from harness.process import Ended, Process, ProcessFailed, describe_code
 from harness.reader import Record, read_topic
+from harness.settle import settle_until
+from harness.verify import Discrepancy, format_discrepancies
 from harness.waiting import wait_for
 
 READY_SECONDS = 60.0
@@ -83,6 +87,21 @@ class Pipeline:
         """SIGTERM to all; each must drain in time."""
         ends: list[Ended] = [worker.stop(STOP_SECONDS) for worker in self.workers if worker.was_started]
         assert all(ended.is_clean for ended in ends), ends
+
+    def require_running(self) -> None:
+        for worker in self.workers:
+            worker.require_running()
+
+    def require_none(self, look: Callable[[], Iterable[Discrepancy]], seconds: float = 90.0) -> float:
+        """Until a look finds no discrepancy, how long that took; fails with what it found."""
+        def alive() -> list[Discrepancy]:
+            self.require_running()
+            return list(look())
+
+        found, passed = settle_until(alive, seconds)
+        if found:
+            pytest.fail(f"{self.name} after {passed:.0f} s:\n{format_discrepancies(found)}")
+        return passed
 
     def log(self, number: int = 0) -> str:
         return self.workers[number].log.read_text(errors="replace")

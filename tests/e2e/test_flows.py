@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import os
 import random
-from collections import Counter
 from pathlib import Path
-from typing import Any, Callable, Iterator
+from typing import Any, Callable, Iterator, Sequence
 
 import pytest
 
@@ -15,6 +14,7 @@ from conftest import CLUSTER_SECONDS_MAX, ROOT
 from harness.kafka import KafkaCluster
 from harness.platform import Layout
 from harness.reader import Record
+from harness.recount import Event, Row, check_latest, events_of, rekeyed, windows
 from harness.waiting import wait_for
 from pipeline_under_test import Pipeline
 
@@ -59,34 +59,36 @@ def count_by(field: str) -> dict[str, Any]:
                                      "sum": {"sum": "/n"}}}}
 
 
-def latest(records: list[Record]) -> dict[tuple[str, int], tuple[int, int]]:
-    """The last result of each key and hour: its count and its sum."""
-    results: dict[tuple[str, int], tuple[int, int]] = {}
-    for record in records:
-        row = json.loads(record.value or "null")
-        results[row["key"], row["start"]] = row["count"], row["sum"]
-    return results
+def hour_row(key: str, start_ms: int, _: int, events: Sequence[Event]) -> Row:
+    return {"key": key, "start": start_ms, "count": len(events), "sum": sum(event.row["n"] for event in events)}
 
 
-def recount(rows: list[dict[str, Any]], field: str) -> dict[tuple[str, int], tuple[int, int]]:
-    counts: Counter[tuple[str, int]] = Counter()
-    sums: Counter[tuple[str, int]] = Counter()
-    for row in rows:
-        place = row[field], row["t"] // HOUR_MS * HOUR_MS
-        counts[place] += 1
-        sums[place] += row["n"]
-    return {place: (counts[place], sums[place]) for place in counts}
+def read_events(pipeline: Pipeline, inputs: Sequence[str], count: int) -> list[Event]:
+    """What the topics have, and that it is what was produced."""
+    events = [event for topic in inputs for event in events_of(pipeline.read(topic), "t")]
+    assert len(events) == count
+    return events
 
 
-def await_results(pipeline: Pipeline, topic: str, rows: list[dict[str, Any]], field: str) -> None:
-    wanted = recount(rows, field)
+def await_results(pipeline: Pipeline, topic: str, inputs: Sequence[str], count: int) -> None:
+    """Until the last result of each user and hour is right."""
+    events = rekeyed(read_events(pipeline, inputs, count))
+    wanted = windows(events, "user", HOUR_MS, hour_row).last()
+    pipeline.require_none(lambda: check_latest(topic, wanted, pipeline.read(topic), ("key", "start")))
 
-    def exact() -> bool:
-        for worker in pipeline.workers:
-            worker.require_running()
-        return latest(pipeline.read(topic)) == wanted
 
-    wait_for(f"{topic} has the counts of {len(rows)} records", 90.0, exact, poll_seconds=0.5)
+def await_at_least(pipeline: Pipeline, topic: str, inputs: Sequence[str], count: int) -> None:
+    """Until no count of a user and hour is lower than it should be."""
+    events = rekeyed(read_events(pipeline, inputs, count))
+    wanted = {(out.key, out.row["start"]): out.row["count"] for out in windows(events, "user", HOUR_MS, hour_row).last()}
+
+    def all_there() -> bool:
+        pipeline.require_running()
+        rows = [json.loads(record.value or "") for record in pipeline.read(topic)]
+        found = {(row["key"], row["start"]): row["count"] for row in rows}
+        return found.keys() == wanted.keys() and all(found[place] >= wanted[place] for place in wanted)
+
+    wait_for("nothing is missing", 90.0, all_there, poll_seconds=0.5)
 
 
 # --- Order -----------------------------------------------------------------------------------------
@@ -123,7 +125,7 @@ def test_merged_topics__are_taken_lowest_time_first(make_pipeline: MakePipeline)
     pipeline.produce("ordered-left", ((row["user"], row) for row in left))
     pipeline.produce("ordered-right", ((row["user"], row) for row in right))
     pipeline.start()
-    await_results(pipeline, "ordered-counts", left + right, "user")
+    await_results(pipeline, "ordered-counts", ("ordered-left", "ordered-right"), len(left + right))
     require_order(pipeline.read("ordered-copy"), len(left) + len(right))
     pipeline.stop()
 
@@ -140,7 +142,7 @@ def test_merged_topics__killed_while_catching_up__order_stays(make_pipeline: Mak
                  lambda: len(pipeline.read("hasty-copy")) >= kill * rng.randrange(1000, 9000))
         pipeline.kill(0)
     pipeline.start()
-    await_results(pipeline, "hasty-counts", left + right, "user")
+    await_results(pipeline, "hasty-counts", ("hasty-left", "hasty-right"), len(left + right))
     require_order(pipeline.read("hasty-copy"), len(left) + len(right))
     pipeline.stop()
 
@@ -153,7 +155,7 @@ def test_merged_topics__one_is_silent__holds_up_nobody(make_pipeline: MakePipeli
         more = rows_of(first, 50)
         pipeline.produce("silent-left", ((row["user"], row) for row in more))
         rows += more
-        await_results(pipeline, "silent-counts", rows, "user")
+        await_results(pipeline, "silent-counts", ("silent-left",), len(rows))
     pipeline.stop()
 
 
@@ -184,7 +186,7 @@ def test_rekey__counts_by_the_new_key__and_clears_up(make_pipeline: MakePipeline
     pipeline.start()
     rows = rows_of(0, 2000, users=11)
     pipeline.produce("rekeyed-orders", ((f"order-{row['n']}", row) for row in rows))
-    await_results(pipeline, "rekeyed-users", rows, "user")
+    await_results(pipeline, "rekeyed-users", ("rekeyed-orders",), len(rows))
     assert len(pipeline.read("rekeyed-valid")) == len(rows)
     own = "rekeyed-users-repartition"
     assert pipeline.partitions(own) == 4
@@ -214,16 +216,10 @@ def test_rekey__workers_are_killed__counts_stay_exact(make_pipeline: MakePipelin
         rows += more
         pipeline.start(victim)
     if guarantee == "exactly_once":
-        await_results(pipeline, f"{name}-users", rows, "user")
+        await_results(pipeline, f"{name}-users", (f"{name}-orders",), len(rows))
         assert len(pipeline.read(f"{name}-valid")) == len(rows)
     else:
-        wanted = recount(rows, "user")
-
-        def all_there() -> bool:
-            found = latest(pipeline.read(f"{name}-users"))
-            return found.keys() == wanted.keys() and all(found[place] >= wanted[place] for place in wanted)
-
-        wait_for("nothing is missing", 90.0, all_there, poll_seconds=0.5)
+        await_at_least(pipeline, f"{name}-users", (f"{name}-orders",), len(rows))
     pipeline.stop()
 
 
@@ -240,6 +236,6 @@ def test_merge__workers_are_killed__counts_stay_exact(make_pipeline: MakePipelin
         victim = rng.randrange(2)
         pipeline.kill(victim)
         pipeline.start(victim)
-    await_results(pipeline, "torn-counts", rows, "user")
+    await_results(pipeline, "torn-counts", ("torn-left", "torn-right"), len(rows))
     assert len(pipeline.read("torn-copy")) == len(rows)
     pipeline.stop()

@@ -21,6 +21,7 @@ from harness.kafka import bin_dir
 from harness.platform import Layout, Platform, Settings
 from harness.process import ProcessFailed
 from harness.reader import SseStream
+from harness.verify import SECONDS_BELOW, event_time_ms
 
 EXAMPLES = ROOT / "examples"
 PAUSE_SECONDS = 0.2    # between two records
@@ -57,19 +58,17 @@ class Example:
 TIME_MEMBERS = ("timestamp", "time")
 
 
-def _parse(value: Any) -> int | None:
-    """Epoch milliseconds; a number is seconds below 1e11, as for pipelines."""
-    if isinstance(value, (int, float)):
-        return int(value * 1000) if value < 1e11 else int(value)
+def _time_ms(value: Any) -> int | None:
+    """None where it is no time: such a record goes as it is."""
     try:
-        return int(datetime.fromisoformat(value.replace("Z", "+00:00")).timestamp() * 1000)
-    except (AttributeError, ValueError):
+        return event_time_ms(value)
+    except (TypeError, ValueError, ArithmeticError):
         return None
 
 
 def _times(value: Any) -> Iterator[int]:
     for name in TIME_MEMBERS:
-        at = _parse(value.get(name)) if isinstance(value, dict) else None
+        at = _time_ms(value.get(name)) if isinstance(value, dict) else None
         if at is not None:
             yield at
 
@@ -78,14 +77,14 @@ def _moved(value: dict[str, Any], shift_ms: int) -> dict[str, Any]:
     """The value with its times moved, each in the form that it has."""
     moved = dict(value)
     for name in TIME_MEMBERS:
-        at = _parse(value.get(name))
+        at = _time_ms(value.get(name))
         if at is None:
             continue
         if isinstance(value[name], str):
             text = datetime.fromtimestamp((at + shift_ms) / 1000, timezone.utc).isoformat(timespec="milliseconds")
             moved[name] = text.replace("+00:00", "Z")
         else:
-            moved[name] = (at + shift_ms) / 1000 if value[name] < 1e11 else at + shift_ms
+            moved[name] = (at + shift_ms) / 1000 if value[name] < SECONDS_BELOW else at + shift_ms
     return moved
 
 
