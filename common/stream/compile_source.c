@@ -74,7 +74,8 @@ static void check_single(struct program_builder *builder, const struct spec *top
 struct program_source *builder_compile_source(struct program_builder *builder,
                                               const struct spec *spec)
 {
-    static const char *const names[] = {"topic", "timestamp", "watermark", NULL};
+    static const char *const names[] = {"topic", "timestamp", "watermark", "tombstones", NULL};
+    static const char *const tombstones[] = {"dead_letter", "pass", "drop", NULL};
     struct program_source *source = builder_add_source(builder, spec, "");
     if (!source || !spec_is_object(spec, names)) {
         return source;
@@ -86,5 +87,7 @@ struct program_source *builder_compile_source(struct program_builder *builder,
     check_single(builder, &topic, source);
     compile_timestamp(builder, spec, &source->time);
     builder_compile_watermark(spec, source);
+    source->tombstones =
+        (enum tombstones)spec_get_choice(spec, "tombstones", tombstones, TOMBSTONES_REFUSED);
     return source;
 }

@@ -223,6 +223,13 @@ MUST_CHECK enum err table_check_file(const struct pipeline *pipeline, size_t tab
 
 /* --- the program ------------------------------------------------------------------------------ */
 
+/* What becomes of a source's records without a value. */
+enum tombstones {
+    TOMBSTONES_REFUSED,
+    TOMBSTONES_PASSED,
+    TOMBSTONES_DROPPED,
+};
+
 struct program_source {
     char *topic;
     char *place; /* "/source": header millrace-step; with "/timestamp" when the time was wrong */
@@ -231,6 +238,7 @@ struct program_source {
     int64_t delay_ms;
     int64_t idle_ms; /* 0: never idle */
     bool has_delay;  /* the file says it */
+    enum tombstones tombstones;
     bool is_internal;
     uint16_t feeder;  /* an internal one's: the segment that writes its topic */
     uint16_t segment; /* where its records begin */

@@ -1,4 +1,5 @@
-/* branch: the first condition that holds decides which flows go on with the record. */
+/* branch: the first condition that holds decides which flows go on with the record. One without a
+ * value is a record without fields, as Kafka Streams' predicates are given it. */
 #include <stdlib.h>
 
 #include "stream/condition.h"
@@ -77,5 +78,6 @@ const struct step_kind step_branch = {
     .compile = branch_compile,
     .free_step = branch_free,
     .run = branch_run,
+    .takes_null = true,
     .is_last = true,
 };

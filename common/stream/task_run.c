@@ -351,20 +351,29 @@ const char *step_topic(const struct step_run *run)
 
 /* --- a source -----------------------------------------------------------------------------------*/
 
-/* What must be right before any step looks; *ret_place: what was wrong. */
+/* What must be right before any step looks; *ret_place: what was wrong. *ret_doc NULL: the record has
+ * no value, and the source takes that. */
 static enum err source_read(struct stream_task *task, const struct program_source *source,
                             const struct stream_record *record, struct task_frame *frame,
-                            int64_t *ret_ms, const char **ret_place)
+                            int64_t *ret_ms, const struct json_doc **ret_doc,
+                            const char **ret_place)
 {
+    static const struct event_time of_record = {.has_field = false};
+    const struct event_time *time = &source->time;
     *ret_place = source->place;
-    enum err e = frame_scan(task, frame, record->value);
-    if (!e) {
-        *ret_place = source->time_place;
-        fields_resolve(&task->pipeline->segments[source->segment]->fields, &frame->doc,
-                       frame->slots);
-        e = event_time_read(&source->time, frame->slots, record, ret_ms, &task->why);
+    *ret_doc = &frame->doc;
+    if (!record->value.ptr && source->tombstones != TOMBSTONES_REFUSED) {
+        *ret_doc = NULL;
+        time = &of_record;
+    } else {
+        enum err e = frame_scan(task, frame, record->value);
+        if (e) {
+            return e;
+        }
     }
-    return e;
+    *ret_place = source->time_place;
+    fields_resolve(&task->pipeline->segments[source->segment]->fields, *ret_doc, frame->slots);
+    return event_time_read(time, frame->slots, record, ret_ms, &task->why);
 }
 
 enum err task_run_source(struct stream_task *task, const struct program_source *source,
@@ -373,20 +382,24 @@ enum err task_run_source(struct stream_task *task, const struct program_source *
     const struct program_segment *segment = task->pipeline->segments[source->segment];
     struct task_frame *frame = frame_take(task);
     struct step_out *in = &frame->in;
+    const struct json_doc *doc;
     const char *place;
-    enum err e;
+    enum err e = ERR_OK;
     in->key = record->key;
     in->value = record->value;
     in->watermark_ms = task->watermark.value_ms;
     in->origin = record;
     task->why.text[0] = '\0';
-    enum err reason = source_read(task, source, record, frame, &in->timestamp_ms, &place);
+    enum err reason = source_read(task, source, record, frame, &in->timestamp_ms, &doc, &place);
+    task->event_ms = in->timestamp_ms;
     if (reason) {
         e = task_emit_dead_letter(task, in, &(struct task_refusal){segment, place, reason});
+    } else if (!doc && source->tombstones == TOMBSTONES_DROPPED) {
+        task->stats.filtered++;
+        task->is_taken = true;
     } else {
-        task->event_ms = in->timestamp_ms;
-        in->doc = &frame->doc;
-        e = segment_work(task, segment, in, &frame->doc, frame);
+        in->doc = doc;
+        e = segment_work(task, segment, in, doc, frame);
     }
     frame_give_back(task);
     return e;
@@ -395,8 +408,9 @@ enum err task_run_source(struct stream_task *task, const struct program_source *
 enum err task_run_time(struct stream_task *task, const struct program_source *source,
                        const struct stream_record *record, int64_t *ret_ms)
 {
+    const struct json_doc *doc;
     const char *place;
-    enum err e = source_read(task, source, record, frame_take(task), ret_ms, &place);
+    enum err e = source_read(task, source, record, frame_take(task), ret_ms, &doc, &place);
     frame_give_back(task);
     return e;
 }

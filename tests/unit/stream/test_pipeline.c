@@ -29,6 +29,8 @@ static const struct row BAD[] = {
     {"{" SOURCE "," OUTPUT "}", "", "\"name\" is missing", true},
     {"{\"name\":\"p\"," OUTPUT "}", "", "\"source\" is missing", true},
     {"{\"name\":\"p\"," SOURCE "}", "", "\"output\" is missing", true},
+    {"{\"name\":\"p\",\"source\":{\"topic\":\"t\",\"tombstones\":\"dropp\"}," OUTPUT "}",
+     "/source/tombstones", "(did you mean \"drop\"?)", true},
     {"{\"name\":\"a b\"," SOURCE "," OUTPUT "}", "/name", "no name for a Kafka topic", false},
     {"{\"name\":7," SOURCE "," OUTPUT "}", "/name", "a string that is not empty", true},
     {WITH("\"tabels\":{}"), "/tabels", "unknown member (did you mean \"tables\"?)", true},
