@@ -30,6 +30,7 @@ struct job_partition {
     int64_t next;
     int64_t told;             /* of `next`, to the client */
     int64_t gap_from, gap_to; /* found while resolving; equal: none */
+    int64_t end;              /* of the log, while resolving */
 };
 
 struct catchup_job {
@@ -257,6 +258,10 @@ static enum err partition_resolve(struct thread *thread, struct job_partition *p
         return kafka_err(code);
     }
     int64_t asked = partition->next;
+    partition->end = high;
+    if (cursor_is_time(asked)) {
+        return ERR_OK; /* times_resolve */
+    }
     if (asked == CURSOR_EARLIEST) {
         partition->next = low;
     } else if (asked < low) {
@@ -266,32 +271,86 @@ static enum err partition_resolve(struct thread *thread, struct job_partition *p
         partition->next = partition->gap_from = high;
         partition->gap_to = asked;
     }
-    tell_position(thread->job, partition);
     return ERR_OK;
 }
 
-static enum err job_resolve(struct thread *thread)
+static void listp_destroy(rd_kafka_topic_partition_list_t **list)
+{
+    rd_kafka_topic_partition_list_destroy(*list);
+}
+
+/* Where no record is as late: the end, as it was before Kafka was asked. One that has come since is
+ * then not passed over. */
+static enum err times_take(struct catchup_job *job, const rd_kafka_topic_partition_list_t *list)
+{
+    for (int i = 0; i < list->cnt; i++) {
+        const rd_kafka_topic_partition_t *found = &list->elems[i];
+        struct job_partition *partition = partition_find(job, found->topic, found->partition);
+        if (found->err) {
+            log_event(LOG_WARN, "catchup_times", rd_kafka_err2str(found->err),
+                      KV("topic", found->topic), KV("partition", found->partition));
+            return kafka_err(found->err);
+        }
+        partition->next = found->offset >= 0 ? found->offset : partition->end;
+    }
+    return ERR_OK;
+}
+
+static enum err times_resolve(struct thread *thread)
 {
     struct catchup_job *job = thread->job;
-    for (size_t i = 0; i < job->count && !job->is_resolved; i++) {
-        enum err e = partition_resolve(thread, &job->partitions[i]);
-        if (e) {
-            return e;
+    CLEANUP(listp_destroy)
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)job->count);
+    for (size_t i = 0; i < job->count; i++) {
+        const struct job_partition *partition = &job->partitions[i];
+        if (cursor_is_time(partition->next)) {
+            rd_kafka_topic_partition_list_add(list, partition->topic, partition->partition)
+                ->offset = cursor_time(partition->next);
         }
     }
-    if (job->is_resolved) {
+    if (list->cnt == 0) {
         return ERR_OK;
     }
-    job->is_resolved = true;
-    job_push(job, &(struct catchup_item){.kind = CATCHUP_RESOLVED});
+    rd_kafka_resp_err_t code =
+        rd_kafka_offsets_for_times(kafka_tail_client(thread->tail), list, QUERY_TIMEOUT_MS);
+    if (code) {
+        log_event(LOG_WARN, "catchup_times", rd_kafka_err2str(code), KV("partitions", list->cnt));
+        return kafka_err(code);
+    }
+    return times_take(job, list);
+}
+
+/* Gaps come before it is said where the client is: one that is cut in between has not passed them. */
+static void resolved_tell(struct catchup_job *job)
+{
+    for (size_t i = 0; i < job->count; i++) {
+        tell_position(job, &job->partitions[i]);
+    }
     for (size_t i = 0; i < job->count; i++) {
         const struct job_partition *partition = &job->partitions[i];
         if (partition->gap_from != partition->gap_to) {
             tell_gap(job, partition, partition->gap_from, partition->gap_to);
         }
     }
-    job_push(job, &(struct catchup_item){.kind = CATCHUP_READY});
-    return ERR_OK;
+    job_push(job, &(struct catchup_item){.kind = CATCHUP_RESOLVED});
+}
+
+static enum err job_resolve(struct thread *thread)
+{
+    struct catchup_job *job = thread->job;
+    if (job->is_resolved) {
+        return ERR_OK;
+    }
+    enum err e = ERR_OK;
+    for (size_t i = 0; i < job->count && !e; i++) {
+        e = partition_resolve(thread, &job->partitions[i]);
+    }
+    e = e ? e : times_resolve(thread);
+    if (!e) {
+        job->is_resolved = true;
+        resolved_tell(job);
+    }
+    return e;
 }
 
 static enum err job_assign(struct thread *thread)

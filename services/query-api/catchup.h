@@ -4,9 +4,9 @@
  *          reader of its own. What a job has for its client waits in a bounded queue; a job whose
  *          queue is full gives its thread up to a job that waits, and gets in line again when the
  *          client has taken some. So no slow client holds up another.
- * ORDER    items of a job: first CATCHUP_POSITION for every partition that had to be resolved and
- *          CATCHUP_RESOLVED; then the gaps that were found, and CATCHUP_READY; then frames, gaps and positions as they come, until the client ends
- *          the job (it has joined the rings) or CATCHUP_FAILED.
+ * ORDER    items of a job: first CATCHUP_POSITION for every partition, the gaps that were found, and
+ *          CATCHUP_RESOLVED; then frames, gaps and positions as they come, until the client ends the
+ *          job (it has joined the rings) or CATCHUP_FAILED.
  * BOUNDS   catchup_config. Past jobs_max catchup_submit returns NULL.
  * THREADS  catchup_new and _free by the main thread; a job's functions by its client's thread.
  */
@@ -30,15 +30,14 @@ struct catchup_position {
     uint16_t topic_index; /* frames carry it */
     uint32_t reading_index;
     int32_t partition;
-    int64_t next; /* CURSOR_EARLIEST, or to be checked against the log's end */
+    int64_t next; /* CURSOR_EARLIEST, a time, or to be checked against the log's end */
 };
 
 enum catchup_kind {
     CATCHUP_FRAME,
     CATCHUP_POSITION, /* all before `to` has been handed out or is no record */
     CATCHUP_GAP,      /* [from, to) cannot be had any more */
-    CATCHUP_RESOLVED, /* every position is known */
-    CATCHUP_READY,    /* and every gap before them has been told */
+    CATCHUP_RESOLVED, /* every position is known, and every gap before them has been told */
     CATCHUP_FAILED,
 };
 

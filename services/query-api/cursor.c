@@ -122,21 +122,37 @@ static enum err parse_text(struct strview text, const struct topics *topics, str
 
 /* --- KafkaSSE's ------------------------------------------------------------------------------------ */
 
+/* Where there are both, the offset counts. */
+static enum err take_next(json_t *object, int64_t *ret)
+{
+    json_t *offset = json_object_get(object, "offset");
+    json_t *time = json_object_get(object, "timestamp");
+    if (json_is_integer(offset)) {
+        *ret = json_integer_value(offset);
+        return *ret < CURSOR_LATEST || *ret == INT64_MAX ? ERR_CURSOR : ERR_OK;
+    }
+    if (offset || !json_is_integer(time) || json_integer_value(time) < 0 ||
+        json_integer_value(time) > CURSOR_TIME_MAX) {
+        return ERR_CURSOR;
+    }
+    *ret = cursor_of_time(json_integer_value(time));
+    return ERR_OK;
+}
+
 static enum err take_object(json_t *object, const struct topics *topics, struct cursor *cursor)
 {
     json_t *name = json_object_get(object, "topic");
     json_t *partition = json_object_get(object, "partition");
-    json_t *offset = json_object_get(object, "offset");
-    if (!json_is_string(name) || !json_is_integer(partition) || !json_is_integer(offset) ||
-        json_integer_value(partition) < 0 || json_integer_value(partition) > INT32_MAX ||
-        json_integer_value(offset) < CURSOR_LATEST || json_integer_value(offset) == INT64_MAX) {
+    struct cursor_position position = {0};
+    if (!json_is_string(name) || !json_is_integer(partition) || json_integer_value(partition) < 0 ||
+        json_integer_value(partition) > INT32_MAX || take_next(object, &position.next)) {
         return ERR_CURSOR;
     }
     size_t topic = topic_find(topics, sv_of(json_string_value(name), json_string_length(name)));
     if (topic < topics->count) {
-        position_add(cursor, &(struct cursor_position){(uint32_t)topic,
-                                                       (int32_t)json_integer_value(partition),
-                                                       json_integer_value(offset)});
+        position.topic = (uint32_t)topic;
+        position.partition = (int32_t)json_integer_value(partition);
+        position_add(cursor, &position);
     }
     return ERR_OK;
 }
@@ -154,8 +170,11 @@ static enum err parse_json(struct strview text, const struct topics *topics, str
     json_array_foreach(list, i, object)
     {
         if (take_object(object, topics, cursor)) {
-            return err_set(info, ERR_CURSOR,
-                           "position %zu is not {\"topic\":…,\"partition\":…,\"offset\":…}", i);
+            return err_set(
+                info, ERR_CURSOR,
+                "position %zu is not {\"topic\":…,\"partition\":…,\"offset\":…}, or with a "
+                "\"timestamp\" in place of the offset",
+                i);
         }
     }
     return ERR_OK;

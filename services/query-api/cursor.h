@@ -2,12 +2,14 @@
  *
  * TEXT     "orders~0=123,1=456;products~0=9": offsets are the next to read. Only characters that a
  *          browser may send cross-origin in Last-Event-ID without a preflight. KafkaSSE's JSON,
- *          [{"topic":…,"partition":…,"offset":…}], is read too, never written.
+ *          [{"topic":…,"partition":…,"offset":…}], is read too, never written; there a position
+ *          may be a "timestamp" in epoch milliseconds, when it has no offset.
  * BOUNDS   CURSOR_BYTES_MAX of text, so at most a quarter as many positions.
  * ERRORS   ERR_CURSOR says what is wrong and where; nothing of a wrong cursor is used.
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "core/buf.h"
@@ -17,13 +19,28 @@
 #define CURSOR_BYTES_MAX       65536
 #define CURSOR_TOPIC_BYTES_MAX 249 /* Kafka's own bound on a topic's name */
 
-#define CURSOR_EARLIEST (-2)
+/* Positions that are not known as offsets yet are negative. */
 #define CURSOR_LATEST   (-1)
+#define CURSOR_EARLIEST (-2)
+#define CURSOR_TIME_MAX (INT64_MAX / 2)
+/* Where the first record of that time (ms ≥ 0) or later is. */
+static inline int64_t cursor_of_time(int64_t ms)
+{
+    return -16 - ms;
+}
+static inline bool cursor_is_time(int64_t next)
+{
+    return next <= -16;
+}
+static inline int64_t cursor_time(int64_t next)
+{
+    return -16 - next;
+}
 
 struct cursor_position {
     uint32_t topic; /* index into the topics given to cursor_parse */
     int32_t partition;
-    int64_t next; /* ≥ 0, or CURSOR_LATEST (KafkaSSE's -1) */
+    int64_t next; /* ≥ 0, CURSOR_LATEST (KafkaSSE's -1), or a time */
 };
 
 struct cursor {

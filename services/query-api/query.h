@@ -3,6 +3,7 @@
  * MAP      main.c           order of start and stop
  *          query.c          configuration, start-up, readiness
  *          query_events.c   GET /events/{topics}: from a request to a stream
+ *          events_request.c what such a request asks for
  *          query_latest.c   GET /latest/{topic}, /latest/{topic}/{key}
  *          query_pages.c    the dashboard
  *          query_metrics.c  what is counted
@@ -13,7 +14,8 @@
  *          shard.c          an HTTP worker's rings, and how frames get into them
  *          ring.c           the last frames of a topic
  *          stream.c         a client: socket, buffer, time-outs; and all of a worker's
- *          reading.c        what a client has seen and what comes next for it (pure)
+ *          reading.c        what a client has seen and what comes next for it (pure);
+ *          reading_begin.c  and where it begins
  *          catchup.c        records that have left the rings, read from Kafka per client
  *          cursor.c         positions as text
  *
@@ -33,7 +35,7 @@
 #include "service/service.h"
 #include "shard.h"
 
-#define QUERY_TOPICS_MAX 64
+#define QUERY_TOPICS_MAX READING_TOPICS_MAX
 
 struct query_config {
     struct config_list topics;

@@ -1,4 +1,4 @@
-#include "reading.h"
+#include "reading_inside.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -29,8 +29,7 @@ struct reading *reading_new(const uint16_t *topics, size_t count)
     return reading;
 }
 
-/* Partitions that a topic has got meanwhile are read from their beginning. */
-static void topic_grow(struct reading_topic *topic, const struct ring *ring)
+void reading_topic_grow(struct reading_topic *topic, const struct ring *ring)
 {
     if (topic->partition_count >= ring->partition_count) {
         return;
@@ -45,11 +44,11 @@ static void topic_grow(struct reading_topic *topic, const struct ring *ring)
 static void reading_grow(struct reading *reading, const struct reading_source *source)
 {
     for (size_t i = 0; i < reading->topic_count; i++) {
-        topic_grow(&reading->topics[i], &source->rings[reading->topics[i].topic]);
+        reading_topic_grow(&reading->topics[i], &source->rings[reading->topics[i].topic]);
     }
 }
 
-static bool topic_is_in_ring(const struct reading_topic *topic, const struct ring *ring)
+bool reading_topic_is_in_ring(const struct reading_topic *topic, const struct ring *ring)
 {
     for (int32_t p = 0; p < topic->partition_count; p++) {
         if (topic->next[p] < ring->partitions[p].first) {
@@ -69,58 +68,7 @@ static bool topic_is_at_reader(const struct reading_topic *topic, const struct r
     return true;
 }
 
-/* --- the beginning --------------------------------------------------------------------------------------- */
-
-static int64_t earliest_of(const struct ring_partition *partition)
-{
-    bool is_here = partition->is_begin && partition->first == partition->start;
-    return is_here ? partition->start : CURSOR_EARLIEST;
-}
-
-static void topic_begin(struct reading_topic *topic, const struct ring *ring, bool is_from_earliest)
-{
-    topic_grow(topic, ring);
-    for (int32_t p = 0; p < topic->partition_count; p++) {
-        const struct ring_partition *partition = &ring->partitions[p];
-        topic->next[p] = is_from_earliest ? earliest_of(partition) : partition->next;
-    }
-}
-
-/* A partition that the cursor of its topic does not name came after the cursor: all of it is new. */
-static void asked_apply(struct reading *reading, const struct reading_source *source,
-                        const struct cursor *asked)
-{
-    for (size_t i = 0; i < asked->count; i++) {
-        struct reading_topic *topic = &reading->topics[asked->positions[i].topic];
-        for (int32_t p = 0; p < topic->partition_count; p++) {
-            topic->next[p] = 0;
-        }
-    }
-    for (size_t i = 0; i < asked->count; i++) {
-        const struct cursor_position *position = &asked->positions[i];
-        struct reading_topic *topic = &reading->topics[position->topic];
-        const struct ring *ring = &source->rings[topic->topic];
-        if (position->partition < topic->partition_count) {
-            topic->next[position->partition] = position->next == CURSOR_LATEST
-                                                   ? ring->partitions[position->partition].next
-                                                   : position->next;
-        }
-    }
-}
-
-/* A position that the reader has not reached yet may be past the end of the log altogether: only
- * Kafka can tell, so a catch-up job asks. */
-static bool topic_is_ahead(const struct reading_topic *topic, const struct ring *ring)
-{
-    for (int32_t p = 0; p < topic->partition_count; p++) {
-        if (topic->next[p] > ring->partitions[p].next) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static void reading_enter_copy(struct reading *reading, const struct reading_source *source)
+void reading_enter_copy(struct reading *reading, const struct reading_source *source)
 {
     reading->mode = READING_COPY;
     for (size_t i = 0; i < reading->topic_count; i++) {
@@ -128,35 +76,6 @@ static void reading_enter_copy(struct reading *reading, const struct reading_sou
         const struct ring *ring = &source->rings[topic->topic];
         topic->sequence = topic_is_at_reader(topic, ring) ? ring->end : ring->oldest;
     }
-}
-
-bool reading_begin(struct reading *reading, const struct reading_source *source,
-                   const struct reading_start *start)
-{
-    for (size_t i = 0; i < reading->topic_count; i++) {
-        if (!source->rings[reading->topics[i].topic].is_live) {
-            return false;
-        }
-    }
-    bool is_here = true;
-    for (size_t i = 0; i < reading->topic_count; i++) {
-        topic_begin(&reading->topics[i], &source->rings[reading->topics[i].topic],
-                    start->is_from_earliest);
-    }
-    if (start->asked) {
-        asked_apply(reading, source, start->asked);
-    }
-    for (size_t i = 0; i < reading->topic_count; i++) {
-        const struct reading_topic *topic = &reading->topics[i];
-        const struct ring *ring = &source->rings[topic->topic];
-        is_here = is_here && topic_is_in_ring(topic, ring) && !topic_is_ahead(topic, ring);
-    }
-    if (is_here) {
-        reading_enter_copy(reading, source);
-    } else {
-        reading->mode = READING_CATCHUP;
-    }
-    return true;
 }
 
 /* --- events ------------------------------------------------------------------------------------------------ */
@@ -186,18 +105,9 @@ static void put_cursor(const struct reading *reading, const struct reading_sourc
 /* Whether there is a position that all that was sent lies before, and nothing else. */
 static bool has_position(const struct reading *reading, const struct reading_source *source)
 {
-    if (reading->mode == READING_SHARED) {
-        return reading->topics[0].sequence == source->rings[reading->topics[0].topic].end;
-    }
-    for (size_t i = 0; i < reading->topic_count; i++) {
-        const struct reading_topic *topic = &reading->topics[i];
-        for (int32_t p = 0; p < topic->partition_count; p++) {
-            if (topic->next[p] < 0) { /* earliest, not resolved yet */
-                return false;
-            }
-        }
-    }
-    return reading->mode != READING_WAITING;
+    return reading->mode == READING_SHARED
+               ? reading->topics[0].sequence == source->rings[reading->topics[0].topic].end
+               : reading->has_begun;
 }
 
 static void put_id(const struct reading *reading, const struct reading_source *source,
@@ -286,9 +196,11 @@ void reading_move(struct reading *reading, uint32_t index, int32_t partition, in
 
 bool reading_join(struct reading *reading, const struct reading_source *source)
 {
+    CHECK(reading->has_begun);
     reading_grow(reading, source);
     for (size_t i = 0; i < reading->topic_count; i++) {
-        if (!topic_is_in_ring(&reading->topics[i], &source->rings[reading->topics[i].topic])) {
+        if (!reading_topic_is_in_ring(&reading->topics[i],
+                                      &source->rings[reading->topics[i].topic])) {
             return false;
         }
     }
@@ -303,7 +215,7 @@ static bool topic_is_lost(struct reading_topic *topic, const struct ring *ring)
     if (topic->sequence >= ring->oldest) {
         return false;
     }
-    if (!topic->next || !topic_is_in_ring(topic, ring)) {
+    if (!topic->next || !reading_topic_is_in_ring(topic, ring)) {
         return true;
     }
     topic->sequence = ring->oldest; /* what has gone had been seen */
@@ -327,6 +239,7 @@ bool reading_fall_back(struct reading *reading)
         return false;
     }
     reading->mode = READING_CATCHUP;
+    reading->has_begun = false;
     return true;
 }
 

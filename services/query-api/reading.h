@@ -20,7 +20,7 @@
 #include "cursor.h"
 #include "ring.h"
 
-#define READING_TOPICS_MAX 8
+#define READING_TOPICS_MAX 64 /* as many as can be served */
 
 enum reading_mode { READING_WAITING, READING_CATCHUP, READING_COPY, READING_SHARED };
 
@@ -34,6 +34,7 @@ struct reading_topic {
 struct reading {
     enum reading_mode mode;
     bool has_caught_up; /* it has been at the head of the rings */
+    bool has_begun;     /* where it begins is known, and gaps before that have been told */
     bool is_envelope;
     bool is_chunked; /* HTTP/1.0 gets events without chunk framing */
     uint8_t topic_count;
@@ -48,7 +49,8 @@ struct reading_source {
 
 struct reading_start {
     const struct cursor *asked; /* by index into topics of the reading; may be NULL */
-    bool is_from_earliest;      /* for what `asked` does not name */
+    int64_t from;   /* for what `asked` does not name: CURSOR_LATEST, CURSOR_EARLIEST, or a time */
+    int64_t rewind; /* the last so many records of each topic, as far as the rings have them */
 };
 
 enum reading_result {

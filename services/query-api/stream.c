@@ -31,8 +31,7 @@ struct stream {
     size_t sent; /* of out */
     int64_t wrote_us;
     int64_t heartbeat_us;
-    bool is_from_earliest;
-    bool is_ready;   /* the catch-up job has told every position and gap */
+    struct reading_start start;
     bool is_waiting; /* for the socket */
     bool is_ending;
     enum query_end end;
@@ -180,7 +179,6 @@ static struct catchup_job *job_new(struct stream *stream)
 
 static enum outcome catchup_begin(struct stream *stream)
 {
-    stream->is_ready = false;
     stream->job = job_new(stream);
     if (!stream->job) {
         stream_end(stream, QUERY_END_LIMIT);
@@ -191,8 +189,8 @@ static enum outcome catchup_begin(struct stream *stream)
 
 static enum outcome begin(struct stream *stream)
 {
-    const struct reading_start start = {&stream->asked, stream->is_from_earliest};
-    if (!reading_begin(stream->reading, &stream->set->source, &start)) {
+    stream->start.asked = &stream->asked;
+    if (!reading_begin(stream->reading, &stream->set->source, &stream->start)) {
         return IDLE;
     }
     cursor_free(&stream->asked);
@@ -229,10 +227,8 @@ static bool item_apply(struct stream *stream, const struct catchup_item *item)
         append_gap(stream, item);
         break;
     case CATCHUP_RESOLVED:
+        stream->reading->has_begun = true;
         append_event(stream, NULL, (struct strview){0});
-        break;
-    case CATCHUP_READY:
-        stream->is_ready = true;
         break;
     case CATCHUP_FAILED:
         return false;
@@ -251,7 +247,7 @@ static enum outcome catch_up(struct stream *stream)
             return GONE;
         }
     }
-    if (stream->is_ready && reading_join(stream->reading, &stream->set->source)) {
+    if (stream->reading->has_begun && reading_join(stream->reading, &stream->set->source)) {
         catchup_end(TAKE(stream->job));
         is_any = true;
     }
@@ -475,7 +471,7 @@ void stream_open(struct streams *set, struct stream_params *params)
                               .reading = params->reading,
                               .asked = params->asked,
                               .out = params->head,
-                              .is_from_earliest = params->is_from_earliest,
+                              .start = params->start,
                               .wrote_us = now_us,
                               .heartbeat_us = now_us};
     stream->out.bytes_max = OUT_BYTES_MAX;

@@ -45,10 +45,10 @@ struct streams {
 
 struct stream_params {
     struct http_stream http;
-    struct reading *reading; /* taken over */
-    struct cursor asked;     /* taken over */
-    bool is_from_earliest;
-    struct buf head; /* taken over: status line and fields */
+    struct reading *reading;    /* taken over */
+    struct cursor asked;        /* taken over */
+    struct reading_start start; /* without `asked` */
+    struct buf head;            /* taken over: status line and fields */
 };
 
 /* It ends by itself, or with the set. */

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.reader import ReadError, SseStream, http_get
+from harness.reader import ReadError, SseStream, http_get, read_topic
 from harness.verify import METRICS, ORDERS, PROCESSED
 from harness.waiting import wait_for
 from raw_http import connect
@@ -88,6 +88,24 @@ def test_last_event_id_by_query__is_taken_as_well(site: Site) -> None:
         shown = {(e["topic"], e["partition"], e["offset"]) for e in (event.json() for event in second.records())}
     earlier = {(e["topic"], e["partition"], e["offset"]) for e in (event.json() for event in first.records()[:10])}
     assert shown.isdisjoint(earlier)
+
+
+def test_since__older_than_memory__from_the_first_record_of_that_time(site: Site) -> None:
+    """A replica that holds next to nothing must ask Kafka where the time begins."""
+    stored = [site.post_good() for _ in range(60)]
+    records = read_topic(site.cluster.bootstrap, ORDERS)
+    since = next(record.timestamp_ms for record in records
+                 if record.position == (stored[20].partition, stored[20].offset))
+    begins = {partition: min((record.offset for record in records if record.partition == partition
+                              and record.timestamp_ms >= since), default=None)
+              for partition in {record.partition for record in records}}
+    _, port = site.start_second("query-api", "--query.ring.bytes=4KiB", "--query.load.records=1")
+    with SseStream(port, f"/events/{ORDERS}?envelope=1&since={since}") as stream:
+        wanted = {record.position for record in records
+                  if begins[record.partition] is not None and record.offset >= begins[record.partition]}
+        await_records(stream, len(wanted))
+        shown = [(e["partition"], e["offset"]) for e in (event.json() for event in stream.records())]
+    assert len(shown) == len(set(shown)) and set(shown) == wanted
 
 
 def resident_bytes(pid: int) -> int:

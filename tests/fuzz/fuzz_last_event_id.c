@@ -14,7 +14,10 @@ static void check_round_trip(const struct cursor *cursor, const struct strview *
     int64_t next[PARTITIONS_MAX] = {0};
     for (size_t i = 0; i < cursor->count; i++) {
         const struct cursor_position *at = &cursor->positions[i];
-        FUZZ_CHECK(at->partition >= 0 && at->next >= CURSOR_LATEST && at->next < INT64_MAX,
+        bool is_time = cursor_is_time(at->next) && cursor_time(at->next) >= 0 &&
+                       cursor_time(at->next) <= CURSOR_TIME_MAX;
+        FUZZ_CHECK(at->partition >= 0 && at->next < INT64_MAX &&
+                       (is_time || at->next >= CURSOR_LATEST),
                    "a position is out of range");
         if (at->topic == topic && at->partition < PARTITIONS_MAX && at->next >= 0) {
             next[at->partition] = at->next;

@@ -66,6 +66,23 @@ static void test_cursor_parse__kafkasse_minus_one__is_latest(void **state)
     cursor_free(&cursor);
 }
 
+static void test_cursor_parse__kafkasse_timestamp__is_a_time_unless_there_is_an_offset(void **state)
+{
+    (void)state;
+    struct cursor cursor = {0};
+    assert_err(ERR_OK,
+               parse(SV("[{\"topic\":\"orders\",\"partition\":0,\"timestamp\":0},"
+                        "{\"topic\":\"orders\",\"partition\":1,\"timestamp\":1700000000000},"
+                        "{\"topic\":\"orders\",\"partition\":2,\"offset\":5,\"timestamp\":7}]"),
+                     &cursor, NULL));
+    assert_true(cursor_is_time(next_of(&cursor, 0, 0)));
+    assert_true(cursor_time(next_of(&cursor, 0, 0)) == 0);
+    assert_true(cursor_time(next_of(&cursor, 0, 1)) == 1700000000000);
+    assert_int_equal(5, next_of(&cursor, 0, 2));
+    assert_false(cursor_is_time(CURSOR_EARLIEST));
+    cursor_free(&cursor);
+}
+
 static void test_cursor_parse__hostile__is_refused(void **state)
 {
     (void)state;
@@ -104,6 +121,9 @@ static void test_cursor_parse__hostile__is_refused(void **state)
         SV("[{\"topic\":\"orders\",\"partition\":4294967296,\"offset\":0}]"),
         SV("[{\"topic\":\"orders\",\"partition\":0,\"offset\":9223372036854775807}]"),
         SV("[{\"topic\":\"orders\",\"partition\":0,\"offset\":1.5}]"),
+        SV("[{\"topic\":\"orders\",\"partition\":0,\"offset\":null,\"timestamp\":1}]"),
+        SV("[{\"topic\":\"orders\",\"partition\":0,\"timestamp\":-1}]"),
+        SV("[{\"topic\":\"orders\",\"partition\":0,\"timestamp\":9223372036854775807}]"),
         SV("[{\"topic\":7,\"partition\":0,\"offset\":1}]"),
         SV("{\"topic\":\"orders\",\"partition\":0,\"offset\":1}"),
     };
@@ -155,6 +175,8 @@ int main(void)
         cmocka_unit_test(test_cursor_parse__both_forms__same_positions),
         cmocka_unit_test(test_cursor_parse__other_topics__are_left_out),
         cmocka_unit_test(test_cursor_parse__kafkasse_minus_one__is_latest),
+        cmocka_unit_test(
+            test_cursor_parse__kafkasse_timestamp__is_a_time_unless_there_is_an_offset),
         cmocka_unit_test(test_cursor_parse__hostile__is_refused),
         cmocka_unit_test(test_cursor_parse__too_long__is_refused),
         cmocka_unit_test(test_cursor_append__is_what_parse_reads),

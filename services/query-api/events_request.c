@@ -1,0 +1,169 @@
+#include "events_request.h"
+
+#include <string.h>
+
+#include "core/clock.h"
+
+#define REWIND_MAX 10000
+
+/* --- topics ------------------------------------------------------------------------------------------ */
+
+static enum err topic_add(const struct query *query, struct strview name,
+                          struct events_request *ret, struct err_info *info)
+{
+    size_t topic;
+    enum err e = query_topic_get(query, name, &topic, info);
+    if (e) {
+        return e;
+    }
+    for (size_t i = 0; i < ret->topic_count; i++) {
+        if (ret->topics[i] == topic) {
+            return ERR_OK; /* named twice, sent once */
+        }
+    }
+    CHECK(ret->topic_count < READING_TOPICS_MAX); /* no more are served */
+    ret->names[ret->topic_count] = query->topics[topic];
+    ret->topics[ret->topic_count++] = (uint16_t)topic;
+    return ERR_OK;
+}
+
+static enum err read_topics(const struct query *query, const char *list, struct events_request *ret,
+                            struct err_info *info)
+{
+    for (const char *at = list;; at++) {
+        size_t len = strcspn(at, ",");
+        enum err e = topic_add(query, sv_of(at, len), ret, info);
+        if (e) {
+            return e;
+        }
+        at += len;
+        if (!*at) {
+            return ERR_OK;
+        }
+    }
+}
+
+/* --- values ------------------------------------------------------------------------------------------ */
+
+static bool parse_number(const char *text, int64_t max, int64_t *ret)
+{
+    int64_t value = 0;
+    const char *at = text;
+    for (; *at >= '0' && *at <= '9'; at++) {
+        value = value * 10 + (*at - '0');
+        if (value > max) {
+            return false;
+        }
+    }
+    *ret = value;
+    return at > text && *at == '\0';
+}
+
+static enum err read_choice(const struct http_request *request, const char *name,
+                            const char *const choices[2], bool *ret, struct err_info *info)
+{
+    const char *text = http_request_query(request, name);
+    if (text && strcmp(text, choices[0]) != 0 && strcmp(text, choices[1]) != 0) {
+        return err_set(info, ERR_REQUEST_PARAM, "%s=%.32s is neither %s nor %s", name, text,
+                       choices[0], choices[1]);
+    }
+    *ret = text && strcmp(text, choices[1]) == 0;
+    return ERR_OK;
+}
+
+/* --- where to begin ---------------------------------------------------------------------------------- */
+
+static enum err read_from(const char *text, struct reading_start *ret, struct err_info *info)
+{
+    bool is_earliest = strcmp(text, "earliest") == 0;
+    if (!is_earliest && strcmp(text, "latest") != 0) {
+        return err_set(info, ERR_REQUEST_PARAM, "from=%.32s is neither latest nor earliest", text);
+    }
+    ret->from = is_earliest ? CURSOR_EARLIEST : CURSOR_LATEST;
+    return ERR_OK;
+}
+
+static enum err read_since(const char *text, struct reading_start *ret, struct err_info *info)
+{
+    int64_t ms;
+    bool is_time = parse_number(text, CURSOR_TIME_MAX / 10, &ms) ||
+                   (timestamp_parse_iso8601(sv(text), &ms) == ERR_OK && ms >= 0);
+    if (!is_time) {
+        return err_set(info, ERR_REQUEST_PARAM,
+                       "since=%.40s is neither epoch milliseconds nor ISO 8601 with a zone", text);
+    }
+    ret->from = cursor_of_time(ms);
+    return ERR_OK;
+}
+
+static enum err read_rewind(const char *text, struct reading_start *ret, struct err_info *info)
+{
+    return parse_number(text, REWIND_MAX, &ret->rewind)
+               ? ERR_OK
+               : err_set(info, ERR_REQUEST_PARAM, "rewind=%.32s is no number up to %d", text,
+                         REWIND_MAX);
+}
+
+static enum err read_start(const struct http_request *request, struct reading_start *ret,
+                           struct err_info *info)
+{
+    static const struct {
+        const char *name;
+        enum err (*read)(const char *text, struct reading_start *ret, struct err_info *info);
+    } ways[] = {{"from", read_from}, {"since", read_since}, {"rewind", read_rewind}};
+    const char *taken = NULL;
+    ret->from = CURSOR_LATEST;
+    for (size_t i = 0; i < ARRAY_LEN(ways); i++) {
+        const char *text = http_request_query(request, ways[i].name);
+        if (!text) {
+            continue;
+        }
+        if (taken) {
+            return err_set(info, ERR_REQUEST_PARAM, "%s and %s: a stream begins in one place",
+                           taken, ways[i].name);
+        }
+        taken = ways[i].name;
+        enum err e = ways[i].read(text, ret, info);
+        if (e) {
+            return e;
+        }
+    }
+    return ERR_OK;
+}
+
+/* The header wins: a browser that reconnects sends it, with the first request's address. */
+static enum err read_cursor(const struct http_request *request, struct events_request *ret,
+                            struct err_info *info)
+{
+    static const char *const aliases[] = {"last_event_id", "lastEventId", "Last-Event-ID"};
+    const char *text = http_request_header(request, "Last-Event-ID");
+    for (size_t i = 0; i < ARRAY_LEN(aliases) && (!text || !text[0]); i++) {
+        text = http_request_query(request, aliases[i]);
+    }
+    return text && text[0] ? cursor_parse(sv(text), ret->names, ret->topic_count, &ret->asked, info)
+                           : ERR_OK;
+}
+
+/* --- the request ------------------------------------------------------------------------------------- */
+
+enum err events_request_read(const struct http_request *request, const struct query *query,
+                             struct events_request *ret, struct err_info *info)
+{
+    static const char *const switches[] = {"0", "1"};
+    if (http_request_accepts(request, "text/event-stream") <= 0) {
+        return err_set(info, ERR_NOT_ACCEPTABLE, "events are sent as text/event-stream");
+    }
+    enum err e = read_topics(query, http_request_param(request, "topics"), ret, info);
+    if (!e) {
+        e = read_start(request, &ret->start, info);
+    }
+    if (!e) {
+        e = read_choice(request, "envelope", switches, &ret->is_envelope, info);
+    }
+    return e ? e : read_cursor(request, ret, info);
+}
+
+void events_request_deinit(struct events_request *events)
+{
+    cursor_free(&events->asked);
+}

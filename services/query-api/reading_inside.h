@@ -1,0 +1,10 @@
+/* reading_inside.h - what the parts of a reading share. */
+#pragma once
+
+#include "reading.h"
+
+/* Partitions that a topic has got meanwhile are read from their beginning. */
+void reading_topic_grow(struct reading_topic *topic, const struct ring *ring);
+/* Whether nothing that comes next has left the ring. */
+bool reading_topic_is_in_ring(const struct reading_topic *topic, const struct ring *ring);
+void reading_enter_copy(struct reading *reading, const struct reading_source *source);
