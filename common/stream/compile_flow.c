@@ -289,7 +289,9 @@ static void inputs_enter(struct program_builder *builder, const struct spec *at,
 {
     struct builder_port *only =
         count == 1 ? port_find(builder, json_string_value(inputs[0].value)) : NULL;
-    if (only && only->is_open && only->reader_count == 1) {
+    /* In a circle, which has been told, the one that is read may be there later, or never. */
+    bool is_there = only && only->segment < builder->pipeline->segment_count;
+    if (is_there && only->is_open && only->reader_count == 1) {
         builder_enter_segment(builder, only->segment);
         builder_name_segment(builder, builder->pipeline->flows[builder->flow].name);
         return;

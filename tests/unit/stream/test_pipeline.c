@@ -308,6 +308,8 @@ static const struct row BAD[] = {
     {FLOWS("\"x\":{\"from\":[\"a\",\"b\",\"z\"]},\"y\":{\"from\":\"x\"," OUTPUT
            "},\"z\":{\"from\":\"y\"," OUTPUT "}"),
      "/flows/x", "in a circle: x <- z <- y <- x", false},
+    {"{\"name\":\"p\",\"flows\":{\"x\":{\"from\":\"x\"," OUTPUT "}}}", "/flows/x",
+     "in a circle: x <- x", true},
     {FLOWS("\"a\":{\"from\":[\"a\",\"b\"]," OUTPUT "}"), "/flows/a",
      "there is another \"a\" already", false},
     {FLOW("\"steps\":[{\"branch\":[]}]"), "/flows/x/steps/0/branch", "an array of 1 to 16 branches",
