@@ -144,21 +144,60 @@ static enum err read_cursor(const struct http_request *request, struct events_re
                            : ERR_OK;
 }
 
+/* --- what, and how ----------------------------------------------------------------------------------- */
+
+static enum err read_filter(const struct http_request *request, struct events_request *ret,
+                            struct err_info *info)
+{
+    const char *key = http_request_query(request, "key");
+    const char *text = http_request_query(request, "filter");
+    return key || text ? filter_new(key, text, &ret->filter, info) : ERR_OK;
+}
+
+/* Of those that are liked as well as any other the first: an EventSource asks for the first one. */
+static enum err read_format(const struct http_request *request, struct events_request *ret,
+                            struct err_info *info)
+{
+    static const struct {
+        const char *accepted, *content_type;
+        enum reading_format format;
+    } formats[] = {
+        {"text/event-stream", "text/event-stream; charset=utf-8", READING_SSE},
+        {"application/x-ndjson", "application/x-ndjson", READING_LINES},
+        {"application/json", "application/json", READING_LINES}, /* as KafkaSSE does */
+    };
+    double best = 0;
+    for (size_t i = 0; i < ARRAY_LEN(formats); i++) {
+        double quality = http_request_accepts(request, formats[i].accepted);
+        if (quality > best) {
+            best = quality;
+            ret->content_type = formats[i].content_type;
+            ret->format = formats[i].format;
+        }
+    }
+    return best > 0 ? ERR_OK
+                    : err_set(info, ERR_NOT_ACCEPTABLE,
+                              "events are sent as text/event-stream or application/x-ndjson");
+}
+
 /* --- the request ------------------------------------------------------------------------------------- */
 
 enum err events_request_read(const struct http_request *request, const struct query *query,
                              struct events_request *ret, struct err_info *info)
 {
     static const char *const switches[] = {"0", "1"};
-    if (http_request_accepts(request, "text/event-stream") <= 0) {
-        return err_set(info, ERR_NOT_ACCEPTABLE, "events are sent as text/event-stream");
+    enum err e = read_format(request, ret, info);
+    if (!e) {
+        e = read_topics(query, http_request_param(request, "topics"), ret, info);
     }
-    enum err e = read_topics(query, http_request_param(request, "topics"), ret, info);
     if (!e) {
         e = read_start(request, &ret->start, info);
     }
     if (!e) {
         e = read_choice(request, "envelope", switches, &ret->is_envelope, info);
+    }
+    if (!e) {
+        e = read_filter(request, ret, info);
     }
     return e ? e : read_cursor(request, ret, info);
 }
@@ -166,4 +205,5 @@ enum err events_request_read(const struct http_request *request, const struct qu
 void events_request_deinit(struct events_request *events)
 {
     cursor_free(&events->asked);
+    filter_free(events->filter);
 }

@@ -10,7 +10,10 @@ struct events_request {
     size_t topic_count;
     struct cursor asked;
     struct reading_start start; /* without `asked` */
+    struct filter *filter;      /* NULL: every record */
     bool is_envelope;
+    enum reading_format format;
+    const char *content_type;
 };
 
 void events_request_deinit(struct events_request *events); /* a zeroed one is a no-op */

@@ -80,9 +80,9 @@ void frame_append_value(struct buf *out, const struct frame *frame)
     }
 }
 
-void frame_append_envelope(struct buf *out, const struct frame *frame, struct strview topic_name)
+void frame_append_members(struct buf *out, const struct frame *frame, struct strview topic_name)
 {
-    PUT(out, "{\"topic\":\"");
+    PUT(out, "\"topic\":\"");
     put_view(out, topic_name); /* letters, digits and ._- only */
     CHECK(buf_printf(out,
                      "\",\"partition\":%" PRId32 ",\"offset\":%" PRId64 ",\"timestamp\":%" PRId64
@@ -96,23 +96,14 @@ void frame_append_envelope(struct buf *out, const struct frame *frame, struct st
     PUT(out, ",\"headers\":");
     put_view(out, frame->headers.len ? frame->headers : SV("{}"));
     PUT(out, ",\"value\":");
-    frame_append_value(out, frame);
-    PUT(out, "}");
-}
-
-void frame_append_envelope_data(struct buf *out, const struct frame *frame,
-                                struct strview topic_name)
-{
-    PUT(out, "data: ");
     size_t begin = out->len;
-    frame_append_envelope(out, frame, topic_name);
+    frame_append_value(out, frame);
     /* Line ends inside valid JSON are white space between its tokens, nothing else. */
     for (size_t i = begin; i < out->len; i++) {
         if (out->data[i] == '\n' || out->data[i] == '\r') {
             out->data[i] = ' ';
         }
     }
-    PUT(out, "\n\n");
 }
 
 /* Headers may repeat a name: the last value wins, as in every JSON object. */
@@ -251,7 +242,9 @@ struct frame *frame_new(struct frame_maker *maker, const struct frame_record *re
     struct layout layout = text_begin(&maker->text, &draft, record->cursor);
     if (draft.kind == FRAME_DELETE) {
         /* There is no value to send as it is: who and where says it all. */
-        frame_append_envelope_data(&maker->text, &draft, record->topic_name);
+        PUT(&maker->text, "data: {");
+        frame_append_members(&maker->text, &draft, record->topic_name);
+        PUT(&maker->text, "}\n\n");
     } else {
         sse_append_data(&maker->text, record->value);
     }
@@ -272,7 +265,7 @@ void frame_append_gap(struct buf *out, const struct frame_gap *gap)
 struct frame *frame_gap_new(struct frame_maker *maker, const struct frame_gap *gap,
                             struct strview cursor)
 {
-    const struct frame draft = {
+    struct frame draft = {
         .refs = 1,
         .kind = FRAME_GAP,
         .topic = gap->topic,
@@ -282,7 +275,9 @@ struct frame *frame_gap_new(struct frame_maker *maker, const struct frame_gap *g
     };
     struct layout layout = text_begin(&maker->text, &draft, cursor);
     PUT(&maker->text, "data: ");
+    size_t begin = maker->text.len;
     frame_append_gap(&maker->text, gap);
+    draft.value = sv_of(maker->text.data + begin, maker->text.len - begin);
     PUT(&maker->text, "\n\n");
     layout.event_end = maker->text.len;
     sse_chunk_close(&maker->text, 0, true);

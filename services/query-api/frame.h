@@ -40,7 +40,7 @@ struct frame {
     int64_t timestamp_ms;
     int64_t created_us;
     struct strview key;     /* ptr NULL: none */
-    struct strview value;   /* ptr NULL: a tombstone */
+    struct strview value;   /* ptr NULL: a tombstone; of a gap: what frame_append_gap writes */
     struct strview headers; /* a JSON object, or empty */
     struct strview cursor;  /* of the topic, after this record */
     struct strview data;
@@ -109,10 +109,8 @@ void sse_chunk_close(struct buf *out, size_t mark, bool is_chunked);
 
 /* {"topic":…,"partition":…,"from":…,"to":…} */
 void frame_append_gap(struct buf *out, const struct frame_gap *gap);
-/* The record as JSON: topic, partition, offset, timestamp, key, headers, value. */
-void frame_append_envelope(struct buf *out, const struct frame *frame, struct strview topic_name);
-/* The same as the data of an event, on one line. */
-void frame_append_envelope_data(struct buf *out, const struct frame *frame,
-                                struct strview topic_name);
+/* The members of the record's envelope, without braces and on one line: topic, partition, offset,
+ * timestamp, key, headers, value. */
+void frame_append_members(struct buf *out, const struct frame *frame, struct strview topic_name);
 /* The value as it stands in JSON: itself when it is JSON, else a string; null for a tombstone. */
 void frame_append_value(struct buf *out, const struct frame *frame);

@@ -15,7 +15,9 @@
  *          ring.c           the last frames of a topic
  *          stream.c         a client: socket, buffer, time-outs; and all of a worker's
  *          reading.c        what a client has seen and what comes next for it (pure);
- *          reading_begin.c  and where it begins
+ *          reading_begin.c  where it begins
+ *          reading_text.c   what it says, as events or lines
+ *          filter.c         which records a client wants
  *          catchup.c        records that have left the rings, read from Kafka per client
  *          cursor.c         positions as text
  *

@@ -4,10 +4,8 @@
 
 #include "events_request.h"
 
-#define SSE_TYPE       "text/event-stream; charset=utf-8"
 #define HEAD_BYTES_MAX 16384
-/* For those that are turned away: a 503 would end an EventSource for good. */
-#define RETRY_LATER_MS 10000
+#define RETRY_LATER_MS 10000 /* for those that are turned away */
 
 /* --- the answer -------------------------------------------------------------------------------------- */
 
@@ -19,13 +17,28 @@ static void answer_fields(struct http_request *request)
     http_reply_header(request, "Vary", "Origin");
 }
 
-static void turn_away(struct http_request *request, struct streams *streams)
+/* A 503 would end an EventSource for good, and is what other clients understand. */
+static enum err turn_away(struct http_request *request, struct streams *streams,
+                          const struct events_request *events, struct err_info *info)
 {
+    query_metrics_stream_end(QUERY_END_LIMIT);
+    if (events->format != READING_SSE) {
+        return err_set(info, ERR_OVERLOADED, "there are as many streams as there can be");
+    }
     char text[64];
     int len = snprintf(text, sizeof text, ":busy\n\nretry: %" PRId64 "\n\n",
                        streams_retry_ms(streams, RETRY_LATER_MS));
-    query_metrics_stream_end(QUERY_END_LIMIT);
-    http_reply_bytes(request, 200, SSE_TYPE, sv_of(text, (size_t)len));
+    http_reply_bytes(request, 200, events->content_type, sv_of(text, (size_t)len));
+    return ERR_OK;
+}
+
+static struct reading *reading_make(struct events_request *events)
+{
+    struct reading *reading = reading_new(events->topics, events->topic_count);
+    reading->is_envelope = events->is_envelope;
+    reading->format = events->format;
+    reading->filter = TAKE(events->filter);
+    return reading;
 }
 
 static enum err open_stream(struct http_request *request, struct streams *streams,
@@ -34,7 +47,7 @@ static enum err open_stream(struct http_request *request, struct streams *stream
     struct stream_params params = {.start = events->start};
     bool is_chunked = true;
     buf_init(&params.head, HEAD_BYTES_MAX);
-    enum err e = http_stream_head(request, SSE_TYPE, &params.head, &is_chunked);
+    enum err e = http_stream_head(request, events->content_type, &params.head, &is_chunked);
     if (!e) {
         e = http_request_take_stream(request, &params.http);
     }
@@ -44,31 +57,36 @@ static enum err open_stream(struct http_request *request, struct streams *stream
     }
     params.asked = events->asked;
     events->asked = (struct cursor){0};
-    params.reading = reading_new(events->topics, events->topic_count);
-    params.reading->is_envelope = events->is_envelope;
+    params.reading = reading_make(events);
     params.reading->is_chunked = is_chunked;
     stream_open(streams, &params);
     return ERR_OK;
 }
 
-void query_handle_get_events(struct http_request *request)
+static enum err handle(struct http_request *request, struct events_request *events,
+                       struct err_info *info)
 {
     const struct query *query = http_request_context(request);
     struct shard *shard = http_worker_state(http_request_worker(request));
+    enum err e = events_request_read(request, query, events, info);
+    if (e) {
+        return e;
+    }
+    answer_fields(request);
+    if (http_request_is_head(request)) {
+        http_reply_bytes(request, 200, events->content_type, (struct strview){0});
+        return ERR_OK;
+    }
+    return atomic_load(&query->stream_total) >= (size_t)query->config.clients_max
+               ? turn_away(request, &shard->streams, events, info)
+               : open_stream(request, &shard->streams, events);
+}
+
+void query_handle_get_events(struct http_request *request)
+{
     struct events_request events = {0};
     struct err_info info = {0};
-    enum err e = events_request_read(request, query, &events, &info);
-    if (!e) {
-        answer_fields(request);
-        bool is_full = atomic_load(&query->stream_total) >= (size_t)query->config.clients_max;
-        if (http_request_is_head(request)) {
-            http_reply_bytes(request, 200, SSE_TYPE, (struct strview){0});
-        } else if (is_full) {
-            turn_away(request, &shard->streams);
-        } else {
-            e = open_stream(request, &shard->streams, &events);
-        }
-    }
+    enum err e = handle(request, &events, &info);
     if (e) {
         http_reply_err(request, e, &info);
     }

@@ -3,7 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SCAN_MAX 8192 /* frames looked at in one call: skipping costs time as well */
+/* Frames looked at in one call: skipping costs time as well, and a filter more. */
+#define SCAN_MAX          8192
+#define SCAN_FILTERED_MAX 512
 
 /* --- positions --------------------------------------------------------------------------------------- */
 
@@ -13,6 +15,7 @@ void reading_free(struct reading *reading)
         for (size_t i = 0; i < reading->topic_count; i++) {
             free(reading->topics[i].next);
         }
+        filter_free(reading->filter);
         free(reading);
     }
 }
@@ -78,97 +81,18 @@ void reading_enter_copy(struct reading *reading, const struct reading_source *so
     }
 }
 
-/* --- events ------------------------------------------------------------------------------------------------ */
-
-static void put_view(struct buf *out, struct strview view)
-{
-    /* Bounded by the caller's bytes_max and one record, far below the buffer's bound. */
-    CHECK(buf_append_view(out, view) == ERR_OK);
-}
-
-static void put_cursor(const struct reading *reading, const struct reading_source *source,
-                       struct buf *out)
-{
-    for (size_t i = 0; i < reading->topic_count; i++) {
-        const struct reading_topic *topic = &reading->topics[i];
-        if (i > 0) {
-            put_view(out, SV(";"));
-        }
-        if (reading->mode == READING_SHARED) {
-            put_view(out, buf_view(&source->rings[topic->topic].cursor));
-        } else {
-            cursor_append(out, source->names[topic->topic], topic->next, topic->partition_count);
-        }
-    }
-}
-
-/* Whether there is a position that all that was sent lies before, and nothing else. */
-static bool has_position(const struct reading *reading, const struct reading_source *source)
-{
-    return reading->mode == READING_SHARED
-               ? reading->topics[0].sequence == source->rings[reading->topics[0].topic].end
-               : reading->has_begun;
-}
-
-static void put_id(const struct reading *reading, const struct reading_source *source,
-                   struct buf *out)
-{
-    if (has_position(reading, source)) {
-        put_view(out, SV("id: "));
-        put_cursor(reading, source, out);
-        put_view(out, SV("\n"));
-    }
-}
-
-void reading_append_heartbeat(const struct reading *reading, const struct reading_source *source,
-                              struct buf *out)
-{
-    size_t mark = sse_chunk_open(out, reading->is_chunked);
-    put_view(out, SV(":hb\n"));
-    put_id(reading, source, out);
-    put_view(out, SV("\n"));
-    sse_chunk_close(out, mark, reading->is_chunked);
-}
-
-void reading_append_event(const struct reading *reading, const struct reading_source *source,
-                          const char *name, struct strview data, struct buf *out)
-{
-    size_t mark = sse_chunk_open(out, reading->is_chunked);
-    if (name) {
-        put_view(out, SV("event: "));
-        put_view(out, sv(name));
-        put_view(out, SV("\n"));
-    }
-    put_id(reading, source, out);
-    if (data.len) {
-        sse_append_data(out, data);
-    } else {
-        put_view(out, SV("\n"));
-    }
-    sse_chunk_close(out, mark, reading->is_chunked);
-}
-
-static void frame_render(struct reading *reading, const struct reading_source *source,
-                         const struct frame *frame, struct buf *out)
-{
-    size_t mark = sse_chunk_open(out, reading->is_chunked);
-    put_view(out, frame_event_line(frame));
-    put_id(reading, source, out);
-    if (reading->is_envelope && frame->kind == FRAME_RECORD) {
-        frame_append_envelope_data(out, frame, source->names[frame->topic]);
-    } else {
-        put_view(out, frame->data);
-    }
-    sse_chunk_close(out, mark, reading->is_chunked);
-}
+/* --- records ------------------------------------------------------------------------------------------ */
 
 static void topic_hand_out(struct reading *reading, struct reading_topic *topic,
                            const struct reading_source *source, const struct frame *frame,
                            struct buf *out)
 {
-    if (frame->offset >= topic->next[frame->partition]) {
-        topic->next[frame->partition] = frame->offset + 1;
-        frame_render(reading, source, frame, out);
+    if (frame->offset < topic->next[frame->partition]) {
+        return;
+    }
+    topic->next[frame->partition] = frame->offset + 1;
+    if (filter_takes(reading->filter, source->selectors, frame)) {
+        reading_append_frame(reading, source, frame, out);
     }
 }
 
@@ -248,9 +172,9 @@ static enum reading_result topic_fill(struct reading *reading, struct reading_to
                                       struct buf *out)
 {
     const struct ring *ring = &source->rings[topic->topic];
-    size_t begin = out->len;
+    size_t begin = out->len, scan_max = reading->filter ? SCAN_FILTERED_MAX : SCAN_MAX;
     for (size_t scanned = 0; topic->sequence < ring->end; scanned++) {
-        if (out->len - begin >= bytes_max || scanned == SCAN_MAX) {
+        if (out->len - begin >= bytes_max || scanned == scan_max) {
             return READING_MORE;
         }
         topic_hand_out(reading, topic, source, ring_at(ring, topic->sequence), out);
@@ -268,7 +192,8 @@ static enum reading_result topic_fill(struct reading *reading, struct reading_to
 static void try_enter_shared(struct reading *reading, const struct reading_source *source)
 {
     struct reading_topic *topic = &reading->topics[0];
-    if (reading->topic_count == 1 && !reading->is_envelope &&
+    bool is_plain = reading->format == READING_SSE && !reading->is_envelope && !reading->filter;
+    if (is_plain && reading->topic_count == 1 &&
         topic_is_at_reader(topic, &source->rings[topic->topic])) {
         reading->mode = READING_SHARED;
         free(topic->next);

@@ -7,8 +7,8 @@
  *             every position is (`next` ≥ ring's `first`)
  *   COPY      from the rings; events are rendered for this client, under its own positions, and
  *             what it has seen already is skipped. So joining the rings from anywhere is exact.
- *   SHARED    one topic, plain values, exactly where the reader is: the frames' own bytes are sent,
- *             and no positions of its own are kept
+ *   SHARED    one topic, all of it, plain values, exactly where the reader is: the frames' own bytes
+ *             are sent, and no positions of its own are kept
  *
  * INVARIANT  a record at offset o of partition p is handed out only if o ≥ next[p], and then
  *            next[p] = o + 1; otherwise next[p] passes only what is no record, or a gap that is told.
@@ -18,9 +18,15 @@
 #include <sys/uio.h>
 
 #include "cursor.h"
+#include "filter.h"
 #include "ring.h"
 
 #define READING_TOPICS_MAX 64 /* as many as can be served */
+
+enum reading_format {
+    READING_SSE,
+    READING_LINES, /* a JSON object a line */
+};
 
 enum reading_mode { READING_WAITING, READING_CATCHUP, READING_COPY, READING_SHARED };
 
@@ -36,7 +42,9 @@ struct reading {
     bool has_caught_up; /* it has been at the head of the rings */
     bool has_begun;     /* where it begins is known, and gaps before that have been told */
     bool is_envelope;
-    bool is_chunked; /* HTTP/1.0 gets events without chunk framing */
+    enum reading_format format;
+    struct filter *filter; /* owned; NULL: every record */
+    bool is_chunked;       /* HTTP/1.0 gets events without chunk framing */
     uint8_t topic_count;
     struct reading_topic topics[]; /* topic_count */
 };
@@ -45,6 +53,7 @@ struct reading {
 struct reading_source {
     const struct ring *rings;
     const struct strview *names;
+    struct selector_machine *selectors;
 };
 
 struct reading_start {
@@ -65,8 +74,10 @@ DEALLOC(reading_free) struct reading *reading_new(const uint16_t *topics, size_t
 /* Leaves WAITING once all topics are loaded; false until then. */
 bool reading_begin(struct reading *reading, const struct reading_source *source,
                    const struct reading_start *start);
-/* An event of that name (NULL: none) and data (empty: none), with the present position as its id
- * where there is one. */
+/* What a stream begins with, before there is any position. */
+void reading_append_greeting(const struct reading *reading, int64_t retry_ms, struct buf *out);
+/* An event of that name (NULL: none) and data (JSON; empty: none), with the present position as its
+ * id where there is one. */
 void reading_append_event(const struct reading *reading, const struct reading_source *source,
                           const char *name, struct strview data, struct buf *out);
 /* A comment that also carries the position: a client that sees no event moves on as well. */

@@ -29,8 +29,10 @@ static bool is_record(const struct frame *frame)
 
 /* The newest by their timestamps; those of a partition in their order. The reader's own order would
  * not do: after a start it is one partition after the other. */
-static void topic_rewind(struct reading_topic *topic, const struct ring *ring, int64_t count)
+static void topic_rewind(const struct reading *reading, const struct reading_source *source,
+                         struct reading_topic *topic, int64_t count)
 {
+    const struct ring *ring = &source->rings[topic->topic];
     size_t frames = (size_t)(ring->end - ring->oldest), partitions = (size_t)topic->partition_count;
     if (count == 0 || frames == 0) {
         return;
@@ -40,7 +42,7 @@ static void topic_rewind(struct reading_topic *topic, const struct ring *ring, i
     memset(last, 0, partitions * sizeof *last);
     for (size_t i = 0; i < frames; i++) {
         const struct frame *frame = ring_at(ring, ring->oldest + i);
-        if (is_record(frame)) {
+        if (is_record(frame) && filter_takes(reading->filter, source->selectors, frame)) {
             earlier[i] = last[frame->partition];
             last[frame->partition] = i + 1;
         }
@@ -130,7 +132,7 @@ bool reading_begin(struct reading *reading, const struct reading_source *source,
     for (size_t i = 0; i < reading->topic_count; i++) {
         struct reading_topic *topic = &reading->topics[i];
         topic_begin(topic, &source->rings[topic->topic], start->from);
-        topic_rewind(topic, &source->rings[topic->topic], start->rewind);
+        topic_rewind(reading, source, topic, start->rewind);
     }
     if (start->asked) {
         asked_apply(reading, source, start->asked);

@@ -130,12 +130,14 @@ enum err shard_new(const struct shard_config *config, struct http_worker *worker
     for (size_t i = 0; i < config->topic_count; i++) {
         ring_init(&shard->rings[i], (size_t)config->ring_bytes_max);
     }
-    shard->streams = (struct streams){.config = &config->streams,
-                                      .worker = worker,
-                                      .source = {shard->rings, config->streams.topics},
-                                      .wake = shard_wake,
-                                      .wake_context = shard,
-                                      .random = (uint64_t)clock_mono_us() | 1};
+    shard->selectors = selector_machine_new();
+    shard->streams =
+        (struct streams){.config = &config->streams,
+                         .worker = worker,
+                         .source = {shard->rings, config->streams.topics, shard->selectors},
+                         .wake = shard_wake,
+                         .wake_context = shard,
+                         .random = (uint64_t)clock_mono_us() | 1};
     shard->watch = http_worker_watch(worker, fd, EPOLLIN, on_wake, shard);
     if (!shard->watch) {
         shard_free(shard);
@@ -152,6 +154,7 @@ void shard_free(struct shard *shard)
         return;
     }
     streams_deinit(&shard->streams);
+    selector_machine_free(shard->selectors);
     if (shard->watch) {
         http_watch_close(shard->watch);
     }

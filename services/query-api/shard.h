@@ -25,7 +25,8 @@ struct shard_config {
 struct shard {
     const struct shard_config *config;
     struct http_worker *worker;
-    struct ring *rings; /* topic_count */
+    struct ring *rings;                 /* topic_count */
+    struct selector_machine *selectors; /* of all its streams */
     struct streams streams;
     int event_fd;
     struct http_watch *watch;

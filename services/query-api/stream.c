@@ -128,13 +128,6 @@ static void append_event(struct stream *stream, const char *name, struct strview
     reading_append_event(stream->reading, &stream->set->source, name, data, &stream->out);
 }
 
-static void append_comment(struct stream *stream, const char *text)
-{
-    size_t mark = sse_chunk_open(&stream->out, stream->reading->is_chunked);
-    CHECK(buf_append_view(&stream->out, sv(text)) == ERR_OK);
-    sse_chunk_close(&stream->out, mark, stream->reading->is_chunked);
-}
-
 static size_t positions_count(const struct reading *reading)
 {
     size_t count = 0;
@@ -441,15 +434,6 @@ static void socket_prepare(int fd, const struct stream_config *config)
     (void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout_ms, sizeof timeout_ms);
 }
 
-static void append_greeting(struct stream *stream)
-{
-    char retry[64];
-    (void)snprintf(retry, sizeof retry, "retry: %" PRId64 "\n\n",
-                   streams_retry_ms(stream->set, stream->set->config->retry_ms));
-    append_comment(stream, ":ok\n\n");
-    append_comment(stream, retry);
-}
-
 static void set_add(struct streams *set, struct stream *stream)
 {
     if (set->count == set->capacity) {
@@ -482,7 +466,8 @@ void stream_open(struct streams *set, struct stream_params *params)
         stream_free(stream, QUERY_END_GONE);
         return;
     }
-    append_greeting(stream);
+    reading_append_greeting(stream->reading, streams_retry_ms(set, set->config->retry_ms),
+                            &stream->out);
     if (set->is_draining) {
         stream_end(stream, QUERY_END_SHUTDOWN);
     } else {

@@ -68,7 +68,7 @@ static void envelope_is(const char *expected, const struct frame *frame)
 {
     struct buf text;
     buf_init(&text, 1 << 16);
-    frame_append_envelope_data(&text, frame, SV("orders"));
+    frame_append_members(&text, frame, SV("orders"));
     assert_sv(expected, buf_view(&text));
     buf_free(&text);
 }
@@ -77,15 +77,15 @@ static void test_envelope__value__stands_as_it_is_when_it_is_json(void **state)
 {
     (void)state;
     struct frame *frame = frame_for_test(&maker, NULL, SV("[1,\r\n2]"), SV("c"));
-    envelope_is("data: {\"topic\":\"orders\",\"partition\":1,\"offset\":41,"
-                "\"timestamp\":1700000000000,\"key\":null,\"headers\":{},\"value\":[1,  2]}\n\n",
+    envelope_is("\"topic\":\"orders\",\"partition\":1,\"offset\":41,"
+                "\"timestamp\":1700000000000,\"key\":null,\"headers\":{},\"value\":[1,  2]",
                 frame);
     frame_unref(frame);
     frame = frame_for_test(&maker, "\xff", SV("{\"a\":\n\"b"), SV("c"));
     assert_false(frame->is_json);
-    envelope_is("data: {\"topic\":\"orders\",\"partition\":1,\"offset\":41,"
+    envelope_is("\"topic\":\"orders\",\"partition\":1,\"offset\":41,"
                 "\"timestamp\":1700000000000,\"key\":\"\xef\xbf\xbd\",\"headers\":{},"
-                "\"value\":\"{\\\"a\\\":\\n\\\"b\"}\n\n",
+                "\"value\":\"{\\\"a\\\":\\n\\\"b\"",
                 frame);
     frame_unref(frame);
 }
@@ -110,6 +110,7 @@ static void test_frame_gap__stands_for_what_is_missing(void **state)
     const struct frame_gap gap = {0, SV("orders"), 2, 10, 20};
     struct frame *frame = frame_gap_new(&maker, &gap, SV("orders~0=1,1=1,2=20"));
     assert_int_equal(19, frame->offset);
+    assert_sv("{\"topic\":\"orders\",\"partition\":2,\"from\":10,\"to\":20}", frame->value);
     assert_sv("event: gap\nid: orders~0=1,1=1,2=20\n"
               "data: {\"topic\":\"orders\",\"partition\":2,\"from\":10,\"to\":20}\n\n",
               frame->event);

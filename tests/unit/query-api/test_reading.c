@@ -31,6 +31,7 @@ struct world {
     int64_t next[TOPICS][PARTITIONS_MAX]; /* the reader's */
     struct frame_maker maker;
     struct ring rings[TOPICS];
+    struct selector_machine *selectors;
     struct reading_source source;
 };
 
@@ -147,7 +148,7 @@ static void grow(struct world *world)
 struct client {
     struct world *world;
     struct reading *reading;
-    bool is_envelope, is_multi;
+    bool is_envelope, is_multi, is_filtered, is_lines;
     struct buf wire; /* since the connection began */
     size_t parsed;
     bool has_id;
@@ -155,6 +156,22 @@ struct client {
     char id[512];                         /* the last one received whole */
     size_t records, gaps, losts, catchups, shareds, fallbacks;
 };
+
+/* What the filter asks for. */
+static bool is_wanted(const struct client *client, int64_t offset)
+{
+    return !client->is_filtered || offset % 3 == 0;
+}
+
+/* Index of the first record at or after the offset that the client wants. */
+static size_t wanted_find(const struct client *client, const struct log *log, int64_t offset)
+{
+    size_t i = log_find(log, offset);
+    while (i < log->count && !is_wanted(client, log->offsets[i])) {
+        i++;
+    }
+    return i;
+}
 
 static void check_id(struct client *client, const char *text, size_t len)
 {
@@ -167,7 +184,7 @@ static void check_id(struct client *client, const char *text, size_t len)
         const struct log *log = &client->world->logs[at->topic][at->partition];
         if (*seen >= 0) {
             assert_true(at->next >= *seen);
-            size_t record = log_find(log, *seen);
+            size_t record = wanted_find(client, log, *seen);
             if (record < log->count && log->offsets[record] < at->next) {
                 fail_msg("the id %.*s passes record %zu-%d@%lld unseen", (int)len, text,
                          (size_t)at->topic, at->partition, (long long)log->offsets[record]);
@@ -192,7 +209,7 @@ static void check_record(struct client *client, const char *text)
     const struct log *log = &client->world->logs[topic][partition];
     int64_t *seen = &client->seen[topic][partition];
     assert_true(*seen >= 0); /* an id came before */
-    size_t expected = log_find(log, *seen);
+    size_t expected = wanted_find(client, log, *seen);
     if (expected == log->count || log->offsets[expected] != offset) {
         fail_msg("%zu-%d@%lld, expected the first at or after %lld", topic, partition, offset,
                  (long long)*seen);
@@ -210,8 +227,13 @@ static void check_gap(struct client *client, const char *text)
                                "{\"topic\":\"%63[^\"]\",\"partition\":%d,\"from\":%lld,\"to\":%lld",
                                name, &partition, &from, &to));
     size_t topic = strcmp(name, "orders") == 0 ? 0 : 1;
-    assert_true(to <= client->world->logs[topic][partition].begin); /* it is true */
-    assert_true(from == client->seen[topic][partition]);
+    const struct log *log = &client->world->logs[topic][partition];
+    int64_t seen = client->seen[topic][partition];
+    assert_true(to <= log->begin); /* it is true */
+    /* A filter may have passed records meanwhile. */
+    size_t wanted = wanted_find(client, log, seen);
+    assert_true(from == seen || (client->is_filtered && from > seen &&
+                                 (wanted == log->count || log->offsets[wanted] >= from)));
     client->seen[topic][partition] = to;
     client->gaps++;
 }
@@ -220,18 +242,21 @@ static void check_gap(struct client *client, const char *text)
 static void check_event(struct client *client, const char *event, size_t len)
 {
     const char *end = event + len;
-    const char *id = memmem(event, len, "id: ", 4);
+    const char *id_mark = client->is_lines ? "\"id\":\"" : "id: ";
+    const char *gap_mark = client->is_lines ? "{\"event\":\"gap\"" : "event: gap";
+    const char *id = memmem(event, len, id_mark, strlen(id_mark));
     const char *data = memmem(event, len, "{\"t\":", 5);
-    bool is_gap = len > 10 && memcmp(event, "event: gap", 10) == 0;
+    bool is_gap = len > strlen(gap_mark) && memcmp(event, gap_mark, strlen(gap_mark)) == 0;
+    assert_true(end[-1] == '\n' && (!client->is_lines || (event[0] == '{' && end[-2] == '}')));
     if (data) {
         check_record(client, data);
     }
     if (is_gap) {
-        check_gap(client, (const char *)memmem(event, len, "data: ", 6) + 6);
+        check_gap(client, memmem(event, len, "{\"topic\":", 9));
     }
     if (id) {
-        check_id(client, id + 4,
-                 (size_t)((const char *)memchr(id, '\n', (size_t)(end - id)) - id) - 4);
+        id += strlen(id_mark);
+        check_id(client, id, strcspn(id, "\"\n"));
     }
 }
 
@@ -283,6 +308,10 @@ static void connect_client(struct client *client)
     struct world *world = client->world;
     client->reading = reading_new((const uint16_t[]){0, 1}, client->is_multi ? TOPICS : 1);
     client->reading->is_envelope = client->is_envelope;
+    client->reading->format = client->is_lines ? READING_LINES : READING_SSE;
+    if (client->is_filtered) {
+        assert_err(ERR_OK, filter_new(NULL, "o % 3 == 0", &client->reading->filter, NULL));
+    }
     buf_reset(&client->wire);
     client->parsed = 0;
     struct cursor cursor = {0};
@@ -455,7 +484,7 @@ static void finish(struct client *client)
     for (size_t t = 0; t < (client->is_multi ? TOPICS : 1); t++) {
         for (int32_t p = 0; p < world->partition_count[t]; p++) {
             assert_int_equal(world->logs[t][p].end, world->next[t][p]);
-            size_t missing = log_find(&world->logs[t][p], client->seen[t][p]);
+            size_t missing = wanted_find(client, &world->logs[t][p], client->seen[t][p]);
             if (missing < world->logs[t][p].count) {
                 fail_msg("%zu-%d@%lld was never seen", t, p,
                          (long long)world->logs[t][p].offsets[missing]);
@@ -473,14 +502,18 @@ static void run(uint64_t seed, struct totals *totals)
     struct world *world = must_alloc(sizeof *world);
     world->random = seed;
     frame_maker_init(&world->maker);
-    world->source = (struct reading_source){world->rings, names};
+    world->selectors = selector_machine_new();
+    world->source = (struct reading_source){world->rings, names, world->selectors};
     for (size_t t = 0; t < TOPICS; t++) {
         ring_init(&world->rings[t], 400 + roll(world, 8000)); /* from one frame to some twenty */
         world->partition_count[t] = 1 + (int32_t)roll(world, PARTITIONS_MAX);
         publish_state(world, t);
     }
-    struct client client = {
-        .world = world, .is_envelope = roll(world, 2), .is_multi = roll(world, 2)};
+    struct client client = {.world = world,
+                            .is_envelope = roll(world, 2),
+                            .is_multi = roll(world, 2),
+                            .is_filtered = roll(world, 4) == 0,
+                            .is_lines = roll(world, 4) == 0};
     buf_init(&client.wire, 1 << 24);
     for (size_t step = 0; step < STEPS; step++) {
         for (uint64_t i = roll(world, 12); i > 0; i--) {
@@ -501,6 +534,7 @@ static void run(uint64_t seed, struct totals *totals)
         ring_free(&world->rings[t]);
     }
     frame_maker_free(&world->maker);
+    selector_machine_free(world->selectors);
     free(world);
 }
 

@@ -1,0 +1,161 @@
+/* What a reading says, as text: server-sent events, or a JSON object a line.
+ *
+ *     event: gap\n id: orders~0=7\n data: {…}\n \n        {"event":"gap","id":"orders~0=7","data":{…}}\n
+ *     id: orders~0=8\n data: <value>\n \n                 {"id":"orders~0=8","topic":…,"value":<value>}\n
+ *
+ * A line is always enveloped: what has no "event" is a record.
+ */
+#include "reading_inside.h"
+
+#include <inttypes.h>
+
+static void put_view(struct buf *out, struct strview view)
+{
+    /* Bounded by the caller's bytes_max and one record, far below the buffer's bound. */
+    CHECK(buf_append_view(out, view) == ERR_OK);
+}
+
+#define PUT(out, literal) put_view((out), SV(literal))
+
+static void put_cursor(const struct reading *reading, const struct reading_source *source,
+                       struct buf *out)
+{
+    for (size_t i = 0; i < reading->topic_count; i++) {
+        const struct reading_topic *topic = &reading->topics[i];
+        if (i > 0) {
+            put_view(out, SV(";"));
+        }
+        if (reading->mode == READING_SHARED) {
+            put_view(out, buf_view(&source->rings[topic->topic].cursor));
+        } else {
+            cursor_append(out, source->names[topic->topic], topic->next, topic->partition_count);
+        }
+    }
+}
+
+/* Whether there is a position that all that was sent lies before, and nothing else. */
+static bool has_position(const struct reading *reading, const struct reading_source *source)
+{
+    return reading->mode == READING_SHARED
+               ? reading->topics[0].sequence == source->rings[reading->topics[0].topic].end
+               : reading->has_begun;
+}
+
+/* Nothing when there is none. */
+static void put_id(const struct reading *reading, const struct reading_source *source,
+                   const char *before, const char *after, struct buf *out)
+{
+    if (has_position(reading, source)) {
+        put_view(out, sv(before));
+        put_cursor(reading, source, out);
+        put_view(out, sv(after));
+    }
+}
+
+/* --- server-sent events ------------------------------------------------------------------------------ */
+
+static void put_sse_id(const struct reading *reading, const struct reading_source *source,
+                       struct buf *out)
+{
+    put_id(reading, source, "id: ", "\n", out);
+}
+
+static void put_sse_event(const struct reading *reading, const struct reading_source *source,
+                          const char *name, struct strview data, struct buf *out)
+{
+    if (name) {
+        PUT(out, "event: ");
+        put_view(out, sv(name));
+        PUT(out, "\n");
+    }
+    put_sse_id(reading, source, out);
+    if (data.len) {
+        sse_append_data(out, data);
+    } else {
+        PUT(out, "\n");
+    }
+}
+
+static void put_sse_frame(const struct reading *reading, const struct reading_source *source,
+                          const struct frame *frame, struct buf *out)
+{
+    put_view(out, frame_event_line(frame));
+    put_sse_id(reading, source, out);
+    if (reading->is_envelope && frame->kind == FRAME_RECORD) {
+        PUT(out, "data: {");
+        frame_append_members(out, frame, source->names[frame->topic]);
+        PUT(out, "}\n\n");
+    } else {
+        put_view(out, frame->data);
+    }
+}
+
+/* --- lines ------------------------------------------------------------------------------------------- */
+
+static void put_line_event(const struct reading *reading, const struct reading_source *source,
+                           const char *name, struct strview data, struct buf *out)
+{
+    PUT(out, "{\"event\":\"");
+    put_view(out, name ? sv(name) : SV("position"));
+    PUT(out, "\"");
+    put_id(reading, source, ",\"id\":\"", "\"", out);
+    if (data.len) {
+        PUT(out, ",\"data\":");
+        put_view(out, data);
+    }
+    PUT(out, "}\n");
+}
+
+static void put_line_frame(const struct reading *reading, const struct reading_source *source,
+                           const struct frame *frame, struct buf *out)
+{
+    if (frame->kind == FRAME_GAP) {
+        put_line_event(reading, source, "gap", frame->value, out);
+        return;
+    }
+    put_view(out, frame->kind == FRAME_DELETE ? SV("{\"event\":\"delete\",") : SV("{"));
+    put_id(reading, source, "\"id\":\"", "\",", out);
+    frame_append_members(out, frame, source->names[frame->topic]);
+    PUT(out, "}\n");
+}
+
+/* --- either ------------------------------------------------------------------------------------------ */
+
+void reading_append_greeting(const struct reading *reading, int64_t retry_ms, struct buf *out)
+{
+    if (reading->format == READING_SSE) {
+        size_t mark = sse_chunk_open(out, reading->is_chunked);
+        CHECK(buf_printf(out, ":ok\n\nretry: %" PRId64 "\n\n", retry_ms) == ERR_OK);
+        sse_chunk_close(out, mark, reading->is_chunked);
+    }
+}
+
+void reading_append_heartbeat(const struct reading *reading, const struct reading_source *source,
+                              struct buf *out)
+{
+    size_t mark = sse_chunk_open(out, reading->is_chunked);
+    if (reading->format == READING_SSE) {
+        PUT(out, ":hb\n");
+        put_sse_event(reading, source, NULL, (struct strview){0}, out);
+    } else {
+        put_line_event(reading, source, NULL, (struct strview){0}, out);
+    }
+    sse_chunk_close(out, mark, reading->is_chunked);
+}
+
+void reading_append_event(const struct reading *reading, const struct reading_source *source,
+                          const char *name, struct strview data, struct buf *out)
+{
+    size_t mark = sse_chunk_open(out, reading->is_chunked);
+    (reading->format == READING_SSE ? put_sse_event : put_line_event)(reading, source, name, data,
+                                                                      out);
+    sse_chunk_close(out, mark, reading->is_chunked);
+}
+
+void reading_append_frame(const struct reading *reading, const struct reading_source *source,
+                          const struct frame *frame, struct buf *out)
+{
+    size_t mark = sse_chunk_open(out, reading->is_chunked);
+    (reading->format == READING_SSE ? put_sse_frame : put_line_frame)(reading, source, frame, out);
+    sse_chunk_close(out, mark, reading->is_chunked);
+}
