@@ -282,6 +282,29 @@ uint16_t builder_add_state(struct program_builder *builder, const struct spec *a
     return builder->step.state;
 }
 
+#define STORE_COUNT_MAX     1000000000
+#define STORE_COUNT_DEFAULT 10000000
+#define STORE_BYTES_MAX     ((int64_t)1 << 46)
+
+const char *builder_compile_store(const struct spec *step, const char *count,
+                                  struct store_config *config)
+{
+    const char *const names[] = {"name", count, "bytes_max", NULL};
+    struct spec store = spec_member(step, "store");
+    const char *name = NULL;
+    int64_t cells_max = STORE_COUNT_DEFAULT;
+    if (store.value && spec_is_object(&store, names)) {
+        name = json_object_get(store.value, "name") ? spec_get_text(&store, "name", NULL) : NULL;
+        cells_max = spec_get_count(&store, count, STORE_COUNT_DEFAULT, STORE_COUNT_MAX);
+        if (json_object_get(store.value, "bytes_max")) {
+            config->bytes_max = (size_t)spec_get_count(&store, "bytes_max", 1, STORE_BYTES_MAX);
+        }
+    }
+    config->keys_max = config->cells_max = (size_t)cells_max;
+    config->cells_max_name = count;
+    return name;
+}
+
 void builder_hold(struct program_builder *builder, int64_t hold_ms)
 {
     builder->step.hold_ms = hold_ms;

@@ -10,6 +10,7 @@
 
 #include "stream/program.h"
 #include "stream/spec.h"
+#include "stream/store.h"
 
 /* What is known of a segment's records while steps are added to it. */
 struct builder_scope {
@@ -93,6 +94,10 @@ struct builder_state {
 /* The step that is being compiled keeps state. Returns the state's index. */
 uint16_t builder_add_state(struct program_builder *builder, const struct spec *at,
                            const struct builder_state *params);
+/* The step's member "store": {"name", `count`, "bytes_max"} into config, which has the default of
+ * bytes_max. `count` bounds keys and cells. Returns the name; NULL: the file gives none. */
+const char *builder_compile_store(const struct spec *step, const char *count,
+                                  struct store_config *config);
 /* What a maker forwards at a commit was due up to so long before event time as it is then. */
 void builder_hold(struct program_builder *builder, int64_t hold_ms);
 /* The member of the maker's results that is their key: an output that names it needs no scan. */

@@ -37,10 +37,6 @@ struct dedup_state {
     int64_t next_time_ms; /* the same, if the one under way succeeds */
 };
 
-#define KEYS_MAX         1000000000
-#define KEYS_MAX_DEFAULT 10000000
-#define BYTES_MAX        ((int64_t)1 << 46)
-
 /* --- compiling ----------------------------------------------------------------------------------*/
 
 static const struct step_state_kind dedup_state_kind;
@@ -52,30 +48,6 @@ static void dedup_free(void *compiled)
         step_key_free(&step->by);
         free(step);
     }
-}
-
-static const char *compile_store(const struct spec *spec, struct dedup_step *step)
-{
-    static const char *const names[] = {"name", "keys_max", "bytes_max", NULL};
-    struct spec store = spec_member(spec, "store");
-    step->store = (struct store_config){
-        .value_bytes = sizeof(struct passed),
-        .bucket_ms = step->ttl_ms / 64 + 1,
-        .keys_max = KEYS_MAX_DEFAULT,
-        .cells_max_name = "keys_max",
-        .bytes_max = SIZE_MAX,
-    };
-    const char *name = NULL;
-    if (store.value && spec_is_object(&store, names)) {
-        name = json_object_get(store.value, "name") ? spec_get_text(&store, "name", NULL) : NULL;
-        step->store.keys_max =
-            (size_t)spec_get_count(&store, "keys_max", KEYS_MAX_DEFAULT, KEYS_MAX);
-        if (json_object_get(store.value, "bytes_max")) {
-            step->store.bytes_max = (size_t)spec_get_count(&store, "bytes_max", 1, BYTES_MAX);
-        }
-    }
-    step->store.cells_max = step->store.keys_max;
-    return name;
 }
 
 static void *dedup_compile(struct program_builder *builder, const struct spec *spec)
@@ -91,7 +63,10 @@ static void *dedup_compile(struct program_builder *builder, const struct spec *s
     if (step->ttl_ms == 0 && ttl.value && builder->loader.errors->count == 0) {
         spec_error(&ttl, ERR_CONFIG, "nothing is the same for no time");
     }
-    const char *name = compile_store(spec, step);
+    step->store = (struct store_config){.value_bytes = sizeof(struct passed),
+                                        .bucket_ms = step->ttl_ms / 64 + 1,
+                                        .bytes_max = SIZE_MAX};
+    const char *name = builder_compile_store(spec, "keys_max", &step->store);
     step->format = (struct changelog_format){.kind = CHANGELOG_WINDOW,
                                              .layout = changelog_layout(CHANGELOG_LAYOUT, "dedup")};
     for (size_t i = 0; i < step->by.count; i++) {

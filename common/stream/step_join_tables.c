@@ -12,12 +12,11 @@
 #include "stream/changelog_writer.h"
 #include "stream/steps.h"
 
-#define KEYS_MAX         1000000000
-#define BYTES_MAX        (1LL << 40)
-#define KEY_BYTES_MAX    4096
-#define ROW_BYTES_MAX    (512 * 1024)
-#define NAME_BYTES_MAX   256
-#define RECORD_BYTES_MAX (4 * 1024 * 1024)
+#define BYTES_MAX_DEFAULT (4UL << 30)
+#define KEY_BYTES_MAX     4096
+#define ROW_BYTES_MAX     (512 * 1024)
+#define NAME_BYTES_MAX    256
+#define RECORD_BYTES_MAX  (4 * 1024 * 1024)
 
 enum side { LEFT, RIGHT, SIDES };
 
@@ -87,20 +86,6 @@ static char *prefix_of(const struct spec *as, const char *member, const char *fa
     return text.data;
 }
 
-static const char *store_compile(const struct spec *spec, struct join_tables *tables)
-{
-    static const char *const names[] = {"name", "keys_max", "bytes_max", NULL};
-    struct spec store = spec_member(spec, "store");
-    tables->store = (struct store_config){.keys_max = 10000000, .bytes_max = 4UL << 30};
-    if (store.value && spec_is_object(&store, names)) {
-        tables->store.keys_max = (size_t)spec_get_count(&store, "keys_max", 10000000, KEYS_MAX);
-        tables->store.bytes_max = (size_t)spec_get_count(&store, "bytes_max", 4LL << 30, BYTES_MAX);
-    }
-    tables->store.cells_max = tables->store.keys_max;
-    tables->store.cells_max_name = "keys_max";
-    return json_object_get(store.value, "name") ? spec_get_text(&store, "name", NULL) : NULL;
-}
-
 static void check_table(const struct program_builder *builder, const struct spec *at)
 {
     if (!builder->segment->is_table || builder->segment->step_count > 0) {
@@ -131,7 +116,8 @@ static void *join_tables_compile(struct program_builder *builder, const struct s
     }
     struct join_tables *tables = must_alloc(sizeof *tables);
     struct spec as = spec_member(spec, "as");
-    const char *store_name = store_compile(spec, tables);
+    tables->store.bytes_max = BYTES_MAX_DEFAULT;
+    const char *store_name = builder_compile_store(spec, "keys_max", &tables->store);
     int type = spec_get_choice(spec, "type", types, 0);
     tables->needs[LEFT] = type == 0 || type == 1;
     tables->needs[RIGHT] = type == 0 || type == 2;

@@ -4,10 +4,7 @@
 #include "config/config.h"
 #include "stream/stream_join.h"
 
-#define RECORDS_MAX         1000000000
-#define RECORDS_MAX_DEFAULT 10000000
-#define BYTES_MAX           ((int64_t)1 << 46)
-#define BUCKETS             64
+#define BUCKETS 64
 
 static void view_free(struct strview view)
 {
@@ -171,7 +168,7 @@ static void compile_result(struct program_builder *builder, const struct spec *s
     }
 }
 
-/* --- the other side, the store ------------------------------------------------------------------*/
+/* --- the other side -----------------------------------------------------------------------------*/
 
 static void compile_right(struct program_builder *builder, const struct spec *spec,
                           struct stream_join *join)
@@ -185,25 +182,6 @@ static void compile_right(struct program_builder *builder, const struct spec *sp
     step_key_compile(builder, spec, has_with ? "with" : "on", &join->sides[JOIN_RIGHT].on);
     compile_result(builder, spec, join);
     builder_end_side(builder, &stream, &side, &stream_join_right, join);
-}
-
-static const char *compile_store(const struct spec *spec, struct stream_join *join)
-{
-    static const char *const names[] = {"name", "records_max", "bytes_max", NULL};
-    struct spec store = spec_member(spec, "store");
-    const char *name = NULL;
-    int64_t records_max = RECORDS_MAX_DEFAULT;
-    join->store.bytes_max = SIZE_MAX;
-    if (store.value && spec_is_object(&store, names)) {
-        name = json_object_get(store.value, "name") ? spec_get_text(&store, "name", NULL) : NULL;
-        records_max = spec_get_count(&store, "records_max", RECORDS_MAX_DEFAULT, RECORDS_MAX);
-        if (json_object_get(store.value, "bytes_max")) {
-            join->store.bytes_max = (size_t)spec_get_count(&store, "bytes_max", 1, BYTES_MAX);
-        }
-    }
-    join->store.keys_max = join->store.cells_max = (size_t)records_max;
-    join->store.cells_max_name = "records_max";
-    return name;
 }
 
 /* What the stored halves mean: what they are joined on and, of `set`, what was put into it before. */
@@ -239,7 +217,8 @@ void *stream_join_compile(struct program_builder *builder, const struct spec *sp
     step_key_compile(builder, spec, "on", &join->sides[JOIN_LEFT].on);
     compile_within(spec, join);
     compile_type(spec, join);
-    const char *name = compile_store(spec, join);
+    join->store.bytes_max = SIZE_MAX;
+    const char *name = builder_compile_store(spec, "records_max", &join->store);
     (void)builder_add_state(
         builder, spec,
         &(struct builder_state){
