@@ -254,6 +254,8 @@ void *aggregate_step_compile(struct program_builder *builder, const struct spec 
     if (step->window == &window_none) {
         builder->pipeline->segments[builder->step.behind]->is_table = true;
     }
+    builder->scopes[builder->step.behind]->has_windows =
+        step->window != &window_none && !step->has_windowed_key;
     if (!step->has_windowed_key) {
         builder_result_key(builder, step->aggregate.key_column);
     }

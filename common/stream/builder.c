@@ -395,6 +395,7 @@ void builder_repartition(struct program_builder *builder, const struct spec *rek
     }
     struct program_segment *from = builder->segment;
     uint16_t feeder = builder->segment_index;
+    bool has_windows = builder->scope->has_windows;
     spec_pointer(rekey, place);
     repartition_name(builder, topic);
     from->has_output = true;
@@ -412,6 +413,7 @@ void builder_repartition(struct program_builder *builder, const struct spec *rek
         source->is_internal = true;
         source->feeder = feeder;
         builder_compile_watermark(rekey, source);
+        builder->scope->has_windows = has_windows;
         builder->scope->result_key = must_strdup(key); /* no need to look for it again */
     }
 }
@@ -474,6 +476,7 @@ void builder_cut(struct program_builder *builder, const struct spec *at)
     builder_add_next(builder, at, before, segment);
     builder_enter_segment(builder, segment);
     builder->scope->result_key = TAKE(scope->result_key);
+    builder->scope->has_windows = scope->has_windows;
     builder_name_segment(builder, builder->pipeline->flows[builder->flow].name);
 }
 
@@ -578,6 +581,7 @@ static void step_compile(struct program_builder *builder, const struct spec *spe
     builder->step = (struct builder_step){.kind = kind, .state = STATE_NONE};
     if (kind->is_maker) {
         builder->step.behind = builder_add_segment(builder, spec);
+        builder->scopes[builder->step.behind]->has_windows = builder->scope->has_windows;
     }
     void *compiled = step_compile_settled(builder, spec, kind);
     if (compiled) {

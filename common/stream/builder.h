@@ -23,6 +23,7 @@ struct builder_scope {
     bool has_missing; /* after builder_rebuild: the slot of all that is not there any more … */
     uint16_t missing; /* … is this */
     char *result_key; /* member that holds the record's key; NULL: none is known to */
+    bool has_windows; /* records of one key may be of several windows */
 };
 
 /* What `from` can name: a source, a flow, or a flow's branch ("flow.branch"). */

@@ -297,16 +297,18 @@ static void inputs_enter(struct program_builder *builder, const struct spec *at,
         return;
     }
     uint16_t segment = builder_add_segment(builder, at);
-    bool is_table = count > 0;
+    bool is_table = count > 0, has_windows = false;
     for (size_t i = 0; i < count; i++) {
         struct builder_port *port = port_find(builder, json_string_value(inputs[i].value));
         if (port) { /* the others are told already */
             const struct program_segment *from = builder->pipeline->segments[port->segment];
             is_table = is_table && from->is_table && from->step_count == 0;
+            has_windows |= builder->scopes[port->segment]->has_windows;
             builder_add_next(builder, &inputs[i], port->segment, segment);
         }
     }
     builder->pipeline->segments[segment]->is_table = is_table;
+    builder->scopes[segment]->has_windows = has_windows;
     builder_enter_segment(builder, segment);
     builder_name_segment(builder, builder->pipeline->flows[builder->flow].name);
 }

@@ -5,9 +5,9 @@
 #include <stdio.h>
 
 static const struct step_kind *const KINDS[] = {
-    &step_validate, &step_filter,  &step_require,  &step_set,       &step_remove,
-    &step_rename,   &step_project, &step_flat_map, &step_lua,       &step_join,
-    &step_dedup,    &step_branch,  &step_rekey,    &step_aggregate, &step_join_tables,
+    &step_validate, &step_filter,    &step_require,     &step_set,      &step_remove, &step_rename,
+    &step_project,  &step_flat_map,  &step_lua,         &step_join,     &step_dedup,  &step_branch,
+    &step_rekey,    &step_aggregate, &step_join_tables, &step_suppress,
 };
 
 /* A join is with a table or with another stream, which are two kinds. */

@@ -17,6 +17,7 @@ extern const struct step_kind step_stream_join;
 extern const struct step_kind step_branch;
 extern const struct step_kind step_rekey;
 extern const struct step_kind step_dedup;
+extern const struct step_kind step_suppress;
 extern const struct step_kind step_aggregate;
 extern const struct step_kind step_join_tables;
 

@@ -200,6 +200,25 @@ static const struct row BAD[] = {
      false},
     {STEP("{\"dedup\":{\"by\":\"/k\",\"ttl\":\"1m\",\"store\":{\"keys_max\":0}}}"),
      "/steps/0/dedup/store/keys_max", "a whole number from 1", true},
+    {STEP("{\"suppress\":{}}"), "/steps/0/suppress", "\"for\" is missing", true},
+    {STEP("{\"suppress\":{\"for\":\"0s\"}}"), "/steps/0/suppress/for", "longer than 0", false},
+    {STEP("{\"suppress\":{\"until\":\"window_close\"}}"), "/steps/0/suppress/until",
+     "\"emit\": [\"final\"] of its aggregate", true},
+    {STEP("{\"suppress\":{\"for\":\"1s\",\"when_full\":\"fail\"}}"), "/steps/0/suppress/when_full",
+     "\"fail\" is not known", true},
+    {STEP("{\"suppress\":{\"for\":\"1s\",\"store\":{\"keys_max\":1}}}"),
+     "/steps/0/suppress/store/keys_max", "unknown member", true},
+    {STEP("{\"aggregate\":{\"by\":\"/k\"," WINDOW "," RESULT "}},{\"suppress\":{\"for\":\"1s\"}}"),
+     "/steps/1/suppress", "a group's windows have one key", false},
+    {STEP("{\"aggregate\":{\"by\":\"/k\"," WINDOW "," RESULT "}},{\"rekey\":{\"key\":\"/"
+          "k\"}},{\"set\":{\"a\":{\"value\":1}}},{\"suppress\":{\"for\":\"1s\"}}"),
+     "/steps/3/suppress", "a group's windows have one key", false},
+    {STEP("{\"aggregate\":{\"by\":\"/k\"," RESULT
+          "}},{\"suppress\":{\"for\":\"1s\",\"by\":\"/a\"}}"),
+     "/steps/1/suppress/by", "told apart by their keys", false},
+    {STEP("{\"aggregate\":{\"by\":\"/k\"," RESULT
+          "}},{\"suppress\":{\"for\":\"1s\",\"when_full\":\"reject\"}}"),
+     "/steps/1/suppress/when_full", "the next one would take it back", false},
     {AGGREGATE("\"emit\":[\"final\"]," RESULT), "/steps/0/aggregate/emit",
      "nothing is final without a window", false},
     {AGGREGATE("\"result\":{\"a\":{\"window\":\"end\"}}"), "/steps/0/aggregate/result",
@@ -482,6 +501,10 @@ static void test_pipeline_schema__agrees_with_the_loader(void **state)
             "\"delay\":\"1s\"}}},{\"branch\":[{\"name\":\"u\",\"when\":{\"field\":\"a\",\"==\":1}},"
             "{\"name\":\"v\",\"description\":\"d\"}]}]},\"y\":{\"from\":\"x.v\"," OUTPUT
             ",\"description\":\"d\"}"),
+        STEP("{\"suppress\":{\"for\":\"10s\",\"by\":[\"/"
+             "a\",\"b\"],\"when_full\":\"reject\",\"store\":{"
+             "\"name\":\"s\",\"records_max\":5,\"bytes_max\":1000}}}"),
+        AGGREGATE(WINDOW ",\"key\":\"windowed\"," RESULT "}},{\"suppress\":{\"for\":\"1s\""),
         STEP("{\"aggregate\":{\"by\":\"/k\"," RESULT "}}"),
         FLOWS("\"x\":{\"from\":\"a\",\"steps\":[{\"aggregate\":{\"by\":\"/k\"," RESULT
               "}},{\"join_tables\":{\"with\":\"y\",\"type\":\"outer\",\"as\":{\"left\":\"l\"},"

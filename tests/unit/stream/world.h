@@ -23,6 +23,7 @@ struct world_record {
 
 struct written {
     enum stream_target target;
+    size_t store; /* of a changelog record */
     bool has_value;
     bool is_final; /* by its header millrace-result */
     size_t key_len, value_len;
@@ -47,6 +48,16 @@ struct world {
     struct written *log;
 };
 
+static inline size_t world_store_of(const struct world *w, uint16_t topic)
+{
+    size_t store = 0;
+    while (strcmp(pipeline_store_changelog(w->pipeline, store),
+                  pipeline_topic_name(w->pipeline, topic)) != 0) {
+        store++;
+    }
+    return store;
+}
+
 static inline enum err world_emit(void *context, const struct stream_out *out)
 {
     struct world *w = context;
@@ -61,6 +72,7 @@ static inline enum err world_emit(void *context, const struct stream_out *out)
                            .key_len = out->key.len,
                            .value_len = out->value.len,
                            .has_value = out->value.ptr != NULL};
+    to->store = out->target == STREAM_CHANGELOG ? world_store_of(w, out->topic) : 0;
     for (size_t i = 0; i < out->header_count; i++) {
         to->is_final |= strcmp(out->headers[i].name, "millrace-result") == 0 &&
                         sv_equal(out->headers[i].value, SV("final"));
@@ -89,8 +101,9 @@ static inline void world_restart(struct world *w)
         if (record->target == STREAM_CHANGELOG) {
             struct strview value = sv_of(record->value, record->value_len);
             value.ptr = record->has_value ? value.ptr : NULL;
-            assert_err(ERR_OK, stream_task_restore(w->task, 0, sv_of(record->key, record->key_len),
-                                                   value, NULL));
+            assert_err(ERR_OK,
+                       stream_task_restore(w->task, record->store,
+                                           sv_of(record->key, record->key_len), value, NULL));
         }
     }
 }

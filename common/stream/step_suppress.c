@@ -1,0 +1,490 @@
+/* suppress: of the changes of one key within a time, the newest comes out, when that time is over.
+ *
+ *     change ──► does one of its key wait? ──no──► it waits until event time is `for` past it
+ *                          │yes
+ *                          ▼
+ *                it takes that one's place, and its end
+ *
+ * So a key has at most one change out in `for` of event time, however far out of order records come:
+ * one that is older than event time waits from where event time is. As Kafka Streams'
+ * untilTimeLimit has it, but for that.
+ *
+ * A cell is a change that waits: key, the time from which it waits. Of a table it keeps what the row
+ * was before the first change that it stands for: that is what was last put out. Event time decides
+ * what comes out and in which order, before the record is looked at that comes next, so that commits
+ * make no difference.
+ *
+ * At least once, when a commit's answer was lost, records come again and find some of the cells that
+ * they made: then more than one of a key waits, and the first is the one that they belong to. A cell
+ * goes with the commit after the one that put it out, so that none is missing that is to come out
+ * again. */
+#include <stdlib.h>
+
+#include "stream/changelog_writer.h"
+#include "stream/step_key.h"
+#include "stream/steps.h"
+
+#define BYTES_MAX_DEFAULT ((size_t)1 << 30)
+#define CHANGE_BYTES_MAX  ((size_t)32 * 1024 * 1024)
+#define BUCKETS           64
+#define LEN_NULL          UINT32_MAX
+
+enum part { PART_KEY, PART_VALUE, PART_OLD, PARTS };
+
+/* A cell's value; the parts' bytes follow. */
+struct waiting {
+    int64_t timestamp_ms; /* of the newest change */
+    uint32_t partition_bytes;
+    uint32_t lens[PARTS]; /* LEN_NULL: null. The record's key: only with `by`, which else is it */
+    uint32_t unused;
+};
+
+struct suppress_step {
+    bool has_by;
+    struct step_key by;
+    int64_t for_ms;
+    bool is_of_table;
+    bool rejects_when_full;
+    struct store_config store;
+    struct changelog_format format;
+};
+
+struct suppress_state {
+    const struct suppress_step *step;
+    struct store *store;
+    struct changelog_writer writer;
+    struct buf cell;     /* being made */
+    int64_t flushed_ms;  /* event time up to which all was put out … */
+    int64_t time_ms;     /* … at the last commit */
+    int64_t next_due_ms; /* nothing that waits is due before this */
+};
+
+/* --- compiling ----------------------------------------------------------------------------------*/
+
+static const struct step_state_kind suppress_state_kind;
+
+static void suppress_free(void *compiled)
+{
+    struct suppress_step *step = compiled;
+    if (step) {
+        step_key_free(&step->by);
+        free(step);
+    }
+}
+
+static void compile_for(const struct spec *spec, struct suppress_step *step)
+{
+    struct spec until = spec_member(spec, "until"), time = spec_member(spec, "for");
+    if (until.value) {
+        spec_error(&until, ERR_CONFIG,
+                   "nothing has to wait for a window's end: \"emit\": [\"final\"] of its aggregate "
+                   "puts its result out then, and never before");
+        return;
+    }
+    step->for_ms = spec_get_duration(spec, "for", -1);
+    if (step->for_ms == 0 && json_is_string(time.value)) {
+        spec_error(&time, ERR_CONFIG, "longer than 0 is needed");
+    }
+}
+
+static void compile_by(struct program_builder *builder, const struct spec *spec,
+                       struct suppress_step *step)
+{
+    struct spec by = spec_member(spec, "by");
+    step->has_by = by.value;
+    if (by.value && step->is_of_table) {
+        spec_error(&by, ERR_CONFIG, "rows of a table are told apart by their keys");
+    } else if (by.value) {
+        step_key_compile(builder, spec, "by", &step->by);
+    } else if (builder->scope->has_windows) {
+        spec_error(spec, ERR_CONFIG,
+                   "a group's windows have one key, and the newest would take the others' place: "
+                   "\"emit\": [{\"every\": …}] of the aggregate puts out so much less; or let it "
+                   "have \"key\": \"windowed\"; or name what tells them apart in \"by\"");
+    }
+}
+
+/* What is refused of a table would be taken back from it later. */
+static void compile_when_full(const struct spec *spec, struct suppress_step *step)
+{
+    static const char *const choices[] = {"emit", "reject", NULL};
+    struct spec when_full = spec_member(spec, "when_full");
+    step->rejects_when_full = spec_get_choice(spec, "when_full", choices, 0) == 1;
+    if (step->rejects_when_full && step->is_of_table) {
+        spec_error(&when_full, ERR_CONFIG,
+                   "a table's change cannot be refused: the next one would take it back");
+    }
+}
+
+static uint32_t layout_of(const struct suppress_step *step)
+{
+    uint32_t layout = changelog_layout(CHANGELOG_LAYOUT, "suppress");
+    for (size_t i = 0; i < step->by.count; i++) {
+        layout = changelog_layout(layout, step->by.fields[i].text);
+    }
+    return layout;
+}
+
+static void *suppress_compile(struct program_builder *builder, const struct spec *spec)
+{
+    static const char *const names[] = {"for", "until", "by", "when_full", "store", NULL};
+    if (!spec_is_object(spec, names)) {
+        return NULL;
+    }
+    struct suppress_step *step = must_alloc(sizeof *step);
+
+    step->is_of_table = builder->segment->is_table && builder->segment->step_count == 0;
+    compile_for(spec, step);
+    compile_by(builder, spec, step);
+    compile_when_full(spec, step);
+    step->format = (struct changelog_format){.kind = CHANGELOG_WINDOW, .layout = layout_of(step)};
+    step->store = (struct store_config){.bucket_ms = step->for_ms / BUCKETS + 1,
+                                        .bytes_max = BYTES_MAX_DEFAULT};
+    const char *name = builder_compile_store(spec, "records_max", &step->store);
+    (void)builder_add_state(
+        builder, spec,
+        &(struct builder_state){
+            .kind = &suppress_state_kind, .step = step, .store = name, .retention_ms = -1});
+    builder_hold(builder, step->for_ms);
+    builder_result_key(builder, builder->scope->result_key);
+    builder->pipeline->segments[builder->step.behind]->is_table = step->is_of_table;
+    return step;
+}
+
+/* --- a cell -------------------------------------------------------------------------------------*/
+
+static struct strview part_of(const struct store_cell *cell, enum part part)
+{
+    const struct waiting *waiting = cell->value;
+    const char *at = (const char *)(waiting + 1);
+    if (waiting->lens[part] == LEN_NULL) {
+        return (struct strview){NULL, 0};
+    }
+    for (int i = 0; i < (int)part; i++) {
+        at += waiting->lens[i] == LEN_NULL ? 0 : waiting->lens[i];
+    }
+    return sv_of(at, waiting->lens[part]);
+}
+
+static int64_t due_of(const struct suppress_step *step, const struct store_cell *cell)
+{
+    return cell->time_ms + step->for_ms;
+}
+
+/* The change into state->cell; old: what the row was before the first one. */
+static enum err cell_make(struct suppress_state *state, const struct step_run *run,
+                          struct strview old)
+{
+    const struct step_out *in = run->in;
+    const struct strview parts[PARTS] = {
+        [PART_KEY] = state->step->has_by ? in->key : (struct strview){NULL, 0},
+        [PART_VALUE] = in->value,
+        [PART_OLD] = old};
+    struct waiting waiting = {.timestamp_ms = in->timestamp_ms,
+                              .partition_bytes = (uint32_t)in->partition_bytes};
+    buf_reset(&state->cell); /* beside the cell, whose bytes may be `old` */
+    enum err e = buf_reserve(&state->cell, sizeof waiting);
+    for (int i = 0; i < PARTS; i++) {
+        waiting.lens[i] = parts[i].ptr ? (uint32_t)parts[i].len : LEN_NULL;
+    }
+    e = e ? e : buf_append(&state->cell, &waiting, sizeof waiting);
+
+    for (int i = 0; i < PARTS && !e; i++) {
+        e = parts[i].len > 0 ? buf_append_view(&state->cell, parts[i]) : ERR_OK;
+    }
+    return e ? err_set(run->info, ERR_LIMIT, "a change of more than %zu bytes cannot wait",
+                       CHANGE_BYTES_MAX)
+             : ERR_OK;
+}
+
+static enum err cell_fill(struct suppress_state *state, struct store_cell *cell,
+                          struct err_info *info)
+{
+    void *value;
+    enum err e = store_grow(state->store, cell, state->cell.len, &value, info);
+    if (!e) {
+        memcpy(value, state->cell.data, state->cell.len);
+    }
+    return e;
+}
+
+/* --- putting out --------------------------------------------------------------------------------*/
+
+static enum err cell_forward(struct suppress_state *state, const struct step_way *way,
+                             const struct store_cell *cell)
+{
+    const struct suppress_step *step = state->step;
+    const struct waiting *waiting = cell->value;
+    const struct step_out out = {.key =
+                                     step->has_by ? part_of(cell, PART_KEY) : store_cell_key(cell),
+                                 .partition_bytes = waiting->partition_bytes,
+                                 .value = part_of(cell, PART_VALUE),
+                                 .old = part_of(cell, PART_OLD),
+                                 .timestamp_ms = waiting->timestamp_ms,
+                                 .watermark_ms = step_due(way, due_of(step, cell))};
+    bool is_nothing = step->is_of_table && !out.value.ptr && !out.old.ptr; /* came and went */
+    return is_nothing ? ERR_OK : step_forward(way, &out);
+}
+
+/* What was due by now and has not been put out, in order of when it was, then of the key. */
+static enum err flush(struct suppress_state *state, const struct step_way *way, int64_t now_ms)
+{
+    int64_t for_ms = state->step->for_ms, flushed_ms = state->flushed_ms;
+    if (now_ms <= flushed_ms) {
+        return ERR_OK;
+    }
+    state->flushed_ms = now_ms;
+    if (now_ms < state->next_due_ms || now_ms < for_ms) {
+        return ERR_OK;
+    }
+    size_t count;
+    int64_t from_ms = flushed_ms < for_ms ? 0 : flushed_ms - for_ms + 1;
+    struct store_cell *const *cells = store_between(state->store, from_ms, now_ms - for_ms, &count);
+    enum err e = ERR_OK;
+    for (size_t i = 0; i < count && !e; i++) {
+        e = cell_forward(state, way, cells[i]);
+    }
+    int64_t next_ms = store_next_ms(state->store, now_ms - for_ms + 1);
+    state->next_due_ms = next_ms == INT64_MAX ? INT64_MAX : next_ms + for_ms;
+    return e;
+}
+
+/* --- one change ---------------------------------------------------------------------------------*/
+
+/* The change of this key that waits, the first to come out; NULL: none does. */
+static struct store_cell *find_waiting(const struct suppress_state *state, struct strview key)
+{
+    int64_t for_ms = state->step->for_ms;
+    int64_t from_ms = state->flushed_ms < for_ms ? 0 : state->flushed_ms - for_ms + 1;
+    struct store_range range =
+        store_range(store_key_find(state->store, key), from_ms, EVENT_TIME_MAX_MS);
+    return store_next(&range);
+}
+
+/* What has no room to wait: on at once, in the place of what waits. */
+static enum step_verdict run_full(struct suppress_state *state, struct step_run *run,
+                                  struct store_cell *waiting)
+{
+    if (state->step->rejects_when_full) {
+        return STEP_REJECT;
+    }
+    struct step_out out = {.key = run->in->key,
+                           .partition_bytes = run->in->partition_bytes,
+                           .value = run->in->value,
+                           .old = run->in->old,
+                           .timestamp_ms = run->in->timestamp_ms,
+                           .watermark_ms = run->in->watermark_ms};
+    if (waiting) {
+        out.old = part_of(waiting, PART_OLD);
+        store_remove(state->store, waiting); /* its bytes are there until the commit */
+    }
+    run->reason = step_forward(&run->way, &out);
+    return run->reason ? STEP_FAIL : waiting ? STEP_DROP : STEP_DONE;
+}
+
+static enum step_verdict run_begin(struct suppress_state *state, struct step_run *run,
+                                   struct strview key)
+{
+    int64_t from_ms = run->event_ms > state->flushed_ms ? run->event_ms : state->flushed_ms;
+
+    struct store_cell *cell = NULL;
+
+    struct strview old = state->step->is_of_table ? run->in->old : (struct strview){NULL, 0};
+    run->reason = cell_make(state, run, old);
+    run->reason =
+        run->reason ? run->reason : store_add(state->store, key, from_ms, &cell, run->info);
+    run->reason = run->reason ? run->reason : cell_fill(state, cell, run->info);
+    if (run->reason) {
+        if (cell) {
+            store_remove(state->store, cell);
+        }
+        return run_full(state, run, NULL);
+    }
+    int64_t due_ms = due_of(state->step, cell);
+    state->next_due_ms = due_ms < state->next_due_ms ? due_ms : state->next_due_ms;
+    return STEP_DONE;
+}
+
+static enum step_verdict run_replace(struct suppress_state *state, struct step_run *run,
+                                     struct store_cell *cell)
+{
+
+    run->reason = cell_make(state, run, part_of(cell, PART_OLD));
+    run->reason = run->reason ? run->reason : cell_fill(state, cell, run->info);
+    return run->reason ? run_full(state, run, cell) : STEP_DROP; /* the one that was there */
+}
+
+static bool run_key(const struct suppress_step *step, struct step_run *run, struct strview *ret)
+{
+    if (step->has_by) {
+        return step_key_read(&step->by, run, ret);
+    }
+    *ret = run->in->key;
+    if (ret->len == 0 || ret->len > STEP_KEY_BYTES_MAX) {
+        (void)step_reject(run, ret->len ? ERR_LIMIT : ERR_KEY_MISSING,
+                          "without \"by\" a record needs a key, of at most %d bytes",
+                          STEP_KEY_BYTES_MAX);
+        return false;
+    }
+    return true;
+}
+
+static enum step_verdict suppress_run(const void *compiled, void *task_state, struct step_run *run)
+{
+    struct suppress_state *state = task_state;
+    struct strview key;
+    run->reason = flush(state, &run->way, run->watermark_ms);
+    if (run->reason) {
+        return STEP_FAIL;
+    }
+    if (!run_key(compiled, run, &key)) {
+        return STEP_REJECT;
+    }
+    struct store_cell *cell = find_waiting(state, key);
+    return cell ? run_replace(state, run, cell) : run_begin(state, run, key);
+}
+
+/* --- a commit -----------------------------------------------------------------------------------*/
+
+/* What an earlier commit put out. */
+static void remove_old(struct suppress_state *state)
+{
+    size_t count = 0;
+    struct store_cell *const *cells = NULL;
+    if (state->time_ms >= state->step->for_ms) {
+        cells = store_between(state->store, 0, state->time_ms - state->step->for_ms, &count);
+    }
+    for (size_t i = 0; i < count; i++) {
+        store_remove(state->store, cells[i]);
+    }
+}
+
+static enum err suppress_before_commit(void *task_state, const struct step_commit *commit)
+{
+    struct suppress_state *state = task_state;
+
+    enum err e = flush(state, &commit->way, commit->watermark_ms);
+    remove_old(state);
+    return e ? e : changelog_write(&state->writer, commit, state->store);
+}
+
+static void suppress_committed(void *task_state)
+{
+    struct suppress_state *state = task_state;
+    store_commit(state->store, NULL);
+    state->time_ms = state->flushed_ms;
+}
+
+/* Event time goes back, and when the next one is due is not known. */
+static void settle_at(struct suppress_state *state, int64_t time_ms)
+{
+    state->time_ms = state->flushed_ms = time_ms;
+    state->next_due_ms = INT64_MIN;
+}
+
+static void suppress_aborted(void *task_state)
+{
+    struct suppress_state *state = task_state;
+    store_abort(state->store);
+    settle_at(state, state->time_ms);
+}
+
+static bool suppress_wants_commit(const void *task_state, int64_t watermark_ms, int64_t now_ms)
+{
+    (void)now_ms;
+    const struct suppress_state *state = task_state;
+    int64_t first_ms = store_first_ms(state->store);
+    return store_dirty_count(state->store) > 0 ||
+           (first_ms < INT64_MAX && first_ms + state->step->for_ms <= watermark_ms);
+}
+
+/* --- life ---------------------------------------------------------------------------------------*/
+
+static void *suppress_state_new(const void *compiled)
+{
+    struct suppress_state *state = must_alloc(sizeof *state);
+    state->step = compiled;
+    state->store = store_new(&state->step->store);
+    settle_at(state, TIME_NONE);
+    changelog_writer_init(&state->writer, &state->step->format);
+    buf_init(&state->cell, CHANGE_BYTES_MAX);
+    return state;
+}
+
+static void suppress_state_free(void *task_state)
+{
+    struct suppress_state *state = task_state;
+    store_free(state->store);
+    changelog_writer_deinit(&state->writer);
+    buf_free(&state->cell);
+    free(state);
+}
+
+/* Bytes from anywhere: parts that fill their space. */
+static bool is_waiting(struct strview bytes)
+{
+    struct waiting waiting;
+    uint64_t sum = sizeof waiting;
+    if (bytes.len < sum) {
+        return false;
+    }
+    memcpy(&waiting, bytes.ptr, sizeof waiting);
+    for (int i = 0; i < PARTS; i++) {
+        sum += waiting.lens[i] == LEN_NULL ? 0 : waiting.lens[i];
+    }
+    return sum == bytes.len;
+}
+
+static enum err suppress_restore(void *task_state, struct strview record_key, struct strview value,
+                                 struct err_info *info)
+{
+    const struct suppress_state *state = task_state;
+    const struct changelog_format *format = &state->step->format;
+    static const struct changelog_bounds bounds = {STEP_KEY_BYTES_MAX, sizeof(struct waiting),
+                                                   CHANGE_BYTES_MAX};
+    int64_t time_ms, minor;
+    struct strview key, bytes;
+    if (changelog_decode_key(format->kind, record_key, &key, &time_ms, &minor)) {
+        return err_set(info, ERR_STATE, "the changelog has a key that is none of this store");
+    }
+    enum err e = value.ptr ? changelog_decode_value(format, value, NULL, &bytes, info) : ERR_OK;
+    if (!e && value.ptr && !is_waiting(bytes)) {
+        e = err_set(info, ERR_STATE, "the changelog has a record that is no change of this store");
+    }
+    return e ? e
+             : changelog_restore(format, &bounds, state->store, key, time_ms, minor, value, info);
+}
+
+static void suppress_restore_time(void *task_state, int64_t watermark_ms)
+{
+    settle_at(task_state, watermark_ms);
+}
+
+static void suppress_stats(const void *task_state, struct stream_task_stats *stats)
+{
+    const struct suppress_state *state = task_state;
+    stats->keys += store_key_count(state->store);
+    stats->state_bytes += store_bytes(state->store);
+}
+
+static const struct step_state_kind suppress_state_kind = {
+    .new_state = suppress_state_new,
+    .free_state = suppress_state_free,
+    .before_commit = suppress_before_commit,
+    .committed = suppress_committed,
+    .aborted = suppress_aborted,
+    .restore = suppress_restore,
+    .wants_commit = suppress_wants_commit,
+    .restore_time = suppress_restore_time,
+    .stats = suppress_stats,
+};
+
+const struct step_kind step_suppress = {
+    .name = "suppress",
+    .compile = suppress_compile,
+    .free_step = suppress_free,
+    .run = suppress_run,
+    .is_maker = true,
+    .reads_event = true,
+    .takes_null = true,
+};
