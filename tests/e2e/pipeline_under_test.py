@@ -17,13 +17,15 @@ from harness import ports
 from harness.kafka import KafkaCluster
 from harness.platform import is_ready
 from harness.process import Ended, Process, ProcessFailed, describe_code
-from harness.reader import Record, read_topic
+from harness.reader import Record, http_get, read_topic
 from harness.settle import settle_until
 from harness.verify import Discrepancy, format_discrepancies
 from harness.waiting import wait_for
 
 READY_SECONDS = 60.0
 STOP_SECONDS = 15.0
+CRASH_SECONDS = 30.0
+CRASH_CODE = 137    # _exit of an armed worker: as SIGKILL would end it
 TOOL_SECONDS = 60.0
 
 
@@ -37,15 +39,16 @@ class Pipeline:
         self._dir = run_dir / self.name
         self._dir.mkdir(parents=True)
         self._bin_dir = bin_dir
+        self._flags = list(flags)
         self._create_topics(topics)
-        path = self._dir / "pipeline.json"
-        path.write_text(json.dumps(file))
+        self._file = self._dir / "pipeline.json"
+        self._file.write_text(json.dumps(file))
         self._base = ports.free_block(workers)
-        self.workers = [self._worker(number, path, list(flags)) for number in range(workers)]
+        self.workers = [self._worker(number) for number in range(workers)]
 
     def _create_topics(self, topics: Mapping[str, int]) -> None:
         file = self._dir / "topics.json"
-        file.write_text(json.dumps([{"name": name, "partitions": count, "replication": 1}
+        file.write_text(json.dumps([{"name": name, "partitions": count, "replication": 3}
                                     for name, count in topics.items()]))
         tool = Process("topics", [str(self._bin_dir / "topics"), f"--topics.file={file}",
                                   f"--kafka.bootstrap.servers={self.bootstrap}"], self._dir / "topics.log")
@@ -53,11 +56,12 @@ class Pipeline:
         if code != 0:
             raise ProcessFailed(tool.trouble(f"failed with {describe_code(code)}"))
 
-    def _worker(self, number: int, path: Path, flags: list[str]) -> Process:
+    def _worker(self, number: int, flags: Iterable[str] = (), crash_at: str = "") -> Process:
         argv = [str(self._bin_dir / "analytics"), f"--kafka.bootstrap.servers={self.bootstrap}",
                 "--http.host=127.0.0.1", f"--http.port={self._base + number}", "--log.format=json",
-                f"--pipeline.file={path}", *flags]
-        return Process(f"{self.name}-{number}", argv, self._dir / f"worker-{number}.log", cwd=self._dir)
+                f"--pipeline.file={self._file}", *self._flags, *flags]
+        return Process(f"{self.name}-{number}", argv, self._dir / f"worker-{number}.log",
+                       {"MILLRACE_CRASH_AT": crash_at} if crash_at else None, cwd=self._dir)
 
     # --- Workers ---------------------------------------------------------------------------------
 
@@ -67,9 +71,25 @@ class Pipeline:
         for number in chosen:
             self.workers[number].start()
         for number in chosen:
-            self._await_ready(number)
+            self.await_ready(number)
 
-    def _await_ready(self, number: int) -> None:
+    def start_armed(self, number: int, crash_at: str, *flags: str) -> None:
+        """Start a worker that ends itself there (POINT:n, see worker_crash.h); it may never be ready."""
+        self.workers[number] = self._worker(number, flags, crash_at).start()
+
+    def await_crash(self, number: int, meanwhile: Callable[[], None] = lambda: None) -> None:
+        """Until an armed worker is at its end; another one, not yet started, stands in its place."""
+        wait_for(f"worker {number} of {self.name} gets to its crash point", CRASH_SECONDS,
+                 lambda: meanwhile() or not self.workers[number].is_running)
+        code = self.workers[number].wait(0)
+        assert code == CRASH_CODE, self.workers[number].trouble(f"ended with {describe_code(code)}")
+        self.workers[number] = self._worker(number)
+
+    def health(self, number: int) -> str:
+        """What the worker says of itself."""
+        return http_get(self._base + number, "/health/ready").body.decode()
+
+    def await_ready(self, number: int) -> None:
         def ready() -> bool:
             self.workers[number].require_running()
             return is_ready(self._base + number)
@@ -78,6 +98,11 @@ class Pipeline:
 
     def kill(self, number: int) -> None:
         self.workers[number].kill()
+
+    def remove(self, number: int) -> None:
+        """Kill a worker; another one, not yet started, stands in its place."""
+        self.kill(number)
+        self.workers[number] = self._worker(number)
 
     def kill_all(self) -> None:
         for worker in self.workers:
@@ -90,7 +115,8 @@ class Pipeline:
 
     def require_running(self) -> None:
         for worker in self.workers:
-            worker.require_running()
+            if worker.was_started:
+                worker.require_running()
 
     def require_none(self, look: Callable[[], Iterable[Discrepancy]], seconds: float = 90.0) -> float:
         """Until a look finds no discrepancy, how long that took; fails with what it found."""

@@ -80,7 +80,8 @@ def await_results(pipeline: Pipeline, topic: str, inputs: Sequence[str], count: 
 def await_at_least(pipeline: Pipeline, topic: str, inputs: Sequence[str], count: int) -> None:
     """Until no count of a user and hour is lower than it should be."""
     events = rekeyed(read_events(pipeline, inputs, count))
-    wanted = {(out.key, out.row["start"]): out.row["count"] for out in windows(events, "user", HOUR_MS, hour_row).last()}
+    last = windows(events, "user", HOUR_MS, hour_row).last()
+    wanted = {(out.key, out.row["start"]): out.row["count"] for out in last}
 
     def all_there() -> bool:
         pipeline.require_running()

@@ -66,10 +66,12 @@ def _kcat(arguments: list[str], seconds: float, stdin: bytes | None = None) -> b
     return done.stdout
 
 
-def read_topic(bootstrap: str, topic: str, seconds: float = READ_SECONDS) -> list[Record]:
-    """Every committed record of the topic, by partition and offset."""
+def read_topic(bootstrap: str, topic: str, seconds: float = READ_SECONDS,
+               isolation: str = "read_committed") -> list[Record]:
+    """Every committed record of the topic, by partition and offset; read_uncommitted: those of open
+    and aborted transactions, too."""
     out = _kcat(["-C", "-J", "-e", "-b", bootstrap, "-t", topic, "-o", "beginning",
-                 "-X", "isolation.level=read_committed", "-X", "fetch.wait.max.ms=20",
+                 "-X", f"isolation.level={isolation}", "-X", "fetch.wait.max.ms=20",
                  "-X", "queued.max.messages.kbytes=1000000"], seconds)
     lines = out.decode("utf-8", errors="surrogateescape").split("\n")
     return sorted((_record(line) for line in lines if line), key=lambda record: record.position)

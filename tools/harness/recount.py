@@ -332,6 +332,11 @@ def passed_on(events: Iterable[Event]) -> list[Out]:
     return [Out(event.record.key, event.time_ms, event.row) for event in events if event.counts]
 
 
+def as_sent(events: Iterable[Event]) -> list[Out]:
+    """Late events and dead letters: as their producer sent them."""
+    return [Out(event.record.key, event.record.timestamp_ms, event.row) for event in events]
+
+
 def check_rows(topic: str, wanted: Iterable[Out], records: Iterable[Record]) -> Iterator[Discrepancy]:
     """Each row exactly once, nothing else."""
     outs: dict[frozenset[Hashable], Out] = {}
@@ -370,7 +375,8 @@ def check_history(topic: str, history: History, records: Sequence[Record]) -> It
             continue
         place, number = states.get(_frozen_record(record), (None, -1))
         if number < 0:
-            yield Discrepancy("update_unexpected", record.where, "a state of some window", f"{record.key}: {record.value}")
+            yield Discrepancy("update_unexpected", record.where, "a state of some window",
+                              f"{record.key}: {record.value}")
         elif number <= at.get(place, -1):
             yield Discrepancy("update_went_back", record.where, _shown(history.states[place][at[place]]()),
                               str(record.value))

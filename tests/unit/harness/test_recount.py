@@ -12,9 +12,9 @@ from typing import Any, Callable, Sequence
 import pytest
 
 from harness.reader import Record
-from harness.recount import (Event, Out, Row, Within, by_time, check_history, check_latest, check_rows, deduplicate,
-                             events_of, join_streams, join_table, join_table_as_of, passed_on, rekeyed, sessions,
-                             table_of, windows)
+from harness.recount import (Event, Out, Row, Within, as_sent, by_time, check_history, check_latest, check_rows,
+                             deduplicate, events_of, join_streams, join_table, join_table_as_of, passed_on, rekeyed,
+                             sessions, table_of, windows)
 
 T = 1_700_000_000_000
 FINAL = {"millrace-result": "final"}
@@ -46,7 +46,8 @@ def shown(key: str, first: int, last: int, amount: Any) -> dict[str, Any]:
 
 def test_deduplicate__less_than_ttl_apart__first_counts() -> None:
     log_of = log("in", ("a", 0, {}), ("a", 9, {}), ("a", 10, {}), ("b", 10, {}), ("a", 19, {}))
-    assert [event.counts for event in deduplicate(events_of(log_of, "t"), "k", 10_000)] == [True, False, True, True, False]
+    judged = deduplicate(events_of(log_of, "t"), "k", 10_000)
+    assert [event.counts for event in judged] == [True, False, True, True, False]
 
 
 def test_deduplicate__what_was_forgotten__passes_again() -> None:
@@ -56,7 +57,8 @@ def test_deduplicate__what_was_forgotten__passes_again() -> None:
 
 
 def test_windows__grace_is_over__late_and_final() -> None:
-    log_of = log("in", ("a", 1, {"n": 1}), ("a", 11, {"n": 2}), ("a", 2, {"n": 4}), ("b", 12, {"n": 8}), ("a", 3, {"n": 16}))
+    log_of = log("in", ("a", 1, {"n": 1}), ("a", 11, {"n": 2}), ("a", 2, {"n": 4}), ("b", 12, {"n": 8}),
+                 ("a", 3, {"n": 16}))
     history = windows(events_of(log_of, "t"), "k", 10_000, total, grace_ms=2000)
     assert [final.row for final in history.finals] == [shown("a", 0, 10, 5)]
     assert sorted(str(last.row["sum"]) for last in history.last()) == ["2", "8"]
@@ -88,7 +90,8 @@ def test_sessions__a_filtered_event__moves_time_alone() -> None:
 
 
 def test_rekeyed__partitions_come_together__what_is_filtered_does_not() -> None:
-    events = events_of([*log("in", ("a", 1, {"n": 1}), ("a", 99, {"n": 2})), *log("in", ("a", 2, {"n": 4}), partition=1)], "t")
+    records = [*log("in", ("a", 1, {"n": 1}), ("a", 99, {"n": 2})), *log("in", ("a", 2, {"n": 4}), partition=1)]
+    events = events_of(records, "t")
     events[1] = replace(events[1], counts=False)
     history = windows(rekeyed(events), "k", 10_000, total)
     assert [last.row for last in history.last()] == [shown("a", 0, 10, 5)]
@@ -161,7 +164,8 @@ def test_check_history__merged_session__goes_on_in_the_older_place() -> None:
 
 
 @pytest.mark.parametrize("records, found", [
-    ([out(0, "a", 1, shown("a", 0, 10, 1)), out(1, "a", 2, shown("a", 0, 10, 3)), out(2, "b", 1, shown("b", 0, 10, 4))], []),
+    ([out(0, "a", 1, shown("a", 0, 10, 1)), out(1, "a", 2, shown("a", 0, 10, 3)), out(2, "b", 1, shown("b", 0, 10, 4))],
+     []),
     ([out(0, "a", 1, shown("a", 0, 10, 1)), out(2, "b", 1, shown("b", 0, 10, 4))], ["row_wrong"]),
     ([out(0, "a", 2, shown("a", 0, 10, 3))], ["row_lost"]),
     ([out(0, "a", 2, shown("a", 0, 10, 3)), out(1, "b", 1, shown("b", 0, 10, 4)), out(2, "c", 1, shown("c", 0, 10, 4))],
@@ -219,7 +223,8 @@ def test_join_streams__pairs(fault: str) -> None:
 
 
 def test_join_table__a_row_that_changed__any_of_them_once() -> None:
-    table = table_of([Record("rows", 0, 0, T, "a", '{"name":"x"}', {}), Record("rows", 0, 1, T + 2000, "a", '{"name":"y"}', {})])
+    rows = [Record("rows", 0, n, T + 2000 * n, "a", json.dumps({"name": name}), {}) for n, name in enumerate("xy")]
+    table = table_of(rows)
     events = events_of(log("in", ("a", 1, {"n": 1}), ("b", 1, {"n": 2})), "t")
     wanted = join_table(events, table, "k", {"as": "name"})
     before, after = (out(n, "a", 1, order("a", 1, n=1, **{"as": name})) for n, name in enumerate("xy"))
@@ -237,6 +242,12 @@ def test_check_rows__passed_on__as_often_as_it_came() -> None:
     assert kinds(check_rows("out", wanted, records[1:])) == ["row_lost"]
     changed = replace(records[2], value=(records[2].value or "").replace("true", "1"))
     assert kinds(check_rows("out", wanted, [*records[:2], changed])) == ["row_lost", "row_unexpected"]
+
+
+def test_as_sent__keeps_the_producers_time() -> None:
+    records = [replace(log("in", ("a", 1, {"n": 1}))[0], timestamp_ms=T)]
+    assert kinds(check_rows("late", as_sent(events_of(records, "t")), [replace(records[0], topic="late")])) == []
+    assert kinds(check_rows("late", passed_on(events_of(records, "t")), records)) == ["row_lost", "row_unexpected"]
 
 
 def test_events_of__no_json__is_refused() -> None:

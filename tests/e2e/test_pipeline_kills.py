@@ -1,0 +1,195 @@
+"""Sessions, an interval join and a pipeline of several stages, killed at each point of their commits.
+
+Three pipelines run side by side, each with two workers. At each point worker 0 of each ends itself
+as SIGKILL would (worker_crash.h), under load; it is started again, and everything that each pipeline
+ever put out is recounted from its inputs. Then a member that joins while all are loaded, one that
+goes for good, and one that slept through its session with a transaction open.
+
+By hand: MILLRACE_BROKERS=3 MILLRACE_ROUNDS=3 goes three times to each point, and kills a broker with the
+workers in all rounds but the first; `-s` shows how long each pipeline took from the crash until its
+results were exact.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from pathlib import Path
+from typing import Any, Iterator, Mapping
+
+import pytest
+
+from conftest import CLUSTER_SECONDS_MAX, ROOT
+from harness.kafka import KafkaCluster
+from harness.platform import Layout
+from harness.reader import out_of_sync, read_topic
+from harness.settle import settle_until
+from harness.verify import Discrepancy, format_discrepancies
+from harness.waiting import wait_for
+from pipeline_under_test import Pipeline
+from recounted_pipelines import Clicks, Payments, Recounted, Sales
+
+SEED = os.environ.get("MILLRACE_SEED", "20240607")
+ROUNDS = int(os.environ.get("MILLRACE_ROUNDS", "1"))
+BROKERS = int(os.environ.get("MILLRACE_BROKERS", "1"))
+EXACT_SECONDS = 60.0
+# in-abort and in-revoke have tests of their own: it takes more than load to get there.
+POINTS = ("after-process", "before-flush", "before-offsets", "after-send-offsets", "after-commit", "after-apply",
+          "in-restore", "after-assign")
+# A member that is gone is noticed soon. Repartition topics are kept: they are recounted.
+FLAGS = ("--kafka.session.timeout.ms=3000", "--kafka.heartbeat.interval.ms=500", "--repartition.purge.interval=1h")
+
+
+class Scene:
+    """The cluster and the pipelines on it."""
+
+    def __init__(self, cluster: KafkaCluster, layout: Layout, run_dir: Path) -> None:
+        self.cluster = cluster
+        self.rng = random.Random(SEED)
+        self.pipelines: list[Pipeline] = []
+
+        def make(file: Mapping[str, Any], topics: Mapping[str, int]) -> Pipeline:
+            self.pipelines.append(Pipeline(cluster, layout.bin_dir, run_dir, file, topics, FLAGS, workers=3))
+            return self.pipelines[-1]
+
+        self.sales = Sales(make, SEED)
+        self.all: list[Recounted] = [Clicks(make, SEED), Payments(make, SEED), self.sales]
+
+    def start(self, number: int) -> None:
+        """One worker of each pipeline; returns when they are ready."""
+        for pipeline in self.pipelines:
+            pipeline.workers[number].start()
+        for pipeline in self.pipelines:
+            pipeline.await_ready(number)
+
+    def feed(self, count: int) -> None:
+        for recounted in self.all:
+            recounted.feed(count)
+
+    def require_exact(self, what: str, running: bool = True, since: float | None = None) -> None:
+        """Until all results are exact; says how long each pipeline took."""
+        since = since or time.monotonic()
+        waiting = list(self.all)
+
+        def look() -> list[Discrepancy]:
+            found: list[Discrepancy] = []
+            for recounted in list(waiting):
+                if running:
+                    recounted.pipeline.require_running()
+                differences = recounted.check()
+                found += differences
+                if not differences:
+                    waiting.remove(recounted)
+                    print(f"{what}: {recounted.pipeline.name} exact after {time.monotonic() - since:.1f} s")
+            return found
+
+        found, _ = settle_until(look, EXACT_SECONDS)
+        if found:
+            names = ", ".join(recounted.pipeline.name for recounted in waiting)
+            pytest.fail(f"{what}: {names} after {EXACT_SECONDS:.0f} s:\n{format_discrepancies(found)}")
+
+
+@pytest.fixture(scope="module")
+def scene(layout: Layout, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    cluster = KafkaCluster(ROOT, tmp_path_factory.mktemp("kafka"), BROKERS, CLUSTER_SECONDS_MAX)
+    found = None
+    try:
+        cluster.up()
+        found = Scene(cluster, layout, tmp_path_factory.mktemp("pipelines"))
+        for number in (0, 1):
+            found.start(number)
+        found.feed(200)
+        found.require_exact("at the start")
+        yield found
+    finally:
+        for pipeline in found.pipelines if found else []:
+            pipeline.kill_all()
+        cluster.down()
+
+
+def crash_each(scene: Scene) -> float:
+    """Load until worker 0 of each pipeline is at its end, then start them again; when the first ended."""
+    since = 0.0
+    for recounted in scene.all:
+        recounted.pipeline.await_crash(0, lambda: recounted.feed(40))
+        since = since or time.monotonic()
+        recounted.pipeline.workers[0].start()
+    return since
+
+
+@pytest.mark.parametrize("number", range(ROUNDS))
+@pytest.mark.parametrize("point", POINTS)
+def test_killed_at__results_stay_exact(scene: Scene, point: str, number: int) -> None:
+    passes = 1 if point == "after-assign" else scene.rng.randint(1, 3)
+    broker = scene.rng.randint(1, BROKERS) if BROKERS > 1 and number > 0 else None
+    for pipeline in scene.pipelines:
+        pipeline.kill(0)
+        pipeline.start_armed(0, f"{point}:{passes}")
+    since = crash_each(scene)
+    if broker:
+        scene.cluster.kill(broker)
+    scene.feed(40)
+    for pipeline in scene.pipelines:
+        pipeline.await_ready(0)
+    scene.require_exact(f"{point} {number}{f', broker {broker} killed' if broker else ''}", since=since)
+    if broker:
+        scene.cluster.restart(broker)
+        wait_for("the broker caught up", 60.0, lambda: not out_of_sync(scene.cluster.bootstrap))
+
+
+def test_member_joins_under_load__another_dies_giving_up_its_partitions(scene: Scene) -> None:
+    for pipeline in scene.pipelines:
+        pipeline.kill(0)
+        pipeline.start_armed(0, "in-revoke")
+        pipeline.await_ready(0)
+    scene.feed(100)
+    for pipeline in scene.pipelines:
+        pipeline.workers[2].start()
+    since = crash_each(scene)
+    for number in (0, 2):
+        for pipeline in scene.pipelines:
+            pipeline.await_ready(number)
+    scene.require_exact("in-revoke", since=since)
+
+
+def test_member_goes_for_good__the_others_take_over(scene: Scene) -> None:
+    scene.feed(100)
+    since = time.monotonic()
+    for pipeline in scene.pipelines:
+        pipeline.remove(2)
+    scene.feed(100)
+    scene.require_exact("gone for good", since=since)
+
+
+def test_zombie_with_an_open_transaction__its_work_does_not_count(scene: Scene) -> None:
+    """Worker 0 sleeps in the middle of a transaction; the other one has taken its partitions when it
+    wakes up. It has to give up what it did, and dies in doing so."""
+    sales, pipeline = scene.sales, scene.sales.pipeline
+    pipeline.kill(0)
+    pipeline.start_armed(0, "in-abort", "--commit.interval=3s")    # of a cycle of more than 1,000 records
+    pipeline.await_ready(0)
+
+    def count(isolation: str) -> int:
+        return len(read_topic(pipeline.bootstrap, "valid-sales", isolation=isolation))
+
+    before = count("read_uncommitted") - count("read_committed")
+    sales.feed(3000)
+    wait_for("a transaction is open", 10.0, lambda: count("read_uncommitted") - count("read_committed") > before + 100)
+    pipeline.workers[0].send_signal(signal.SIGSTOP)
+    wait_for("the other one takes over", 30.0, lambda: "8 source partitions" in pipeline.health(1))
+    pipeline.workers[0].send_signal(signal.SIGCONT)
+    pipeline.await_crash(0)
+    since = time.monotonic()
+    pipeline.start(0)
+    scene.require_exact("zombie", since=since)
+
+
+def test_afterwards__all_drain_and_nothing_is_left_over(scene: Scene) -> None:
+    """What a late transaction would still add shows after the drain."""
+    scene.feed(100)
+    scene.require_exact("before the drain")
+    for pipeline in scene.pipelines:
+        pipeline.stop()
+    scene.require_exact("after the drain", running=False)
