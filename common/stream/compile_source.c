@@ -7,6 +7,7 @@
 /* --- sources ------------------------------------------------------------------------------------*/
 
 #define FUTURE_MAX_MS 3600000 /* an hour: a time zone taken for UTC is found, a slow clock is not */
+#define SKEW_MS       60000
 
 static void compile_timestamp(struct program_builder *builder, const struct spec *source,
                               struct event_time *time)
@@ -29,11 +30,14 @@ static void compile_timestamp(struct program_builder *builder, const struct spec
 void builder_compile_watermark(const struct spec *object, struct program_source *source)
 {
     static const char *const names[] = {"delay", "idle", NULL};
+    static const char *const internal_names[] = {"delay", "idle", "skew", NULL};
     struct spec watermark = spec_member(object, "watermark");
-    if (!watermark.value || !spec_is_object(&watermark, names)) {
+    source->skew_ms = SKEW_MS;
+    if (!watermark.value ||
+        !spec_is_object(&watermark, source->is_internal ? internal_names : names)) {
         return;
     }
-    source->has_delay = json_object_get(watermark.value, "delay");
+    source->skew_ms = spec_get_duration(&watermark, "skew", SKEW_MS);
     source->delay_ms = spec_get_duration(&watermark, "delay", 0);
     source->idle_ms = spec_get_duration(&watermark, "idle", 0);
 }

@@ -50,6 +50,10 @@ static void text_source(struct page *page, const struct program_source *source)
     ADD(page, "      time: %s, watermark %s behind",
         source->time.has_field ? source->time.field : "the record's",
         duration(source->delay_ms, text));
+    if (source->is_internal) {
+        ADD(page, " the last of its senders, none further back than %s",
+            duration(source->skew_ms, text));
+    }
     if (source->idle_ms > 0) {
         ADD(page, ", idle after %s", duration(source->idle_ms, text));
     }

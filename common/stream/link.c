@@ -126,24 +126,6 @@ static void late_find(struct pipeline *pipeline, const struct edges *edges)
     }
 }
 
-/* What comes through a topic of the pipeline's own is as much out of order as what went into it. */
-static void delays_inherit(struct pipeline *pipeline)
-{
-    for (size_t s = 0; s < pipeline->source_count; s++) {
-        struct program_source *source = &pipeline->sources[s];
-        if (!source->is_internal || source->has_delay) {
-            continue;
-        }
-        const struct program_segment *feeder = pipeline->segments[source->feeder];
-        for (size_t i = 0; i < s; i++) {
-            int64_t delay_ms = pipeline->sources[i].delay_ms;
-            bool is_longer = feeder->sources & 1U << i && delay_ms > source->delay_ms;
-            source->delay_ms = is_longer ? delay_ms : source->delay_ms;
-        }
-        source->delay_ms += feeder->lag_ms;
-    }
-}
-
 /* --- stages -------------------------------------------------------------------------------------*/
 
 static uint16_t root_of(uint16_t *parents, uint16_t segment)
@@ -240,7 +222,6 @@ void builder_link(struct program_builder *builder)
     edges_repeat(pipeline, edges, lag_spread);
     sources_find(pipeline, edges);
     late_find(pipeline, edges);
-    delays_inherit(pipeline);
     stages_find(pipeline, edges);
     free(edges);
     for (size_t s = 0; s < pipeline->segment_count; s++) {

@@ -24,6 +24,7 @@
 #include "stream/eval.h"
 #include "stream/event_time.h"
 #include "stream/fields.h"
+#include "stream/senders.h"
 #include "stream/table_file.h"
 #include "stream/task.h"
 #include "stream/watermark.h"
@@ -55,6 +56,8 @@ enum step_verdict {
     STEP_FAIL,     /* step_forward failed with run->reason: the cycle is to be aborted */
 };
 
+#define STEP_HEADERS_MAX 4
+
 /* A record on its way from one segment to the next. Borrowed for the call. */
 struct step_out {
     struct strview key, value;  /* ptr NULL = null; a value NULL: the row is deleted */
@@ -66,7 +69,7 @@ struct step_out {
     const struct stream_record *origin;  /* the input record that it is made of at once, whose
                                           * headers go on with it; NULL: of more than one */
     const struct stream_header *headers; /* beside those */
-    size_t header_count;
+    size_t header_count;                 /* at most STEP_HEADERS_MAX */
 };
 
 /* Where what a step makes goes. */
@@ -237,7 +240,7 @@ struct program_source {
     struct event_time time; /* its slot is the segment's */
     int64_t delay_ms;
     int64_t idle_ms; /* 0: never idle */
-    bool has_delay;  /* the file says it */
+    int64_t skew_ms; /* an internal one's: how far its senders may be apart */
     enum tombstones tombstones;
     bool is_internal;
     uint16_t feeder;  /* an internal one's: the segment that writes its topic */

@@ -14,6 +14,10 @@ static void watermark_open(struct stream_task *task)
     for (unsigned i = 0; i < stage->source_count; i++) {
         const struct program_source *source = &pipeline->sources[stage->sources[i]];
         watermark_tune(&task->watermark, i, source->delay_ms, source->idle_ms);
+        if (source->is_internal) {
+            task->senders[i] = must_alloc(sizeof *task->senders[i]);
+            task->senders[i]->now.skew_ms = task->senders[i]->committed.skew_ms = source->skew_ms;
+        }
     }
     task->watermark_committed = task->watermark;
 }
@@ -74,11 +78,30 @@ void stream_task_free(struct stream_task *task)
     for (size_t i = 0; i < ARRAY_LEN(task->frames); i++) {
         task_frame_free(task->frames[i]);
     }
+    for (size_t i = 0; i < ARRAY_LEN(task->senders); i++) {
+        free(task->senders[i]);
+    }
     schema_checker_free(task->checker);
     free(task);
 }
 
 /* --- records and time ---------------------------------------------------------------------------*/
+
+/* A record of a topic of the pipeline's own tells how far event time is, whatever became of it. One
+ * that a release without such a header has written stands for a sender by itself. */
+static void task_hear(struct stream_task *task, const struct program_source *source,
+                      const struct stream_record *record)
+{
+    struct sender sender;
+    if (!sender_read(record->sender, &sender)) {
+        sender = (struct sender){UINT32_MAX, task->event_ms};
+        if (!task->is_taken) {
+            return;
+        }
+    }
+    watermark_observe(&task->watermark, source->input,
+                      senders_hear(&task->senders[source->input]->now, &sender));
+}
 
 enum err stream_task_process(struct stream_task *task, const struct stream_record *record,
                              const struct stream_sink *sink, struct err_info *info)
@@ -93,7 +116,9 @@ enum err stream_task_process(struct stream_task *task, const struct stream_recor
     if (e) {
         return err_set(info, e, "a record could not be written");
     }
-    if (task->is_taken) {
+    if (source->is_internal) {
+        task_hear(task, source, record);
+    } else if (task->is_taken) {
         watermark_observe(&task->watermark, source->input, task->event_ms);
     }
     return ERR_OK;
@@ -160,6 +185,18 @@ enum err stream_task_before_commit(struct stream_task *task, const struct stream
     return ERR_OK;
 }
 
+static void task_senders_settle(struct stream_task *task, bool is_committed)
+{
+    for (unsigned i = 0; i < task->watermark.input_count; i++) {
+        struct task_senders *senders = task->senders[i];
+        if (senders && is_committed) {
+            senders->committed = senders->now;
+        } else if (senders) {
+            senders->now = senders->committed;
+        }
+    }
+}
+
 void stream_task_committed(struct stream_task *task)
 {
     for (size_t i = 0; i < task->pipeline->state_count; i++) {
@@ -168,6 +205,7 @@ void stream_task_committed(struct stream_task *task)
         }
     }
     task->watermark_committed = task->watermark;
+    task_senders_settle(task, true);
     task->stats_committed = task->stats;
     memcpy(task->next_offsets_committed, task->next_offsets, sizeof task->next_offsets);
     task->has_records = false;
@@ -181,6 +219,7 @@ void stream_task_aborted(struct stream_task *task)
         }
     }
     task->watermark = task->watermark_committed;
+    task_senders_settle(task, false);
     task->stats = task->stats_committed;
     memcpy(task->next_offsets, task->next_offsets_committed, sizeof task->next_offsets);
     task->has_records = false;

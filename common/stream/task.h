@@ -38,8 +38,13 @@ struct stream_record {
     int64_t offset;
     int64_t timestamp_ms;      /* Kafka's; negative: none */
     struct strview key, value; /* ptr NULL = null */
+    struct strview sender;     /* its header STREAM_SENDER_HEADER; ptr NULL: none */
     const void *origin;        /* the worker's own, for forwarding headers */
 };
+
+/* Of a record in a repartition topic: who has sent it, and how far that one is (senders.h). It says
+ * nothing of what is made of the record: whoever forwards a record's headers leaves it out. */
+#define STREAM_SENDER_HEADER "millrace-sender"
 
 struct stream_header {
     const char *name;
@@ -118,7 +123,7 @@ bool stream_task_wants_commit(const struct stream_task *task);
 MUST_CHECK enum err stream_task_before_commit(struct stream_task *task,
                                               const struct stream_sink *sink,
                                               struct err_info *info);
-#define STREAM_METADATA_BYTES 128
+#define STREAM_METADATA_BYTES 2048 /* below Kafka's offset.metadata.max.bytes, 4096 */
 /* The text (NUL-terminated) to commit with the offset of the source's partition, after
  * before_commit. A stateless pipeline has some too: stream time. Returns its length. */
 size_t stream_task_metadata(const struct stream_task *task, unsigned source,

@@ -22,6 +22,11 @@ struct task_frame {
     struct step_out out; /* what goes on, where it is not what came in */
 };
 
+/* Of an input that is a topic of the pipeline's own: provisional, and as at the last commit. */
+struct task_senders {
+    struct senders now, committed;
+};
+
 struct stream_task {
     const struct pipeline *pipeline;
     unsigned stage;
@@ -35,6 +40,7 @@ struct stream_task {
     const struct stream_sink *sink;          /* of the call under way */
     /* Provisional, and as it was at the last commit. */
     struct watermark watermark, watermark_committed;
+    struct task_senders *senders[SOURCES_MAX]; /* of internal inputs; NULL elsewhere */
     struct stream_task_stats stats, stats_committed;
     /* By input: just past the last record. */
     int64_t next_offsets[SOURCES_MAX], next_offsets_committed[SOURCES_MAX];

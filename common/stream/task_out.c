@@ -80,20 +80,60 @@ enum err task_emit_late(struct stream_task *task, const struct program_segment *
     return task->sink->emit(task->sink->context, &out);
 }
 
+/* Nothing older than this comes from this task any more, along the way that the record came. */
+static struct sender sender_of(const struct stream_task *task,
+                               const struct program_segment *segment, const struct step_out *out)
+{
+    if (!out->origin) {
+        int64_t reached_ms = task_lagging(out->watermark_ms, segment->lag_ms);
+        return (struct sender){senders_id(task->partition, SENDER_OF_RESULTS),
+                               reached_ms == TIME_NONE ? 0 : reached_ms};
+    }
+    const struct program_source *source = &task->pipeline->sources[out->origin->source];
+    const struct watermark_input *from = &task->watermark.inputs[source->input];
+    int64_t highest_ms = from->timestamp_max_ms;
+    if (!source->is_internal && task->event_ms > highest_ms) {
+        highest_ms = task->event_ms; /* this record counts; of an internal one its senders do */
+    }
+    return (struct sender){senders_id(task->partition, source->input),
+                           highest_ms == TIME_NONE ? 0
+                                                   : highest_ms - from->delay_ms - segment->lag_ms};
+}
+
+static enum err emit_repartition(struct stream_task *task, const struct program_segment *segment,
+                                 const struct step_out *out, struct stream_out *record)
+{
+    char text[SENDER_TEXT_BYTES];
+    struct stream_header headers[STEP_HEADERS_MAX + 1];
+    const struct sender sender = sender_of(task, segment, out);
+    CHECK(out->header_count <= STEP_HEADERS_MAX);
+    for (size_t i = 0; i < out->header_count; i++) {
+        headers[i] = out->headers[i];
+    }
+    headers[out->header_count] =
+        (struct stream_header){STREAM_SENDER_HEADER, sender_write(&sender, text)};
+    record->headers = headers;
+    record->header_count = out->header_count + 1;
+    return task->sink->emit(task->sink->context, record);
+}
+
 enum err task_emit_output(struct stream_task *task, const struct program_segment *segment,
                           const struct step_out *out, struct strview key)
 {
-    const struct stream_out record = {.target = segment->target,
-                                      .topic = segment->output_topic,
-                                      .partition = -1,
-                                      .partition_bytes =
-                                          key.ptr == out->key.ptr ? out->partition_bytes : 0,
-                                      .key = key,
-                                      .value = out->value,
-                                      .timestamp_ms = out->timestamp_ms,
-                                      .headers = out->headers,
-                                      .header_count = out->header_count,
-                                      .source = out->origin};
-    task->stats.outputs += segment->target == STREAM_OUTPUT;
+    struct stream_out record = {.target = segment->target,
+                                .topic = segment->output_topic,
+                                .partition = -1,
+                                .partition_bytes =
+                                    key.ptr == out->key.ptr ? out->partition_bytes : 0,
+                                .key = key,
+                                .value = out->value,
+                                .timestamp_ms = out->timestamp_ms,
+                                .headers = out->headers,
+                                .header_count = out->header_count,
+                                .source = out->origin};
+    if (segment->target == STREAM_REPARTITION) {
+        return emit_repartition(task, segment, out, &record);
+    }
+    task->stats.outputs++;
     return task->sink->emit(task->sink->context, &record);
 }

@@ -241,6 +241,7 @@ static rd_kafka_headers_t *headers_of(const struct stream_out *out)
     if (out->source && !has_no_headers(out->source->origin) &&
         !rd_kafka_message_headers(out->source->origin, &source)) {
         headers = rd_kafka_headers_copy(source);
+        (void)rd_kafka_header_remove(headers, STREAM_SENDER_HEADER); /* where there is one */
     }
     if (!headers && out->header_count > 0) {
         headers = rd_kafka_headers_new(out->header_count);

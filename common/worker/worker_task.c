@@ -32,10 +32,12 @@ static struct worker_task *task_new(struct worker_thread *thread, unsigned numbe
         input_order_init(&task->order, stage->input_count, worker->params.config->input_wait_ms);
     }
     for (unsigned i = 0; i < stage->input_count; i++) {
-        task->inputs[i] = (struct worker_input){.task = task,
-                                                .source = stage->sources[i],
-                                                .committed.offset = OFFSET_NONE,
-                                                .next = OFFSET_NONE};
+        task->inputs[i] = (struct worker_input){
+            .task = task,
+            .source = stage->sources[i],
+            .is_internal = worker->plan->sources[stage->sources[i]].is_internal,
+            .committed.offset = OFFSET_NONE,
+            .next = OFFSET_NONE};
     }
     return task;
 }
@@ -174,6 +176,18 @@ enum err worker_task_start(struct worker_thread *thread, struct worker_task *tas
     return e;
 }
 
+/* The last header of the name; ptr NULL: it has none. */
+static struct strview header_of(const rd_kafka_message_t *message, const char *name)
+{
+    rd_kafka_headers_t *headers;
+    const void *value;
+    size_t bytes;
+    return rd_kafka_message_headers(message, &headers) ||
+                   rd_kafka_header_get_last(headers, name, &value, &bytes)
+               ? (struct strview){NULL, 0}
+               : sv_of(value, bytes);
+}
+
 struct stream_record worker_record(const struct worker_input *input,
                                    const rd_kafka_message_t *message)
 {
@@ -185,6 +199,8 @@ struct stream_record worker_record(const struct worker_input *input,
         .timestamp_ms = rd_kafka_message_timestamp(message, &type),
         .key = {message->key, message->key ? message->key_len : 0},
         .value = {message->payload, message->payload ? message->len : 0},
+        .sender = input->is_internal ? header_of(message, STREAM_SENDER_HEADER)
+                                     : (struct strview){NULL, 0},
         .origin = message,
     };
 }

@@ -44,6 +44,7 @@ struct place {
 struct worker_input {
     struct worker_task *task;
     unsigned source;
+    bool is_internal;       /* a repartition topic's */
     bool is_owned;          /* the group gave it to this thread */
     struct place committed; /* as last committed or fetched */
     int64_t next;           /* offset to process next */

@@ -103,7 +103,8 @@ static enum err on_emit(void *context, const struct stream_out *out)
     const struct record *origin = out->source ? out->source->origin : NULL;
     size_t count = 0;
     for (size_t i = 0; origin && i < origin->header_count && count < HEADERS_MAX; i++) {
-        headers[count++] = origin->headers[i];
+        headers[count] = origin->headers[i];
+        count += strcmp(headers[count].name, STREAM_SENDER_HEADER) != 0;
     }
     for (size_t i = 0; i < out->header_count && count < HEADERS_MAX; i++) {
         headers[count++] = out->headers[i];
@@ -174,6 +175,17 @@ static enum err tasks_restore(struct driver *driver, struct err_info *info)
 
 /* --- one record in ------------------------------------------------------------------------------*/
 
+/* The last header of the name; ptr NULL: it has none. */
+static struct strview header_of(const struct record *record, const char *name)
+{
+    for (size_t i = record->header_count; i-- > 0;) {
+        if (strcmp(record->headers[i].name, name) == 0) {
+            return record->headers[i].value;
+        }
+    }
+    return (struct strview){NULL, 0};
+}
+
 static enum err process(struct driver *driver, const struct record *record, struct err_info *info)
 {
     const struct stream_record input = {.source = record->topic,
@@ -182,6 +194,7 @@ static enum err process(struct driver *driver, const struct record *record, stru
                                         .timestamp_ms = record->timestamp_ms,
                                         .key = record->key,
                                         .value = record->value,
+                                        .sender = header_of(record, STREAM_SENDER_HEADER),
                                         .origin = record};
     size_t stage = pipeline_source_stage(driver->pipeline, record->topic);
     struct stream_task *task = driver->tasks[at_partition(driver, stage, record->partition)];

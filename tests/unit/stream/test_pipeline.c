@@ -346,6 +346,10 @@ static const struct row BAD[] = {
      "no output and no reader of its own", false},
     {STEP("{\"branch\":[{\"name\":\"u\"}]}"), "/steps/0/branch", "name them in `flows`", false},
     {STEP("{\"rekey\":{}}"), "/steps/0/rekey", "\"key\" is missing", true},
+    {"{\"name\":\"p\",\"source\":{\"topic\":\"t\",\"watermark\":{\"skew\":\"1m\"}}," OUTPUT "}",
+     "/source/watermark/skew", "unknown member", true},
+    {STEP("{\"rekey\":{\"key\":\"a\",\"watermark\":{\"skew\":1}}}"),
+     "/steps/0/rekey/watermark/skew", "a duration like", true},
     {STEP("{\"rekey\":{\"key\":\"a\",\"topic\":\"t\"}}"), "/steps/0/rekey/topic", "unknown member",
      true},
 };

@@ -239,27 +239,31 @@ static void test_rekey__goes_through_a_topic_of_its_own(void **state)
     assert_string_equal("ann", sent->key);
     assert_string_equal("{\"u\":\"ann\",\"k\":\"ann\",\"t\":5}", sent->value);
     assert_int_equal(5000, sent->timestamp_ms);
+    assert_string_equal("52 3000", kept_header(sent, STREAM_SENDER_HEADER)); /* of task 3 */
     assert_int_equal(0, stream_task_stats(f.task).outputs);
     const struct kept *dead = fixture_out(&f, STREAM_DEAD_LETTER, 0);
     assert_string_equal("/steps/1/rekey", kept_header(dead, "millrace-step"));
     assert_non_null(
         strstr(kept_header(dead, "__streams.errors.message"), "the new key, is an array"));
 
-    /* The second stage: its time is the record's, its windows wait as long as the source does. */
+    /* The second stage: its time is the record's, its windows wait for the sender's. */
     stream_task_free(f.task);
     f.task = stream_task_new(f.pipeline, 1, f.tables, 3);
     fixture_forget(&f);
     struct stream_record record = {.source = 1,
                                    .timestamp_ms = 5000,
                                    .key = SV("ann"),
-                                   .value = SV("{\"u\":\"ann\",\"k\":\"ann\"}")};
+                                   .value = SV("{\"u\":\"ann\",\"k\":\"ann\"}"),
+                                   .sender = SV("52 3000")};
     assert_err(ERR_OK, fixture_process_record(&f, &record));
     record.timestamp_ms = 11999;
+    record.sender = SV("52 9999");
     assert_err(ERR_OK, fixture_process_record(&f, &record));
     fixture_commit(&f);
     assert_int_equal(9999, stream_task_stats(f.task).watermark_ms);
     assert_int_equal(0, fixture_count(&f, STREAM_REPARTITION));
     record.timestamp_ms = 12000;
+    record.sender = SV("52 10000");
     assert_err(ERR_OK, fixture_process_record(&f, &record));
     fixture_commit(&f);
     sent = fixture_out(&f, STREAM_REPARTITION, 0);
