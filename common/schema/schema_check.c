@@ -552,6 +552,18 @@ static bool check_member_others(struct schema_checker *c, const struct schema_ru
     return is_valid;
 }
 
+/* False: the rule has to say. */
+static inline bool glance_holds(const struct rule_glance *glance, const struct json_node *node)
+{
+    uint32_t types = 1U << node->type | (node->is_integer ? TYPE_INTEGER : 0);
+    if (!(glance->types & types)) {
+        return false;
+    }
+    uint32_t bytes = node->bytes - 2; /* without its quotes */
+    return node->type != JSON_NODE_STRING ||
+           (bytes >= glance->bytes_min && bytes <= glance->bytes_max);
+}
+
 /* A repeated member is checked each time: whichever one a reader takes is valid. */
 static bool check_members(struct schema_checker *c, const struct schema_rule *rule, uint32_t index,
                           uint32_t marks, struct check_seen *seen)
@@ -569,7 +581,9 @@ static bool check_members(struct schema_checker *c, const struct schema_rule *ru
             seen_set(c, seen, object->members[member].tracked);
         }
         bool is_evaluated = value_rule != RULE_NONE;
-        bool is_met = !is_evaluated || check_rule(c, value_rule, name + 1, MARKS_NONE);
+        bool is_met = !is_evaluated ||
+                      glance_holds(&object->members[member].glance, &c->doc->nodes[name + 1]) ||
+                      check_rule(c, value_rule, name + 1, MARKS_NONE);
         if (object->has_others && (is_met || check_goes_on(c))) {
             is_met = check_member_others(c, rule, name, is_evaluated, &is_evaluated) && is_met;
         }

@@ -1460,6 +1460,7 @@ enum err schema_program_compile(const struct schema_source *sources, size_t coun
         schema_program_free(c.program);
         return e;
     }
+    schema_program_glance(c.program);
     *ret = c.program;
     return ERR_OK;
 }

@@ -63,11 +63,20 @@ struct rule_string {
     const struct format *format;
 };
 
+/* What a glance at a node can tell of a rule: a value of one of these types holds, a string if its
+ * raw bytes are within the bounds. Any other value may hold as well: the rule itself says. */
+struct rule_glance {
+    uint32_t types; /* as schema_rule.types; 0: a glance tells nothing */
+    uint32_t bytes_min;
+    uint32_t bytes_max;
+};
+
 /* A name that the rule has something to say about. */
 struct rule_member {
     struct strview name;
     uint32_t rule;    /* of properties; RULE_NONE: named only by required or a dependency */
     uint32_t tracked; /* its bit in what a check has seen; RULE_NONE: nobody asks */
+    struct rule_glance glance; /* of rule */
 };
 
 struct rule_pattern { /* of patternProperties */
@@ -173,6 +182,9 @@ static inline int member_name_compare(struct strview a, struct strview b)
     }
     return a.len ? memcmp(a.ptr, b.ptr, a.len) : 0;
 }
+
+/* Once all rules are compiled: what their members' values can be told by (schema_glance.c). */
+void schema_program_glance(struct schema_program *program);
 
 void schema_program_free(struct schema_program *program); /* NULL is a no-op */
 
