@@ -3,6 +3,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <string.h>
 
 struct strview {
@@ -24,9 +25,30 @@ static inline struct strview sv_of(const void *bytes, size_t len)
     return (struct strview){(const char *)bytes, len};
 }
 
+/* Members' names are mostly of four to sixteen bytes, each event compares dozens of them, and calling
+ * memcmp costs more than comparing so few: two words that overlap. */
 static inline bool sv_equal(struct strview a, struct strview b)
 {
-    return a.len == b.len && (a.len == 0 || memcmp(a.ptr, b.ptr, a.len) == 0);
+    if (a.len != b.len) {
+        return false;
+    }
+    if (a.len >= 8 && a.len <= 16) {
+        uint64_t a_first, b_first, a_last, b_last;
+        memcpy(&a_first, a.ptr, 8);
+        memcpy(&b_first, b.ptr, 8);
+        memcpy(&a_last, a.ptr + a.len - 8, 8);
+        memcpy(&b_last, b.ptr + a.len - 8, 8);
+        return a_first == b_first && a_last == b_last;
+    }
+    if (a.len >= 4 && a.len < 8) {
+        uint32_t a_first, b_first, a_last, b_last;
+        memcpy(&a_first, a.ptr, 4);
+        memcpy(&b_first, b.ptr, 4);
+        memcpy(&a_last, a.ptr + a.len - 4, 4);
+        memcpy(&b_last, b.ptr + a.len - 4, 4);
+        return a_first == b_first && a_last == b_last;
+    }
+    return a.len == 0 || memcmp(a.ptr, b.ptr, a.len) == 0;
 }
 
 static inline bool sv_starts_with(struct strview text, struct strview prefix)

@@ -89,14 +89,14 @@ static inline void resolve_member(const struct fields *fields, const struct json
     if (!node->is_escaped && !(fields->name_lengths & length_bit(len))) {
         return;
     }
-    const char *text = doc->text + node->at + 1;
+    struct strview text = sv_of(doc->text + node->at + 1, len);
     for (size_t i = 0; i < fields->count; i++) {
         struct strview wanted = fields->items[i].name;
         if (!wanted.ptr) {
             continue;
         }
-        bool is_it = node->is_escaped ? json_string_equal(doc, name, wanted)
-                                      : wanted.len == len && memcmp(wanted.ptr, text, len) == 0;
+        bool is_it =
+            node->is_escaped ? json_string_equal(doc, name, wanted) : sv_equal(wanted, text);
         if (is_it) {
             slots[i] = stream_value_of(doc, name + 1); /* of a repeated name the last one counts */
             return;

@@ -17,6 +17,9 @@
 #define QUEUE_FULL_PAUSE_MS 20
 #define PEEK_VERSION        0x020f01ff /* 2.15.1, the pinned one */
 
+/* What the client is told of each record. */
+enum argument { TOPIC, PARTITION, VALUE, KEY, TIMESTAMP, OPAQUE, MSGFLAGS, HEADERS, ARGUMENTS };
+
 struct worker_output {
     struct worker_output_params params;
     rd_kafka_t *client;        /* NULL: to be made */
@@ -29,6 +32,8 @@ struct worker_output {
     rd_kafka_resp_err_t delivery_code;
     int64_t began_us;
     struct worker_output_counts counts;
+    rd_kafka_vu_t
+        arguments[ARGUMENTS]; /* of the last record: 576 bytes need not be cleared for each */
 };
 
 /* --- the client ---------------------------------------------------------------------------------------- */
@@ -253,6 +258,13 @@ static rd_kafka_headers_t *headers_of(const struct stream_out *out)
     return headers;
 }
 
+static const rd_kafka_vtype_t argument_types[ARGUMENTS] = {
+    [TOPIC] = RD_KAFKA_VTYPE_RKT,           [PARTITION] = RD_KAFKA_VTYPE_PARTITION,
+    [VALUE] = RD_KAFKA_VTYPE_VALUE,         [KEY] = RD_KAFKA_VTYPE_KEY,
+    [TIMESTAMP] = RD_KAFKA_VTYPE_TIMESTAMP, [OPAQUE] = RD_KAFKA_VTYPE_OPAQUE,
+    [MSGFLAGS] = RD_KAFKA_VTYPE_MSGFLAGS,   [HEADERS] = RD_KAFKA_VTYPE_HEADERS,
+};
+
 /* librdkafka takes void * for what it copies. */
 static void *unconst(const void *pointer)
 {
@@ -263,19 +275,18 @@ static rd_kafka_resp_err_t produce(struct worker_output *output, const struct st
 {
     rd_kafka_headers_t *headers = out->header_count > 0 || out->source ? headers_of(out) : NULL;
     bool has_key = out->key.ptr && out->key.len > 0; /* null, never empty */
-    rd_kafka_vu_t arguments[] = {
-        {.vtype = RD_KAFKA_VTYPE_RKT, .u.rkt = output->topics[out->topic]},
-        {.vtype = RD_KAFKA_VTYPE_PARTITION, .u.i32 = out->partition},
-        {.vtype = RD_KAFKA_VTYPE_VALUE, .u.mem = {unconst(out->value.ptr), out->value.len}},
-        {.vtype = RD_KAFKA_VTYPE_KEY,
-         .u.mem = {has_key ? unconst(out->key.ptr) : NULL, has_key ? out->key.len : 0}},
-        {.vtype = RD_KAFKA_VTYPE_TIMESTAMP, .u.i64 = out->timestamp_ms > 0 ? out->timestamp_ms : 0},
-        {.vtype = RD_KAFKA_VTYPE_MSGFLAGS, .u.i = RD_KAFKA_MSG_F_COPY},
-        {.vtype = RD_KAFKA_VTYPE_OPAQUE, .u.ptr = (void *)(uintptr_t)out->partition_bytes},
-        {.vtype = RD_KAFKA_VTYPE_HEADERS, .u.headers = headers},
-    };
+    rd_kafka_vu_t *arguments = output->arguments;
+    arguments[TOPIC].u.rkt = output->topics[out->topic];
+    arguments[PARTITION].u.i32 = out->partition;
+    arguments[VALUE].u.mem.ptr = unconst(out->value.ptr);
+    arguments[VALUE].u.mem.size = out->value.len;
+    arguments[KEY].u.mem.ptr = has_key ? unconst(out->key.ptr) : NULL;
+    arguments[KEY].u.mem.size = has_key ? out->key.len : 0;
+    arguments[TIMESTAMP].u.i64 = out->timestamp_ms > 0 ? out->timestamp_ms : 0;
+    arguments[OPAQUE].u.ptr = (void *)(uintptr_t)out->partition_bytes;
+    arguments[HEADERS].u.headers = headers;
     rd_kafka_error_t *error =
-        rd_kafka_produceva(output->client, arguments, ARRAY_LEN(arguments) - (headers ? 0 : 1));
+        rd_kafka_produceva(output->client, arguments, headers ? ARGUMENTS : HEADERS);
     if (!error) {
         return RD_KAFKA_RESP_ERR_NO_ERROR;
     }
@@ -404,6 +415,10 @@ struct worker_output *worker_output_new(const struct worker_output_params *param
     output->params = *params;
     output->topic_count = pipeline_topic_count(params->pipeline);
     output->topics = must_alloc((output->topic_count + 1) * sizeof(rd_kafka_topic_t *));
+    for (size_t i = 0; i < ARGUMENTS; i++) {
+        output->arguments[i].vtype = argument_types[i];
+    }
+    output->arguments[MSGFLAGS].u.i = RD_KAFKA_MSG_F_COPY;
     return output;
 }
 

@@ -121,11 +121,12 @@ struct worker_thread {
     struct worker_tables *tables;
     struct worker_restore *restore;
     struct stream_sink sink;
-    bool is_refreshed;  /* tables were brought up to date in this batch */
-    bool is_recovering; /* the producer was lost: nothing is processed until it is known what
+    struct err_info why; /* of the last record that the producer refused */
+    bool is_refreshed;   /* tables were brought up to date in this batch */
+    bool is_recovering;  /* the producer was lost: nothing is processed until it is known what
                              was committed */
-    bool has_failed;    /* on_fatal was called */
-    bool must_rewind;   /* after the batch, and a commit */
+    bool has_failed;     /* on_fatal was called */
+    bool must_rewind;    /* after the batch, and a commit */
 
     struct {
         bool is_open;
