@@ -16,8 +16,8 @@
 #include "core/err.h"
 #include "core/strview.h"
 
-#define CURSOR_BYTES_MAX       65536
-#define CURSOR_TOPIC_BYTES_MAX 249 /* Kafka's own bound on a topic's name */
+#define CURSOR_BYTES_MAX       (4 << 20) /* 100,000 partitions */
+#define CURSOR_TOPIC_BYTES_MAX 249       /* Kafka's own bound on a topic's name */
 
 /* Positions that are not known as offsets yet are negative. */
 #define CURSOR_LATEST   (-1)

@@ -73,17 +73,17 @@ static enum err read_choice(const struct http_request *request, const char *name
 
 /* --- where to begin ---------------------------------------------------------------------------------- */
 
-static enum err read_from(const char *text, struct reading_start *ret, struct err_info *info)
+static enum err read_from(const char *text, struct events_request *ret, struct err_info *info)
 {
     bool is_earliest = strcmp(text, "earliest") == 0;
     if (!is_earliest && strcmp(text, "latest") != 0) {
         return err_set(info, ERR_REQUEST_PARAM, "from=%.32s is neither latest nor earliest", text);
     }
-    ret->from = is_earliest ? CURSOR_EARLIEST : CURSOR_LATEST;
+    ret->start.from = is_earliest ? CURSOR_EARLIEST : CURSOR_LATEST;
     return ERR_OK;
 }
 
-static enum err read_since(const char *text, struct reading_start *ret, struct err_info *info)
+static enum err read_since(const char *text, struct events_request *ret, struct err_info *info)
 {
     int64_t ms;
     bool is_time = parse_number(text, CURSOR_TIME_MAX / 10, &ms) ||
@@ -92,27 +92,38 @@ static enum err read_since(const char *text, struct reading_start *ret, struct e
         return err_set(info, ERR_REQUEST_PARAM,
                        "since=%.40s is neither epoch milliseconds nor ISO 8601 with a zone", text);
     }
-    ret->from = cursor_of_time(ms);
+    ret->start.from = cursor_of_time(ms);
     return ERR_OK;
 }
 
-static enum err read_rewind(const char *text, struct reading_start *ret, struct err_info *info)
+static enum err read_rewind(const char *text, struct events_request *ret, struct err_info *info)
 {
-    return parse_number(text, REWIND_MAX, &ret->rewind)
+    return parse_number(text, REWIND_MAX, &ret->start.rewind)
                ? ERR_OK
                : err_set(info, ERR_REQUEST_PARAM, "rewind=%.32s is no number up to %d", text,
                          REWIND_MAX);
 }
 
-static enum err read_start(const struct http_request *request, struct reading_start *ret,
+static enum err read_snapshot(const char *text, struct events_request *ret, struct err_info *info)
+{
+    ret->is_snapshot = strcmp(text, "1") == 0;
+    return ret->is_snapshot || strcmp(text, "0") == 0
+               ? ERR_OK
+               : err_set(info, ERR_REQUEST_PARAM, "snapshot=%.32s is neither 0 nor 1", text);
+}
+
+static enum err read_start(const struct http_request *request, struct events_request *ret,
                            struct err_info *info)
 {
     static const struct {
         const char *name;
-        enum err (*read)(const char *text, struct reading_start *ret, struct err_info *info);
-    } ways[] = {{"from", read_from}, {"since", read_since}, {"rewind", read_rewind}};
+        enum err (*read)(const char *text, struct events_request *ret, struct err_info *info);
+    } ways[] = {{"from", read_from},
+                {"since", read_since},
+                {"rewind", read_rewind},
+                {"snapshot", read_snapshot}};
     const char *taken = NULL;
-    ret->from = CURSOR_LATEST;
+    ret->start.from = CURSOR_LATEST;
     for (size_t i = 0; i < ARRAY_LEN(ways); i++) {
         const char *text = http_request_query(request, ways[i].name);
         if (!text) {
@@ -180,6 +191,33 @@ static enum err read_format(const struct http_request *request, struct events_re
                               "events are sent as text/event-stream or application/x-ndjson");
 }
 
+static bool slow_parse(const char *text, enum stream_slow *ret)
+{
+    static const char *const names[] = {
+        [STREAM_DISCONNECT] = "disconnect",
+        [STREAM_CONFLATE] = "conflate",
+        [STREAM_CATCH_UP] = "catch-up",
+    };
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        if (strcmp(text, names[i]) == 0) {
+            *ret = (enum stream_slow)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+static enum err read_slow(const struct http_request *request, const struct query *query,
+                          struct events_request *ret, struct err_info *info)
+{
+    const char *text = http_request_query(request, "slow");
+    CHECK(slow_parse(query->config.slow, &ret->slow)); /* a choice of the table */
+    return !text || slow_parse(text, &ret->slow)
+               ? ERR_OK
+               : err_set(info, ERR_REQUEST_PARAM,
+                         "slow=%.32s is none of disconnect, conflate, catch-up", text);
+}
+
 /* --- the request ------------------------------------------------------------------------------------- */
 
 enum err events_request_read(const struct http_request *request, const struct query *query,
@@ -191,13 +229,16 @@ enum err events_request_read(const struct http_request *request, const struct qu
         e = read_topics(query, http_request_param(request, "topics"), ret, info);
     }
     if (!e) {
-        e = read_start(request, &ret->start, info);
+        e = read_start(request, ret, info);
     }
     if (!e) {
         e = read_choice(request, "envelope", switches, &ret->is_envelope, info);
     }
     if (!e) {
         e = read_filter(request, ret, info);
+    }
+    if (!e) {
+        e = read_slow(request, query, ret, info);
     }
     return e ? e : read_cursor(request, ret, info);
 }

@@ -11,6 +11,8 @@ struct events_request {
     struct cursor asked;
     struct reading_start start; /* without `asked` */
     struct filter *filter;      /* NULL: every record */
+    bool is_snapshot;
+    enum stream_slow slow;
     bool is_envelope;
     enum reading_format format;
     const char *content_type;

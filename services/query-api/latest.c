@@ -4,8 +4,7 @@
 #include <stdlib.h>
 
 #include "core/hash_map.h"
-
-#define CURSOR_TEXT_MAX ((size_t)4 << 20)
+#include "cursor.h"
 
 struct latest {
     pthread_mutex_t lock;    /* guards all of it */
@@ -19,7 +18,7 @@ struct latest *latest_new(size_t keys_max)
     struct latest *latest = must_alloc(sizeof *latest);
     CHECK(pthread_mutex_init(&latest->lock, NULL) == 0);
     latest->frames = hash_map_new(sizeof(struct frame *), keys_max);
-    buf_init(&latest->cursor, CURSOR_TEXT_MAX);
+    buf_init(&latest->cursor, CURSOR_BYTES_MAX);
     return latest;
 }
 
@@ -97,7 +96,7 @@ static void view_add(struct latest_view *view, struct frame *frame)
 void latest_read(struct latest *latest, struct strview key, struct latest_view *ret)
 {
     *ret = (struct latest_view){0};
-    buf_init(&ret->cursor, CURSOR_TEXT_MAX);
+    buf_init(&ret->cursor, CURSOR_BYTES_MAX);
     (void)pthread_mutex_lock(&latest->lock);
     size_t count = key.ptr ? 1 : hash_map_count(latest->frames);
     ret->frames = must_alloc((count + 1) * sizeof(struct frame *));

@@ -26,6 +26,15 @@ static const struct config_option query_options[] = {
                "Most streams at a time; further clients are told to come back later."),
     CONFIG_ROW(struct query_config, retry_ms, "sse.retry", DURATION, "2s", 1, 600000,
                "Shortest time until a client reconnects; each gets up to as much again."),
+    CONFIG_CHOICE_ROW(
+        struct query_config, slow, "sse.slow", "disconnect", "disconnect|conflate|catch-up",
+        "What becomes of a stream whose client is too slow, unless it says so itself "
+        "(slow=): it ends; the latest value of each key replaces what it has missed; or "
+        "what it has missed is read from Kafka."),
+    CONFIG_ROW(
+        struct query_config, snapshots_max, "sse.snapshots.max", INT, "1000", 1, 1e6,
+        "Most streams at a time that are sent the latest values; further ones are told to come "
+        "back later."),
     CONFIG_ROW(struct query_config, catchup_threads, "sse.catchup.threads", INT, "4", 1, 64,
                "Threads that read older records from Kafka for streams that resume."),
     CONFIG_ROW(struct query_config, catchup_jobs_max, "sse.catchup.max", INT, "1000", 1, 1e6,
@@ -165,6 +174,8 @@ static enum err catchup_start(struct query *query, struct err_info *info)
 
 static enum err listen_start(struct query *query, struct err_info *info)
 {
+    query->snapshots.latest = query->latest;
+    query->snapshots.snapshots_max = query->config.snapshots_max;
     query->shard_config = (struct shard_config){
         .streams = {.topics = query->topics,
                     .heartbeat_ms = query->config.heartbeat_ms,
@@ -172,6 +183,7 @@ static enum err listen_start(struct query *query, struct err_info *info)
                     .send_buffer_bytes = query->config.send_buffer_bytes,
                     .retry_ms = query->config.retry_ms,
                     .catchup = query->catchup,
+                    .snapshots = &query->snapshots,
                     .total = &query->stream_total},
         .topic_count = query->topic_count,
         .metrics = query->metrics,

@@ -11,9 +11,11 @@
  *          finder.c         topics and partitions as they appear
  *          frame.c          a record, ready for the socket, shared by reference
  *          latest.c         the last value of each key
+ *          snapshot.c       the same, handed to one client
  *          shard.c          an HTTP worker's rings, and how frames get into them
  *          ring.c           the last frames of a topic
  *          stream.c         a client: socket, buffer, time-outs; and all of a worker's
+ *          stream_feed.c    what it sends next
  *          reading.c        what a client has seen and what comes next for it (pure);
  *          reading_begin.c  where it begins
  *          reading_text.c   what it says, as events or lines
@@ -49,6 +51,8 @@ struct query_config {
     int64_t send_buffer_bytes;
     int64_t clients_max;
     int64_t retry_ms;
+    const char *slow;
+    int64_t snapshots_max;
     int64_t catchup_threads;
     int64_t catchup_jobs_max;
     int64_t catchup_bytes;
@@ -63,6 +67,7 @@ struct query {
     struct query_topic_metrics metrics[QUERY_TOPICS_MAX];
     struct latest *latest[QUERY_TOPICS_MAX];
     struct catchup *catchup;
+    struct snapshots snapshots;
     struct reader *reader;
     struct shard_config shard_config;
     struct shard *shards[QUERY_SHARDS_MAX]; /* by worker; set before the reader starts */

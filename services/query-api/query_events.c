@@ -44,7 +44,8 @@ static struct reading *reading_make(struct events_request *events)
 static enum err open_stream(struct http_request *request, struct streams *streams,
                             struct events_request *events)
 {
-    struct stream_params params = {.start = events->start};
+    struct stream_params params = {
+        .start = events->start, .is_snapshot = events->is_snapshot, .slow = events->slow};
     bool is_chunked = true;
     buf_init(&params.head, HEAD_BYTES_MAX);
     enum err e = http_stream_head(request, events->content_type, &params.head, &is_chunked);

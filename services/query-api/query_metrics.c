@@ -10,6 +10,7 @@ enum {
     CATCHUPS,
     CATCHUPS_NOW,
     GAPS,
+    SLOW,
     DELIVERY,
     RECORDS,
     LAG,
@@ -38,6 +39,11 @@ static struct metric families[] = {
          "Gaps told to clients: they asked for records that Kafka has no more; raise the topic's "
          "retention.",
          NULL},
+    [SLOW] =
+        {"millrace_query_slow_total", METRIC_COUNTER,
+         "Times that a client was too slow and was brought up to date as it had asked; a steady "
+         "rise: clients or the network are too slow.",
+         "how"},
     [DELIVERY] =
         {"millrace_query_delivery_seconds", METRIC_HISTOGRAM,
          "From a record's arrival here to the sockets of a worker's clients; the newest of "
@@ -62,9 +68,14 @@ static const char *const end_names[QUERY_END_COUNT] = {
     [QUERY_END_LIMIT] = "limit", [QUERY_END_FAILED] = "failed", [QUERY_END_SHUTDOWN] = "shutdown",
 };
 
+static const char *const slow_names[QUERY_SLOW_COUNT] = {
+    [QUERY_SLOW_CONFLATED] = "conflated",
+    [QUERY_SLOW_CAUGHT_UP] = "caught-up",
+};
+
 static struct {
     struct metric_series *streams, *frames, *bytes, *ends[QUERY_END_COUNT], *catchups,
-        *catchups_now, *gaps, *delivery;
+        *catchups_now, *gaps, *slow[QUERY_SLOW_COUNT], *delivery;
 } series;
 
 static _Atomic int64_t streams_open, catchups_open;
@@ -87,6 +98,9 @@ void query_metrics_start(void)
     series.delivery = METRIC(families[DELIVERY], NULL);
     for (size_t i = 0; i < QUERY_END_COUNT; i++) {
         series.ends[i] = METRIC(families[ENDS], end_names[i]);
+    }
+    for (size_t i = 0; i < QUERY_SLOW_COUNT; i++) {
+        series.slow[i] = METRIC(families[SLOW], slow_names[i]);
     }
     metrics_on_collect(on_collect, NULL);
 }
@@ -134,6 +148,11 @@ void query_metrics_catchup_begin(void)
 void query_metrics_catchup_end(void)
 {
     atomic_fetch_sub(&catchups_open, 1);
+}
+
+void query_metrics_slow(enum query_slow how)
+{
+    metric_add(series.slow[how], 1);
 }
 
 void query_metrics_gap(void)

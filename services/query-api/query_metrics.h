@@ -26,3 +26,5 @@ void query_metrics_delivery(double seconds);
 void query_metrics_catchup_begin(void);
 void query_metrics_catchup_end(void);
 void query_metrics_gap(void);
+enum query_slow { QUERY_SLOW_CONFLATED, QUERY_SLOW_CAUGHT_UP, QUERY_SLOW_COUNT };
+void query_metrics_slow(enum query_slow how);

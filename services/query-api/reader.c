@@ -13,7 +13,6 @@
 #define POLL_MS          50
 #define ASSIGN_MAX       1024 /* partitions at once */
 #define REVIEW_PERIOD_US 100000
-#define CURSOR_TEXT_MAX  ((size_t)4 << 20)
 
 struct topic {
     struct strview name;
@@ -340,7 +339,7 @@ struct reader *reader_new(const struct strview *topics, size_t topic_count)
     for (size_t i = 0; i < topic_count; i++) {
         struct topic *topic = &reader->topics[i];
         topic->name = topics[i];
-        buf_init(&topic->cursor, CURSOR_TEXT_MAX);
+        buf_init(&topic->cursor, CURSOR_BYTES_MAX);
     }
     return reader;
 }

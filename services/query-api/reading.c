@@ -157,14 +157,54 @@ bool reading_is_lost(struct reading *reading, const struct reading_source *sourc
     return false;
 }
 
-bool reading_fall_back(struct reading *reading)
+void reading_fall_back(struct reading *reading)
 {
-    if (reading->mode != READING_COPY || reading->has_caught_up) {
-        return false;
-    }
+    CHECK(reading->mode == READING_COPY);
     reading->mode = READING_CATCHUP;
     reading->has_begun = false;
-    return true;
+}
+
+void reading_enter_snapshot(struct reading *reading, const struct reading_source *source)
+{
+    reading_grow(reading, source);
+    reading->mode = READING_SNAPSHOT;
+    reading->has_begun = false;
+}
+
+void reading_leave_snapshot(struct reading *reading, const struct reading_source *source)
+{
+    CHECK(reading->mode == READING_SNAPSHOT);
+    reading->has_begun = true;
+    reading_grow(reading, source);
+    reading_enter_copy(reading, source);
+}
+
+void reading_leave_shared(struct reading *reading, const struct reading_source *source)
+{
+    struct reading_topic *topic = &reading->topics[0];
+    const struct ring *ring = &source->rings[topic->topic];
+    if (reading->mode != READING_SHARED || topic->sequence < ring->oldest) {
+        return;
+    }
+    reading_topic_grow(topic, ring);
+    for (int32_t p = 0; p < topic->partition_count; p++) {
+        topic->next[p] = ring->partitions[p].next;
+    }
+    for (uint64_t s = ring->end; s > topic->sequence; s--) {
+        const struct frame *frame = ring_at(ring, s - 1);
+        topic->next[frame->partition] = frame->offset;
+    }
+    reading->mode = READING_COPY;
+}
+
+size_t reading_backlog(const struct reading *reading, const struct reading_source *source)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < reading->topic_count; i++) {
+        const struct reading_topic *topic = &reading->topics[i];
+        count += (size_t)(source->rings[topic->topic].end - topic->sequence);
+    }
+    return count;
 }
 
 static enum reading_result topic_fill(struct reading *reading, struct reading_topic *topic,

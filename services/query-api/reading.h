@@ -5,6 +5,7 @@
  *   WAITING   its topics are not known or not loaded yet
  *   CATCHUP   some position is not in the rings: records come from a catch-up job (catchup.h) until
  *             every position is (`next` ≥ ring's `first`)
+ *   SNAPSHOT  the latest values are handed out (snapshot.h); the positions are where they stand
  *   COPY      from the rings; events are rendered for this client, under its own positions, and
  *             what it has seen already is skipped. So joining the rings from anywhere is exact.
  *   SHARED    one topic, all of it, plain values, exactly where the reader is: the frames' own bytes
@@ -28,7 +29,13 @@ enum reading_format {
     READING_LINES, /* a JSON object a line */
 };
 
-enum reading_mode { READING_WAITING, READING_CATCHUP, READING_COPY, READING_SHARED };
+enum reading_mode {
+    READING_WAITING,
+    READING_CATCHUP,
+    READING_SNAPSHOT,
+    READING_COPY,
+    READING_SHARED,
+};
 
 struct reading_topic {
     uint64_t sequence; /* of the ring's frame to look at next */
@@ -80,6 +87,9 @@ void reading_append_greeting(const struct reading *reading, int64_t retry_ms, st
  * id where there is one. */
 void reading_append_event(const struct reading *reading, const struct reading_source *source,
                           const char *name, struct strview data, struct buf *out);
+/* A record or a gap, under the present position. */
+void reading_append_frame(const struct reading *reading, const struct reading_source *source,
+                          const struct frame *frame, struct buf *out);
 /* A comment that also carries the position: a client that sees no event moves on as well. */
 void reading_append_heartbeat(const struct reading *reading, const struct reading_source *source,
                               struct buf *out);
@@ -101,8 +111,14 @@ enum reading_result reading_gather(const struct reading *reading,
                                    const struct reading_source *source, struct iovec *parts,
                                    size_t max, size_t *ret_count);
 void reading_advance(struct reading *reading, size_t frames);
-/* COPY, lost before it has caught up once: back to CATCHUP, nothing is missed. A client that was
- * live and then lost is too slow: false. */
-bool reading_fall_back(struct reading *reading);
+/* COPY, lost: back to CATCHUP, nothing is missed. */
+void reading_fall_back(struct reading *reading);
+/* Any mode: the positions become those of a snapshot, by reading_move. */
+void reading_enter_snapshot(struct reading *reading, const struct reading_source *source);
+void reading_leave_snapshot(struct reading *reading, const struct reading_source *source);
+/* SHARED, not lost: back to COPY, with positions of its own. No-op otherwise. */
+void reading_leave_shared(struct reading *reading, const struct reading_source *source);
+/* COPY, SHARED: frames in the rings that it has not looked at. */
+size_t reading_backlog(const struct reading *reading, const struct reading_source *source);
 /* COPY, SHARED: whether what comes next has left the ring. */
 bool reading_is_lost(struct reading *reading, const struct reading_source *source);

@@ -8,6 +8,3 @@ void reading_topic_grow(struct reading_topic *topic, const struct ring *ring);
 /* Whether nothing that comes next has left the ring. */
 bool reading_topic_is_in_ring(const struct reading_topic *topic, const struct ring *ring);
 void reading_enter_copy(struct reading *reading, const struct reading_source *source);
-/* A record or a gap, under the present position. */
-void reading_append_frame(const struct reading *reading, const struct reading_source *source,
-                          const struct frame *frame, struct buf *out);

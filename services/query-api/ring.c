@@ -3,13 +3,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CAPACITY_FIRST  64
-#define CURSOR_TEXT_MAX ((size_t)4 << 20) /* 100,000 partitions */
+#include "cursor.h"
+
+#define CAPACITY_FIRST 64
 
 void ring_init(struct ring *ring, size_t bytes_max)
 {
     *ring = (struct ring){.bytes_max = bytes_max};
-    buf_init(&ring->cursor, CURSOR_TEXT_MAX);
+    buf_init(&ring->cursor, CURSOR_BYTES_MAX);
 }
 
 void ring_free(struct ring *ring)

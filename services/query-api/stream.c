@@ -1,6 +1,6 @@
 #define _GNU_SOURCE /* EPOLLRDHUP */
 
-#include "stream.h"
+#include "stream_inside.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -13,48 +13,15 @@
 #include "core/clock.h"
 
 #define GATHER_MAX     64
-#define FILL_BYTES     65536
-#define ROUNDS_MAX     16 /* of one pump: then other clients have their turn */
-#define OUT_BYTES_MAX  ((size_t)1 << 30)
+#define ROUNDS_MAX     16  /* of one pump: then other clients have their turn */
 #define OUT_KEPT_BYTES 512 /* of an idle client's buffer */
 #define END_TIMEOUT_US 2000000
 
-struct stream {
-    struct streams *set;
-    size_t index; /* in set->list */
-    struct http_stream http;
-    struct http_watch *watch;
-    struct reading *reading;
-    struct cursor asked; /* until it has begun */
-    struct catchup_job *job;
-    struct buf out;
-    size_t sent; /* of out */
-    int64_t wrote_us;
-    int64_t heartbeat_us;
-    struct reading_start start;
-    bool is_waiting; /* for the socket */
-    bool is_ending;
-    enum query_end end;
-};
-
-enum outcome {
-    IDLE,    /* nothing to send */
-    SENT,    /* or prepared: go on */
-    BLOCKED, /* the socket takes no more */
-    GONE,
-};
-
 /* These may free it. */
 static void stream_pump(struct stream *stream);
-static void stream_end(struct stream *stream, enum query_end why);
 static void stream_free(struct stream *stream, enum query_end why);
 
 /* --- writing ------------------------------------------------------------------------------------------ */
-
-static bool has_out(const struct stream *stream)
-{
-    return stream->sent < stream->out.len || http_stream_is_pending(&stream->http);
-}
 
 static void count_sent(struct stream *stream, size_t frames, ssize_t bytes)
 {
@@ -66,7 +33,7 @@ static void count_sent(struct stream *stream, size_t frames, ssize_t bytes)
 
 static enum outcome flush(struct stream *stream)
 {
-    while (has_out(stream)) {
+    while (stream_has_out(stream)) {
         struct iovec rest = {stream->out.data + stream->sent, stream->out.len - stream->sent};
         ssize_t sent = http_stream_send(&stream->http, &rest, rest.iov_len ? 1 : 0);
         if (sent < 0) {
@@ -102,8 +69,7 @@ static enum outcome send_shared(struct stream *stream)
     size_t count;
     if (reading_gather(stream->reading, &stream->set->source, parts, GATHER_MAX, &count) ==
         READING_LOST) {
-        stream_end(stream, QUERY_END_LAGGED);
-        return GONE;
+        return stream_lost(stream);
     }
     if (count == 0) {
         return IDLE;
@@ -121,162 +87,13 @@ static enum outcome send_shared(struct stream *stream)
     return SENT;
 }
 
-/* --- what to write -------------------------------------------------------------------------------------- */
-
-static void append_event(struct stream *stream, const char *name, struct strview data)
-{
-    reading_append_event(stream->reading, &stream->set->source, name, data, &stream->out);
-}
-
-static size_t positions_count(const struct reading *reading)
-{
-    size_t count = 0;
-    for (size_t i = 0; i < reading->topic_count; i++) {
-        count += (size_t)reading->topics[i].partition_count;
-    }
-    return count;
-}
-
-static void on_items(void *context)
-{
-    struct streams *set = context;
-    set->wake(set->wake_context);
-}
-
-/* All partitions of all topics: those that are in the rings now might not be when it has joined. */
-static struct catchup_job *job_new(struct stream *stream)
-{
-    const struct reading *reading = stream->reading;
-    struct streams *set = stream->set;
-    struct catchup_position *positions =
-        must_alloc((positions_count(reading) + 1) * sizeof *positions);
-    size_t count = 0;
-    for (uint32_t i = 0; i < reading->topic_count; i++) {
-        const struct reading_topic *topic = &reading->topics[i];
-        for (int32_t p = 0; p < topic->partition_count; p++) {
-            positions[count++] = (struct catchup_position){
-                .topic = set->config->topics[topic->topic].ptr, /* ends with a NUL */
-                .topic_index = topic->topic,
-                .reading_index = i,
-                .partition = p,
-                .next = topic->next[p],
-            };
-        }
-    }
-    const struct catchup_params params = {
-        .positions = positions, .count = count, .on_items = on_items, .context = set};
-    struct catchup_job *job = catchup_submit(set->config->catchup, &params);
-    free(positions);
-    return job;
-}
-
-static enum outcome catchup_begin(struct stream *stream)
-{
-    stream->job = job_new(stream);
-    if (!stream->job) {
-        stream_end(stream, QUERY_END_LIMIT);
-        return GONE;
-    }
-    return IDLE;
-}
-
-static enum outcome begin(struct stream *stream)
-{
-    stream->start.asked = &stream->asked;
-    if (!reading_begin(stream->reading, &stream->set->source, &stream->start)) {
-        return IDLE;
-    }
-    cursor_free(&stream->asked);
-    if (stream->reading->mode != READING_CATCHUP) {
-        append_event(stream, NULL, (struct strview){0});
-        return SENT;
-    }
-    return catchup_begin(stream);
-}
-
-static void append_gap(struct stream *stream, const struct catchup_item *item)
-{
-    const struct reading_topic *topic = &stream->reading->topics[item->reading_index];
-    const struct frame_gap gap = {topic->topic, stream->set->config->topics[topic->topic],
-                                  item->partition, item->from, item->to};
-    CLEANUP(buf_free) struct buf text;
-    buf_init(&text, OUT_BYTES_MAX);
-    frame_append_gap(&text, &gap);
-    append_event(stream, "gap", buf_view(&text));
-    query_metrics_gap();
-}
-
-static bool item_apply(struct stream *stream, const struct catchup_item *item)
-{
-    switch (item->kind) {
-    case CATCHUP_FRAME:
-        reading_take(stream->reading, &stream->set->source, item->frame, &stream->out);
-        frame_unref(item->frame);
-        break;
-    case CATCHUP_POSITION:
-        reading_move(stream->reading, item->reading_index, item->partition, item->to);
-        break;
-    case CATCHUP_GAP:
-        append_gap(stream, item);
-        break;
-    case CATCHUP_RESOLVED:
-        stream->reading->has_begun = true;
-        append_event(stream, NULL, (struct strview){0});
-        break;
-    case CATCHUP_FAILED:
-        return false;
-    }
-    return true;
-}
-
-static enum outcome catch_up(struct stream *stream)
-{
-    struct catchup_item item;
-    bool is_any = false;
-    while (stream->out.len < FILL_BYTES && catchup_take(stream->job, &item)) {
-        is_any = true;
-        if (!item_apply(stream, &item)) {
-            stream_end(stream, QUERY_END_FAILED);
-            return GONE;
-        }
-    }
-    if (stream->reading->has_begun && reading_join(stream->reading, &stream->set->source)) {
-        catchup_end(TAKE(stream->job));
-        is_any = true;
-    }
-    return is_any ? SENT : IDLE;
-}
-
-static enum outcome copy(struct stream *stream)
-{
-    enum reading_result result =
-        reading_fill(stream->reading, &stream->set->source, FILL_BYTES, &stream->out);
-    if (result == READING_LOST && reading_fall_back(stream->reading)) {
-        return catchup_begin(stream);
-    }
-    if (result == READING_LOST) {
-        stream_end(stream, QUERY_END_LAGGED);
-        return GONE;
-    }
-    return has_out(stream) || result == READING_MORE ? SENT : IDLE;
-}
-
 static enum outcome produce(struct stream *stream)
 {
-    switch (stream->reading->mode) {
-    case READING_WAITING:
-        return begin(stream);
-    case READING_CATCHUP:
-        return catch_up(stream);
-    case READING_COPY:
-        return copy(stream);
-    case READING_SHARED:
-        return send_shared(stream);
+    if (stream->was_blocked && stream_is_to_conflate(stream)) {
+        return stream_lost(stream);
     }
-    return IDLE;
+    return stream->reading->mode == READING_SHARED ? send_shared(stream) : stream_feed(stream);
 }
-
-/* --- turns ------------------------------------------------------------------------------------------------ */
 
 static void wait_for_socket(struct stream *stream, bool is_waiting)
 {
@@ -290,15 +107,27 @@ static void wait_for_socket(struct stream *stream, bool is_waiting)
 static void rest(struct stream *stream)
 {
     wait_for_socket(stream, false);
+    stream->was_blocked = false;
     if (stream->out.capacity > OUT_KEPT_BYTES) {
         buf_free(&stream->out);
     }
 }
 
-static void blocked(struct stream *stream)
+/* More is there than may be sent now. Who is to catch up needs positions of its own for that, which
+ * can be had only as long as the ring has what comes next. */
+static void pause_sending(struct stream *stream)
 {
     wait_for_socket(stream, true);
-    if (!stream->is_ending && stream->reading->has_caught_up &&
+    if (stream->slow == STREAM_CATCH_UP) {
+        reading_leave_shared(stream->reading, &stream->set->source);
+    }
+}
+
+static void blocked(struct stream *stream)
+{
+    pause_sending(stream);
+    stream->was_blocked = true;
+    if (!stream->is_ending && stream->slow == STREAM_DISCONNECT && stream->reading->has_caught_up &&
         reading_is_lost(stream->reading, &stream->set->source)) {
         stream_end(stream, QUERY_END_LAGGED);
     }
@@ -335,7 +164,7 @@ static void stream_pump(struct stream *stream)
             break;
         }
     }
-    wait_for_socket(stream, true); /* which is ready: the next turn goes on */
+    pause_sending(stream); /* the socket is ready: the next turn goes on */
 }
 
 static void on_ready(void *context, uint32_t events)
@@ -357,7 +186,7 @@ static void stream_tick(struct stream *stream, int64_t now_us)
         }
         return;
     }
-    if (has_out(stream) || stream->is_waiting) {
+    if (stream_has_out(stream) || stream->is_waiting) {
         if (now_us - stream->wrote_us > config->stall_timeout_ms * 1000) {
             stream_end(stream, QUERY_END_STALLED);
         }
@@ -375,10 +204,14 @@ static void stream_tick(struct stream *stream, int64_t now_us)
 static const struct {
     const char *event, *data;
 } farewells[QUERY_END_COUNT] = {
-    [QUERY_END_LAGGED] = {"lagged", "{\"detail\":\"records have left the memory before they were "
-                                    "taken; reconnect with the last id\"}"},
-    [QUERY_END_STALLED] = {"lagged", "{\"detail\":\"nothing was taken for too long; reconnect with "
-                                     "the last id\"}"},
+    [QUERY_END_LAGGED] =
+        {"lagged",
+         "{\"policy\":\"disconnect\",\"detail\":\"records have left the memory before they were "
+         "taken; reconnect with the last id\"}"},
+    [QUERY_END_STALLED] =
+        {"lagged",
+         "{\"policy\":\"disconnect\",\"detail\":\"nothing was taken for too long; reconnect with "
+         "the last id\"}"},
     [QUERY_END_LIMIT] = {"error", "{\"detail\":\"too many clients are catching up; reconnect "
                                   "later\"}"},
     [QUERY_END_FAILED] = {"error", "{\"detail\":\"records cannot be read from Kafka now; reconnect "
@@ -387,7 +220,7 @@ static const struct {
                                         "the last id\"}"},
 };
 
-static void stream_end(struct stream *stream, enum query_end why)
+void stream_end(struct stream *stream, enum query_end why)
 {
     if (stream->is_ending) {
         return;
@@ -396,7 +229,8 @@ static void stream_end(struct stream *stream, enum query_end why)
     stream->end = why;
     stream->wrote_us = clock_mono_us(); /* from which the time to take it counts */
     catchup_end(TAKE(stream->job));
-    append_event(stream, farewells[why].event, sv(farewells[why].data));
+    snapshot_free(TAKE(stream->snapshot));
+    stream_append_event(stream, farewells[why].event, sv(farewells[why].data));
     if (stream->reading->is_chunked) {
         CHECK(buf_append_view(&stream->out, SV("0\r\n\r\n")) == ERR_OK);
     }
@@ -411,6 +245,7 @@ static void stream_free(struct stream *stream, enum query_end why)
     last->index = stream->index;
     atomic_fetch_sub(set->config->total, 1);
     catchup_end(stream->job);
+    snapshot_free(stream->snapshot);
     http_watch_close(stream->watch);
     http_stream_close(&stream->http);
     cursor_free(&stream->asked);
@@ -456,9 +291,11 @@ void stream_open(struct streams *set, struct stream_params *params)
                               .asked = params->asked,
                               .out = params->head,
                               .start = params->start,
+                              .is_snapshot = params->is_snapshot,
+                              .slow = params->slow,
                               .wrote_us = now_us,
                               .heartbeat_us = now_us};
-    stream->out.bytes_max = OUT_BYTES_MAX;
+    stream->out.bytes_max = STREAM_OUT_BYTES_MAX;
     socket_prepare(stream->http.fd, set->config);
     set_add(set, stream);
     stream->watch = http_worker_watch(set->worker, stream->http.fd, EPOLLRDHUP, on_ready, stream);

@@ -4,8 +4,9 @@
  * did not fit), then frames straight from the ring. While `out` is not empty nothing else is sent,
  * so events stay whole and in order.
  *
- * A client that takes nothing for stall_timeout, or whose next record has left the ring, is told
- * (`event: lagged`, as far as its socket takes it) and closed; it may come back with its last id.
+ * A client that takes nothing for stall_timeout is told so, as far as its socket takes it, and closed;
+ * it may come back with its last id. One that takes too little is dealt with as it asked: see
+ * stream_slow.
  *
  * THREADS  the worker's.
  */
@@ -17,6 +18,7 @@
 #include "http/http.h"
 #include "query_metrics.h"
 #include "reading.h"
+#include "snapshot.h"
 
 struct stream_config {
     const struct strview *topics;
@@ -25,7 +27,15 @@ struct stream_config {
     int64_t send_buffer_bytes;
     int64_t retry_ms;
     struct catchup *catchup;
+    struct snapshots *snapshots;
     atomic_size_t *total; /* streams of all workers */
+};
+
+/* What becomes of a client that is too slow for the rings; it is told (`event: lagged`). */
+enum stream_slow {
+    STREAM_DISCONNECT,
+    STREAM_CONFLATE, /* the latest values replace what it has missed */
+    STREAM_CATCH_UP, /* what it has missed comes from Kafka */
 };
 
 struct stream;
@@ -48,7 +58,9 @@ struct stream_params {
     struct reading *reading;    /* taken over */
     struct cursor asked;        /* taken over */
     struct reading_start start; /* without `asked` */
-    struct buf head;            /* taken over: status line and fields */
+    bool is_snapshot;           /* the latest values first, unless there is `asked` */
+    enum stream_slow slow;
+    struct buf head; /* taken over: status line and fields */
 };
 
 /* It ends by itself, or with the set. */
