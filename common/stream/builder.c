@@ -587,6 +587,11 @@ static void step_compile(struct program_builder *builder, const struct spec *spe
     if (compiled) {
         step_add(builder, spec, compiled);
     }
+    /* What is tried again begins its segment anew: it must not meet itself there. */
+    if (builder->pipeline->retry.count > 0 && builder->step.state != STATE_NONE &&
+        !kind->is_maker) {
+        builder_cut(builder, spec);
+    }
     if (kind->is_maker) {
         builder_enter_segment(builder, builder->step.behind);
         builder_name_segment(builder, builder->pipeline->flows[builder->flow].name);

@@ -147,6 +147,9 @@ struct program_source *builder_compile_source(struct program_builder *builder,
 void builder_compile_tables(struct program_builder *builder, const struct spec *file);
 /* Whether rows of files are what the joins need: known when all joins are. */
 void builder_check_tables(struct program_builder *builder, const struct spec *file);
+/* `retry`, before the flows; what there is to read for it, after builder_link. */
+void builder_compile_retry(struct program_builder *builder, const struct spec *file);
+void builder_add_retries(struct program_builder *builder, const struct spec *file);
 /* All flows of the file, in the order in which records go through them. */
 void builder_compile_flows(struct program_builder *builder, const struct spec *file);
 /* NULL, and an error with the nearest name, when there is none. */

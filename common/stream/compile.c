@@ -75,7 +75,7 @@ void builder_compile_file(struct program_builder *builder, const struct spec *fi
 {
     static const char *const names[] = {"$schema",     "name",   "source", "tables",
                                         "steps",       "output", "flows",  "sources",
-                                        "dead_letter", "late",   NULL};
+                                        "dead_letter", "late",   "retry",  NULL};
     struct pipeline *pipeline = builder->pipeline;
     if (!spec_is_object(file, names)) {
         return;
@@ -83,10 +83,12 @@ void builder_compile_file(struct program_builder *builder, const struct spec *fi
     struct spec name = spec_member(file, "name");
     pipeline->name = must_strdup(spec_get_text(file, "name", NULL));
     builder_check_topic(&name, pipeline->name); /* topics and groups are named after it */
+    builder_compile_retry(builder, file);
     builder_compile_tables(builder, file);
     builder_compile_flows(builder, file);
     if (builder->loader.errors->count == 0) {
         builder_link(builder);
+        builder_add_retries(builder, file);
     }
     compile_sides(builder, file);
     builder_check_tables(builder, file);

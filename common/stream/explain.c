@@ -111,6 +111,23 @@ static bool is_source(const struct pipeline *pipeline, size_t segment)
     return false;
 }
 
+/* One line for all tries. */
+static void text_retry(struct page *page, const struct program_source *source)
+{
+    const struct program_retry *retry = &page->pipeline->retry;
+    char text[DURATION_BYTES];
+    if (source->retry == 1) {
+        ADD(page, "      refused for");
+        for (size_t i = 0; i < retry->reason_count; i++) {
+            ADD(page, "%s %s", i ? "," : "", err_name(retry->reasons[i]));
+        }
+        ADD(page, ": tried again");
+    }
+    ADD(page, "%s after %s in %s", source->retry == 1 ? "" : ",",
+        duration(retry->delays_ms[source->retry - 1], text), source->topic);
+    ADD(page, "%s", source->retry == retry->count ? "\n" : "");
+}
+
 static void text_stage(struct page *page, size_t stage)
 {
     const struct pipeline *pipeline = page->pipeline;
@@ -118,6 +135,10 @@ static void text_stage(struct page *page, size_t stage)
     ADD(page, "\nstage %zu%s\n", stage,
         found->is_copartitioned ? ": its topics must have the same number of partitions" : "");
     for (size_t i = 0; i < found->source_count; i++) {
+        if (pipeline->sources[found->sources[i]].retry) { /* behind the others, and theirs */
+            text_retry(page, &pipeline->sources[found->sources[i]]);
+            continue;
+        }
         text_source(page, &pipeline->sources[found->sources[i]]);
         text_steps(page, pipeline->segments[pipeline->sources[found->sources[i]].segment]);
         text_ends(page, pipeline->segments[pipeline->sources[found->sources[i]].segment]);
@@ -242,7 +263,8 @@ static void mermaid_page(struct page *page)
         mermaid_topic(page, pipeline->sources[i].topic);
         ADD(page, "  ");
         mermaid_topic_id(page, pipeline->sources[i].topic);
-        ADD(page, " --> segment%u\n", pipeline->sources[i].segment);
+        ADD(page, " %s segment%u\n", pipeline->sources[i].retry ? "-.->" : "-->",
+            pipeline->sources[i].segment);
     }
     for (size_t i = 0; i < pipeline->topic_count; i++) {
         if (pipeline->topics[i].target == STREAM_OUTPUT) {

@@ -143,6 +143,17 @@ bool pipeline_source_is_internal(const struct pipeline *pipeline, size_t source)
     return source_at(pipeline, source)->is_internal;
 }
 
+bool pipeline_source_is_retry(const struct pipeline *pipeline, size_t source)
+{
+    return source_at(pipeline, source)->retry > 0;
+}
+
+const char *pipeline_source_note(const struct pipeline *pipeline, size_t source)
+{
+    const struct program_source *from = source_at(pipeline, source);
+    return !from->is_internal ? NULL : from->retry ? STREAM_RETRY_STEP : STREAM_SENDER_HEADER;
+}
+
 unsigned pipeline_source_stage(const struct pipeline *pipeline, size_t source)
 {
     return source_at(pipeline, source)->stage;

@@ -55,14 +55,20 @@ enum stream_target {
     STREAM_REPARTITION, /* read back by the pipeline itself */
     STREAM_DEAD_LETTER,
     STREAM_LATE,
+    STREAM_RETRY, /* read back by the pipeline itself, when it is time */
 };
+#define STREAM_TARGETS (STREAM_RETRY + 1)
 
 const char *pipeline_name(const struct pipeline *pipeline);
 
 size_t pipeline_source_count(const struct pipeline *pipeline);
 const char *pipeline_source_topic(const struct pipeline *pipeline, size_t source);
-/* A repartition topic: the worker creates it. */
+/* A topic of the pipeline's own, for `rekey` or for retries: the worker creates it. */
 bool pipeline_source_is_internal(const struct pipeline *pipeline, size_t source);
+/* Whether its records wait to be tried again, until their header STREAM_RETRY_DUE says. */
+bool pipeline_source_is_retry(const struct pipeline *pipeline, size_t source);
+/* The header that stream_record.note is; NULL: its records have none. */
+const char *pipeline_source_note(const struct pipeline *pipeline, size_t source);
 unsigned pipeline_source_stage(const struct pipeline *pipeline, size_t source);
 /* Where dead letters of its records go: a topic's index. */
 size_t pipeline_source_dead_letter(const struct pipeline *pipeline, size_t source);

@@ -40,6 +40,9 @@
 #define EDITS_MAX        64 /* json_names_new's */
 #define PROJECTIONS_MAX  8  /* joins that use one table */
 #define JOIN_MEMBERS_MAX 32
+#define RETRIES_MAX      8
+
+#define RETRY_REASONS_MAX 2
 
 /* --- steps ------------------------------------------------------------------------------------ */
 
@@ -172,6 +175,7 @@ struct step_kind {
     bool takes_null;  /* it looks at a record without a value, too; others are passed by */
     bool has_late;    /* it can find a record late */
     bool is_last;     /* no step follows it in its flow */
+    enum err passing; /* the reason of its refusals that may pass by itself; ERR_OK: none does */
     /* What a task's copy of the step works with, beside state; NULL: nothing. */
     void *(*new_local)(const void *step);
     void (*free_local)(void *local);
@@ -243,6 +247,7 @@ struct program_source {
     int64_t skew_ms; /* an internal one's: how far its senders may be apart */
     enum tombstones tombstones;
     bool is_internal;
+    unsigned retry;   /* its records are tried for the n-th time again; 0: it is no such topic */
     uint16_t feeder;  /* an internal one's: the segment that writes its topic */
     uint16_t segment; /* where its records begin */
     uint16_t stage;
@@ -309,11 +314,29 @@ struct program_flow {
 struct program_stage {
     size_t source_count;
     uint16_t sources[SOURCES_MAX];
+    uint16_t retry_topics[RETRIES_MAX]; /* where something in it is tried again */
     bool is_copartitioned;
 };
 
+struct program_retry {
+    size_t count; /* how often; 0: never */
+    int64_t delays_ms[RETRIES_MAX];
+    size_t reason_count;
+    enum err reasons[RETRY_REASONS_MAX];
+};
+
+static inline bool program_retries(const struct program_retry *retry, enum err reason)
+{
+    bool is_one = false;
+    for (size_t i = 0; i < retry->reason_count; i++) {
+        is_one |= retry->reasons[i] == reason;
+    }
+    return is_one;
+}
+
 struct pipeline {
     char *name;
+    struct program_retry retry;
     size_t source_count;
     struct program_source sources[SOURCES_MAX];
     size_t flow_count;

@@ -197,6 +197,21 @@ const char *spec_get_text(const struct spec *object, const char *name, const cha
     return text;
 }
 
+int64_t spec_duration(const struct spec *spec)
+{
+    int64_t ms = 0;
+    const char *text = json_string_value(spec->value);
+    if (!text || config_parse_duration(text, &ms) || ms < 0) {
+        spec_error(spec, ERR_CONFIG, "a duration like \"500ms\", \"10s\" or \"1m\" is needed");
+        return 0;
+    }
+    if (ms > DURATION_MAX_MS) {
+        spec_error(spec, ERR_CONFIG, "at most ten years");
+        return 0;
+    }
+    return ms;
+}
+
 int64_t spec_get_duration(const struct spec *object, const char *name, int64_t fallback_ms)
 {
     struct spec member = spec_member(object, name);
@@ -207,17 +222,7 @@ int64_t spec_get_duration(const struct spec *object, const char *name, int64_t f
         spec_error(object, ERR_CONFIG, "\"%s\" is missing", name);
         return 0;
     }
-    int64_t ms = 0;
-    const char *text = json_string_value(member.value);
-    if (!text || config_parse_duration(text, &ms) || ms < 0) {
-        spec_error(&member, ERR_CONFIG, "a duration like \"500ms\", \"10s\" or \"1m\" is needed");
-        return 0;
-    }
-    if (ms > DURATION_MAX_MS) {
-        spec_error(&member, ERR_CONFIG, "at most ten years");
-        return 0;
-    }
-    return ms;
+    return spec_duration(&member);
 }
 
 int64_t spec_get_count(const struct spec *object, const char *name, int64_t fallback, int64_t max)

@@ -48,6 +48,8 @@ const char *spec_only_member(const struct spec *object, struct spec *ret);
 /* fallback NULL / negative: the member is needed. On a mistake: "" / 0 / false / the first choice. */
 const char *spec_get_text(const struct spec *object, const char *name, const char *fallback);
 int64_t spec_get_duration(const struct spec *object, const char *name, int64_t fallback_ms);
+/* The value itself as a duration; 0 and an error when it is none. */
+int64_t spec_duration(const struct spec *spec);
 int64_t spec_get_count(const struct spec *object, const char *name, int64_t fallback, int64_t max);
 /* fallback: index among choices (ended by NULL), negative: needed. */
 int spec_get_choice(const struct spec *object, const char *name, const char *const *choices,

@@ -14,7 +14,9 @@ static void watermark_open(struct stream_task *task)
     for (unsigned i = 0; i < stage->source_count; i++) {
         const struct program_source *source = &pipeline->sources[stage->sources[i]];
         watermark_tune(&task->watermark, i, source->delay_ms, source->idle_ms);
-        if (source->is_internal) {
+        if (source->retry) {
+            watermark_leave_out(&task->watermark, i);
+        } else if (source->is_internal) {
             task->senders[i] = must_alloc(sizeof *task->senders[i]);
             task->senders[i]->now.skew_ms = task->senders[i]->committed.skew_ms = source->skew_ms;
         }
@@ -93,7 +95,7 @@ static void task_hear(struct stream_task *task, const struct program_source *sou
                       const struct stream_record *record)
 {
     struct sender sender;
-    if (!sender_read(record->sender, &sender)) {
+    if (!sender_read(record->note, &sender)) {
         sender = (struct sender){UINT32_MAX, task->event_ms};
         if (!task->is_taken) {
             return;
@@ -112,9 +114,13 @@ enum err stream_task_process(struct stream_task *task, const struct stream_recor
     task->is_taken = false;
     task->stats.records++;
     task->next_offsets[source->input] = record->offset + 1;
-    enum err e = task_run_source(task, source, record);
+    enum err e = source->retry ? task_run_retry(task, source, record)
+                               : task_run_source(task, source, record);
     if (e) {
         return err_set(info, e, "a record could not be written");
+    }
+    if (source->retry) {
+        return ERR_OK; /* time went on when it came for the first time, or did not */
     }
     if (source->is_internal) {
         task_hear(task, source, record);

@@ -38,13 +38,17 @@ struct stream_record {
     int64_t offset;
     int64_t timestamp_ms;      /* Kafka's; negative: none */
     struct strview key, value; /* ptr NULL = null */
-    struct strview sender;     /* its header STREAM_SENDER_HEADER; ptr NULL: none */
+    struct strview note;       /* its header pipeline_source_note; ptr NULL: none */
     const void *origin;        /* the worker's own, for forwarding headers */
 };
 
-/* Of a record in a repartition topic: who has sent it, and how far that one is (senders.h). It says
- * nothing of what is made of the record: whoever forwards a record's headers leaves it out. */
+/* Of a record in a repartition topic: who has sent it, and how far that one is (senders.h). */
 #define STREAM_SENDER_HEADER "millrace-sender"
+/* Of one that waits to be tried again: the step that refused it, how often it was refused, and until
+ * when it waits, by the clock in milliseconds. */
+#define STREAM_RETRY_STEP    "millrace-step"
+#define STREAM_RETRY_ATTEMPT "millrace-attempt"
+#define STREAM_RETRY_DUE     "millrace-not-before"
 
 struct stream_header {
     const char *name;
@@ -63,6 +67,11 @@ struct stream_out {
     const struct stream_record *source; /* … the headers of this one; NULL: none */
 };
 
+/* Names of headers of out->source that do not go on with it, ended by NULL: they say something of that
+ * record alone. */
+const char *const *stream_headers_left(const struct pipeline *pipeline,
+                                       const struct stream_out *out);
+
 struct stream_sink {
     enum err (*emit)(void *context, const struct stream_out *out);
     /* A join found no row: brings the table up to its topic's present end. False: it already was
@@ -80,6 +89,7 @@ struct stream_task_stats {
     uint64_t filtered; /* by a `filter` step */
     uint64_t joined;
     uint64_t dead_lettered;
+    uint64_t retried; /* refused, to be tried again */
     uint64_t late;
     uint64_t replayed; /* rule 3 */
     uint64_t changelog_records;

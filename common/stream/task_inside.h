@@ -3,6 +3,7 @@
  * task.c           life, the way in, the commit cycle
  * task_run.c       a record through segments and steps
  * task_out.c       what goes out: outputs, dead letters, late events
+ * task_retry.c     what is tried again: away, and back
  * task_metadata.c  event time as text beside the offset
  */
 #pragma once
@@ -83,6 +84,9 @@ void task_frame_free(struct task_frame *frame); /* NULL is a no-op */
  * is emit's. */
 MUST_CHECK enum err task_run_source(struct stream_task *task, const struct program_source *source,
                                     const struct stream_record *record);
+/* A record into a segment, and all that is behind it. */
+MUST_CHECK enum err task_take(struct stream_task *task, const struct program_segment *segment,
+                              const struct step_out *in);
 /* When it happened, by the source's `timestamp`. What is wrong otherwise is in task->why. */
 MUST_CHECK enum err task_run_time(struct stream_task *task, const struct program_source *source,
                                   const struct stream_record *record, int64_t *ret_ms);
@@ -98,6 +102,14 @@ struct task_refusal {
 /* The original bytes, with why and where. */
 MUST_CHECK enum err task_emit_dead_letter(struct stream_task *task, const struct step_out *in,
                                           const struct task_refusal *refusal);
+/* Whether such a refusal is one that is tried again … */
+bool task_tries_again(const struct stream_task *task, const struct step_out *in, enum err reason);
+/* … which puts it into a topic until then … */
+MUST_CHECK enum err task_emit_retry(struct stream_task *task, const struct step_out *in,
+                                    const struct task_refusal *refusal);
+/* … from where it goes on. */
+MUST_CHECK enum err task_run_retry(struct stream_task *task, const struct program_source *source,
+                                   const struct stream_record *record);
 MUST_CHECK enum err task_emit_late(struct stream_task *task, const struct program_segment *segment,
                                    const struct step_run *run);
 /* To the segment's output topic, under the key. */

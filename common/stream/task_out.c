@@ -51,13 +51,15 @@ enum err task_emit_dead_letter(struct stream_task *task, const struct step_out *
         {"millrace-error-code", code},
         {"millrace-pipeline", sv(task->pipeline->name)},
         {"millrace-step", sv(refusal->place)},
-        /* Where the record is; one that was made of several is nowhere. */
+        /* Where the record is; one that was made of several is nowhere, and one that was tried again
+         * says it already. */
         {"__streams.errors.topic", sv(source->topic)},
         {"__streams.errors.partition", text_of(partition, origin ? origin->partition : 0)},
         {"__streams.errors.offset", text_of(offset, origin ? origin->offset : 0)},
     };
+    bool has_place = origin && !source->retry;
     const struct stream_out out = side_out(in, STREAM_DEAD_LETTER, source->dead_letter_topic,
-                                           headers, ARRAY_LEN(headers) - (origin ? 0 : 3));
+                                           headers, ARRAY_LEN(headers) - (has_place ? 0 : 3));
     task->stats.dead_lettered++;
     return task->sink->emit(task->sink->context, &out);
 }

@@ -111,9 +111,6 @@ static enum step_verdict run_until_settled(struct stream_task *task,
 
 /* --- the end of a segment -----------------------------------------------------------------------*/
 
-static enum err segment_take(struct stream_task *task, const struct program_segment *segment,
-                             const struct step_out *in);
-
 /* key: what the output topic's record is to have. */
 static enum err segment_end(struct stream_task *task, const struct program_segment *segment,
                             const struct step_out *out, struct strview key)
@@ -126,7 +123,7 @@ static enum err segment_end(struct stream_task *task, const struct program_segme
         }
     }
     for (size_t i = 0; i < segment->next_count; i++) {
-        enum err e = segment_take(task, task->pipeline->segments[segment->next[i]], out);
+        enum err e = task_take(task, task->pipeline->segments[segment->next[i]], out);
         if (e) {
             return e;
         }
@@ -236,8 +233,10 @@ static const struct step_out *run_result(const struct program_segment *segment,
 static enum err run_refuse(struct stream_task *task, const struct program_segment *segment,
                            const struct step_run *run, const char *place)
 {
-    return task_emit_dead_letter(task, run->in,
-                                 &(struct task_refusal){segment, place, run->reason});
+    const struct task_refusal refusal = {segment, place, run->reason};
+    return task_tries_again(task, run->in, run->reason)
+               ? task_emit_retry(task, run->in, &refusal)
+               : task_emit_dead_letter(task, run->in, &refusal);
 }
 
 /* To all that read the segment, or to the one branch that was chosen. */
@@ -251,7 +250,7 @@ static enum err run_pass_on(struct stream_task *task, const struct program_segme
         return run_refuse(task, segment, run,
                           segment->has_output ? segment->output_place : segment->place);
     }
-    return is_turned ? segment_take(task, task->pipeline->segments[run->way.to], out)
+    return is_turned ? task_take(task, task->pipeline->segments[run->way.to], out)
                      : segment_end(task, segment, out, key);
 }
 
@@ -313,8 +312,8 @@ static enum err segment_work(struct stream_task *task, const struct program_segm
 }
 
 /* A record that another segment or a step hands over. */
-static enum err segment_take(struct stream_task *task, const struct program_segment *segment,
-                             const struct step_out *in)
+enum err task_take(struct stream_task *task, const struct program_segment *segment,
+                   const struct step_out *in)
 {
     if (!segment->is_scanned) {
         return segment_end(task, segment, in, in->key);
@@ -340,7 +339,7 @@ static enum err segment_take(struct stream_task *task, const struct program_segm
 
 enum err step_forward(const struct step_way *way, const struct step_out *out)
 {
-    return segment_take(way->task, way->task->pipeline->segments[way->to], out);
+    return task_take(way->task, way->task->pipeline->segments[way->to], out);
 }
 
 const char *step_topic(const struct step_run *run)

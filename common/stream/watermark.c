@@ -23,6 +23,12 @@ void watermark_tune(struct watermark *watermark, unsigned input, int64_t delay_m
     watermark->inputs[input].idle_ms = idle_ms;
 }
 
+void watermark_leave_out(struct watermark *watermark, unsigned input)
+{
+    CHECK(input < watermark->input_count);
+    watermark->inputs[input].is_idle = true;
+}
+
 void watermark_raise(struct watermark *watermark, int64_t value_ms)
 {
     if (value_ms > watermark->value_ms) {

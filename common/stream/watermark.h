@@ -41,6 +41,8 @@ void watermark_init(struct watermark *watermark, unsigned inputs, int64_t delay_
                     int64_t idle_ms);
 /* … or each its own way, before the first record. */
 void watermark_tune(struct watermark *watermark, unsigned input, int64_t delay_ms, int64_t idle_ms);
+/* The input has no say, ever: it is idle, and nothing is observed of it. */
+void watermark_leave_out(struct watermark *watermark, unsigned input);
 /* A record came. timestamp_ms >= 0. */
 void watermark_observe(struct watermark *watermark, unsigned input, int64_t timestamp_ms);
 /* No record came; at_end: because there is none. */

@@ -46,7 +46,7 @@ const struct config_option worker_options[] = {
         "at its end holds up the others, for a producer that is late; 0: not at all."),
     CONFIG_ROW(struct worker_config, purge_interval_ms, "repartition.purge.interval", DURATION,
                "30s", 1000, 3600000,
-               "How often what was read from repartition topics is deleted from them."),
+               "How often what was read from repartition and retry topics is deleted from them."),
     CONFIG_CHOICE_ROW(
         struct worker_config, offsets_lost, "pipeline.offsets.lost", "fail", "fail|earliest",
         "When retention has deleted records that were not processed: stop and say so, "

@@ -302,8 +302,9 @@ static void tasks_own(struct worker_thread *thread)
                       KV("stage", (int64_t)task->stage), KV("partition", task->partition),
                       KV("thread", thread->label));
         }
-        for (unsigned n = 0; is_copartitioned && n < task->input_count; n++) {
-            if (task->inputs[n].is_owned) {
+        for (unsigned n = 0; n < task->input_count; n++) {
+            bool has_queue = task->order.count > 0 || task->inputs[n].is_retry;
+            if (has_queue && task->inputs[n].is_owned) {
                 worker_input_open(thread, &task->inputs[n]);
             }
         }

@@ -15,7 +15,7 @@
 #define CONSUMER_LOST_AGAIN_US 60000000
 #define CONSUMER_LOSSES_MAX    5
 
-/* Where inputs are read in order; the user's own values come before these. */
+/* Where inputs have queues of their own; the user's own values come before these. */
 static const struct config_pair ordered_properties[] = {
     {"queued.max.messages.kbytes", "8192"}, /* each input has a queue that may be filled */
     {"fetch.wait.max.ms", "100"}, /* how late it may be known that an input is at its end */
@@ -155,8 +155,8 @@ static enum err consumer_conf(struct worker_thread *thread, rd_kafka_conf_t **re
     if (!e) {
         e = kafka_conf_set(*ret, "group.instance.id", thread->instance, info);
     }
-    for (size_t i = 0;
-         !e && thread->worker->plan->has_copartitioned && i < ARRAY_LEN(ordered_properties); i++) {
+    for (size_t i = 0; !e && thread->worker->plan->has_queues && i < ARRAY_LEN(ordered_properties);
+         i++) {
         const struct config_pair *pair = &ordered_properties[i];
         e = has_property(params->kafka, pair->name)
                 ? ERR_OK

@@ -37,7 +37,7 @@ static struct metric families[FAMILIES] = {
     FAMILY(RECORDS_IN, "records_in_total", COUNTER, "pipeline",
            "Source records whose results are committed"),
     FAMILY(RECORDS_OUT, "records_out_total", COUNTER, "pipeline,target",
-           "Committed records written, by target: output, changelog, repartition, "
+           "Committed records written, by target: output, changelog, repartition, retry, "
            "dead_letter, late"),
     FAMILY(
         DEAD_LETTERS, "dead_letters_total", COUNTER, "pipeline,reason",
@@ -87,6 +87,7 @@ void worker_metrics_open(struct worker_metrics *m, const char *pipeline)
         [STREAM_REPARTITION] = "repartition",
         [STREAM_DEAD_LETTER] = "dead_letter",
         [STREAM_LATE] = "late",
+        [STREAM_RETRY] = "retry",
     };
     *m = (struct worker_metrics){
         .pipeline = pipeline,

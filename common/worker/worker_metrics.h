@@ -5,8 +5,6 @@
 #include "metrics/metrics.h"
 #include "stream/pipeline.h"
 
-#define STREAM_TARGETS (STREAM_LATE + 1)
-
 /* One per worker, shared by its threads (the series are atomics). */
 struct worker_metrics {
     const char *pipeline;

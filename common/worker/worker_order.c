@@ -1,4 +1,5 @@
-/* The inputs of a copartitioned stage, read in the order of event time.
+/* Inputs with queues of their own: of a copartitioned stage, read in the order of event time, and those
+ * whose records wait to be tried again, read when they are due.
  *
  * The records of an ordinary input come through the consumer's one queue, in whatever order the
  * brokers answer, and are processed as they come. Where order counts that will not do: the input that
@@ -11,6 +12,10 @@
  * event comes with the next answer to a fetch, fetch.wait.max.ms later when nothing arrives; but once
  * the queue is empty, a position that equals the end as the last fetch told it says the same at once.
  * (While a transaction is open behind the position the end is further on, and only the event tells.)
+ *
+ * What waits to be tried again waits in its topic: all records of one wait equally long, so that the
+ * first one speaks for those behind it. Until it is due nothing more is taken from the queue, and
+ * librdkafka stops fetching when that is full; nobody else is held up.
  */
 #include "worker/worker_thread.h"
 
@@ -53,7 +58,7 @@ void worker_input_drop(struct worker_input *input)
         rd_kafka_message_destroy(input->run[input->run_at++]);
     }
     input->run_at = input->run_count = 0;
-    if (input->run) {
+    if (input->run && !input->is_retry) {
         unsigned place = (unsigned)(input - input->task->inputs);
         input_order_empty(&input->task->order, place, false, 0);
     }
@@ -84,32 +89,42 @@ static bool run_refill(struct worker_input *input)
     return input->run_count > 0;
 }
 
-/* Brings the input's next record to the head of its run and tells the order of it. */
-static void head_update(struct worker_thread *thread, struct worker_input *input, int64_t now_ms)
+/* The input's next record, at the head of its run; NULL: none is there. */
+static const rd_kafka_message_t *head_of(struct worker_thread *thread, struct worker_input *input)
 {
-    struct input_order *order = &input->task->order;
-    unsigned place = (unsigned)(input - input->task->inputs);
     while (run_refill(input)) {
         rd_kafka_message_t *message = input->run[input->run_at];
         if (!message->err) {
-            struct stream_record record = worker_record(input, message);
-            int64_t time_ms;
-            if (stream_task_time(input->task->stream, &record, &time_ms)) {
-                time_ms = INT64_MIN; /* it will be a dead letter: nobody waits for it */
-            }
-            input_order_record(order, place, time_ms);
-            return;
+            return message;
         }
         input->run_at++; /* first: the event may drop the run */
         worker_consumer_event(thread, message);
         rd_kafka_message_destroy(message);
     }
-    input_order_empty(order, place, input->is_at_end || is_drained(thread, input), now_ms);
+    return NULL;
+}
+
+/* Brings the input's next record to the head of its run and tells the order of it. */
+static void head_update(struct worker_thread *thread, struct worker_input *input, int64_t now_ms)
+{
+    struct input_order *order = &input->task->order;
+    unsigned place = (unsigned)(input - input->task->inputs);
+    const rd_kafka_message_t *message = head_of(thread, input);
+    if (!message) {
+        input_order_empty(order, place, input->is_at_end || is_drained(thread, input), now_ms);
+        return;
+    }
+    struct stream_record record = worker_record(thread, input, message);
+    int64_t time_ms;
+    if (stream_task_time(input->task->stream, &record, &time_ms)) {
+        time_ms = INT64_MIN; /* it will be a dead letter: nobody waits for it */
+    }
+    input_order_record(order, place, time_ms);
 }
 
 void worker_order_look(struct worker_thread *thread, struct worker_task *task, int64_t now_ms)
 {
-    for (unsigned i = 0; i < task->input_count; i++) {
+    for (unsigned i = 0; i < task->order.count; i++) {
         if (task->order.inputs[i].state != INPUT_HAS_RECORD) {
             head_update(thread, &task->inputs[i], now_ms);
         }
@@ -131,4 +146,32 @@ void worker_order_advance(struct worker_thread *thread, struct worker_input *inp
 {
     rd_kafka_message_destroy(input->run[input->run_at++]);
     head_update(thread, input, now_ms);
+}
+
+/* --- what waits to be tried again ------------------------------------------------------------------------- */
+
+/* A record without the header is nothing that we wrote: it is taken at once. */
+static int64_t due_of(const rd_kafka_message_t *message)
+{
+    struct strview text = worker_header(message, STREAM_RETRY_DUE);
+    int64_t due_ms = 0;
+    for (size_t i = 0; i < text.len && text.len <= 18; i++) {
+        if (text.ptr[i] < '0' || text.ptr[i] > '9') {
+            return 0;
+        }
+        due_ms = due_ms * 10 + (text.ptr[i] - '0');
+    }
+    return due_ms;
+}
+
+const rd_kafka_message_t *worker_due_next(struct worker_thread *thread, struct worker_input *input,
+                                          int64_t clock_ms)
+{
+    const rd_kafka_message_t *message = input->queue ? head_of(thread, input) : NULL;
+    return message && due_of(message) <= clock_ms ? message : NULL;
+}
+
+void worker_due_advance(struct worker_input *input)
+{
+    rd_kafka_message_destroy(input->run[input->run_at++]);
 }

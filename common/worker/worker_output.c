@@ -240,13 +240,17 @@ static bool has_no_headers(const rd_kafka_message_t *record)
 }
 
 /* The source record's headers, then ours; NULL when there are none. */
-static rd_kafka_headers_t *headers_of(const struct stream_out *out)
+static rd_kafka_headers_t *headers_of(const struct worker_output *output,
+                                      const struct stream_out *out)
 {
     rd_kafka_headers_t *headers = NULL, *source = NULL;
     if (out->source && !has_no_headers(out->source->origin) &&
         !rd_kafka_message_headers(out->source->origin, &source)) {
         headers = rd_kafka_headers_copy(source);
-        (void)rd_kafka_header_remove(headers, STREAM_SENDER_HEADER); /* where there is one */
+        const char *const *left = stream_headers_left(output->params.pipeline, out);
+        for (; *left; left++) {
+            (void)rd_kafka_header_remove(headers, *left); /* where there is one */
+        }
     }
     if (!headers && out->header_count > 0) {
         headers = rd_kafka_headers_new(out->header_count);
@@ -273,7 +277,8 @@ static void *unconst(const void *pointer)
 
 static rd_kafka_resp_err_t produce(struct worker_output *output, const struct stream_out *out)
 {
-    rd_kafka_headers_t *headers = out->header_count > 0 || out->source ? headers_of(out) : NULL;
+    rd_kafka_headers_t *headers =
+        out->header_count > 0 || out->source ? headers_of(output, out) : NULL;
     bool has_key = out->key.ptr && out->key.len > 0; /* null, never empty */
     rd_kafka_vu_t *arguments = output->arguments;
     arguments[TOPIC].u.rkt = output->topics[out->topic];

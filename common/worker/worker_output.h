@@ -31,7 +31,7 @@ struct worker_output_params {
 
 /* Sent since begin. */
 struct worker_output_counts {
-    int64_t records[STREAM_LATE + 1]; /* by stream_target */
+    int64_t records[STREAM_TARGETS]; /* by stream_target */
     int64_t bytes;
 };
 

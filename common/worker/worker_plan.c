@@ -18,6 +18,9 @@ static void sources_plan(struct worker_plan *plan)
         source->topic = pipeline_source_topic(plan->pipeline, i);
         source->stage = pipeline_source_stage(plan->pipeline, i);
         source->is_internal = pipeline_source_is_internal(plan->pipeline, i);
+        source->is_retry = pipeline_source_is_retry(plan->pipeline, i);
+        source->note = pipeline_source_note(plan->pipeline, i);
+        stage->retry_count += source->is_retry; /* the last ones */
         source->input = stage->input_count;
         stage->sources[stage->input_count++] = i;
         plan->has_internal = plan->has_internal || source->is_internal;
@@ -53,7 +56,9 @@ struct worker_plan *worker_plan_new(const struct pipeline *pipeline)
         /* Several sources fill one store: keys of theirs that are equal must meet in one task. */
         stage->is_copartitioned =
             is_several && (pipeline_stage_is_copartitioned(pipeline, i) || stage->store_count > 0);
-        plan->has_copartitioned = plan->has_copartitioned || stage->is_copartitioned;
+        unsigned others = stage->input_count - stage->retry_count;
+        stage->ordered_count = stage->is_copartitioned && others > 1 ? others : 0;
+        plan->has_queues = plan->has_queues || stage->ordered_count + stage->retry_count > 0;
     }
     return plan;
 }

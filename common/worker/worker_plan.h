@@ -18,15 +18,20 @@ struct plan_stage {
     unsigned store_count;
     unsigned *stores;
     /* Records of its sources meet, in a join or in a store: all sources have the same number of
-     * partitions, a task needs all of its inputs, and takes their records in the order of event
-     * time. */
+     * partitions, and a task needs all of its inputs … */
     bool is_copartitioned;
+    /* … of which it takes the first ordered_count in the order of event time; 0: as they come. Those
+     * behind them are what waits to be tried again. */
+    unsigned ordered_count;
+    unsigned retry_count;
 };
 
 struct plan_source {
     const char *topic;
     unsigned stage, input;
-    bool is_internal; /* a repartition topic */
+    bool is_internal; /* a repartition topic, or one of retries: */
+    bool is_retry;
+    const char *note; /* the header that its records are given with; NULL: none */
 };
 
 struct worker_plan {
@@ -34,7 +39,8 @@ struct worker_plan {
     unsigned source_count, stage_count, store_count;
     struct plan_source *sources;
     struct plan_stage *stages;
-    bool has_copartitioned, has_internal; /* a stage, a source that is */
+    bool has_queues;   /* a source whose partitions have queues of their own */
+    bool has_internal; /* a source that is */
 };
 
 void worker_plan_free(struct worker_plan *plan); /* NULL is a no-op */

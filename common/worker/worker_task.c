@@ -28,16 +28,16 @@ static struct worker_task *task_new(struct worker_thread *thread, unsigned numbe
     task->stage = number;
     task->partition = partition;
     task->input_count = stage->input_count;
-    if (stage->is_copartitioned) {
-        input_order_init(&task->order, stage->input_count, worker->params.config->input_wait_ms);
+    if (stage->ordered_count > 0) {
+        input_order_init(&task->order, stage->ordered_count, worker->params.config->input_wait_ms);
     }
     for (unsigned i = 0; i < stage->input_count; i++) {
-        task->inputs[i] = (struct worker_input){
-            .task = task,
-            .source = stage->sources[i],
-            .is_internal = worker->plan->sources[stage->sources[i]].is_internal,
-            .committed.offset = OFFSET_NONE,
-            .next = OFFSET_NONE};
+        task->inputs[i] =
+            (struct worker_input){.task = task,
+                                  .source = stage->sources[i],
+                                  .is_retry = worker->plan->sources[stage->sources[i]].is_retry,
+                                  .committed.offset = OFFSET_NONE,
+                                  .next = OFFSET_NONE};
     }
     return task;
 }
@@ -176,8 +176,7 @@ enum err worker_task_start(struct worker_thread *thread, struct worker_task *tas
     return e;
 }
 
-/* The last header of the name; ptr NULL: it has none. */
-static struct strview header_of(const rd_kafka_message_t *message, const char *name)
+struct strview worker_header(const rd_kafka_message_t *message, const char *name)
 {
     rd_kafka_headers_t *headers;
     const void *value;
@@ -188,9 +187,11 @@ static struct strview header_of(const rd_kafka_message_t *message, const char *n
                : sv_of(value, bytes);
 }
 
-struct stream_record worker_record(const struct worker_input *input,
+struct stream_record worker_record(const struct worker_thread *thread,
+                                   const struct worker_input *input,
                                    const rd_kafka_message_t *message)
 {
+    const char *note = thread->worker->plan->sources[input->source].note;
     rd_kafka_timestamp_type_t type;
     return (struct stream_record){
         .source = input->source,
@@ -199,8 +200,7 @@ struct stream_record worker_record(const struct worker_input *input,
         .timestamp_ms = rd_kafka_message_timestamp(message, &type),
         .key = {message->key, message->key ? message->key_len : 0},
         .value = {message->payload, message->payload ? message->len : 0},
-        .sender = input->is_internal ? header_of(message, STREAM_SENDER_HEADER)
-                                     : (struct strview){NULL, 0},
+        .note = note ? worker_header(message, note) : (struct strview){NULL, 0},
         .origin = message,
     };
 }

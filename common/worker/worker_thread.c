@@ -127,7 +127,7 @@ static enum err record_process(struct worker_thread *thread, struct worker_input
     if (e) {
         return e;
     }
-    struct stream_record record = worker_record(input, message);
+    struct stream_record record = worker_record(thread, input, message);
     task->is_touched = task->is_provisional = input->is_touched = true;
     input->is_at_end = false;
     e = stream_task_process(task->stream, &record, &thread->sink, info);
@@ -243,9 +243,34 @@ static size_t task_process_ordered(struct worker_thread *thread, struct worker_t
     return count;
 }
 
-static void turn_ordered(struct worker_thread *thread)
+/* What waited to be tried again and is due; how many. */
+static size_t task_process_due(struct worker_thread *thread, struct worker_task *task)
 {
-    if (!thread->worker->plan->has_copartitioned) {
+    struct err_info info = {0};
+    const rd_kafka_message_t *message;
+    size_t count = 0;
+    int64_t clock_ms = clock_now_ms();
+    for (unsigned i = 0; i < task->input_count; i++) {
+        struct worker_input *input = &task->inputs[i];
+        while (input->is_retry && count < ORDERED_RECORDS_MAX && may_process(thread) &&
+               (message = worker_due_next(thread, input, clock_ms)) != NULL) {
+            enum err e = record_process(thread, input, message, &info);
+            if (e) {
+                cycle_settle(thread, worker_cycle_fail(thread, e, "process", &info));
+                return count; /* what was taken ahead is dropped */
+            }
+            worker_due_advance(input);
+            count++;
+        }
+    }
+    thread->has_more = thread->has_more || count == ORDERED_RECORDS_MAX;
+    return count;
+}
+
+/* The records of inputs that have queues of their own. */
+static void turn_queues(struct worker_thread *thread)
+{
+    if (!thread->worker->plan->has_queues) {
         return;
     }
     int64_t now_ms = clock_mono_us() / 1000;
@@ -253,8 +278,11 @@ static void turn_ordered(struct worker_thread *thread)
     clocks_set(thread);
     for (size_t i = 0; i < thread->task_count && may_process(thread); i++) {
         struct worker_task *task = thread->tasks[i];
-        if (task->state == TASK_ACTIVE && worker_stage(thread, task)->is_copartitioned) {
+        if (task->state == TASK_ACTIVE && task->order.count > 0) {
             count += task_process_ordered(thread, task, now_ms);
+        }
+        if (task->state == TASK_ACTIVE && worker_stage(thread, task)->retry_count > 0) {
+            count += task_process_due(thread, task);
         }
     }
     if (count > 0) {
@@ -452,7 +480,7 @@ static void thread_run(struct worker_thread *thread)
     while (!is_stopping(thread)) {
         turn_wait(thread);
         turn_batch(thread);
-        turn_ordered(thread);
+        turn_queues(thread);
         turn_rewind(thread);
         turn_commit(thread);
         worker_output_step(thread->output); /* only after it was lost */

@@ -5,7 +5,7 @@
  * worker_assign.c    partitions coming, going, being rewound, and where they start
  * worker_consumer.c  the consumer: its life, what it tells
  * worker_task.c      a task and its inputs
- * worker_order.c     the inputs of a copartitioned stage, read in the order of event time
+ * worker_order.c     inputs with queues of their own: read in the order of event time, or when due
  * worker_purge.c     deletes what was read from repartition topics
  */
 #pragma once
@@ -44,7 +44,7 @@ struct place {
 struct worker_input {
     struct worker_task *task;
     unsigned source;
-    bool is_internal;       /* a repartition topic's */
+    bool is_retry;          /* its records wait until they are to be tried again */
     bool is_owned;          /* the group gave it to this thread */
     struct place committed; /* as last committed or fetched */
     int64_t next;           /* offset to process next */
@@ -55,7 +55,7 @@ struct worker_input {
     bool is_lost;              /* the log no longer has `next`: from its start at the next rewind */
     struct metric_series *lag; /* NULL: never owned */
     int64_t purged;            /* of a repartition topic: records below are deleted */
-    /* Of a copartitioned stage: the partition's own queue, and what was taken from it ahead of its
+    /* Of one that is read in order, or waits: the partition's own queue, and what was taken from it ahead of its
      * turn: run[run_at … run_count-1]. */
     rd_kafka_queue_t *queue;
     rd_kafka_message_t **run;
@@ -76,7 +76,7 @@ struct worker_task {
     bool has_metrics;
     struct task_metrics metrics;
     struct stream_task_stats told; /* what the counters have been told */
-    struct input_order order;      /* of a copartitioned stage */
+    struct input_order order;      /* of a stage that is read in order */
     unsigned input_count;
     struct worker_input inputs[]; /* by input */
 };
@@ -243,8 +243,11 @@ struct worker_input *worker_input_find(const struct worker_thread *thread, unsig
 const char *worker_input_topic(const struct worker_thread *thread,
                                const struct worker_input *input);
 /* The message as its task sees it. */
-struct stream_record worker_record(const struct worker_input *input,
+struct stream_record worker_record(const struct worker_thread *thread,
+                                   const struct worker_input *input,
                                    const rd_kafka_message_t *message);
+/* The message's last header of the name; ptr NULL: it has none. */
+struct strview worker_header(const rd_kafka_message_t *message, const char *name);
 
 /* --- worker_order.c ------------------------------------------------------------------------------------ */
 
@@ -260,6 +263,11 @@ const rd_kafka_message_t *worker_order_next(struct worker_task *task, int64_t no
                                             struct worker_input **ret_input);
 /* Past the record that worker_order_next gave. */
 void worker_order_advance(struct worker_thread *thread, struct worker_input *input, int64_t now_ms);
+/* Of an input whose records wait: the next one if it is due, by the clock, borrowed until
+ * worker_due_advance; NULL: there is none. */
+const rd_kafka_message_t *worker_due_next(struct worker_thread *thread, struct worker_input *input,
+                                          int64_t clock_ms);
+void worker_due_advance(struct worker_input *input);
 
 /* --- worker_purge.c ------------------------------------------------------------------------------------ */
 

@@ -49,7 +49,7 @@ static enum err sources_ask(struct topics *topics)
 
 static bool is_own(enum stream_target target)
 {
-    return target == STREAM_CHANGELOG || target == STREAM_REPARTITION;
+    return target == STREAM_CHANGELOG || target == STREAM_REPARTITION || target == STREAM_RETRY;
 }
 
 static enum err outputs_ask(struct topics *topics)
@@ -105,12 +105,31 @@ static int32_t partitions_wanted(const struct topics *topics, unsigned source)
     if (known) {
         return topics->partitions[*known];
     }
+    const struct plan_source *wanted = &topics->plan->sources[source];
     int32_t widest = 1;
     for (unsigned i = 0; i < topics->plan->source_count; i++) {
-        bool is_wider = !topics->plan->sources[i].is_internal && topics->partitions[i] > widest;
-        widest = is_wider ? topics->partitions[i] : widest;
+        const struct plan_source *other = &topics->plan->sources[i];
+        bool counts = wanted->is_retry ? other->stage == wanted->stage && !other->is_retry
+                                       : !other->is_internal;
+        widest = counts && topics->partitions[i] > widest ? topics->partitions[i] : widest;
     }
     return widest;
+}
+
+/* What is refused by the task of a partition waits in the same one. */
+static enum err retries_check(struct topics *topics)
+{
+    for (unsigned i = 0; i < topics->plan->source_count; i++) {
+        int32_t here = topics->partitions[i], wanted = partitions_wanted(topics, i);
+        if (topics->plan->sources[i].is_retry && here < wanted) {
+            topics->is_fatal = true;
+            return err_set(topics->info, ERR_CONFIG,
+                           "topic %s has %d partitions: %d are needed, as many as what is read "
+                           "beside it; add them, or delete the topic when it is empty",
+                           topics->plan->sources[i].topic, here, wanted);
+        }
+    }
+    return ERR_OK;
 }
 
 static enum err topic_ensure(struct topics *topics, const struct kafka_topic_spec *spec,
@@ -205,6 +224,9 @@ enum err worker_topics_ready(const struct worker_plan *plan, const struct kafka_
     }
     if (!e) {
         e = copartition_check(&topics);
+    }
+    if (!e) {
+        e = retries_check(&topics);
     }
     for (unsigned i = 0; !e && i < plan->store_count; i++) {
         e = changelog_ensure(&topics, i);

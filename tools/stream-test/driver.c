@@ -15,8 +15,9 @@ struct place {
 
 /* What survives a crash. */
 struct state {
-    struct place *places;     /* source × partition */
-    struct record_list *logs; /* changelogs: store × partition */
+    struct place *places;       /* source × partition */
+    struct record_list *logs;   /* changelogs: store × partition */
+    struct record_list waiting; /* to be tried again, in the order in which they were refused */
 };
 
 struct snapshot {
@@ -73,6 +74,7 @@ static void state_free(const struct driver *driver, struct state *state)
     }
     free(state->logs);
     free(state->places);
+    record_list_clear(&state->waiting);
     *state = (struct state){0};
 }
 
@@ -83,6 +85,7 @@ static void state_copy(const struct driver *driver, struct state *to, const stru
     for (size_t i = 0; i < log_count(driver); i++) {
         record_list_copy(&to->logs[i], &from->logs[i]);
     }
+    record_list_copy(&to->waiting, &from->waiting);
 }
 
 /* --- what comes out -----------------------------------------------------------------------------*/
@@ -96,6 +99,14 @@ static int32_t partition_of(const struct driver *driver, struct strview key)
 
 #define HEADERS_MAX 64
 
+static bool is_left(const char *const *names, const char *name)
+{
+    while (*names && strcmp(*names, name) != 0) {
+        names++;
+    }
+    return *names;
+}
+
 static enum err on_emit(void *context, const struct stream_out *out)
 {
     struct driver *driver = context;
@@ -104,7 +115,7 @@ static enum err on_emit(void *context, const struct stream_out *out)
     size_t count = 0;
     for (size_t i = 0; origin && i < origin->header_count && count < HEADERS_MAX; i++) {
         headers[count] = origin->headers[i];
-        count += strcmp(headers[count].name, STREAM_SENDER_HEADER) != 0;
+        count += !is_left(stream_headers_left(driver->pipeline, out), headers[count].name);
     }
     for (size_t i = 0; i < out->header_count && count < HEADERS_MAX; i++) {
         headers[count++] = out->headers[i];
@@ -136,6 +147,7 @@ static enum err task_restore(struct driver *driver, unsigned stage, int32_t part
 {
     struct stream_task *task = stream_task_new(driver->pipeline, stage, driver->tables, partition);
     driver->tasks[at_partition(driver, stage, partition)] = task;
+    stream_task_clock(task, driver->clock_ms);
     for (unsigned i = 0; i < pipeline_source_count(driver->pipeline); i++) {
         const struct place *place = &driver->state.places[at_partition(driver, i, partition)];
         if (pipeline_source_stage(driver->pipeline, i) == stage) {
@@ -188,13 +200,15 @@ static struct strview header_of(const struct record *record, const char *name)
 
 static enum err process(struct driver *driver, const struct record *record, struct err_info *info)
 {
+    const char *note = pipeline_source_note(driver->pipeline, record->topic);
     const struct stream_record input = {.source = record->topic,
                                         .partition = record->partition,
                                         .offset = record->offset,
                                         .timestamp_ms = record->timestamp_ms,
                                         .key = record->key,
                                         .value = record->value,
-                                        .sender = header_of(record, STREAM_SENDER_HEADER),
+                                        .note = note ? header_of(record, note)
+                                                     : (struct strview){NULL, 0},
                                         .origin = record};
     size_t stage = pipeline_source_stage(driver->pipeline, record->topic);
     struct stream_task *task = driver->tasks[at_partition(driver, stage, record->partition)];
@@ -268,12 +282,15 @@ static void pending_publish(struct driver *driver, struct record_list *repartiti
 {
     for (size_t i = 0; i < driver->pending.count; i++) {
         const struct record *out = driver->pending.items[i];
-        bool is_internal = out->target == STREAM_CHANGELOG || out->target == STREAM_REPARTITION;
+        bool is_internal = out->target == STREAM_CHANGELOG || out->target == STREAM_REPARTITION ||
+                           out->target == STREAM_RETRY;
         if (out->target == STREAM_CHANGELOG) {
             size_t store = index_of_store(driver, out->topic);
             record_list_add(&driver->state.logs[at_partition(driver, store, out->partition)], out);
         } else if (out->target == STREAM_REPARTITION) {
             record_list_add(repartitioned, out);
+        } else if (out->target == STREAM_RETRY) {
+            record_list_add(&driver->state.waiting, out);
         }
         if (!is_internal || driver->params.shows_internal) {
             driver->params.on_out(driver->params.context, out);
@@ -319,6 +336,36 @@ enum err driver_commit(struct driver *driver, struct err_info *info)
         e = e ? e : commit_once(driver, &queue, info);
     }
     record_list_clear(&queue);
+    return e;
+}
+
+static bool is_due(const struct driver *driver, const struct record *record)
+{
+    struct strview due = header_of(record, STREAM_RETRY_DUE);
+    char text[24] = "";
+    memcpy(text, due.ptr, due.len < sizeof text ? due.len : sizeof text - 1);
+    return strtoll(text, NULL, 10) <= driver->clock_ms;
+}
+
+/* What is due is tried again, each in a commit of its own. */
+static enum err waiting_feed(struct driver *driver, struct err_info *info)
+{
+    enum err e = ERR_OK;
+    for (size_t i = 0; !e && i < driver->state.waiting.count;) {
+        struct record_list *waiting = &driver->state.waiting;
+        if (!is_due(driver, waiting->items[i])) {
+            i++;
+            continue;
+        }
+        struct record *record = waiting->items[i];
+        waiting->count--;
+        memmove(&waiting->items[i], &waiting->items[i + 1],
+                (waiting->count - i) * sizeof(struct record *));
+        const char *topic = pipeline_topic_name(driver->pipeline, record->topic);
+        e = source_feed(driver, source_of_topic(driver, topic), record, info);
+        free(record);
+        e = e ? e : driver_commit(driver, info);
+    }
     return e;
 }
 
@@ -384,7 +431,8 @@ enum err driver_clock(struct driver *driver, int64_t now_ms, struct err_info *in
     for (size_t i = 0; i < task_count(driver); i++) {
         stream_task_clock(driver->tasks[i], now_ms);
     }
-    return commit_if_each(driver, info);
+    enum err e = commit_if_each(driver, info);
+    return e ? e : waiting_feed(driver, info);
 }
 
 enum err driver_watermark(struct driver *driver, int64_t watermark_ms, struct err_info *info)

@@ -100,7 +100,7 @@ static inline void topics_make(struct fixture *f)
     }
     for (size_t i = 0; i < pipeline_topic_count(f->pipeline); i++) {
         enum stream_target target = pipeline_topic_target(f->pipeline, i);
-        if (target == STREAM_CHANGELOG || target == STREAM_REPARTITION) {
+        if (target == STREAM_CHANGELOG || target == STREAM_REPARTITION || target == STREAM_RETRY) {
             mock_kafka_topic(&f->mock, pipeline_topic_name(f->pipeline, i), PARTITIONS);
         }
     }

@@ -124,10 +124,36 @@ static void test_explain__mermaid__draws_it(void **state)
     explain_is(SHOP_DRAWN, EXPLAIN_MERMAID);
 }
 
+static void test_explain__retries__says_when_and_where(void **state)
+{
+    (void)state;
+    struct pipeline *pipeline = fixture_compile("{\"name\":\"p\",\"source\":{\"topic\":\"in\"},"
+                                                "\"tables\":{\"t\":{\"topic\":\"t\"}},\"steps\":["
+                                                "{\"join\":{\"table\":\"t\",\"on\":\"a\",\"set\":{"
+                                                "\"b\":\"b\"}}}],\"output\":{\"topic\":\"out\"},"
+                                                "\"retry\":{\"delays\":[\"10s\",\"1m\"]}}",
+                                                PIPELINE_OVERRIDES_NONE);
+    struct buf text;
+    buf_init(&text, 1 << 20);
+    assert_err(ERR_OK, pipeline_explain(pipeline, EXPLAIN_TEXT, &text));
+    assert_err(ERR_OK, buf_append(&text, "", 1));
+    assert_non_null(strstr(text.data,
+                           "      -> topic out\n"
+                           "      refused for reference-missing: tried again after 10s in "
+                           "in.retry.1, after 1m in in.retry.2\n"));
+    buf_reset(&text);
+    assert_err(ERR_OK, pipeline_explain(pipeline, EXPLAIN_MERMAID, &text));
+    assert_err(ERR_OK, buf_append(&text, "", 1));
+    assert_non_null(strstr(text.data, "  topic2([\"in.retry.2\"])\n  topic2 -.-> segment0\n"));
+    buf_free(&text);
+    pipeline_free(pipeline);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_explain__text__says_what_runs),
+        cmocka_unit_test(test_explain__retries__says_when_and_where),
         cmocka_unit_test(test_explain__mermaid__draws_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -207,7 +207,7 @@ static void world_process(struct world *w)
                                        .timestamp_ms = m->timestamp_ms,
                                        .key = sv_of(m->key, m->key_len),
                                        .value = sv_of(m->value, m->value_len),
-                                       .sender = sv(m->sender)};
+                                       .note = sv(m->sender)};
         if (stream_task_process(task, &record, &w->sink, NULL)) {
             world_abort(w);
             return;

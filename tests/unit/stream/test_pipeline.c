@@ -12,6 +12,13 @@
 #define WINDOW "\"window\":{\"tumbling\":\"1m\"}"
 #define RESULT "\"result\":{\"n\":\"count\"}"
 
+/* Something that can be tried again, before a rekey and behind it. */
+#define RETRIED(retry)                                                                             \
+    "{\"name\":\"p\"," SOURCE "," OUTPUT ",\"tables\":{\"users\":{\"topic\":\"u\"}},\"steps\":["   \
+    "{\"join\":{\"table\":\"users\",\"on\":\"u\",\"set\":{\"a\":\"b\"}}},{\"rekey\":{\"key\":"     \
+    "\"k\"}},"                                                                                     \
+    "{\"join\":{\"table\":\"users\",\"on\":\"u\",\"set\":{\"a\":\"b\"}}}]," retry "}"
+
 #define FLOWS(flows)                                                                               \
     "{\"name\":\"p\",\"sources\":{\"a\":{\"topic\":\"a\"},\"b\":{\"topic\":\"b\"}},\"flows\":"     \
     "{" flows "}}"
@@ -350,6 +357,22 @@ static const struct row BAD[] = {
      "/source/watermark/skew", "unknown member", true},
     {STEP("{\"rekey\":{\"key\":\"a\",\"watermark\":{\"skew\":1}}}"),
      "/steps/0/rekey/watermark/skew", "a duration like", true},
+    {WITH("\"retry\":{}"), "/retry", "\"delays\" is missing", true},
+    {WITH("\"retry\":{\"delays\":[]}"), "/retry/delays", "1 to 8 durations", true},
+    {WITH(
+         "\"retry\":{\"delays\":[\"1s\",\"2s\",\"3s\",\"4s\",\"5s\",\"6s\",\"7s\",\"8s\",\"9s\"]}"),
+     "/retry/delays", "1 to 8 durations", true},
+    {WITH("\"retry\":{\"delays\":[\"1s\",2]}"), "/retry/delays/1", "a duration like", true},
+    {WITH("\"retry\":{\"delays\":[\"1s\"],\"on\":[]}"), "/retry/on", "1 to 2 reasons", true},
+    {WITH("\"retry\":{\"delays\":[\"1s\"],\"on\":[\"skript\"]}"), "/retry/on/0",
+     "(did you mean \"script\"?)", true},
+    {WITH("\"retry\":{\"delays\":[\"1s\"],\"delay\":1}"), "/retry/delay",
+     "(did you mean \"delays\"?)", true},
+    {WITH("\"retry\":{\"delays\":[\"1s\"]}"), "/retry", "no step refuses anything", false},
+    {RETRIED("\"retry\":{\"delays\":[\"1s\"],\"topic\":\"a b\"}"), "/retry",
+     "no name for a Kafka topic", false},
+    {RETRIED("\"retry\":{\"delays\":[\"1s\"],\"topic\":\"later\"}"), "/retry/topic",
+     "before a `rekey` and behind one", false},
     {STEP("{\"rekey\":{\"key\":\"a\",\"topic\":\"t\"}}"), "/steps/0/rekey/topic", "unknown member",
      true},
 };
@@ -526,6 +549,11 @@ static void test_pipeline_schema__agrees_with_the_loader(void **state)
             "\"with\":\"m\",\"type\":\"outer\",\"within\":{\"before\":\"-1s\",\"after\":\"5s\","
             "\"exclusive\":[\"after\"]},\"grace\":\"1s\",\"unmatched\":\"eager\",\"as\":{\"left\":"
             "\"x\",\"right\":\"y\"},\"store\":{\"name\":\"s\",\"records_max\":5}}}]," OUTPUT "}"),
+        RETRIED(
+            "\"retry\":{\"delays\":[\"10s\",\"1m\"],\"on\":[\"script\",\"reference-missing\"]}"),
+        WITH("\"steps\":[{\"lua\":{\"script\":\"function process(e) return e end\"}}],"
+             "\"retry\":{\"topic\":\"later\",\"delays\":[\"10s\"],\"on\":[\"script\"],"
+             "\"description\":\"d\"}"),
         AGGREGATE(WINDOW ",\"emit\":[\"final\"],\"result\":{\"a\":\"key\",\"b\":{\"min\":\"/x\"},"
                          "\"c\":{\"window\":\"start\",\"as\":\"iso8601\"}}"),
     };

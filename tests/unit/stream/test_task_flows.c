@@ -254,16 +254,16 @@ static void test_rekey__goes_through_a_topic_of_its_own(void **state)
                                    .timestamp_ms = 5000,
                                    .key = SV("ann"),
                                    .value = SV("{\"u\":\"ann\",\"k\":\"ann\"}"),
-                                   .sender = SV("52 3000")};
+                                   .note = SV("52 3000")};
     assert_err(ERR_OK, fixture_process_record(&f, &record));
     record.timestamp_ms = 11999;
-    record.sender = SV("52 9999");
+    record.note = SV("52 9999");
     assert_err(ERR_OK, fixture_process_record(&f, &record));
     fixture_commit(&f);
     assert_int_equal(9999, stream_task_stats(f.task).watermark_ms);
     assert_int_equal(0, fixture_count(&f, STREAM_REPARTITION));
     record.timestamp_ms = 12000;
-    record.sender = SV("52 10000");
+    record.note = SV("52 10000");
     assert_err(ERR_OK, fixture_process_record(&f, &record));
     fixture_commit(&f);
     sent = fixture_out(&f, STREAM_REPARTITION, 0);

@@ -1,0 +1,153 @@
+/* What is refused for a reason that may pass: into a topic, and back when it is due. */
+#define _GNU_SOURCE /* memmem */
+
+#include "worker_fixture.h"
+
+#define JOIN "{\"join\": {\"table\": \"rows\", \"on\": \"/id\", \"set\": {\"name\": \"/name\"}}}"
+#define RETRIED(steps, sides, delays)                                                              \
+    "{\"source\": " SOURCE("in") ", \"tables\": {\"rows\": {\"topic\": \"rows\"}},"                \
+                                 " \"steps\": [" JOIN steps                                        \
+                                 "], \"output\": {\"topic\": \"out\"}, " sides ","                 \
+                                 " \"retry\": {\"delays\": [" delays "]}}"
+#define DEAD_LETTER "\"dead_letter\": {\"topic\": \"dlq\"}"
+#define EIGHT_TIMES                                                                                \
+    "\"300ms\",\"300ms\",\"300ms\",\"300ms\",\"300ms\",\"300ms\",\"300ms\",\"300ms\""
+
+static const char *const join_text = RETRIED("", DEAD_LETTER, EIGHT_TIMES);
+static const char *const hopeless_text = RETRIED("", DEAD_LETTER, "\"1ms\",\"5ms\"");
+static const char *const count_text = RETRIED("," COUNT, SIDES, EIGHT_TIMES);
+
+static void feed_row(struct fixture *f, const char *key)
+{
+    feed(f, "rows", key, "{\"name\":\"Caesar\"}");
+    assert_err(ERR_OK, kafka_producer_flush(f->feeder, 20000));
+}
+
+/* All records refused once, then the row comes. */
+static void wait_and_expect(struct fixture *f, size_t outputs)
+{
+    struct worker *worker = worker_of(f, NULL);
+    await_metric(f, "records_out_total", ",target=\"retry\"", RECORDS / 2);
+    feed_row(f, "a");
+    read_output(f, outputs);
+    await_metric(f, "joined_total", "", RECORDS);
+    assert_int_equal(RECORDS, (int)metric_of(f, "joined_total", ""));
+    assert_int_equal(0, (int)metric_of(f, "records_out_total", ",target=\"dead_letter\""));
+    assert_err(ERR_OK, worker_stop(worker, 20000));
+    assert_err(ERR_OK, f->fatal);
+}
+
+static void test_retry__row_comes_later__each_record_once(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_start(&f, join_text, "exactly_once");
+    feed_row(&f, "b");
+    feed_records(&f, RECORDS);
+    wait_and_expect(&f, RECORDS);
+    assert_int_equal(RECORDS, (int)metric_of(&f, "records_out_total", ",target=\"output\""));
+    fixture_stop(&f);
+}
+
+/* The stage has a store: its retries are read by the task that has it. */
+static void test_retry__before_a_store__counts_all(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_start(&f, count_text, "exactly_once");
+    feed_row(&f, "b");
+    feed_records(&f, RECORDS);
+    wait_and_expect(&f, 2);
+    fixture_stop(&f);
+}
+
+static void test_retry__commit_refused__is_done_again(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_start(&f, join_text, "exactly_once");
+    feed_row(&f, "b");
+    feed_records(&f, RECORDS);
+    for (int i = 0; i < 3; i++) {
+        inject(&f, TXN_OFFSETS, RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED);
+    }
+    wait_and_expect(&f, RECORDS);
+    assert_true(metric_of(&f, "aborts_total", "") > 0);
+    fixture_stop(&f);
+}
+
+static void test_retry__all_delays_over__is_a_dead_letter(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_start(&f, hopeless_text, "exactly_once");
+    feed_row(&f, "b");
+    feed(&f, "in", "k", "{\"id\":\"nobody\",\"t\":1700000000000}");
+    feed(&f, "in", "k", "{\"id\":\"b\",\"t\":1700000000000}");
+    assert_err(ERR_OK, kafka_producer_flush(f.feeder, 20000));
+    struct worker *worker = worker_of(&f, NULL);
+    await_metric(&f, "dead_letters_total", ",reason=\"reference-missing\"", 1);
+    assert_int_equal(2, (int)metric_of(&f, "records_out_total", ",target=\"retry\""));
+    read_output(&f, 1);
+    assert_err(ERR_OK, worker_stop(worker, 20000));
+    assert_err(ERR_OK, f.fatal);
+    fixture_stop(&f);
+}
+
+/* What waits, waits in Kafka. */
+static void test_retry__restart_meanwhile__goes_on_waiting(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_start(&f, join_text, "at_least_once");
+    feed(&f, "in", "k", "{\"id\":\"a\",\"t\":1700000000000}");
+    assert_err(ERR_OK, kafka_producer_flush(f.feeder, 20000));
+    struct worker *worker = worker_of(&f, NULL);
+    await_metric(&f, "records_out_total", ",target=\"retry\"", 1);
+    assert_err(ERR_OK, worker_stop(worker, 20000));
+    feed_row(&f, "a");
+    worker = worker_of(&f, NULL);
+    read_output(&f, 1);
+    assert_non_null(strstr(f.last, "\"name\":\"Caesar\""));
+    assert_err(ERR_OK, worker_stop(worker, 20000));
+    assert_err(ERR_OK, f.fatal);
+    fixture_stop(&f);
+}
+
+static void test_retry__topic_has_too_few_partitions__is_fatal(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_start(&f, hopeless_text, "exactly_once");
+    struct mock_kafka other = mock_kafka_start(1);
+    static const char *const topics[] = {"rows", "out", "dlq", "in.retry.1", "in.retry.2"};
+    for (size_t i = 0; i < ARRAY_LEN(topics); i++) {
+        mock_kafka_topic(&other, topics[i], 2);
+    }
+    mock_kafka_topic(&other, "in", 3);
+    struct kafka_config config = f.mock.config;
+    f.mock.config = other.config;
+    struct worker *worker = worker_of(&f, NULL);
+    int64_t deadline_us = clock_mono_us() + DEADLINE_US;
+    while (!__atomic_load_n(&f.fatal, __ATOMIC_SEQ_CST) && clock_mono_us() < deadline_us) {
+        pause_ms(10);
+    }
+    assert_err(ERR_CONFIG, f.fatal);
+    assert_err(ERR_OK, worker_stop(worker, 20000));
+    f.mock.config = config;
+    mock_kafka_stop(&other);
+    fixture_stop(&f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_retry__row_comes_later__each_record_once),
+        cmocka_unit_test(test_retry__before_a_store__counts_all),
+        cmocka_unit_test(test_retry__commit_refused__is_done_again),
+        cmocka_unit_test(test_retry__all_delays_over__is_a_dead_letter),
+        cmocka_unit_test(test_retry__restart_meanwhile__goes_on_waiting),
+        cmocka_unit_test(test_retry__topic_has_too_few_partitions__is_fatal),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
