@@ -301,6 +301,23 @@ static void end_set(struct kafka_tail *tail, const char *topic, int32_t partitio
 }
 
 #if RD_KAFKA_VERSION >= 0x02030000
+/* A leader that did not answer leaves its partitions without an offset and, up to librdkafka 2.15.1,
+ * without an error. */
+static enum err end_take(struct kafka_tail *tail, const rd_kafka_topic_partition_t *end,
+                         struct err_info *info)
+{
+    rd_kafka_resp_err_t code = end->err;
+    if (!code && end->offset < 0) {
+        code = RD_KAFKA_RESP_ERR__TIMED_OUT;
+    }
+    if (code) {
+        return err_set(info, kafka_err(code), "asking for the end of %s-%d: %s", end->topic,
+                       end->partition, rd_kafka_err2str(code));
+    }
+    end_set(tail, end->topic, end->partition, end->offset);
+    return ERR_OK;
+}
+
 /* The log's end whatever is committed: a transaction may be decided before its marker has reached
  * this partition, and a reader of committed records must then wait for it. */
 static enum err ends_query(struct kafka_tail *tail, int64_t timeout_ms, struct err_info *info)
@@ -333,14 +350,7 @@ static enum err ends_query(struct kafka_tail *tail, int64_t timeout_ms, struct e
         ends = rd_kafka_ListOffsets_result_infos(rd_kafka_event_ListOffsets_result(event), &count);
     }
     for (size_t i = 0; !e && i < count; i++) {
-        const rd_kafka_topic_partition_t *end =
-            rd_kafka_ListOffsetsResultInfo_topic_partition(ends[i]);
-        if (end->err) {
-            e = err_set(info, kafka_err(end->err), "asking for the end of %s-%d: %s", end->topic,
-                        end->partition, rd_kafka_err2str(end->err));
-        } else {
-            end_set(tail, end->topic, end->partition, end->offset);
-        }
+        e = end_take(tail, rd_kafka_ListOffsetsResultInfo_topic_partition(ends[i]), info);
     }
     if (event) {
         rd_kafka_event_destroy(event);
