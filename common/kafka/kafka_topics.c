@@ -10,6 +10,7 @@
 
 #define BROKER_ASK_PAUSE_US  20000
 #define CLUSTER_ASK_PAUSE_US 100000
+#define EVENT_GRACE_MS       500
 
 static void clientp_destroy(rd_kafka_t **client)
 {
@@ -101,6 +102,84 @@ enum err kafka_topic_partitions(rd_kafka_t *client, const char *topic, int64_t t
     *ret_count = found->partition_cnt;
     return ERR_OK;
 }
+
+#if RD_KAFKA_VERSION >= 0x02040000
+static enum err epoch_of(rd_kafka_event_t *event, const char *topic, uint32_t *ret_epoch,
+                         struct err_info *info)
+{
+    const rd_kafka_DescribeTopics_result_t *result = rd_kafka_event_DescribeTopics_result(event);
+    size_t count = 0;
+    const rd_kafka_TopicDescription_t **found =
+        result ? rd_kafka_DescribeTopics_result_topics(result, &count) : NULL;
+    rd_kafka_resp_err_t code = rd_kafka_event_error(event);
+    if (!code && count == 1) {
+        code = rd_kafka_error_code(rd_kafka_TopicDescription_error(found[0]));
+    }
+    if (code || count != 1) {
+        return err_set(info, kafka_err(code), "describing topic %s: %s", topic,
+                       rd_kafka_err2str(code));
+    }
+    const rd_kafka_Uuid_t *id = rd_kafka_TopicDescription_topic_id(found[0]);
+    uint64_t bits = (uint64_t)rd_kafka_Uuid_most_significant_bits(id) ^
+                    (uint64_t)rd_kafka_Uuid_least_significant_bits(id);
+    *ret_epoch = (uint32_t)(bits ^ bits >> 32);
+    return ERR_OK;
+}
+
+static enum err describe(rd_kafka_t *client, const char *topic,
+                         const rd_kafka_AdminOptions_t *options, int timeout_ms,
+                         uint32_t *ret_epoch, struct err_info *info)
+{
+    rd_kafka_TopicCollection_t *topics =
+        rd_kafka_TopicCollection_of_topic_names((const char *[]){topic}, 1);
+    rd_kafka_queue_t *queue = rd_kafka_queue_new(client);
+    rd_kafka_DescribeTopics(client, topics, options, queue);
+    rd_kafka_event_t *event = rd_kafka_queue_poll(queue, timeout_ms);
+    enum err e =
+        event ? epoch_of(event, topic, ret_epoch, info)
+              : err_set(info, ERR_KAFKA_TIMEOUT, "describing topic %s: no answer in time", topic);
+    if (event) {
+        rd_kafka_event_destroy(event);
+    }
+    rd_kafka_queue_destroy(queue);
+    rd_kafka_TopicCollection_destroy(topics);
+    return e;
+}
+
+/* Of the broker that has just answered: of itself, librdkafka would wait for the controller, which has
+ * nothing to do with it. */
+enum err kafka_topic_epoch(rd_kafka_t *client, const char *topic, int64_t timeout_ms,
+                           uint32_t *ret_epoch, struct err_info *info)
+{
+    CLEANUP(metadatap_destroy) const struct rd_kafka_metadata *metadata = NULL;
+    rd_kafka_resp_err_t code = rd_kafka_metadata(client, 0, NULL, &metadata, (int)timeout_ms);
+    if (code || metadata->broker_cnt == 0) {
+        return err_set(info, ERR_KAFKA_UNAVAILABLE, "describing topic %s: no broker answered: %s",
+                       topic, rd_kafka_err2str(code));
+    }
+    int32_t broker =
+        metadata->orig_broker_id >= 0 ? metadata->orig_broker_id : metadata->brokers[0].id;
+    char why[256];
+    rd_kafka_AdminOptions_t *options =
+        rd_kafka_AdminOptions_new(client, RD_KAFKA_ADMIN_OP_DESCRIBETOPICS);
+    /* Both are within librdkafka's bounds. */
+    CHECK(rd_kafka_AdminOptions_set_broker(options, broker, why, sizeof why) == 0);
+    CHECK(rd_kafka_AdminOptions_set_request_timeout(options, (int)timeout_ms, why, sizeof why) ==
+          0);
+    enum err e =
+        describe(client, topic, options, (int)timeout_ms + EVENT_GRACE_MS, ret_epoch, info);
+    rd_kafka_AdminOptions_destroy(options);
+    return e;
+}
+#else
+enum err kafka_topic_epoch(rd_kafka_t *client, const char *topic, int64_t timeout_ms,
+                           uint32_t *ret_epoch, struct err_info *info)
+{
+    (void)client, (void)topic, (void)timeout_ms, (void)info;
+    *ret_epoch = 0;
+    return ERR_OK;
+}
+#endif
 
 bool kafka_client_warm_up(rd_kafka_t *client, int64_t timeout_ms)
 {

@@ -26,6 +26,10 @@ MUST_CHECK enum err kafka_topic_ensure(const struct kafka_config *config,
 MUST_CHECK enum err kafka_topic_partitions(rd_kafka_t *client, const char *topic,
                                            int64_t timeout_ms, int32_t *ret_count,
                                            struct err_info *info);
+/* A number for this making of the topic: another one when it was deleted and created again. 0: it
+ * cannot be known (brokers before 2.8, librdkafka before 2.4). */
+MUST_CHECK enum err kafka_topic_epoch(rd_kafka_t *client, const char *topic, int64_t timeout_ms,
+                                      uint32_t *ret_epoch, struct err_info *info);
 /* Connects a fresh client and lets it learn every topic's leaders: librdkafka looks for brokers,
  * leaders and coordinators again only half a second after it has missed one. False when no broker
  * answered in time. */

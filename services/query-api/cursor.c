@@ -2,12 +2,18 @@
 
 #include <jansson.h>
 #include <stdlib.h>
+#include <string.h>
+
+#define EPOCH_DIGITS 8
+
+static const char hex_digits[] = "0123456789abcdef";
 
 /* --- positions ----------------------------------------------------------------------------------- */
 
 void cursor_free(struct cursor *cursor)
 {
     free(cursor->positions);
+    free(cursor->epochs);
     *cursor = (struct cursor){0};
 }
 
@@ -81,6 +87,40 @@ static bool take_topic(struct reader *reader, struct strview *ret)
     return ret->len > 0 && ret->len <= CURSOR_TOPIC_BYTES_MAX && take_byte(reader, '~');
 }
 
+/* "e=" and eight digits. False: no epoch is here. */
+static bool take_epoch(struct reader *reader, uint32_t *ret)
+{
+    if (reader->end - reader->at < 2 + EPOCH_DIGITS || memcmp(reader->at, "e=", 2) != 0) {
+        return false;
+    }
+    uint32_t value = 0;
+    for (const char *at = reader->at + 2; at < reader->at + 2 + EPOCH_DIGITS; at++) {
+        const char *digit = memchr(hex_digits, *at, 16);
+        if (!digit) {
+            return false;
+        }
+        value = value << 4 | (uint32_t)(digit - hex_digits);
+    }
+    reader->at += 2 + EPOCH_DIGITS;
+    *ret = value;
+    return true;
+}
+
+static bool take_position(struct reader *reader, int64_t *ret_partition, int64_t *ret_next)
+{
+    return take_number(reader, INT32_MAX, ret_partition) && take_byte(reader, '=') &&
+           take_number(reader, INT64_MAX - 1, ret_next);
+}
+
+static void epoch_set(struct cursor *cursor, const struct topics *topics, size_t topic,
+                      uint32_t epoch)
+{
+    if (!cursor->epochs) {
+        cursor->epochs = must_alloc(topics->count * sizeof *cursor->epochs);
+    }
+    cursor->epochs[topic] = epoch;
+}
+
 static bool take_topic_part(struct reader *reader, const struct topics *topics,
                             struct cursor *cursor)
 {
@@ -91,11 +131,14 @@ static bool take_topic_part(struct reader *reader, const struct topics *topics,
     size_t topic = topic_find(topics, name);
     do {
         int64_t partition, next;
-        if (!take_number(reader, INT32_MAX, &partition) || !take_byte(reader, '=') ||
-            !take_number(reader, INT64_MAX - 1, &next)) {
+        uint32_t epoch;
+        bool is_epoch = take_epoch(reader, &epoch);
+        if (!is_epoch && !take_position(reader, &partition, &next)) {
             return false;
         }
-        if (topic < topics->count) {
+        if (topic < topics->count && is_epoch) {
+            epoch_set(cursor, topics, topic, epoch);
+        } else if (topic < topics->count) {
             position_add(cursor,
                          &(struct cursor_position){(uint32_t)topic, (int32_t)partition, next});
         }
@@ -215,7 +258,18 @@ static char *digits_put(char *end, uint64_t value)
 
 #define PART_BYTES 36 /* ",2147483647=9223372036854775807" and some */
 
-void cursor_append(struct buf *out, struct strview topic, const int64_t *next, int32_t count)
+/* ",e=9f3a61c2" */
+static void epoch_append(struct buf *out, uint32_t epoch, bool is_first)
+{
+    char text[3 + EPOCH_DIGITS] = ",e=";
+    for (size_t i = sizeof text; i > 3; i--, epoch >>= 4) {
+        text[i - 1] = hex_digits[epoch & 15];
+    }
+    CHECK(buf_append(out, text + is_first, sizeof text - is_first) == ERR_OK);
+}
+
+void cursor_append(struct buf *out, struct strview topic, const int64_t *next, int32_t count,
+                   uint32_t epoch)
 {
     CHECK(buf_append_view(out, topic) == ERR_OK);
     CHECK(buf_append(out, "~", 1) == ERR_OK);
@@ -229,5 +283,8 @@ void cursor_append(struct buf *out, struct strview topic, const int64_t *next, i
             *--begin = ',';
         }
         CHECK(buf_append(out, begin, (size_t)(end - begin)) == ERR_OK);
+    }
+    if (epoch) {
+        epoch_append(out, epoch, count == 0);
     }
 }

@@ -1,6 +1,7 @@
 /* cursor.h - where a reader of streams is: the next offset of every partition, as text.
  *
- * TEXT     "orders~0=123,1=456;products~0=9": offsets are the next to read. Only characters that a
+ * TEXT     "orders~0=123,1=456,e=9f3a61c2;products~0=9": offsets are the next to read, `e` is the
+ *          topic's epoch: another one when the topic was deleted and created again. Only characters that a
  *          browser may send cross-origin in Last-Event-ID without a preflight. KafkaSSE's JSON,
  *          [{"topic":…,"partition":…,"offset":…}], is read too, never written; there a position
  *          may be a "timestamp" in epoch milliseconds, when it has no offset.
@@ -46,11 +47,13 @@ struct cursor_position {
 struct cursor {
     struct cursor_position *positions;
     size_t count, capacity;
+    uint32_t *epochs; /* by topic; 0: not said. NULL: nowhere */
 };
 
 void cursor_free(struct cursor *cursor); /* a zeroed one is a no-op; leaves it empty */
 /* Positions of topics that are not among `topics` are checked and left out. */
 MUST_CHECK enum err cursor_parse(struct strview text, const struct strview *topics,
                                  size_t topic_count, struct cursor *ret, struct err_info *info);
-/* Appends one topic's part; the caller puts ';' between topics. */
-void cursor_append(struct buf *out, struct strview topic, const int64_t *next, int32_t count);
+/* Appends one topic's part, without an epoch if it is 0; the caller puts ';' between topics. */
+void cursor_append(struct buf *out, struct strview topic, const int64_t *next, int32_t count,
+                   uint32_t epoch);

@@ -14,6 +14,7 @@
 
 struct finder_topic {
     int32_t partition_count; /* found so far */
+    uint32_t epoch;
     bool is_missing;
 };
 
@@ -84,8 +85,10 @@ static enum err partitions_look(struct finder *finder, size_t topic, int32_t cou
     struct finder_found *found = must_alloc((size_t)(count - first) * sizeof *found);
     enum err e = ERR_OK;
     for (int32_t p = first; p < count && !e; p++) {
-        found[p - first] =
-            (struct finder_found){.topic = topic, .partition = p, .partition_count = count};
+        found[p - first] = (struct finder_found){.topic = topic,
+                                                 .partition = p,
+                                                 .epoch = finder->topics[topic].epoch,
+                                                 .partition_count = count};
         e = partition_look(finder, &found[p - first], info);
     }
     for (int32_t p = first; p < count && !e; p++) {
@@ -94,6 +97,26 @@ static enum err partitions_look(struct finder *finder, size_t topic, int32_t cou
     }
     free(found);
     return e;
+}
+
+static enum err epoch_look(struct finder *finder, size_t topic, struct err_info *info)
+{
+    struct finder_topic *state = &finder->topics[topic];
+    uint32_t epoch = 0;
+    enum err e =
+        kafka_topic_epoch(finder->client, finder->names[topic].ptr, TIMEOUT_MS, &epoch, info);
+    if (e || epoch == 0 || epoch == state->epoch) {
+        return e;
+    }
+    if (state->partition_count > 0 && state->epoch) {
+        found_add(finder, &(struct finder_found){
+                              .topic = topic, .partition = FINDER_REMADE, .epoch = epoch});
+        state->partition_count = 0;
+    }
+    if (state->partition_count == 0) {
+        state->epoch = epoch;
+    }
+    return ERR_OK;
 }
 
 static enum err topic_look(struct finder *finder, size_t topic, struct err_info *info)
@@ -106,6 +129,7 @@ static enum err topic_look(struct finder *finder, size_t topic, struct err_info 
         state->is_missing = true;
         found_add(finder, &(struct finder_found){.topic = topic, .partition = FINDER_MISSING});
     }
+    e = e ? e : epoch_look(finder, topic, info);
     return e ? e : partitions_look(finder, topic, count, info);
 }
 

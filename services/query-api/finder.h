@@ -12,10 +12,14 @@
 struct finder;
 
 #define FINDER_MISSING (-1)
+#define FINDER_REMADE  (-2)
 
 struct finder_found {
     size_t topic;
-    int32_t partition; /* FINDER_MISSING: Kafka has no such topic (told once) */
+    /* FINDER_MISSING: Kafka has no such topic (told once). FINDER_REMADE: it was deleted and created
+     * again; its partitions follow anew. */
+    int32_t partition;
+    uint32_t epoch; /* kafka_topic_epoch */
     int32_t partition_count;
     int64_t low, high; /* of the log, when it was looked at */
 };

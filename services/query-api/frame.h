@@ -51,7 +51,8 @@ struct frame {
 
 /* What FRAME_STATE carries as its value: the topic's partitions as of now. */
 struct frame_state {
-    bool is_live; /* what was in Kafka at start has been read */
+    uint32_t epoch; /* another one: the topic was made anew, what came before is not of it */
+    bool is_live;   /* what was in Kafka at start has been read */
     int32_t partition_count;
     struct frame_start {
         int64_t start; /* where the reader began */

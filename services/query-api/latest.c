@@ -79,6 +79,17 @@ void latest_apply(struct latest *latest, struct frame *const *frames, size_t cou
     (void)pthread_mutex_unlock(&latest->lock);
 }
 
+void latest_clear(struct latest *latest)
+{
+    (void)pthread_mutex_lock(&latest->lock);
+    for (size_t i = 0; i < hash_map_count(latest->frames); i++) {
+        frame_unref(*frame_at(latest, i));
+    }
+    hash_map_clear(latest->frames);
+    latest->left_out = 0;
+    (void)pthread_mutex_unlock(&latest->lock);
+}
+
 size_t latest_count(struct latest *latest)
 {
     (void)pthread_mutex_lock(&latest->lock);

@@ -24,6 +24,8 @@ DEALLOC(latest_free) struct latest *latest_new(size_t keys_max);
 /* A run of records in order, and the position after them. */
 void latest_apply(struct latest *latest, struct frame *const *frames, size_t count,
                   struct strview cursor);
+/* The topic was made anew: nothing of it is known. */
+void latest_clear(struct latest *latest);
 size_t latest_count(struct latest *latest);
 /* key ptr NULL: all keys. */
 void latest_read(struct latest *latest, struct strview key, struct latest_view *ret);

@@ -62,8 +62,9 @@ static bool is_unchanged(const struct http_request *request, const char *etag)
 static enum err etag_make(struct buf *out, const struct latest_view *view, bool is_key)
 {
     if (is_key && view->count) {
-        return buf_printf(out, "\"%" PRId32 "=%" PRId64 "\"", view->frames[0]->partition,
-                          view->frames[0]->offset + 1);
+        return buf_printf(out, "\"%" PRId32 "=%" PRId64 "@%" PRId64 "\"",
+                          view->frames[0]->partition, view->frames[0]->offset + 1,
+                          view->frames[0]->timestamp_ms); /* the time tells a topic made anew */
     }
     return buf_printf(out, "\"%.*s\"", SV_ARG(buf_view(&view->cursor)));
 }

@@ -13,6 +13,7 @@
 #define POLL_MS          50
 #define ASSIGN_MAX       1024 /* partitions at once */
 #define REVIEW_PERIOD_US 100000
+#define CUT_WAIT_US      15000000 /* several looks of the finder */
 
 struct topic {
     struct strview name;
@@ -22,6 +23,8 @@ struct topic {
     int32_t partition_count, capacity;
     bool is_live;
     bool is_told; /* what the shards know is up to date */
+    uint32_t epoch;
+    int64_t cut_us; /* since when the log has been shorter than what was read of it; 0: it is not */
     struct buf cursor;
     atomic_int state; /* enum reader_topic */
     _Atomic int64_t lag;
@@ -92,7 +95,7 @@ static void batch_publish(struct reader *reader)
 static void cursor_make(struct topic *topic)
 {
     buf_reset(&topic->cursor);
-    cursor_append(&topic->cursor, topic->name, topic->next, topic->partition_count);
+    cursor_append(&topic->cursor, topic->name, topic->next, topic->partition_count, topic->epoch);
 }
 
 static void state_publish(struct reader *reader, size_t index)
@@ -100,6 +103,7 @@ static void state_publish(struct reader *reader, size_t index)
     struct topic *topic = &reader->topics[index];
     size_t count = (size_t)topic->partition_count;
     struct frame_state *state = must_alloc(sizeof *state + count * sizeof state->partitions[0]);
+    state->epoch = topic->epoch;
     state->is_live = topic->is_live;
     state->partition_count = topic->partition_count;
     for (size_t p = 0; p < count; p++) {
@@ -136,7 +140,28 @@ static void partition_add(struct reader *reader, const struct finder_found *foun
     topic->next[found->partition] = start;
     topic->goal[found->partition] = found->high;
     topic->partition_count++;
+    topic->epoch = found->epoch;
     topic->is_told = false;
+}
+
+/* It was deleted and created again: nothing that was read is of it. The shards are told first, so that
+ * no client takes what comes for what comes next. */
+static void topic_remade(struct reader *reader, const struct finder_found *found)
+{
+    struct topic *topic = &reader->topics[found->topic];
+    log_event(LOG_WARN, "topic_remade", "deleted and created again: it is read from its beginning",
+              KV("topic", topic->name));
+    for (int32_t p = 0; p < topic->partition_count; p++) {
+        kafka_tail_remove(reader->tail, topic->name.ptr, p);
+    }
+    topic->partition_count = topic->capacity = 0;
+    topic->is_live = false;
+    topic->epoch = found->epoch;
+    topic->cut_us = 0;
+    atomic_store(&topic->state, READER_LOADING);
+    latest_clear(reader->params.latest[found->topic]);
+    state_publish(reader, found->topic);
+    batch_publish(reader);
 }
 
 /* In one go: librdkafka begins to fetch at once, and what is added later waits behind that. */
@@ -158,6 +183,10 @@ static void topics_take_found(struct reader *reader)
         struct topic *topic = &reader->topics[found.topic];
         if (found.partition == FINDER_MISSING) {
             atomic_store(&topic->state, READER_MISSING);
+            continue;
+        }
+        if (found.partition == FINDER_REMADE) {
+            topic_remade(reader, &found);
             continue;
         }
         if (topic->partition_count == 0) {
@@ -201,11 +230,27 @@ static void topic_review_positions(const struct reader *reader, size_t index)
     metric_set(reader->params.metrics[index].lag, (double)lag);
 }
 
+/* A topic made anew is found by its epoch before long. A log that was cut otherwise (an unclean leader)
+ * may hold other records where some were read: beginning again is the one way that is certainly right. */
+static void topic_review_cut(const struct reader *reader, const struct topic *topic)
+{
+    if (clock_mono_us() - topic->cut_us > CUT_WAIT_US) {
+        struct err_info info = {0};
+        (void)err_set(&info, ERR_STATE, "the log of %s has become shorter than what was read of it",
+                      topic->name.ptr);
+        reader->params.on_failure(reader->params.context, ERR_STATE, &info);
+    }
+}
+
 static void topics_review(struct reader *reader)
 {
     for (size_t i = 0; i < reader->topic_count; i++) {
         struct topic *topic = &reader->topics[i];
         if (topic->partition_count == 0) {
+            continue;
+        }
+        if (topic->cut_us) {
+            topic_review_cut(reader, topic);
             continue;
         }
         topic_review_positions(reader, i);
@@ -229,28 +274,35 @@ static void topics_review(struct reader *reader)
     reader->review_due_us = clock_mono_us() + REVIEW_PERIOD_US;
 }
 
+static struct topic *topic_find(struct reader *reader, const char *name)
+{
+    for (size_t i = 0; i < reader->topic_count; i++) {
+        if (strcmp(reader->topics[i].name.ptr, name) == 0) {
+            return &reader->topics[i];
+        }
+    }
+    return NULL;
+}
+
 /* The reader itself has lost records: its clients are told in their order. */
 static void on_gap(void *context, const struct kafka_position *at, int64_t from, int64_t to)
 {
     struct reader *reader = context;
-    if (at->offset < to) {
-        /* The log ends before where we were: it was cut or made anew. What was read may not be
-         * there any more; beginning again is the one way that is certainly right. */
-        struct err_info info = {0};
-        (void)err_set(&info, ERR_STATE, "the log of %s-%d was cut from %lld to %lld", at->topic,
-                      at->partition, (long long)to, (long long)from);
-        reader->params.on_failure(reader->params.context, ERR_STATE, &info);
+    struct topic *topic = topic_find(reader, at->topic);
+    if (!topic || topic->cut_us || at->partition >= topic->partition_count) {
         return;
     }
-    for (size_t i = 0; i < reader->topic_count; i++) {
-        struct topic *topic = &reader->topics[i];
-        if (strcmp(topic->name.ptr, at->topic) == 0 && at->partition < topic->partition_count) {
-            topic->next[at->partition] = to;
-            cursor_make(topic);
-            const struct frame_gap gap = {(uint16_t)i, topic->name, at->partition, from, to};
-            batch_add(reader, frame_gap_new(&reader->maker, &gap, buf_view(&topic->cursor)));
-        }
+    if (at->offset < to) { /* the log ends before where we were */
+        log_event(LOG_WARN, "topic_cut", "the log is shorter than what was read of it",
+                  KV("topic", topic->name), KV("partition", at->partition), KV("end", at->offset));
+        topic->cut_us = clock_mono_us();
+        return;
     }
+    topic->next[at->partition] = to;
+    cursor_make(topic);
+    const struct frame_gap gap = {(uint16_t)(topic - reader->topics), topic->name, at->partition,
+                                  from, to};
+    batch_add(reader, frame_gap_new(&reader->maker, &gap, buf_view(&topic->cursor)));
 }
 
 /* --- records --------------------------------------------------------------------------------------------- */
@@ -274,6 +326,9 @@ static void message_take(struct reader *reader, const rd_kafka_message_t *messag
 {
     size_t index = topic_of(reader, message);
     struct topic *topic = &reader->topics[index];
+    if (topic->cut_us) { /* nobody knows what they are */
+        return;
+    }
     if (!topic->is_told) { /* the shards must know the partition before its first record */
         state_publish(reader, index);
     }

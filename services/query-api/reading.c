@@ -150,11 +150,30 @@ bool reading_is_lost(struct reading *reading, const struct reading_source *sourc
 {
     for (size_t i = 0; i < reading->topic_count; i++) {
         struct reading_topic *topic = &reading->topics[i];
-        if (topic_is_lost(topic, &source->rings[topic->topic])) {
+        const struct ring *ring = &source->rings[topic->topic];
+        if (!reading_topic_is_remade(topic, ring) && topic_is_lost(topic, ring)) {
             return true;
         }
     }
     return false;
+}
+
+bool reading_forget_remade(struct reading *reading, const struct reading_source *source)
+{
+    bool is_any = false;
+    for (size_t i = 0; i < reading->topic_count; i++) {
+        struct reading_topic *topic = &reading->topics[i];
+        if (reading_topic_is_remade(topic, &source->rings[topic->topic])) {
+            free(topic->next);
+            *topic = (struct reading_topic){.topic = topic->topic, .is_remade = true};
+            is_any = true;
+        }
+    }
+    if (is_any) {
+        reading->mode = READING_WAITING;
+        reading->has_begun = false;
+    }
+    return is_any;
 }
 
 void reading_fall_back(struct reading *reading)

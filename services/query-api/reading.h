@@ -41,7 +41,10 @@ struct reading_topic {
     uint64_t sequence; /* of the ring's frame to look at next */
     int64_t *next;     /* by partition; NULL in SHARED */
     int32_t partition_count;
+    uint32_t epoch; /* the ring's, when it was placed */
     uint16_t topic;
+    bool is_placed; /* has positions */
+    bool is_remade; /* what the client had is of an earlier making of the topic: it is to be told */
 };
 
 struct reading {
@@ -78,11 +81,15 @@ enum reading_result {
 void reading_free(struct reading *reading); /* NULL is a no-op */
 DEALLOC(reading_free) struct reading *reading_new(const uint16_t *topics, size_t count);
 
-/* Leaves WAITING once all topics are loaded; false until then. */
+/* Leaves WAITING once all topics are loaded; false until then. The caller sets has_begun when it tells
+ * the position, unless the mode is CATCHUP or it takes a snapshot. */
 bool reading_begin(struct reading *reading, const struct reading_source *source,
                    const struct reading_start *start);
 /* What a stream begins with, before there is any position. */
 void reading_append_greeting(const struct reading *reading, int64_t retry_ms, struct buf *out);
+/* Topics that were deleted and created again since: back to WAITING, to begin with them anew; the
+ * others keep their positions. False: there are none. */
+bool reading_forget_remade(struct reading *reading, const struct reading_source *source);
 /* An event of that name (NULL: none) and data (JSON; empty: none), with the present position as its
  * id where there is one. */
 void reading_append_event(const struct reading *reading, const struct reading_source *source,

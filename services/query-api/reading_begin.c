@@ -14,6 +14,8 @@ static int64_t earliest_of(const struct ring_partition *partition)
 static void topic_begin(struct reading_topic *topic, const struct ring *ring, int64_t from)
 {
     reading_topic_grow(topic, ring);
+    topic->is_placed = true;
+    topic->epoch = ring->epoch;
     for (int32_t p = 0; p < topic->partition_count; p++) {
         const struct ring_partition *partition = &ring->partitions[p];
         topic->next[p] = from == CURSOR_LATEST     ? partition->next
@@ -97,11 +99,18 @@ static void asked_apply(struct reading *reading, const struct reading_source *so
             topic->next[p] = 0;
         }
     }
+    for (size_t i = 0; asked->epochs && i < reading->topic_count; i++) {
+        struct reading_topic *topic = &reading->topics[i];
+        if (asked->epochs[i] && topic->epoch && asked->epochs[i] != topic->epoch) {
+            topic_begin(topic, &source->rings[topic->topic], CURSOR_EARLIEST);
+            topic->is_remade = true;
+        }
+    }
     for (size_t i = 0; i < asked->count; i++) {
         const struct cursor_position *position = &asked->positions[i];
         struct reading_topic *topic = &reading->topics[position->topic];
         const struct ring *ring = &source->rings[topic->topic];
-        if (position->partition < topic->partition_count) {
+        if (position->partition < topic->partition_count && !topic->is_remade) {
             topic->next[position->partition] = position->next == CURSOR_LATEST
                                                    ? ring->partitions[position->partition].next
                                                    : position->next;
@@ -131,8 +140,10 @@ bool reading_begin(struct reading *reading, const struct reading_source *source,
     }
     for (size_t i = 0; i < reading->topic_count; i++) {
         struct reading_topic *topic = &reading->topics[i];
-        topic_begin(topic, &source->rings[topic->topic], start->from);
-        topic_rewind(reading, source, topic, start->rewind);
+        if (!topic->is_placed) {
+            topic_begin(topic, &source->rings[topic->topic], start->from);
+            topic_rewind(reading, source, topic, start->rewind);
+        }
     }
     if (start->asked) {
         asked_apply(reading, source, start->asked);
@@ -144,7 +155,6 @@ bool reading_begin(struct reading *reading, const struct reading_source *source,
         topic_resolve_times(topic, ring);
         is_here = is_here && reading_topic_is_in_ring(topic, ring) && !topic_is_ahead(topic, ring);
     }
-    reading->has_begun = is_here;
     if (is_here) {
         reading_enter_copy(reading, source);
     } else {

@@ -28,7 +28,8 @@ static void put_cursor(const struct reading *reading, const struct reading_sourc
         if (reading->mode == READING_SHARED) {
             put_view(out, buf_view(&source->rings[topic->topic].cursor));
         } else {
-            cursor_append(out, source->names[topic->topic], topic->next, topic->partition_count);
+            cursor_append(out, source->names[topic->topic], topic->next, topic->partition_count,
+                          topic->epoch);
         }
     }
 }
@@ -36,6 +37,12 @@ static void put_cursor(const struct reading *reading, const struct reading_sourc
 /* Whether there is a position that all that was sent lies before, and nothing else. */
 static bool has_position(const struct reading *reading, const struct reading_source *source)
 {
+    for (size_t i = 0; i < reading->topic_count; i++) {
+        const struct reading_topic *topic = &reading->topics[i];
+        if (reading_topic_is_remade(topic, &source->rings[topic->topic])) {
+            return false;
+        }
+    }
     return reading->mode == READING_SHARED
                ? reading->topics[0].sequence == source->rings[reading->topics[0].topic].end
                : reading->has_begun;

@@ -51,9 +51,23 @@ static void ring_cursor_set(struct ring *ring, struct strview cursor)
     CHECK(buf_append_view(&ring->cursor, cursor) == ERR_OK);
 }
 
+static void ring_empty(struct ring *ring)
+{
+    for (; ring->oldest < ring->end; ring->oldest++) {
+        frame_unref(ring->frames[ring->oldest & (ring->capacity - 1)]);
+    }
+    ring->bytes = 0;
+    ring->partition_count = 0;
+    ring->is_live = false;
+}
+
 static void state_apply(struct ring *ring, const struct frame *frame)
 {
     const struct frame_state *state = (const struct frame_state *)(const void *)frame->value.ptr;
+    if (state->epoch != ring->epoch) {
+        ring_empty(ring);
+        ring->epoch = state->epoch;
+    }
     if (state->partition_count > ring->partition_count) {
         ring->partitions = must_realloc(ring->partitions,
                                         (size_t)state->partition_count * sizeof *ring->partitions);

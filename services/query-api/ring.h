@@ -4,6 +4,7 @@
  *          Beside them, per partition, the lowest offset that is still here or to come (`first`) and
  *          the next one to come (`next`). So a client that has everything below `first` can be
  *          served from here with nothing missing.
+ *          A topic that was made anew empties its ring; sequence numbers go on.
  * BOUNDS   bytes_max of frames; one frame is always kept.
  * THREADS  one owner. Frames are shared with other workers by reference.
  */
@@ -26,6 +27,7 @@ struct ring {
     struct ring_partition *partitions;
     int32_t partition_count; /* 0: the topic has not been found yet */
     bool is_live;
+    uint32_t epoch;    /* of the topic; 0: not known */
     struct buf cursor; /* the reader's position as text */
 };
 

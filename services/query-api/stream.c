@@ -89,6 +89,9 @@ static enum outcome send_shared(struct stream *stream)
 
 static enum outcome produce(struct stream *stream)
 {
+    if (reading_forget_remade(stream->reading, &stream->set->source)) {
+        return stream_remade(stream);
+    }
     if (stream->was_blocked && stream_is_to_conflate(stream)) {
         return stream_lost(stream);
     }

@@ -226,22 +226,54 @@ enum outcome stream_lost(struct stream *stream)
 
 /* --- modes -------------------------------------------------------------------------------------------------- */
 
+/* Before any id: who is cut in between comes back with what it had, and is told again. */
+static void tell_remade(struct stream *stream)
+{
+    for (size_t i = 0; i < stream->reading->topic_count; i++) {
+        struct reading_topic *topic = &stream->reading->topics[i];
+        if (topic->is_remade) {
+            char data[CURSOR_TOPIC_BYTES_MAX + 96];
+            int len = snprintf(data, sizeof data,
+                               "{\"topic\":\"%.*s\",\"detail\":\"the topic was deleted and created "
+                               "again; it follows from its beginning\"}",
+                               SV_ARG(stream->set->config->topics[topic->topic]));
+            stream_append_event(stream, "gap", sv_of(data, (size_t)len));
+            query_metrics_gap();
+            topic->is_remade = false;
+        }
+    }
+}
+
 static enum outcome begin(struct stream *stream)
 {
+    struct reading *reading = stream->reading;
     stream->start.asked = &stream->asked;
-    if (!reading_begin(stream->reading, &stream->set->source, &stream->start)) {
+    if (!reading_begin(reading, &stream->set->source, &stream->start)) {
         return IDLE;
     }
-    bool is_resumed = stream->asked.count > 0;
+    bool is_snapshot = stream->is_snapshot && stream->asked.count == 0;
+    stream->is_snapshot = false;
     cursor_free(&stream->asked);
-    if (stream->is_snapshot && !is_resumed) {
+    tell_remade(stream);
+    if (is_snapshot) {
         return snapshot_begin(stream);
     }
-    if (stream->reading->mode != READING_CATCHUP) {
-        stream_append_event(stream, NULL, (struct strview){0});
-        return SENT;
+    if (reading->mode == READING_CATCHUP) {
+        return catchup_begin(stream);
     }
-    return catchup_begin(stream);
+    reading->has_begun = true;
+    stream_append_event(stream, NULL, (struct strview){0});
+    return SENT;
+}
+
+enum outcome stream_remade(struct stream *stream)
+{
+    catchup_end(TAKE(stream->job));
+    stream->is_snapshot = stream->snapshot != NULL; /* it was cut short: the whole of it again */
+    snapshot_free(TAKE(stream->snapshot));
+    stream->snapshot_records = 0;
+    stream->start = (struct reading_start){.from = CURSOR_EARLIEST};
+    return begin(stream);
 }
 
 static enum outcome copy(struct stream *stream)

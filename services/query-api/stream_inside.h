@@ -49,6 +49,8 @@ void stream_end(struct stream *stream, enum query_end why);
 
 void stream_append_event(struct stream *stream, const char *name, struct strview data);
 enum outcome stream_feed(struct stream *stream);
+/* reading_forget_remade was true. */
+enum outcome stream_remade(struct stream *stream);
 /* What comes next has left the ring, or is too much: as `slow` says. */
 enum outcome stream_lost(struct stream *stream);
 /* Whether what waits for a slow client is more than the latest values are. */

@@ -25,11 +25,13 @@ static void check_round_trip(const struct cursor *cursor, const struct strview *
     }
     struct buf text;
     buf_init(&text, 1 << 16);
-    cursor_append(&text, topics[topic], next, PARTITIONS_MAX);
+    uint32_t epoch = cursor->epochs ? cursor->epochs[topic] : 0;
+    cursor_append(&text, topics[topic], next, PARTITIONS_MAX, epoch);
     struct cursor again = {0};
     FUZZ_CHECK(cursor_parse(buf_view(&text), topics, 2, &again, NULL) == ERR_OK,
                "our own text is refused");
     FUZZ_CHECK(again.count == PARTITIONS_MAX, "positions are missing");
+    FUZZ_CHECK((again.epochs ? again.epochs[topic] : 0) == epoch, "another epoch");
     for (size_t i = 0; i < again.count; i++) {
         FUZZ_CHECK(again.positions[i].next == next[again.positions[i].partition],
                    "a position has changed");

@@ -223,14 +223,25 @@ static inline void client_close(struct client *client)
     free(client);
 }
 
+/* Epochs differ from run to run: tests see a stream's ids without them; test_remade.c is about them. */
+static inline void text_append(struct buf *text, const char *bytes, size_t len)
+{
+    const char *end = bytes + len, *mark;
+    while ((mark = memmem(bytes, (size_t)(end - bytes), ",e=", 3)) != NULL && end - mark >= 11) {
+        assert_err(ERR_OK, buf_append(text, bytes, (size_t)(mark - bytes)));
+        bytes = mark + 11;
+    }
+    assert_err(ERR_OK, buf_append(text, bytes, (size_t)(end - bytes)));
+}
+
 static inline void client_take_head(struct client *client)
 {
     const char *end = memmem(client->raw.data, client->raw.len, "\r\n\r\n", 4);
     if (end) {
         client->head_len = (size_t)(end - client->raw.data) + 4;
         client->parsed = client->head_len;
-        client->looked = client->head_len;
         assert_err(ERR_OK, buf_append(&client->text, client->raw.data, client->head_len));
+        client->looked = client->text.len;
         client->is_chunked =
             memmem(client->raw.data, client->head_len, "Transfer-Encoding: chunked", 26) != NULL;
     }
@@ -249,7 +260,7 @@ static inline void client_take_body(struct client *client)
         if (left < head + bytes + 2) {
             return;
         }
-        assert_err(ERR_OK, buf_append(&client->text, at + head, bytes));
+        text_append(&client->text, at + head, bytes);
         client->parsed += head + bytes + 2;
         client->is_ended = bytes == 0;
     }

@@ -83,6 +83,32 @@ static void test_cursor_parse__kafkasse_timestamp__is_a_time_unless_there_is_an_
     cursor_free(&cursor);
 }
 
+static void test_cursor__epoch__is_said_and_read_back(void **state)
+{
+    (void)state;
+    const int64_t next[] = {7, 8};
+    struct buf text;
+    buf_init(&text, 4096);
+    cursor_append(&text, SV("orders"), next, 2, 0x9f03a1c2);
+    assert_sv("orders~0=7,1=8,e=9f03a1c2", buf_view(&text));
+    CHECK(buf_append_view(&text, SV(";product-metrics~0=1")) == ERR_OK);
+    struct cursor cursor = {0};
+    assert_err(ERR_OK, parse(buf_view(&text), &cursor, NULL));
+    assert_int_equal(3, cursor.count);
+    assert_true(cursor.epochs[0] == 0x9f03a1c2 && cursor.epochs[1] == 0);
+    cursor_free(&cursor);
+    buf_reset(&text);
+    cursor_append(&text, SV("orders"), NULL, 0, 1); /* no partition is known yet */
+    assert_sv("orders~e=00000001", buf_view(&text));
+    assert_err(ERR_OK, parse(buf_view(&text), &cursor, NULL));
+    assert_true(cursor.count == 0 && cursor.epochs[0] == 1);
+    cursor_free(&cursor);
+    assert_err(ERR_OK, parse(SV("other~0=1,e=00000002"), &cursor, NULL));
+    assert_null(cursor.epochs);
+    cursor_free(&cursor);
+    buf_free(&text);
+}
+
 static void test_cursor_parse__hostile__is_refused(void **state)
 {
     (void)state;
@@ -110,6 +136,13 @@ static void test_cursor_parse__hostile__is_refused(void **state)
         SV("or\0ders~0=1"),
         SV("or/ders~0=1"),
         SV("orders~0x1=1"),
+        SV("orders~e="),
+        SV("orders~e=1"),
+        SV("orders~e=0123456"),
+        SV("orders~e=0123456789"),
+        SV("orders~e=0123456G"),
+        SV("orders~e=ABCDEF01"),
+        SV("orders~f=01234567"),
         SV("\xff\xfe"),
         SV("["),
         SV("[]"),
@@ -158,7 +191,7 @@ static void test_cursor_append__is_what_parse_reads(void **state)
     const int64_t next[] = {0, 9, 10, 123456789012345678, INT64_MAX - 1};
     struct buf text;
     buf_init(&text, 4096);
-    cursor_append(&text, SV("orders"), next, ARRAY_LEN(next));
+    cursor_append(&text, SV("orders"), next, ARRAY_LEN(next), 0);
     assert_sv("orders~0=0,1=9,2=10,3=123456789012345678,4=9223372036854775806", buf_view(&text));
     struct cursor cursor = {0};
     assert_err(ERR_OK, parse(buf_view(&text), &cursor, NULL));
@@ -177,6 +210,7 @@ int main(void)
         cmocka_unit_test(test_cursor_parse__kafkasse_minus_one__is_latest),
         cmocka_unit_test(
             test_cursor_parse__kafkasse_timestamp__is_a_time_unless_there_is_an_offset),
+        cmocka_unit_test(test_cursor__epoch__is_said_and_read_back),
         cmocka_unit_test(test_cursor_parse__hostile__is_refused),
         cmocka_unit_test(test_cursor_parse__too_long__is_refused),
         cmocka_unit_test(test_cursor_append__is_what_parse_reads),

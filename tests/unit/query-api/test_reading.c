@@ -28,6 +28,7 @@ struct world {
     uint64_t random;
     struct log logs[TOPICS][PARTITIONS_MAX];
     int32_t partition_count[TOPICS];
+    uint32_t epochs[TOPICS];
     int64_t next[TOPICS][PARTITIONS_MAX]; /* the reader's */
     struct frame_maker maker;
     struct ring rings[TOPICS];
@@ -54,7 +55,8 @@ static size_t log_find(const struct log *log, int64_t offset)
 static void cursor_text(const struct world *world, size_t topic, struct buf *text)
 {
     buf_init(text, 4096);
-    cursor_append(text, names[topic], world->next[topic], world->partition_count[topic]);
+    cursor_append(text, names[topic], world->next[topic], world->partition_count[topic],
+                  world->epochs[topic]);
 }
 
 static struct frame *make_frame(struct world *world, size_t topic, int32_t partition,
@@ -79,6 +81,7 @@ static void publish_state(struct world *world, size_t topic)
         char bytes[sizeof(struct frame_state) + PARTITIONS_MAX * sizeof(struct frame_start)];
     } room = {0};
     room.state.is_live = true;
+    room.state.epoch = world->epochs[topic];
     room.state.partition_count = world->partition_count[topic];
     for (int32_t p = 0; p < world->partition_count[topic]; p++) {
         int64_t begin = world->logs[topic][p].begin;
@@ -342,6 +345,7 @@ static void connect_client(struct client *client)
     if (client->reading->mode == READING_CATCHUP) {
         client->catchups++;
     } else {
+        client->reading->has_begun = true;
         reading_append_event(client->reading, &world->source, NULL, (struct strview){0},
                              &client->wire);
     }
