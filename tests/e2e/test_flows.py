@@ -240,3 +240,48 @@ def test_merge__workers_are_killed__counts_stay_exact(make_pipeline: MakePipelin
     await_results(pipeline, "torn-counts", ("torn-left", "torn-right"), len(rows))
     assert len(pipeline.read("torn-copy")) == len(rows)
     pipeline.stop()
+
+
+# --- Tried again -------------------------------------------------------------------------------------
+
+def retry_file(name: str) -> dict[str, Any]:
+    """Orders with their product's name; of products that nobody knows yet they wait. Users are counted
+    by what has its name, so that what waited finds the store that it belongs to."""
+    return {"name": name, "sources": {"orders": source(f"{name}-orders")},
+            "tables": {"products": {"topic": f"{name}-products"}},
+            "flows": {"named": {"from": "orders", "steps": [
+                          {"join": {"table": "products", "on": "/product", "set": {"name": "/name"}}}],
+                          "output": {"topic": f"{name}-named"}},
+                      "users": {"from": "named", "steps": [count_by("/user")],
+                                "output": {"topic": f"{name}-users"}}},
+            "retry": {"delays": ["500ms", "1s", "20s"]}}
+
+
+def test_retry__workers_are_killed__each_record_comes_out_once(make_pipeline: MakePipeline) -> None:
+    topics = {f"torture-{topic}": 4 for topic in ("orders", "products", "named", "users", "orders.dlq", "orders.late")}
+    pipeline = make_pipeline(retry_file("torture"), topics, workers=2)
+    rng = random.Random(SEED + 3)
+    pipeline.produce("torture-products", [("early", {"name": "Early"})])
+    pipeline.start()
+    rows: list[dict[str, Any]] = []
+    for _ in range(4):
+        more = [{**row, "product": rng.choice(("early", "late", "never"))} for row in rows_of(2 * len(rows), 300)]
+        pipeline.produce("torture-orders", ((row["user"], row) for row in more))
+        rows += more
+        victim = rng.randrange(2)
+        pipeline.kill(victim)
+        pipeline.start(victim)
+    pipeline.produce("torture-products", [("late", {"name": "Late"})])
+    known = sorted(row["t"] for row in rows if row["product"] != "never")
+    unknown = sorted(row["t"] for row in rows if row["product"] == "never")
+
+    def times(topic: str) -> list[int]:
+        pipeline.require_running()
+        return sorted(json.loads(record.value or "")["t"] for record in pipeline.read(topic))
+
+    wait_for("what has no product is a dead letter", 120.0, lambda: times("torture-orders.dlq") == unknown)
+    wait_for("the others have their names", 60.0, lambda: times("torture-named") == known)
+    await_results(pipeline, "torture-users", ("torture-named",), len(known))
+    assert times("torture-named") == known
+    assert all(pipeline.partitions(f"torture-orders.retry.{n}") == 4 for n in (1, 2, 3))
+    pipeline.stop()
