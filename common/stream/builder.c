@@ -598,6 +598,12 @@ static void step_compile(struct program_builder *builder, const struct spec *spe
     }
 }
 
+void builder_add_step(struct program_builder *builder, const struct spec *at,
+                      const struct step_kind *kind)
+{
+    step_compile(builder, at, kind);
+}
+
 void builder_compile_steps(struct program_builder *builder, const struct spec *steps)
 {
     size_t count = json_array_size(steps->value);

@@ -159,6 +159,9 @@ uint16_t builder_open_branch(struct program_builder *builder, const struct spec 
                              const char *name);
 /* The segment's records go through a topic under another key; compiling goes on behind it. */
 void builder_repartition(struct program_builder *builder, const struct spec *rekey);
+/* A step that the file does not name as one, at the end of the present segment. */
+void builder_add_step(struct program_builder *builder, const struct spec *at,
+                      const struct step_kind *kind);
 /* Steps into the present segment and those that begin behind makers. */
 void builder_compile_steps(struct program_builder *builder, const struct spec *steps);
 /* The file into builder->pipeline. */

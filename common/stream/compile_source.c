@@ -2,7 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "stream/builder.h"
+#include "stream/steps.h"
 
 /* --- sources ------------------------------------------------------------------------------------*/
 
@@ -75,10 +75,44 @@ static void check_single(struct program_builder *builder, const struct spec *top
     }
 }
 
+/* After all other members: what it sets is nothing that they read. */
+static void compile_key(struct program_builder *builder, const struct spec *object,
+                        struct program_source *source)
+{
+    static const char *const names[] = {"as", "from", "format", NULL};
+    struct spec key = spec_member(object, "key");
+    char place[ERR_INFO_POINTER_BYTES];
+    if (!key.value || !spec_is_object(&key, names)) {
+        return;
+    }
+    struct spec as = spec_member(&key, "as"), from = spec_member(&key, "from"),
+                format = spec_member(&key, "format");
+    if (!as.value && !from.value) {
+        spec_error(&key, ERR_CONFIG, "\"as\" or \"from\" is needed");
+    }
+    if (format.value && (from.value || !as.value)) {
+        spec_error(&format, ERR_CONFIG,
+                   "it says how `as` reads the bytes of a key; those of `from` are text");
+    }
+    if (from.value) {
+        const char *text;
+        spec_pointer(&from, place);
+        source->has_key = true;
+        source->key = builder_get_field(builder, &key, "from", &text);
+        source->key_text = must_strdup(text[0] == '/' ? text + 1 : text);
+        source->key_place = must_strdup(place);
+    }
+    if (as.value) {
+        builder_add_step(builder, &key, &step_source_key);
+    }
+}
+
 struct program_source *builder_compile_source(struct program_builder *builder,
                                               const struct spec *spec)
 {
-    static const char *const names[] = {"topic", "timestamp", "watermark", "tombstones", NULL};
+    static const char *const names[] = {"topic",     "format",     "key", "timestamp",
+                                        "watermark", "tombstones", NULL};
+    static const char *const formats[] = {"json", "string", NULL};
     static const char *const tombstones[] = {"dead_letter", "pass", "drop", NULL};
     struct program_source *source = builder_add_source(builder, spec, "");
     if (!source || !spec_is_object(spec, names)) {
@@ -91,7 +125,9 @@ struct program_source *builder_compile_source(struct program_builder *builder,
     check_single(builder, &topic, source);
     compile_timestamp(builder, spec, &source->time);
     builder_compile_watermark(spec, source);
+    source->format = (enum source_format)spec_get_choice(spec, "format", formats, SOURCE_JSON);
     source->tombstones =
         (enum tombstones)spec_get_choice(spec, "tombstones", tombstones, TOMBSTONES_REFUSED);
+    compile_key(builder, spec, source);
     return source;
 }

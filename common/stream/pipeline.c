@@ -13,6 +13,8 @@ static void source_free(struct program_source *source)
     free(source->place);
     free(source->time_place);
     free(source->time.field);
+    free(source->key_text);
+    free(source->key_place);
 }
 
 void builder_forget_edits(struct program_segment *segment, size_t count)

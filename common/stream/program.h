@@ -237,6 +237,11 @@ enum tombstones {
     TOMBSTONES_DROPPED,
 };
 
+enum source_format {
+    SOURCE_JSON,
+    SOURCE_STRING, /* text: the event has one member, "value" */
+};
+
 struct program_source {
     char *topic;
     char *place; /* "/source": header millrace-step; with "/timestamp" when the time was wrong */
@@ -246,6 +251,10 @@ struct program_source {
     int64_t idle_ms; /* 0: never idle */
     int64_t skew_ms; /* an internal one's: how far its senders may be apart */
     enum tombstones tombstones;
+    enum source_format format;
+    bool has_key; /* a field is the key of records that have none: */
+    uint16_t key; /* its slot */
+    char *key_text, *key_place;
     bool is_internal;
     unsigned retry;   /* its records are tried for the n-th time again; 0: it is no such topic */
     uint16_t feeder;  /* an internal one's: the segment that writes its topic */

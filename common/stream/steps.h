@@ -21,6 +21,8 @@ extern const struct step_kind step_suppress;
 extern const struct step_kind step_aggregate;
 extern const struct step_kind step_join_tables;
 
+extern const struct step_kind step_source_key; /* of a source's `key`: no step of a file */
+
 /* spec: what the file says of it. NULL: there is none of this name. */
 const struct step_kind *step_kind_find(const char *name, const struct spec *spec);
 /* " (did you mean \"join\"?)" or "". */

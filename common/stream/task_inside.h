@@ -17,6 +17,7 @@ struct task_frame {
     struct json_doc doc;
     struct stream_value slots[FIELDS_MAX];
     struct buf scratch, members, value, key;
+    struct buf source_value, source_key; /* what a source makes of a record's */
     struct eval eval;
     struct step_run run;
     struct step_out in;  /* of a source's record; its other members are never set */

@@ -2,6 +2,7 @@
  * read this one. */
 #include <stdlib.h>
 
+#include "core/utf8.h"
 #include "stream/task_inside.h"
 
 #define DEPTH_MAX       64
@@ -21,6 +22,8 @@ static struct task_frame *frame_new(struct stream_task *task)
     buf_init(&frame->key, KEY_BYTES_MAX);
     buf_init(&frame->members, VALUE_BYTES_MAX);
     buf_init(&frame->value, VALUE_BYTES_MAX);
+    buf_init(&frame->source_value, VALUE_BYTES_MAX);
+    buf_init(&frame->source_key, KEY_BYTES_MAX);
     eval_init(&frame->eval);
     frame->run = (struct step_run){.way = {.task = task},
                                    .slots = frame->slots,
@@ -40,6 +43,8 @@ void task_frame_free(struct task_frame *frame)
         buf_free(&frame->key);
         buf_free(&frame->members);
         buf_free(&frame->value);
+        buf_free(&frame->source_value);
+        buf_free(&frame->source_key);
         eval_deinit(&frame->eval);
         free(frame);
     }
@@ -350,29 +355,84 @@ const char *step_topic(const struct step_run *run)
 
 /* --- a source -----------------------------------------------------------------------------------*/
 
-/* What must be right before any step looks; *ret_place: what was wrong. *ret_doc NULL: the record has
- * no value, and the source takes that. */
-static enum err source_read(struct stream_task *task, const struct program_source *source,
-                            const struct stream_record *record, struct task_frame *frame,
-                            int64_t *ret_ms, const struct json_doc **ret_doc,
-                            const char **ret_place)
+/* Text becomes an event of one member. */
+static enum err source_text(struct stream_task *task, struct strview text, struct buf *out)
 {
-    static const struct event_time of_record = {.has_field = false};
-    const struct event_time *time = &source->time;
-    *ret_place = source->place;
-    *ret_doc = &frame->doc;
+    if (utf8_valid_bytes(text) < text.len) {
+        return err_set(&task->why, ERR_JSON_ENCODING, "the record's value is not UTF-8");
+    }
+    buf_reset(out);
+    enum err e = buf_append_view(out, SV("{\"value\":"));
+    e = e ? e : buf_append_json_string(out, text);
+    e = e ? e : buf_append(out, "}", 1);
+    return e ? err_set(&task->why, ERR_LIMIT, "the record's value is too long") : ERR_OK;
+}
+
+/* A record without a key has the one that the event names; it may name none. */
+static enum err source_key(struct stream_task *task, const struct program_source *source,
+                           struct task_frame *frame)
+{
+    const struct stream_value *value = &frame->slots[source->key];
+    if (value->type == STREAM_VALUE_MISSING || value->type == JSON_NODE_NULL) {
+        return ERR_OK;
+    }
+    if (value->type != JSON_NODE_STRING && value->type != JSON_NODE_NUMBER) {
+        return err_set(&task->why, ERR_FIELD_TYPE, "%s, the key, is %s", source->key_text,
+                       stream_value_kind(value));
+    }
+    if (buf_reserve(&frame->source_key, value->bytes)) {
+        return err_set(&task->why, ERR_LIMIT, "%s, the key, is too long", source->key_text);
+    }
+    struct strview key = stream_value_decode(value, frame->source_key.data);
+    frame->in.key = key.len > 0 ? key : (struct strview){NULL, 0}; /* null, never empty */
+    return ERR_OK;
+}
+
+/* The value, scanned; its doc NULL: there is none, and the source takes that. */
+static enum err source_value(struct stream_task *task, const struct program_source *source,
+                             const struct stream_record *record, struct task_frame *frame)
+{
+    struct step_out *in = &frame->in;
+    in->value = record->value;
+    in->doc = NULL;
     if (!record->value.ptr && source->tombstones != TOMBSTONES_REFUSED) {
-        *ret_doc = NULL;
-        time = &of_record;
-    } else {
-        enum err e = frame_scan(task, frame, record->value);
+        return ERR_OK;
+    }
+    if (source->format == SOURCE_STRING && record->value.ptr) {
+        enum err e = source_text(task, record->value, &frame->source_value);
         if (e) {
             return e;
         }
+        in->value = buf_view(&frame->source_value);
+    }
+    enum err e = frame_scan(task, frame, in->value);
+    in->doc = e ? NULL : &frame->doc;
+    return e;
+}
+
+/* The record as its source reads it, into frame->in: what must be right before any step looks.
+ * *ret_place: what was wrong. */
+static enum err source_read(struct stream_task *task, const struct program_source *source,
+                            const struct stream_record *record, struct task_frame *frame,
+                            const char **ret_place)
+{
+    static const struct event_time of_record = {.has_field = false};
+    struct step_out *in = &frame->in;
+    in->key = record->key;
+    *ret_place = source->place;
+    enum err e = source_value(task, source, record, frame);
+    if (e) {
+        return e;
     }
     *ret_place = source->time_place;
-    fields_resolve(&task->pipeline->segments[source->segment]->fields, *ret_doc, frame->slots);
-    return event_time_read(time, frame->slots, record, ret_ms, &task->why);
+    fields_resolve(&task->pipeline->segments[source->segment]->fields, in->doc, frame->slots);
+    e = event_time_read(in->doc ? &source->time : &of_record, frame->slots, record,
+                        &in->timestamp_ms, &task->why);
+    if (!e && source->has_key && !record->key.ptr && in->doc) {
+        *ret_place = source->key_place;
+        e = source_key(task, source, frame);
+    }
+    return e;
 }
 
 enum err task_run_source(struct stream_task *task, const struct program_source *source,
@@ -381,24 +441,20 @@ enum err task_run_source(struct stream_task *task, const struct program_source *
     const struct program_segment *segment = task->pipeline->segments[source->segment];
     struct task_frame *frame = frame_take(task);
     struct step_out *in = &frame->in;
-    const struct json_doc *doc;
     const char *place;
     enum err e = ERR_OK;
-    in->key = record->key;
-    in->value = record->value;
     in->watermark_ms = task->watermark.value_ms;
     in->origin = record;
     task->why.text[0] = '\0';
-    enum err reason = source_read(task, source, record, frame, &in->timestamp_ms, &doc, &place);
+    enum err reason = source_read(task, source, record, frame, &place);
     task->event_ms = in->timestamp_ms;
     if (reason) {
         e = task_emit_dead_letter(task, in, &(struct task_refusal){segment, place, reason});
-    } else if (!doc && source->tombstones == TOMBSTONES_DROPPED) {
+    } else if (!in->doc && source->tombstones == TOMBSTONES_DROPPED) {
         task->stats.filtered++;
         task->is_taken = true;
     } else {
-        in->doc = doc;
-        e = segment_work(task, segment, in, doc, frame);
+        e = segment_work(task, segment, in, in->doc, frame);
     }
     frame_give_back(task);
     return e;
@@ -407,9 +463,12 @@ enum err task_run_source(struct stream_task *task, const struct program_source *
 enum err task_run_time(struct stream_task *task, const struct program_source *source,
                        const struct stream_record *record, int64_t *ret_ms)
 {
-    const struct json_doc *doc;
     const char *place;
-    enum err e = source_read(task, source, record, frame_take(task), ret_ms, &doc, &place);
+    struct task_frame *frame = frame_take(task);
+    enum err e = source_read(task, source, record, frame, &place);
+    if (!e) {
+        *ret_ms = frame->in.timestamp_ms;
+    }
     frame_give_back(task);
     return e;
 }

@@ -12,6 +12,7 @@
 #define WINDOW "\"window\":{\"tumbling\":\"1m\"}"
 #define RESULT "\"result\":{\"n\":\"count\"}"
 
+#define SOURCE_WITH(members) "{\"name\":\"p\",\"source\":{\"topic\":\"in\"," members "}," OUTPUT "}"
 /* Something that can be tried again, before a rekey and behind it. */
 #define RETRIED(retry)                                                                             \
     "{\"name\":\"p\"," SOURCE "," OUTPUT ",\"tables\":{\"users\":{\"topic\":\"u\"}},\"steps\":["   \
@@ -36,6 +37,17 @@ static const struct row BAD[] = {
     {"{" SOURCE "," OUTPUT "}", "", "\"name\" is missing", true},
     {"{\"name\":\"p\"," OUTPUT "}", "", "\"source\" is missing", true},
     {"{\"name\":\"p\"," SOURCE "}", "", "\"output\" is missing", true},
+    {SOURCE_WITH("\"format\":\"strings\""), "/source/format", "(did you mean \"string\"?)", true},
+    {SOURCE_WITH("\"key\":{}"), "/source/key", "\"as\" or \"from\" is needed", true},
+    {SOURCE_WITH("\"key\":\"id\""), "/source/key", "an object is needed", true},
+    {SOURCE_WITH("\"key\":{\"az\":\"id\"}"), "/source/key/az", "(did you mean \"as\"?)", true},
+    {SOURCE_WITH("\"key\":{\"as\":\"/a/b\"}"), "/source/key/as", "", false},
+    {SOURCE_WITH("\"key\":{\"as\":\"id\",\"format\":\"int\"}"), "/source/key/format",
+     "(did you mean \"int64\"?)", true},
+    {SOURCE_WITH("\"key\":{\"from\":\"id\",\"format\":\"json\"}"), "/source/key/format",
+     "it says how `as` reads", true},
+    {SOURCE_WITH("\"key\":{\"from\":\"id\",\"as\":\"k\",\"format\":\"json\"}"),
+     "/source/key/format", "it says how `as` reads", true},
     {"{\"name\":\"p\",\"source\":{\"topic\":\"t\",\"tombstones\":\"dropp\"}," OUTPUT "}",
      "/source/tombstones", "(did you mean \"drop\"?)", true},
     {"{\"name\":\"a b\"," SOURCE "," OUTPUT "}", "/name", "no name for a Kafka topic", false},
@@ -549,6 +561,8 @@ static void test_pipeline_schema__agrees_with_the_loader(void **state)
             "\"with\":\"m\",\"type\":\"outer\",\"within\":{\"before\":\"-1s\",\"after\":\"5s\","
             "\"exclusive\":[\"after\"]},\"grace\":\"1s\",\"unmatched\":\"eager\",\"as\":{\"left\":"
             "\"x\",\"right\":\"y\"},\"store\":{\"name\":\"s\",\"records_max\":5}}}]," OUTPUT "}"),
+        SOURCE_WITH("\"format\":\"string\",\"key\":{\"as\":\"/id\",\"from\":\"value\"}"),
+        SOURCE_WITH("\"key\":{\"as\":\"id\",\"format\":\"int64\",\"description\":\"d\"}"),
         RETRIED(
             "\"retry\":{\"delays\":[\"10s\",\"1m\"],\"on\":[\"script\",\"reference-missing\"]}"),
         WITH("\"steps\":[{\"lua\":{\"script\":\"function process(e) return e end\"}}],"
