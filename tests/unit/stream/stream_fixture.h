@@ -119,6 +119,22 @@ static inline void fixture_new_task(struct fixture *f)
     f->task = stream_task_new(f->pipeline, 0, f->tables, 3);
 }
 
+/* Those of the records that went to a changelog, into the task's stores. */
+static inline void fixture_restore(struct fixture *f, const struct kept *records, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct strview value = sv_of(records[i].value, records[i].value_len);
+        value.ptr = records[i].has_value ? value.ptr : NULL;
+        for (size_t store = 0; store < pipeline_store_count(f->pipeline); store++) {
+            if (strcmp(pipeline_store_changelog(f->pipeline, store), records[i].topic) == 0) {
+                assert_err(ERR_OK, stream_task_restore(f->task, store,
+                                                       sv_of(records[i].key, records[i].key_len),
+                                                       value, NULL));
+            }
+        }
+    }
+}
+
 static inline void fixture_take(struct fixture *f, struct pipeline *pipeline)
 {
     *f = (struct fixture){.pipeline = pipeline, .fail_at = SIZE_MAX};

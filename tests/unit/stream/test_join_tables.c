@@ -71,23 +71,6 @@ static void check(char rows[REGIONS][KEPT_TEXT_BYTES], const struct recount *now
     }
 }
 
-static void restart(struct fixture *f, struct kept *changelog, size_t count)
-{
-    fixture_new_task(f);
-    for (size_t i = 0; i < count; i++) {
-        for (size_t s = 0; s < pipeline_store_count(f->pipeline); s++) {
-            if (strcmp(pipeline_store_changelog(f->pipeline, s), changelog[i].topic) == 0) {
-                assert_err(ERR_OK, stream_task_restore(
-                                       f->task, s, sv_of(changelog[i].key, changelog[i].key_len),
-                                       changelog[i].has_value
-                                           ? sv_of(changelog[i].value, changelog[i].value_len)
-                                           : (struct strview){NULL, 0},
-                                       NULL));
-            }
-        }
-    }
-}
-
 static void test_join_tables__any_history__is_the_recount(void **state)
 {
     (void)state;
@@ -128,7 +111,8 @@ static void test_join_tables__any_history__is_the_recount(void **state)
             }
             check(rows, &now, run);
             if (random_next(&random) % 3 == 0) {
-                restart(&f, changelog, changelog_count);
+                fixture_new_task(&f);
+                fixture_restore(&f, changelog, changelog_count);
             }
         }
         fixture_stop(&f);

@@ -1,12 +1,14 @@
 #include "world.h"
 
-#define AGGREGATE(WINDOW, EMIT, MORE)                                                              \
+/* V: what a session shows of its values. */
+#define PIPELINE(WINDOW, MORE, V)                                                                  \
     "{\"name\":\"p\",\"source\":{\"topic\":\"in\",\"timestamp\":{\"field\":\"/t\",\"format\":"     \
     "\"epoch-ms\"}},\"steps\":[{\"aggregate\":{\"by\":\"/"                                         \
-    "k\",\"window\":{\"session\":\"100ms\"" WINDOW "},\"emit\":[" EMIT "]" MORE                    \
-    ",\"result\":{\"start\":{\"window\":\"start\"},\"end\":{"                                      \
-    "\"window\":\"end\"},\"k\":\"key\",\"n\":\"count\",\"v\":{\"list\":{\"field\":\"/v\",\"max\":" \
-    "5}}}}}],\"output\":{\"topic\":\"out\"}}"
+    "k\",\"window\":{\"session\":\"100ms\"" WINDOW "}" MORE                                        \
+    ",\"result\":{\"start\":{\"window\":\"start\"},\"end\":{\"window\":\"end\"},"                  \
+    "\"k\":\"key\",\"n\":\"count\",\"v\":" V "}}}],\"output\":{\"topic\":\"out\"}}"
+#define AGGREGATE(WINDOW, EMIT, MORE)                                                              \
+    PIPELINE(WINDOW, ",\"emit\":[" EMIT "]" MORE, "{\"list\":{\"field\":\"/v\",\"max\":5}}")
 #define FINALS AGGREGATE(",\"grace\":\"50ms\"", "\"final\"", "")
 
 static void process(struct fixture *f, const char *key, int64_t time_ms)
@@ -248,19 +250,6 @@ static void test_session__every__shows_what_changed(void **state)
 
 /* --- the changelog ------------------------------------------------------------------------------*/
 
-static void restore(struct fixture *f, size_t from, size_t to)
-{
-    for (size_t i = from; i < to; i++) {
-        const struct kept *record = &f->kept[i];
-        if (record->target == STREAM_CHANGELOG) {
-            struct strview value = sv_of(record->value, record->value_len);
-            value.ptr = record->has_value ? value.ptr : NULL;
-            assert_err(ERR_OK, stream_task_restore(f->task, 0, sv_of(record->key, record->key_len),
-                                                   value, NULL));
-        }
-    }
-}
-
 static void test_session__that_goes_on__is_one_changelog_record_a_commit(void **state)
 {
     (void)state;
@@ -295,7 +284,7 @@ static void test_session_restore__a_tombstone_was_cut_off__no_event_is_there_twi
         count--; /* up to the tombstone */
     }
     fixture_new_task(&f);
-    restore(&f, 0, count - 1);
+    fixture_restore(&f, f.kept, count - 1);
     fixture_forget(&f);
     process(&f, "a", 1300);
     assert_true(stream_task_wants_commit(f.task));
@@ -486,13 +475,7 @@ static void test_session__whatever_happens__is_what_the_recount_says(void **stat
         for (size_t i = 0; i < w.record_count; i++) {
             recount_event(events, &r, i);
         }
-        world_run(&w,
-                  "{\"name\":\"p\",\"source\":{\"topic\":\"in\",\"timestamp\":{\"field\":\"/t\","
-                  "\"format\":\"epoch-ms\"}},\"steps\":[{\"aggregate\":{\"by\":\"/k\",\"window\":{"
-                  "\"session\":\"100ms\",\"grace\":\"50ms\"},\"result\":{\"start\":{\"window\":"
-                  "\"start\"},\"end\":{\"window\":\"end\"},\"k\":\"key\",\"n\":\"count\",\"v\":{"
-                  "\"sum\":\"/v\"}}}}],\"output\":{\"topic\":\"out\"}}",
-                  seed);
+        world_run(&w, PIPELINE(",\"grace\":\"50ms\"", "", "{\"sum\":\"/v\"}"), seed);
         check(&w, events, &r, seed);
     }
     world_close(&w);

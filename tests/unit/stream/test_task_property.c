@@ -1,11 +1,8 @@
 /* The engine against a naive recount, through random disorder, commits, aborts, failing writes,
  * crashes and rebalances. The recount sees the whole log at once and knows no state; the engine
- * sees it in pieces, again and again. Both must come to the same windows, digit by digit.
- *
- * Exactly once is played as Kafka does it: what a cycle writes counts when its commit does, state
- * (changelog, offset, metadata) with it. At least once: writes count at once, the offset's commit
- * may be lost; then finals may repeat but never differ. */
-#include "stream_fixture.h"
+ * sees it in pieces, again and again. Both must come to the same windows, digit by digit; at least
+ * once, finals may repeat but never differ. */
+#include "world.h"
 
 #define RUNS         TEST_RUNS(4000)
 #define EVENTS_MAX   160
@@ -14,25 +11,6 @@
 #define CELLS_MAX    (EVENTS_MAX * OVERLAP_MAX)
 #define TEXT_BYTES   512
 #define NANO_OF_CENT 10000000LL
-
-/* --- a small generator, the same everywhere -----------------------------------------------------*/
-
-struct random {
-    uint64_t state;
-};
-
-static uint64_t random_next(struct random *random) /* splitmix64 */
-{
-    uint64_t z = (random->state += 0x9E3779B97F4A7C15ULL);
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ULL;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EBULL;
-    return z ^ (z >> 31);
-}
-
-static int64_t random_below(struct random *random, int64_t limit)
-{
-    return (int64_t)(random_next(random) % (uint64_t)limit);
-}
 
 static int64_t magnitude(int64_t value)
 {
@@ -46,7 +24,6 @@ struct event {
     int key;
     int64_t time_ms;
     int64_t cents;
-    char text[TEXT_BYTES];
 };
 
 enum window { TUMBLING, HOPPING, SLIDING, WINDOWS };
@@ -61,17 +38,21 @@ struct scenario {
     bool is_exactly_once;
     size_t event_count;
     struct event events[EVENTS_MAX];
+    struct world_record records[EVENTS_MAX];
 };
 
-static void event_make(struct scenario *s, struct event *event, int64_t now_ms)
+static void event_make(struct scenario *s, size_t offset, int64_t now_ms)
 {
+    struct event *event = &s->events[offset];
+    struct world_record *record = &s->records[offset];
     int64_t disorder_ms = s->size_ms * (1 + random_below(&s->random, 3));
     event->is_good = random_below(&s->random, 20) > 0;
     event->key = (int)random_below(&s->random, KEYS);
     event->time_ms = now_ms - random_below(&s->random, disorder_ms);
     event->time_ms = event->time_ms < 0 ? 0 : event->time_ms;
     event->cents = random_below(&s->random, 100001) - 20000;
-    (void)snprintf(event->text, sizeof event->text,
+    record->offset = (int64_t)offset;
+    (void)snprintf(record->value, sizeof record->value,
                    "{\"k\":\"key-%d\",\"t\":%" PRId64 ",\"v\":%s%" PRId64 ".%02" PRId64 "%s",
                    event->key, event->time_ms, event->cents < 0 ? "-" : "",
                    magnitude(event->cents) / 100, magnitude(event->cents) % 100,
@@ -104,7 +85,7 @@ static void scenario_make(struct scenario *s, uint64_t seed)
     for (size_t i = 0; i < s->event_count; i++) {
         bool jumps = random_below(&s->random, 40) == 0;
         now_ms += random_below(&s->random, jumps ? s->size_ms * 50 : s->size_ms / 3 + 2);
-        event_make(s, &s->events[i], now_ms);
+        event_make(s, i, now_ms);
     }
 }
 
@@ -288,167 +269,6 @@ static void oracle_text(const struct scenario *s, const struct oracle_cell *cell
                    average, min, max);
 }
 
-/* --- a worker and its Kafka, played -------------------------------------------------------------*/
-
-#define LOG_MAX (EVENTS_MAX * 512)
-
-struct written {
-    enum stream_target target;
-    bool is_final;
-    int64_t timestamp_ms;
-    size_t key_len, value_len;
-    bool has_value;
-    char key[32];
-    char value[TEXT_BYTES];
-};
-
-struct world {
-    const struct scenario *scenario;
-    struct random random;
-    struct pipeline *pipeline;
-    struct stream_task *task;
-    struct stream_sink sink;
-    size_t position, committed_position;
-    char metadata[STREAM_METADATA_BYTES];
-    struct written *log; /* everything that counts … */
-    size_t log_count;
-    size_t open_count;  /* … and behind it what the cycle under way wrote */
-    int64_t fail_after; /* emit fails after so many; negative: never */
-};
-
-static enum err world_emit(void *context, const struct stream_out *out)
-{
-    struct world *w = context;
-    if (w->fail_after >= 0 && w->fail_after-- == 0) {
-        return ERR_QUEUE_FULL;
-    }
-    assert_true(w->log_count + w->open_count < LOG_MAX);
-    struct written *to = &w->log[w->log_count + w->open_count++];
-    *to = (struct written){.target = out->target,
-                           .timestamp_ms = out->timestamp_ms,
-                           .key_len = out->key.len,
-                           .value_len = out->value.len,
-                           .has_value = out->value.ptr != NULL};
-    to->is_final = out->target == STREAM_OUTPUT && sv_equal(out->headers[0].value, SV("final"));
-    assert_true(out->key.len < sizeof to->key && out->value.len < sizeof to->value);
-    if (out->key.len) {
-        memcpy(to->key, out->key.ptr, out->key.len);
-    }
-    if (out->value.len) {
-        memcpy(to->value, out->value.ptr, out->value.len);
-    }
-    return ERR_OK;
-}
-
-/* A new owner of the partition: everything it knows is in the log and the offset's metadata. */
-static void world_restart(struct world *w)
-{
-    stream_task_free(w->task);
-    w->task = stream_task_new(w->pipeline, 0, NULL, 0);
-    w->position = w->committed_position;
-    assert_err(ERR_OK, stream_task_restore_metadata(w->task, 0, w->metadata, NULL));
-    for (size_t i = 0; i < w->log_count; i++) {
-        const struct written *record = &w->log[i];
-        if (record->target == STREAM_CHANGELOG) {
-            assert_err(ERR_OK, stream_task_restore(w->task, 0, sv_of(record->key, record->key_len),
-                                                   record->has_value
-                                                       ? sv_of(record->value, record->value_len)
-                                                       : (struct strview){NULL, 0},
-                                                   NULL));
-        }
-    }
-}
-
-/* What the cycle wrote counts in a transaction that commits, and at least once in any case. */
-static void world_end_writes(struct world *w, bool is_committed)
-{
-    w->log_count += is_committed || !w->scenario->is_exactly_once ? w->open_count : 0;
-    w->open_count = 0;
-}
-
-static void world_abort(struct world *w)
-{
-    stream_task_aborted(w->task);
-    world_end_writes(w, false);
-    w->position = w->committed_position;
-}
-
-static void world_crash(struct world *w)
-{
-    world_end_writes(w, false);
-    world_restart(w);
-}
-
-static void world_process(struct world *w)
-{
-    int64_t count = 1 + random_below(&w->random, 30);
-    for (; count > 0 && w->position < w->scenario->event_count; count--) {
-        const char *text = w->scenario->events[w->position].text;
-        struct stream_record record = {.offset = (int64_t)w->position,
-                                       .timestamp_ms = -1,
-                                       .key = {(const char *)&w->position, sizeof w->position},
-                                       .value = sv(text)};
-        if (stream_task_process(w->task, &record, &w->sink, NULL)) {
-            world_abort(w);
-            return;
-        }
-        w->position++;
-    }
-}
-
-static void world_commit(struct world *w)
-{
-    if (stream_task_before_commit(w->task, &w->sink, NULL)) {
-        world_abort(w);
-        return;
-    }
-    /* At least once, the answer to the offset's commit can get lost with the process. */
-    if (!w->scenario->is_exactly_once && random_below(&w->random, 4) == 0) {
-        world_crash(w);
-        return;
-    }
-    (void)stream_task_metadata(w->task, 0, w->metadata);
-    w->committed_position = w->position;
-    stream_task_committed(w->task);
-    world_end_writes(w, true);
-}
-
-static void world_step(struct world *w)
-{
-    w->fail_after = random_below(&w->random, 10) ? -1 : random_below(&w->random, 12);
-    switch (random_below(&w->random, 10)) {
-    case 0:
-        world_abort(w);
-        break;
-    case 1:
-        world_crash(w);
-        break;
-    case 2: /* rebalance: commit, then another owner */
-        world_commit(w);
-        world_crash(w);
-        break;
-    case 3:
-    case 4:
-    case 5:
-        world_commit(w);
-        break;
-    default:
-        world_process(w);
-        break;
-    }
-}
-
-static void world_run(struct world *w)
-{
-    while (w->committed_position < w->scenario->event_count) {
-        world_step(w);
-    }
-    w->fail_after = -1;
-    do { /* what closed is expired by the next one */
-        world_commit(w);
-    } while (stream_task_wants_commit(w->task) || w->committed_position != w->position);
-}
-
 /* --- the comparison -----------------------------------------------------------------------------*/
 
 static void expect_text(const char *want, const struct written *got, uint64_t seed)
@@ -460,9 +280,9 @@ static void expect_text(const char *want, const struct written *got, uint64_t se
 }
 
 /* Exactly once: the finals are the closed cells, in order, each once. */
-static void check_finals_in_order(const struct world *w, const struct oracle *o, uint64_t seed)
+static void check_finals_in_order(const struct world *w, const struct scenario *s,
+                                  const struct oracle *o, uint64_t seed)
 {
-    const struct scenario *s = w->scenario;
     size_t next = 0;
     for (size_t i = 0; i < w->log_count; i++) {
         if (w->log[i].target != STREAM_OUTPUT || !w->log[i].is_final) {
@@ -490,10 +310,9 @@ static void check_finals_in_order(const struct world *w, const struct oracle *o,
 }
 
 /* Of one cell: the last result, final or not, is the recount's. */
-static void check_last_result(const struct world *w, const struct oracle *o,
-                              const struct oracle_cell *cell, uint64_t seed)
+static void check_last_result(const struct world *w, const struct scenario *s,
+                              const struct oracle *o, const struct oracle_cell *cell, uint64_t seed)
 {
-    const struct scenario *s = w->scenario;
     char want[TEXT_BYTES], head[TEXT_BYTES];
     const struct written *last = NULL;
     bool is_closed = due_ms(s, cell->start_ms) <= o->watermark_ms;
@@ -524,10 +343,11 @@ static void check_last_result(const struct world *w, const struct oracle *o,
 }
 
 /* In both: of every cell, and of no other. */
-static void check_last_results(const struct world *w, const struct oracle *o, uint64_t seed)
+static void check_last_results(const struct world *w, const struct scenario *s,
+                               const struct oracle *o, uint64_t seed)
 {
     for (size_t c = 0; c < o->cell_count; c++) {
-        check_last_result(w, o, &o->cells[c], seed);
+        check_last_result(w, s, o, &o->cells[c], seed);
     }
     for (size_t i = 0; i < w->log_count; i++) {
         bool is_known = w->log[i].target != STREAM_OUTPUT;
@@ -535,7 +355,7 @@ static void check_last_results(const struct world *w, const struct oracle *o, ui
             char head[TEXT_BYTES];
             int len = snprintf(
                 head, sizeof head, "{\"start\":%" PRId64 ",\"end\":%" PRId64 ",\"k\":\"key-%d\"",
-                o->cells[c].start_ms, o->cells[c].start_ms + w->scenario->size_ms, o->cells[c].key);
+                o->cells[c].start_ms, o->cells[c].start_ms + s->size_ms, o->cells[c].key);
             is_known = strncmp(w->log[i].value, head, (size_t)len) == 0;
         }
         if (!is_known) {
@@ -562,7 +382,7 @@ static void check_records(const struct world *w, enum stream_target target, cons
         if (seen[offsets[i]] == 0) {
             fail_msg("seed %" PRIu64 ": target %d misses offset %zu", seed, target, offsets[i]);
         }
-        total -= w->scenario->is_exactly_once ? 1 : seen[offsets[i]];
+        total -= w->is_exactly_once ? 1 : seen[offsets[i]];
     }
     if (total != 0) {
         fail_msg("seed %" PRIu64 ": target %d has %zu records too many", seed, target, total);
@@ -606,26 +426,20 @@ static void run_one(struct world *w, struct scenario *s, uint64_t seed)
     if (getenv("MILLRACE_TEST_SEED")) {
         print_message("%s\n", text);
         for (size_t i = 0; i < s->event_count; i++) {
-            print_message("%zu %s\n", i, s->events[i].text);
+            print_message("%zu %s\n", i, s->records[i].value);
         }
     }
-    w->scenario = s;
-    w->random = (struct random){seed ^ 0xABCDEF};
-    w->pipeline = fixture_compile(text, PIPELINE_OVERRIDES_NONE);
-    w->task = stream_task_new(w->pipeline, 0, NULL, 0);
-    w->position = w->committed_position = w->log_count = w->open_count = 0;
-    w->metadata[0] = '\0';
-    w->sink = (struct stream_sink){.emit = world_emit, .context = w};
-    world_run(w);
+    w->records = s->records;
+    w->record_count = s->event_count;
+    w->is_exactly_once = s->is_exactly_once;
+    world_run(w, text, seed);
     oracle_run(&oracle, s);
     if (s->is_exactly_once) {
-        check_finals_in_order(w, &oracle, seed);
+        check_finals_in_order(w, s, &oracle, seed);
     }
-    check_last_results(w, &oracle, seed);
+    check_last_results(w, s, &oracle, seed);
     check_records(w, STREAM_LATE, oracle.late, oracle.late_count, seed);
     check_records(w, STREAM_DEAD_LETTER, oracle.dead, oracle.dead_count, seed);
-    stream_task_free(w->task);
-    pipeline_free(w->pipeline);
 }
 
 static void test_task__whatever_happens__is_what_the_recount_says(void **state)
@@ -634,15 +448,14 @@ static void test_task__whatever_happens__is_what_the_recount_says(void **state)
     static struct world world;
     static struct scenario scenario;
     const char *seed = getenv("MILLRACE_TEST_SEED"); /* to run one again */
-    world.log = calloc(LOG_MAX, sizeof *world.log);
-    assert_non_null(world.log);
+    world_open(&world);
     if (seed) {
         run_one(&world, &scenario, strtoull(seed, NULL, 10));
     }
     for (uint64_t run = 0; !seed && run < RUNS; run++) {
         run_one(&world, &scenario, run * 7919 + 1);
     }
-    free(world.log);
+    world_close(&world);
 }
 
 int main(void)

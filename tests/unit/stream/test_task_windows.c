@@ -234,18 +234,8 @@ static void test_aggregate__changelog__key_as_kafka_streams_then_a_tombstone(voi
 static void restart(struct fixture *f, const char *metadata)
 {
     fixture_new_task(f);
-    struct err_info info = {0};
-    assert_err(ERR_OK, stream_task_restore_metadata(f->task, 0, metadata, &info));
-    for (size_t i = 0; i < f->kept_count; i++) {
-        const struct kept *kept = &f->kept[i];
-        if (kept->target == STREAM_CHANGELOG) {
-            assert_err(ERR_OK,
-                       stream_task_restore(f->task, 0, sv_of(kept->key, kept->key_len),
-                                           kept->has_value ? sv_of(kept->value, kept->value_len)
-                                                           : (struct strview){NULL, 0},
-                                           &info));
-        }
-    }
+    assert_err(ERR_OK, stream_task_restore_metadata(f->task, 0, metadata, NULL));
+    fixture_restore(f, f->kept, f->kept_count);
 }
 
 static void test_aggregate__restart__counts_on_and_keeps_time(void **state)

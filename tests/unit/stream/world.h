@@ -1,46 +1,57 @@
-/* world.h - a task through random commits, aborts, failing writes, crashes and rebalances.
+/* world.h - a pipeline's tasks through random commits, aborts, failing writes, crashes and rebalances.
  *
  * Exactly once is played as Kafka does it: what a cycle writes counts when its commit does, state
  * (changelog, offsets, metadata) with it. At least once: writes count at once, up to where a crash
- * cuts them off, and the offsets' commit may be lost. What counted is the log. */
+ * cuts them off, and the offsets' commit may be lost. What counted is the log; what the pipeline sent
+ * through a topic of its own is read somewhere among the rest. */
 #pragma once
 
 #include "random.h"
+#include "stream/senders.h"
 #include "stream_fixture.h"
 
-#define WORLD_LOG_MAX     65536
-#define WORLD_OPEN_MAX    4096
-#define WORLD_SOURCES_MAX 2
-#define WORLD_KEY_BYTES   64
-#define WORLD_VALUE_BYTES 600
+#define WORLD_LOG_MAX        65536
+#define WORLD_OPEN_MAX       4096
+#define WORLD_SOURCES_MAX    4
+#define WORLD_STAGES_MAX     2
+#define WORLD_PARTITIONS_MAX 2
+#define WORLD_KEY_BYTES      64
+#define WORLD_VALUE_BYTES    600
 
-/* In the order in which the task takes them; the same in every run. */
+/* In the order in which they are taken; the same in every run. */
 struct world_record {
     unsigned source;
+    int32_t partition;
     int64_t offset;
+    bool has_timestamp; /* of Kafka */
+    int64_t timestamp_ms;
+    char sender[SENDER_TEXT_BYTES];
     char value[256];
 };
 
 struct written {
     enum stream_target target;
-    size_t store; /* of a changelog record */
+    uint16_t topic;
+    int32_t partition;
     bool has_value;
     bool is_final; /* by its header millrace-result */
     size_t key_len, value_len;
     int64_t timestamp_ms;
-    char key[WORLD_KEY_BYTES], value[WORLD_VALUE_BYTES];
+    char key[WORLD_KEY_BYTES], value[WORLD_VALUE_BYTES], sender[SENDER_TEXT_BYTES];
 };
 
 struct world {
-    const struct world_record *records;
-    size_t record_count;
+    /* The test's. It has room for what comes through the pipeline's own topics. */
+    struct world_record *records;
+    size_t record_count, record_capacity;
+    int32_t partitions;
     bool is_exactly_once;
     struct random random;
-    struct pipeline *pipeline;
-    struct stream_task *task;
+    struct pipeline *pipeline; /* of the last run, for who reads its log */
+    struct stream_task *tasks[WORLD_STAGES_MAX][WORLD_PARTITIONS_MAX];
     struct stream_sink sink;
     size_t position, committed_position; /* among the records */
-    char metadata[WORLD_SOURCES_MAX][STREAM_METADATA_BYTES];
+    char metadata[WORLD_SOURCES_MAX][WORLD_PARTITIONS_MAX][STREAM_METADATA_BYTES];
     int64_t fail_after; /* writes of this cycle; -1: none fails */
     size_t open_count;  /* written by the cycle under way */
     struct written *open;
@@ -48,14 +59,10 @@ struct world {
     struct written *log;
 };
 
-static inline size_t world_store_of(const struct world *w, uint16_t topic)
+/* By the key's last byte, so that tests choose. */
+static inline int32_t world_partition(const struct world *w, struct strview key)
 {
-    size_t store = 0;
-    while (strcmp(pipeline_store_changelog(w->pipeline, store),
-                  pipeline_topic_name(w->pipeline, topic)) != 0) {
-        store++;
-    }
-    return store;
+    return key.len ? (unsigned char)key.ptr[key.len - 1] % w->partitions : 0;
 }
 
 static inline enum err world_emit(void *context, const struct stream_out *out)
@@ -68,14 +75,19 @@ static inline enum err world_emit(void *context, const struct stream_out *out)
     assert_true(w->open_count < WORLD_OPEN_MAX);
     struct written *to = &w->open[w->open_count++];
     *to = (struct written){.target = out->target,
+                           .topic = out->topic,
+                           .partition =
+                               out->partition < 0 ? world_partition(w, out->key) : out->partition,
                            .timestamp_ms = out->timestamp_ms,
                            .key_len = out->key.len,
                            .value_len = out->value.len,
                            .has_value = out->value.ptr != NULL};
-    to->store = out->target == STREAM_CHANGELOG ? world_store_of(w, out->topic) : 0;
     for (size_t i = 0; i < out->header_count; i++) {
         to->is_final |= strcmp(out->headers[i].name, "millrace-result") == 0 &&
                         sv_equal(out->headers[i].value, SV("final"));
+        if (strcmp(out->headers[i].name, STREAM_SENDER_HEADER) == 0) {
+            (void)snprintf(to->sender, sizeof to->sender, "%.*s", SV_ARG(out->headers[i].value));
+        }
     }
     assert_true(out->key.len < sizeof to->key && out->value.len < sizeof to->value);
     if (out->key.len) {
@@ -87,23 +99,88 @@ static inline enum err world_emit(void *context, const struct stream_out *out)
     return ERR_OK;
 }
 
-/* A new owner of the partition: everything it knows is in the log and the offsets' metadata. */
-static inline void world_restart(struct world *w)
+/* A record more, somewhere behind those of its source and partition, where nothing is committed yet. */
+static inline void world_insert(struct world *w, struct world_record record)
 {
-    stream_task_free(w->task);
-    w->task = stream_task_new(w->pipeline, 0, NULL, 0);
-    w->position = w->committed_position;
-    for (unsigned i = 0; i < pipeline_source_count(w->pipeline); i++) {
-        assert_err(ERR_OK, stream_task_restore_metadata(w->task, i, w->metadata[i], NULL));
+    size_t from = w->committed_position;
+    assert_true(w->record_count < w->record_capacity);
+    record.offset = 0;
+    for (size_t i = 0; i < w->record_count; i++) {
+        if (w->records[i].source == record.source && w->records[i].partition == record.partition) {
+            record.offset++;
+            from = i + 1 > from ? i + 1 : from;
+        }
     }
+    size_t place = from + (size_t)random_below(&w->random, (int64_t)(w->record_count - from) + 1);
+    memmove(&w->records[place + 1], &w->records[place],
+            (w->record_count - place) * sizeof *w->records);
+    w->records[place] = record;
+    w->record_count++;
+}
+
+static inline void world_send_through(struct world *w, const struct written *written)
+{
+    struct world_record record = {.partition = written->partition,
+                                  .has_timestamp = true,
+                                  .timestamp_ms = written->timestamp_ms};
+    const char *topic = pipeline_topic_name(w->pipeline, written->topic);
+    while (strcmp(pipeline_source_topic(w->pipeline, record.source), topic) != 0) {
+        record.source++;
+    }
+    assert_true(written->value_len < sizeof record.value);
+    memcpy(record.value, written->value, written->value_len);
+    memcpy(record.sender, written->sender, sizeof record.sender);
+    world_insert(w, record);
+}
+
+static inline void world_restore_stores(struct world *w, unsigned stage, int32_t partition)
+{
     for (size_t i = 0; i < w->log_count; i++) {
         const struct written *record = &w->log[i];
-        if (record->target == STREAM_CHANGELOG) {
-            struct strview value = sv_of(record->value, record->value_len);
-            value.ptr = record->has_value ? value.ptr : NULL;
-            assert_err(ERR_OK,
-                       stream_task_restore(w->task, record->store,
-                                           sv_of(record->key, record->key_len), value, NULL));
+        const char *topic = pipeline_topic_name(w->pipeline, record->topic);
+        struct strview value = sv_of(record->value, record->value_len);
+        value.ptr = record->has_value ? value.ptr : NULL;
+        for (size_t store = 0; store < pipeline_store_count(w->pipeline); store++) {
+            if (record->partition == partition &&
+                pipeline_store_stage(w->pipeline, store) == stage &&
+                strcmp(pipeline_store_changelog(w->pipeline, store), topic) == 0) {
+                assert_err(ERR_OK,
+                           stream_task_restore(w->tasks[stage][partition], store,
+                                               sv_of(record->key, record->key_len), value, NULL));
+            }
+        }
+    }
+}
+
+/* A new owner of a partition: everything it knows is in the log and the offsets' metadata. */
+static inline void world_restore(struct world *w, unsigned stage, int32_t partition)
+{
+    stream_task_free(w->tasks[stage][partition]);
+    w->tasks[stage][partition] = stream_task_new(w->pipeline, stage, NULL, partition);
+    for (unsigned i = 0; i < pipeline_source_count(w->pipeline); i++) {
+        if (pipeline_source_stage(w->pipeline, i) == stage) {
+            assert_err(ERR_OK, stream_task_restore_metadata(w->tasks[stage][partition], i,
+                                                            w->metadata[i][partition], NULL));
+        }
+    }
+    world_restore_stores(w, stage, partition);
+}
+
+static inline void world_restart(struct world *w)
+{
+    w->position = w->committed_position;
+    for (unsigned stage = 0; stage < pipeline_stage_count(w->pipeline); stage++) {
+        for (int32_t p = 0; p < w->partitions; p++) {
+            world_restore(w, stage, p);
+        }
+    }
+}
+
+static inline void world_each_task(struct world *w, void (*call)(struct stream_task *task))
+{
+    for (unsigned stage = 0; stage < pipeline_stage_count(w->pipeline); stage++) {
+        for (int32_t p = 0; p < w->partitions; p++) {
+            call(w->tasks[stage][p]);
         }
     }
 }
@@ -119,6 +196,9 @@ static inline void world_end_writes(struct world *w, bool is_committed, size_t c
         if (i < (w->open[i].target == STREAM_CHANGELOG ? changelog_cut : output_cut)) {
             assert_true(w->log_count < WORLD_LOG_MAX);
             w->log[w->log_count++] = w->open[i];
+            if (w->open[i].target == STREAM_REPARTITION) {
+                world_send_through(w, &w->open[i]);
+            }
         }
     }
     w->open_count = 0;
@@ -126,7 +206,7 @@ static inline void world_end_writes(struct world *w, bool is_committed, size_t c
 
 static inline void world_abort(struct world *w)
 {
-    stream_task_aborted(w->task);
+    world_each_task(w, stream_task_aborted);
     world_end_writes(w, false, SIZE_MAX, SIZE_MAX);
     w->position = w->committed_position;
 }
@@ -148,12 +228,16 @@ static inline void world_process(struct world *w)
     int64_t count = 1 + random_below(&w->random, 30);
     for (; count > 0 && w->position < w->record_count; count--) {
         const struct world_record *next = &w->records[w->position];
-        struct stream_record record = {.source = next->source,
-                                       .offset = next->offset,
-                                       .timestamp_ms = -1,
-                                       .key = {(const char *)&w->position, sizeof w->position},
-                                       .value = sv(next->value)};
-        if (stream_task_process(w->task, &record, &w->sink, NULL)) {
+        unsigned stage = pipeline_source_stage(w->pipeline, next->source);
+        struct stream_record record = {
+            .source = next->source,
+            .partition = next->partition,
+            .offset = next->offset,
+            .timestamp_ms = next->has_timestamp ? next->timestamp_ms : -1,
+            .key = {(const char *)&w->position, sizeof w->position},
+            .value = sv(next->value),
+            .note = next->sender[0] ? sv(next->sender) : (struct strview){NULL, 0}};
+        if (stream_task_process(w->tasks[stage][next->partition], &record, &w->sink, NULL)) {
             world_abort(w);
             return;
         }
@@ -161,9 +245,20 @@ static inline void world_process(struct world *w)
     }
 }
 
+static inline enum err world_before_commit(struct world *w)
+{
+    enum err e = ERR_OK;
+    for (unsigned stage = 0; stage < pipeline_stage_count(w->pipeline); stage++) {
+        for (int32_t p = 0; p < w->partitions && !e; p++) {
+            e = stream_task_before_commit(w->tasks[stage][p], &w->sink, NULL);
+        }
+    }
+    return e;
+}
+
 static inline void world_commit(struct world *w)
 {
-    if (stream_task_before_commit(w->task, &w->sink, NULL)) {
+    if (world_before_commit(w)) {
         world_abort(w);
         return;
     }
@@ -173,10 +268,13 @@ static inline void world_commit(struct world *w)
         return;
     }
     for (unsigned i = 0; i < pipeline_source_count(w->pipeline); i++) {
-        (void)stream_task_metadata(w->task, i, w->metadata[i]);
+        unsigned stage = pipeline_source_stage(w->pipeline, i);
+        for (int32_t p = 0; p < w->partitions; p++) {
+            (void)stream_task_metadata(w->tasks[stage][p], i, w->metadata[i][p]);
+        }
     }
     w->committed_position = w->position;
-    stream_task_committed(w->task);
+    world_each_task(w, stream_task_committed);
     world_end_writes(w, true, SIZE_MAX, SIZE_MAX);
 }
 
@@ -205,28 +303,58 @@ static inline void world_step(struct world *w)
     }
 }
 
-/* All records, and commits until there is nothing left to do. Then w->log is what came of it. */
-static inline void world_run(struct world *w, const char *pipeline, uint64_t seed)
+static inline bool world_wants_commit(const struct world *w)
+{
+    bool wants = w->position < w->record_count || w->position != w->committed_position;
+    for (unsigned stage = 0; stage < pipeline_stage_count(w->pipeline); stage++) {
+        for (int32_t p = 0; p < w->partitions; p++) {
+            wants |= stream_task_wants_commit(w->tasks[stage][p]);
+        }
+    }
+    return wants;
+}
+
+static inline void world_start(struct world *w, const char *pipeline, uint64_t seed)
 {
     w->random = (struct random){seed ^ 0xABCDEF};
+    pipeline_free(w->pipeline);
     w->pipeline = fixture_compile(pipeline, PIPELINE_OVERRIDES_NONE);
-    w->task = stream_task_new(w->pipeline, 0, NULL, 0);
-    w->position = w->committed_position = w->log_count = w->open_count = 0;
+    w->committed_position = w->log_count = w->open_count = 0;
     memset(w->metadata, 0, sizeof w->metadata);
     w->sink = (struct stream_sink){.emit = world_emit, .context = w};
+    world_restart(w); /* with nothing to restore */
+}
+
+/* All records, and commits until there is nothing left to do. Then w->log is what came of it. */
+static inline void world_go(struct world *w)
+{
     while (w->committed_position < w->record_count) {
         world_step(w);
     }
-    w->fail_after = -1;
     do {
+        w->fail_after = -1;
+        world_process(w);
         world_commit(w);
-    } while (stream_task_wants_commit(w->task) || w->committed_position != w->position);
-    stream_task_free(w->task);
-    pipeline_free(w->pipeline);
+    } while (world_wants_commit(w));
 }
 
+static inline void world_stop(struct world *w)
+{
+    world_each_task(w, stream_task_free);
+    memset(w->tasks, 0, sizeof w->tasks);
+}
+
+static inline void world_run(struct world *w, const char *pipeline, uint64_t seed)
+{
+    world_start(w, pipeline, seed);
+    world_go(w);
+    world_stop(w);
+}
+
+/* For one partition; more are the test's to say. */
 static inline void world_open(struct world *w)
 {
+    *w = (struct world){.partitions = 1};
     w->log = calloc(WORLD_LOG_MAX, sizeof *w->log);
     w->open = calloc(WORLD_OPEN_MAX, sizeof *w->open);
     assert_non_null(w->log);
@@ -235,6 +363,7 @@ static inline void world_open(struct world *w)
 
 static inline void world_close(struct world *w)
 {
+    pipeline_free(w->pipeline);
     free(w->log);
     free(w->open);
 }
