@@ -8,6 +8,7 @@
 
 #include "core/buf.h"
 #include "fuzz.h"
+#include "stream/senders.h"
 #include "stream/task.h"
 
 #define PARTITIONS   2
@@ -30,6 +31,7 @@ static const struct {
     {"checks", false},      {"makers", false},   {"tables", false}, {"tumbling", false},
     {"overlapping", false}, {"sessions", false}, {"counts", false}, {"join_streams", false},
     {"join_tables", false}, {"flows", false},    {"limits", true},  {"by_clock", true},
+    {"suppress", false},
 };
 
 /* In memory of exactly their sizes, so that a sanitizer sees the first byte too many. */
@@ -38,6 +40,7 @@ struct message {
     size_t key_len, value_len;
     char *key, *value;
     int64_t timestamp_ms;
+    char sender[SENDER_TEXT_BYTES]; /* of one in a topic of the pipeline's own */
 };
 
 struct log {
@@ -178,6 +181,21 @@ static void put_out(struct side *side, const struct stream_out *out)
     }
 }
 
+static void keep_internal(struct side *side, const struct stream_out *out)
+{
+    int32_t by_key = out->key.len ? out->key.ptr[out->key.len - 1] & 1 : 0;
+    struct written written = {.topic = out->topic,
+                              .partition = out->partition < 0 ? by_key : out->partition,
+                              .message = message_of(out->key, out->value, out->timestamp_ms)};
+    for (size_t i = 0; i < out->header_count; i++) {
+        if (strcmp(out->headers[i].name, STREAM_SENDER_HEADER) == 0) {
+            (void)snprintf(written.message.sender, sizeof written.message.sender, "%.*s",
+                           SV_ARG(out->headers[i].value));
+        }
+    }
+    log_add(&side->internal, &written);
+}
+
 static enum err on_emit(void *context, const struct stream_out *out)
 {
     struct side *side = context;
@@ -192,11 +210,7 @@ static enum err on_emit(void *context, const struct stream_out *out)
         put_out(side, out);
     }
     if (out->target == STREAM_CHANGELOG || out->target == STREAM_REPARTITION) {
-        int32_t by_key = out->key.len ? out->key.ptr[out->key.len - 1] & 1 : 0;
-        log_add(&side->internal,
-                &(struct written){.topic = out->topic,
-                                  .partition = out->partition < 0 ? by_key : out->partition,
-                                  .message = message_of(out->key, out->value, out->timestamp_ms)});
+        keep_internal(side, out);
     }
     return ERR_OK;
 }
@@ -216,7 +230,8 @@ static enum err op_run(struct side *side, const struct op *op)
                                          .offset = op->offset,
                                          .timestamp_ms = op->message.timestamp_ms,
                                          .key = message_key(&op->message),
-                                         .value = message_value(&op->message)};
+                                         .value = message_value(&op->message),
+                                         .sender = sv(op->message.sender)};
     struct stream_task *task = task_of(side, op->source, op->partition);
     int64_t time_ms;
     stream_task_clock(task, op->now_ms);
