@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any, Callable, Sequence
 
+from measure import drawing
+
 BEGIN, END = "<!-- bench:start -->", "<!-- bench:end -->"
 SERVER_TITLES = {"ingest-api": "**ingest-api**", "floor": "bare floor", "floor-keyed": "bare floor, keyed",
                  "floor-at-once": "libmicrohttpd alone", "fastapi": "FastAPI, 2 processes"}
@@ -17,10 +19,12 @@ def _folder(root: Path) -> Path:
 
 
 def write(root: Path, part: str, taken_on: dict[str, Any], figures: dict[str, Any]) -> None:
-    """One part's figures, and the tables of all parts anew."""
+    """One part's figures, its drawing if it has one, and the tables of all parts anew."""
     _folder(root).mkdir(exist_ok=True)
     text = json.dumps({"part": part, "machine": taken_on, "figures": figures}, indent=2)
     (_folder(root) / f"{part}.json").write_text(text + "\n")
+    if part in DRAWINGS:
+        (root / "docs" / "images" / f"{part}.svg").write_text(DRAWINGS[part](figures))
     (_folder(root) / "README.md").write_text(
         f"# Figures\n\nWritten by `bench/run`; [how they are taken](../README.md).\n\n{table(root)}")
 
@@ -111,6 +115,14 @@ def _job(figures: dict[str, Any]) -> tuple[Row, list[Row]]:
     return ("job", "events/s", "events per CPU-second", "second half only", "start included", "peak MiB"), rows
 
 
+def _scale(figures: dict[str, Any]) -> tuple[Row, list[Row]]:
+    """What grows is said once, where its own column does."""
+    return ("what grows", "keys", "windows", "partitions", "CPU ns/event", "bytes of state/key"), [
+        (title if i == 0 else "", _thousands(c["keys"]), c["windows"], c["partitions"], _thousands(c["ns_per_event"]),
+         _thousands(c["bytes_per_key"]))
+        for axis, title in drawing.AXES.items() for i, c in enumerate(figures[axis])]
+
+
 def _latency(figures: dict[str, Any]) -> tuple[Row, list[Row]]:
     rows: list[Row] = [
         (name.replace("_", " "), f["p50_ms"], f["p95_ms"], f["p99_ms"], f["max_ms"], f["probes"])
@@ -138,7 +150,11 @@ SECTIONS: dict[str, tuple[str, Callable[[dict[str, Any]], tuple[Row, list[Row]]]
     "hopping": ("Windows of ten seconds that begin each second, per user, finals only", _job),
     "session": ("Sessions with a gap of ten seconds, per user, finals only", _job),
     "join": ("Orders joined with payments within ten seconds", _job),
+    "scale": ("What an event costs the engine alone, without Kafka", _scale),
     "latency": ("From POST to the SSE event that counts the order", _latency),
     "footprint": ("Each service, idle", _footprint),
     "images": ("Each container image", _images),
 }
+
+# Parts that are drawn too, for docs/images.
+DRAWINGS: dict[str, Callable[[dict[str, Any]], str]] = {"scale": drawing.scale_svg}
