@@ -8,16 +8,16 @@
 
 #include "core/buf.h"
 #include "fuzz.h"
-#include "stream/senders.h"
 #include "stream/task.h"
 
 #define PARTITIONS   2
 #define STAGES_MAX   2
-#define SOURCES_MAX  4
+#define SOURCES_MAX  6
 #define STORES_MAX   8
 #define TABLES_MAX   2
 #define OPS_MAX      1024
 #define TEXT_BYTES   512
+#define NOTE_BYTES   1024
 #define BASE_MS      1700000000000
 #define COMPACTS_MAX 300 /* longer changelogs are restored as they are */
 
@@ -40,7 +40,7 @@ struct message {
     size_t key_len, value_len;
     char *key, *value;
     int64_t timestamp_ms;
-    char sender[SENDER_TEXT_BYTES]; /* of one in a topic of the pipeline's own */
+    char note[NOTE_BYTES]; /* of one in a topic of the pipeline's own */
 };
 
 struct log {
@@ -181,16 +181,31 @@ static void put_out(struct side *side, const struct stream_out *out)
     }
 }
 
+/* That reads what the pipeline writes to the topic. */
+static unsigned source_of(const struct pipeline *pipeline, uint16_t topic)
+{
+    unsigned source = 0;
+    const char *name = pipeline_topic_name(pipeline, topic);
+    while (strcmp(pipeline_source_topic(pipeline, source), name) != 0) {
+        source++;
+    }
+    return source;
+}
+
 static void keep_internal(struct side *side, const struct stream_out *out)
 {
     int32_t by_key = out->key.len ? out->key.ptr[out->key.len - 1] & 1 : 0;
     struct written written = {.topic = out->topic,
                               .partition = out->partition < 0 ? by_key : out->partition,
                               .message = message_of(out->key, out->value, out->timestamp_ms)};
-    for (size_t i = 0; i < out->header_count; i++) {
-        if (strcmp(out->headers[i].name, STREAM_SENDER_HEADER) == 0) {
-            (void)snprintf(written.message.sender, sizeof written.message.sender, "%.*s",
-                           SV_ARG(out->headers[i].value));
+    bool is_read = out->target != STREAM_CHANGELOG;
+    const char *note =
+        is_read ? pipeline_source_note(side->pipeline, source_of(side->pipeline, out->topic))
+                : NULL;
+    for (size_t i = 0; note && i < out->header_count; i++) {
+        if (strcmp(out->headers[i].name, note) == 0) {
+            FUZZ_CHECK(out->headers[i].value.len < NOTE_BYTES, "a long note");
+            memcpy(written.message.note, out->headers[i].value.ptr, out->headers[i].value.len);
         }
     }
     log_add(&side->internal, &written);
@@ -209,7 +224,8 @@ static enum err on_emit(void *context, const struct stream_out *out)
     if (out->target != STREAM_CHANGELOG) { /* which may say one thing in many ways */
         put_out(side, out);
     }
-    if (out->target == STREAM_CHANGELOG || out->target == STREAM_REPARTITION) {
+    if (out->target == STREAM_CHANGELOG || out->target == STREAM_REPARTITION ||
+        out->target == STREAM_RETRY) {
         keep_internal(side, out);
     }
     return ERR_OK;
@@ -231,7 +247,7 @@ static enum err op_run(struct side *side, const struct op *op)
                                          .timestamp_ms = op->message.timestamp_ms,
                                          .key = message_key(&op->message),
                                          .value = message_value(&op->message),
-                                         .sender = sv(op->message.sender)};
+                                         .note = sv(op->message.note)};
     struct stream_task *task = task_of(side, op->source, op->partition);
     int64_t time_ms;
     stream_task_clock(task, op->now_ms);
@@ -486,13 +502,8 @@ static void take_parked(struct world *w)
     struct log parked = w->parked;
     w->parked = (struct log){0};
     for (size_t i = 0; i < parked.count; i++) {
-        const char *topic = pipeline_topic_name(w->pipeline, parked.items[i].topic);
-        unsigned source = 0;
-        while (strcmp(pipeline_source_topic(w->pipeline, source), topic) != 0) {
-            source++;
-        }
         world_do(w, (struct op){.kind = OP_RECORD,
-                                .source = source,
+                                .source = source_of(w->pipeline, parked.items[i].topic),
                                 .partition = parked.items[i].partition,
                                 .message = parked.items[i].message});
     }
