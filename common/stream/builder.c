@@ -382,10 +382,34 @@ static void repartition_name(const struct program_builder *builder, char out[TOP
     }
 }
 
+/* What the present segment puts out goes into a topic of the pipeline's own, and compiling goes on where
+ * that is read; NULL when there are too many sources. */
+static struct program_source *segment_cross(struct program_builder *builder, const struct spec *at)
+{
+    struct program_segment *from = builder->segment;
+    uint16_t feeder = builder->segment_index;
+    bool has_windows = builder->scope->has_windows;
+    char topic[TOPIC_NAME_BYTES_MAX], place[ERR_INFO_POINTER_BYTES];
+    spec_pointer(at, place);
+    repartition_name(builder, topic);
+    from->has_output = true;
+    from->target = STREAM_REPARTITION;
+    from->output_topic = builder_add_topic(builder, at, topic, STREAM_REPARTITION);
+    free(from->output_place); /* after a mistake a segment can end twice */
+    from->output_place = must_strdup(place);
+    struct program_source *source = builder_add_source(builder, at, topic);
+    if (source) {
+        builder_name_segment(builder, builder->pipeline->flows[builder->flow].name);
+        source->is_internal = true;
+        source->feeder = feeder;
+        builder->scope->has_windows = has_windows;
+    }
+    return source;
+}
+
 void builder_repartition(struct program_builder *builder, const struct spec *rekey)
 {
     static const char *const names[] = {"key", "watermark", NULL};
-    char topic[TOPIC_NAME_BYTES_MAX], place[ERR_INFO_POINTER_BYTES];
     const char *key = json_string_value(json_object_get(rekey->value, "key"));
     if (!spec_is_object(rekey, names)) {
         return;
@@ -394,28 +418,30 @@ void builder_repartition(struct program_builder *builder, const struct spec *rek
         builder_cut(builder, rekey);
     }
     struct program_segment *from = builder->segment;
-    uint16_t feeder = builder->segment_index;
-    bool has_windows = builder->scope->has_windows;
-    spec_pointer(rekey, place);
-    repartition_name(builder, topic);
-    from->has_output = true;
-    from->target = STREAM_REPARTITION;
-    from->output_topic = builder_add_topic(builder, rekey, topic, STREAM_REPARTITION);
-    free(from->output_place); /* after a mistake a segment can end twice */
-    from->output_place = must_strdup(place);
     from->has_output_key = true;
     from->output_key = builder_get_field(builder, rekey, "key", &key);
     free(from->output_key_text);
     from->output_key_text = must_strdup(key[0] == '/' ? key + 1 : key);
-    struct program_source *source = builder_add_source(builder, rekey, topic);
+    struct program_source *source = segment_cross(builder, rekey);
     if (source) {
-        builder_name_segment(builder, builder->pipeline->flows[builder->flow].name);
-        source->is_internal = true;
-        source->feeder = feeder;
         builder_compile_watermark(rekey, source);
-        builder->scope->has_windows = has_windows;
         builder->scope->result_key = must_strdup(key); /* no need to look for it again */
     }
+}
+
+uint16_t builder_open_topic(struct program_builder *builder, const struct spec *at,
+                            const char *name)
+{
+    uint16_t writer = builder_add_segment(builder, at);
+    builder_enter_segment(builder, writer);
+    builder_name_segment(builder, builder->pipeline->flows[builder->flow].name);
+    builder_name_segment(builder, name);
+    struct program_source *source = segment_cross(builder, at);
+    if (source) {
+        builder_name_segment(builder, name);
+        source->is_apart = true;
+    }
+    return writer;
 }
 
 /* --- segments and their steps -------------------------------------------------------------------*/
@@ -507,18 +533,26 @@ static void step_add(struct program_builder *builder, const struct spec *at, voi
                                                           .text = text_of(at),
                                                           .state = step->state,
                                                           .to = step->behind,
+                                                          .aside = step->aside,
                                                           .hold_ms = step->hold_ms};
     if (step->kind->new_local) {
         segment->steps[segment->step_count - 1].local = (uint16_t)builder->pipeline->local_count++;
     }
 }
 
+void builder_place_step(struct program_builder *builder, const struct spec *at,
+                        const struct step_kind *kind, void *compiled)
+{
+    const struct step_kind *before = builder->step.kind;
+    builder->step.kind = kind;
+    step_add(builder, at, compiled);
+    builder->step.kind = before;
+}
+
 void builder_end_side(struct program_builder *builder, const struct spec *member,
                       const struct builder_side *side, const struct step_kind *kind, void *compiled)
 {
-    builder->step.kind = kind;
-    step_add(builder, member, compiled);
-    builder->step.kind = side->step.kind;
+    builder_place_step(builder, member, kind, compiled);
     builder_enter_segment(builder, side->segment_index);
 }
 
@@ -578,7 +612,7 @@ static void *step_compile_settled(struct program_builder *builder, const struct 
 static void step_compile(struct program_builder *builder, const struct spec *spec,
                          const struct step_kind *kind)
 {
-    builder->step = (struct builder_step){.kind = kind, .state = STATE_NONE};
+    builder->step = (struct builder_step){.kind = kind, .state = STATE_NONE, .aside = SEGMENT_NONE};
     if (kind->is_maker) {
         builder->step.behind = builder_add_segment(builder, spec);
         builder->scopes[builder->step.behind]->has_windows = builder->scope->has_windows;

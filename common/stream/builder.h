@@ -38,7 +38,8 @@ struct builder_port {
 struct builder_step {
     const struct step_kind *kind;
     uint16_t state;  /* that it added, or STATE_NONE */
-    uint16_t behind; /* a maker's: the segment that begins behind it */
+    uint16_t behind; /* a maker's: the segment that begins behind it … */
+    uint16_t aside;  /* … and another that it forwards to, or SEGMENT_NONE */
     int64_t hold_ms; /* a maker's */
 };
 
@@ -120,6 +121,14 @@ bool builder_begin_side(struct program_builder *builder, const struct spec *memb
 void builder_end_side(struct program_builder *builder, const struct spec *member,
                       const struct builder_side *side, const struct step_kind *kind,
                       void *compiled);
+
+/* The present segment's step, which has the state and the segments behind it that builder->step says. */
+void builder_place_step(struct program_builder *builder, const struct spec *at,
+                        const struct step_kind *kind, void *compiled);
+/* A topic of the pipeline's own: returns the segment of what is forwarded into it; compiling goes on
+ * where its records come out, which say nothing of event time. name: what they are, for people. */
+uint16_t builder_open_topic(struct program_builder *builder, const struct spec *at,
+                            const char *name);
 
 /* --- between the files that compile ------------------------------------------------------------- */
 

@@ -41,15 +41,15 @@ static const struct step *maker_of(const struct program_segment *segment)
 
 /* --- text ---------------------------------------------------------------------------------------*/
 
-static void text_source(struct page *page, const struct program_source *source)
+static void text_time(struct page *page, const struct program_source *source)
 {
     char text[DURATION_BYTES];
-    const struct program_segment *segment = page->pipeline->segments[source->segment];
-    ADD(page, "  [%u] %s\n      reads topic %s%s\n", source->segment + 1U, segment->name,
-        source->topic, source->is_internal ? ", the pipeline's own" : "");
-    ADD(page, "      time: %s, watermark %s behind",
-        source->time.has_field ? source->time.field : "the record's",
-        duration(source->delay_ms, text));
+    ADD(page, "      time: %s", source->time.has_field ? source->time.field : "the record's");
+    if (source->is_apart) {
+        ADD(page, ", which moves no watermark\n");
+        return;
+    }
+    ADD(page, ", watermark %s behind", duration(source->delay_ms, text));
     if (source->is_internal) {
         ADD(page, " the last of its senders, none further back than %s",
             duration(source->skew_ms, text));
@@ -57,8 +57,17 @@ static void text_source(struct page *page, const struct program_source *source)
     if (source->idle_ms > 0) {
         ADD(page, ", idle after %s", duration(source->idle_ms, text));
     }
+    ADD(page, "\n");
+}
+
+static void text_source(struct page *page, const struct program_source *source)
+{
+    const struct program_segment *segment = page->pipeline->segments[source->segment];
+    ADD(page, "  [%u] %s\n      reads topic %s%s\n", source->segment + 1U, segment->name,
+        source->topic, source->is_internal ? ", the pipeline's own" : "");
     const struct pipeline_topic *topics = page->pipeline->topics;
-    ADD(page, "\n      dead letters: %s", topics[source->dead_letter_topic].name);
+    text_time(page, source);
+    ADD(page, "      dead letters: %s", topics[source->dead_letter_topic].name);
     if (page->pipeline->segments[source->segment]->is_before_late) {
         ADD(page, ", late events: %s", topics[source->late_topic].name);
     }
@@ -97,6 +106,8 @@ static void text_ends(struct page *page, const struct program_segment *segment)
     }
     const struct step *maker = maker_of(segment);
     text_numbers(page, "its results -> ", maker ? &maker->to : NULL, maker ? 1 : 0);
+    bool has_aside = maker && maker->aside != SEGMENT_NONE;
+    text_numbers(page, "its questions -> ", has_aside ? &maker->aside : NULL, has_aside);
     text_numbers(page, "one of -> ", segment->turns, segment->turn_count);
     text_numbers(page, "-> ", segment->next, segment->next_count);
 }
@@ -166,8 +177,9 @@ static void text_stores(struct page *page)
         ADD(page, "\n");
     }
     for (size_t i = 0; i < pipeline->table_count; i++) {
-        ADD(page, "%s  %s: topic %s\n", i ? "" : "\ntables\n", pipeline->tables[i].name,
-            pipeline->tables[i].topic);
+        const struct table_spec *table = &pipeline->tables[i];
+        ADD(page, "%s  %s: %s %s\n", i ? "" : "\ntables\n", table->name,
+            table->topic ? "topic" : "file", table->topic ? table->topic : table->file->path);
     }
 }
 
@@ -241,6 +253,9 @@ static void mermaid_ends(struct page *page, size_t index)
     }
     if (maker) {
         ADD(page, "  segment%zu --> segment%u\n", index, maker->to);
+    }
+    if (maker && maker->aside != SEGMENT_NONE) {
+        ADD(page, "  segment%zu --> segment%u\n", index, maker->aside);
     }
     for (size_t i = 0; i < segment->next_count; i++) {
         ADD(page, "  segment%zu --> segment%u\n", index, segment->next[i]);

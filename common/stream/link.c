@@ -11,7 +11,7 @@ struct edge {
     int64_t hold_ms;
 };
 
-#define EDGES_MAX (SEGMENTS_MAX * (2 * READERS_MAX + 1))
+#define EDGES_MAX (SEGMENTS_MAX * (2 * READERS_MAX + 2))
 
 struct edges {
     size_t count;
@@ -33,6 +33,9 @@ static void edges_collect(const struct pipeline *pipeline, struct edges *edges)
             segment->step_count > 0 ? &segment->steps[segment->step_count - 1] : NULL;
         if (last && last->kind->is_maker) {
             edges->items[edges->count++] = (struct edge){(uint16_t)s, last->to, last->hold_ms};
+            if (last->aside != SEGMENT_NONE) {
+                edges->items[edges->count++] = (struct edge){(uint16_t)s, last->aside, 0};
+            }
         }
     }
 }

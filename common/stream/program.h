@@ -65,6 +65,8 @@ enum step_verdict {
 struct step_out {
     struct strview key, value;  /* ptr NULL = null; a value NULL: the row is deleted */
     size_t partition_bytes;     /* of the key, by which its partition is chosen; 0: by all */
+    bool has_partition;         /* it is not chosen by the key … */
+    int32_t partition;          /* … but this one */
     struct strview old;         /* of a flow that is a table: the row's value before; NULL: none */
     int64_t timestamp_ms;       /* event time */
     int64_t watermark_ms;       /* how far event time was: in->watermark_ms, step_due or step_now */
@@ -157,6 +159,8 @@ struct step_state_kind {
     void (*stats)(const void *state, struct stream_task_stats *stats);
 };
 
+/* The partition that the step's task works on. */
+int32_t step_partition(const struct step_way *way);
 /* The topic of the record that this one is made of; NULL: of more than one. */
 const char *step_topic(const struct step_run *run);
 
@@ -181,7 +185,8 @@ struct step_kind {
     void (*free_local)(void *local);
 };
 
-#define STATE_NONE UINT16_MAX
+#define STATE_NONE   UINT16_MAX
+#define SEGMENT_NONE UINT16_MAX
 
 struct step {
     const struct step_kind *kind;
@@ -190,6 +195,7 @@ struct step {
     char *text;      /* what the file says there, cut: for explain.h */
     uint16_t state;  /* index among the program's, or STATE_NONE */
     uint16_t to;     /* a maker's: the segment behind it */
+    uint16_t aside;  /* another one that it forwards to, or SEGMENT_NONE */
     uint16_t local;  /* index among the program's, if its kind has one */
     int64_t hold_ms; /* a maker's: what it adds to that segment's lag */
 };
@@ -256,6 +262,7 @@ struct program_source {
     uint16_t key; /* its slot */
     char *key_text, *key_place;
     bool is_internal;
+    bool is_apart;    /* an internal one that says nothing of event time */
     unsigned retry;   /* its records are tried for the n-th time again; 0: it is no such topic */
     uint16_t feeder;  /* an internal one's: the segment that writes its topic */
     uint16_t segment; /* where its records begin */

@@ -10,25 +10,17 @@
 #include <stdlib.h>
 
 #include "stream/changelog_writer.h"
+#include "stream/join_rows.h"
 #include "stream/steps.h"
-
-#define BYTES_MAX_DEFAULT (4UL << 30)
-#define KEY_BYTES_MAX     4096
-#define ROW_BYTES_MAX     (512 * 1024)
-#define NAME_BYTES_MAX    256
-#define RECORD_BYTES_MAX  (4 * 1024 * 1024)
-
-enum side { LEFT, RIGHT, SIDES };
 
 /* A cell's value: this, then the rows' bytes. */
 struct joined {
-    int64_t times_ms[SIDES];
-    uint32_t lens[SIDES]; /* 0: there is no row */
+    int64_t times_ms[ROW_SIDES];
+    uint32_t lens[ROW_SIDES]; /* 0: there is no row */
 };
 
 struct join_tables {
-    bool needs[SIDES];     /* the row is there only if this side has one */
-    char *prefixes[SIDES]; /* `{"left":`, `,"right":` */
+    struct join_rows rows;
     struct changelog_format format;
     struct store_config store;
 };
@@ -36,7 +28,7 @@ struct join_tables {
 /* What each side's step was compiled to. */
 struct join_side {
     struct join_tables *tables; /* the left one's own */
-    enum side side;
+    enum join_row side;
 };
 
 struct join_state {
@@ -55,44 +47,18 @@ static const struct step_kind join_tables_right;
 static void side_free(void *compiled)
 {
     struct join_side *side = compiled;
-    if (side && side->side == LEFT) {
-        free(side->tables->prefixes[LEFT]);
-        free(side->tables->prefixes[RIGHT]);
+    if (side && side->side == ROW_LEFT) {
+        join_rows_free(&side->tables->rows);
         free(side->tables);
     }
     free(side);
 }
 
-static struct join_side *side_new(struct join_tables *tables, enum side which)
+static struct join_side *side_new(struct join_tables *tables, enum join_row which)
 {
     struct join_side *side = must_alloc(sizeof *side);
     *side = (struct join_side){tables, which};
     return side;
-}
-
-static char *prefix_of(const struct spec *as, const char *member, const char *fallback, char before)
-{
-    const char *name = as->value ? spec_get_text(as, member, fallback) : fallback;
-    struct buf text;
-    buf_init(&text, 64 * 1024);
-    if (strlen(name) > NAME_BYTES_MAX) {
-        spec_error(as, ERR_LIMIT, "a name has at most %d bytes", NAME_BYTES_MAX);
-        name = fallback;
-    }
-    enum err e = buf_append(&text, &before, 1);
-    e = e ? e : buf_append_json_string(&text, sv(name));
-    e = e ? e : buf_append(&text, ":", 2); /* with its NUL */
-    CHECK(!e);                             /* its length was checked */
-    return text.data;
-}
-
-static void check_table(const struct program_builder *builder, const struct spec *at)
-{
-    if (!builder->segment->is_table || builder->segment->step_count > 0) {
-        spec_error(at, ERR_CONFIG,
-                   "both sides must be tables, with no step between: what an aggregate without a "
-                   "window puts out, or another join_tables");
-    }
 }
 
 static void right_compile(struct program_builder *builder, const struct spec *spec,
@@ -101,31 +67,22 @@ static void right_compile(struct program_builder *builder, const struct spec *sp
     struct spec with;
     struct builder_side side;
     if (spec_has(spec, "with", &with) && builder_begin_side(builder, &with, &side)) {
-        check_table(builder, &with);
-        builder_end_side(builder, &with, &side, &join_tables_right, side_new(tables, RIGHT));
+        (void)join_rows_check_table(builder, &with);
+        builder_end_side(builder, &with, &side, &join_tables_right, side_new(tables, ROW_RIGHT));
     }
 }
 
 static void *join_tables_compile(struct program_builder *builder, const struct spec *spec)
 {
     static const char *const names[] = {"with", "type", "as", "store", NULL};
-    static const char *const sides[] = {"left", "right", NULL};
     static const char *const types[] = {"inner", "left", "right", "outer", NULL};
     if (!spec_is_object(spec, names)) {
         return NULL;
     }
     struct join_tables *tables = must_alloc(sizeof *tables);
-    struct spec as = spec_member(spec, "as");
-    tables->store.bytes_max = BYTES_MAX_DEFAULT;
+    tables->store.bytes_max = JOIN_STORE_BYTES_MAX;
     const char *store_name = builder_compile_store(spec, "keys_max", &tables->store);
-    int type = spec_get_choice(spec, "type", types, 0);
-    tables->needs[LEFT] = type == 0 || type == 1;
-    tables->needs[RIGHT] = type == 0 || type == 2;
-    if (as.value) {
-        (void)spec_is_object(&as, sides);
-    }
-    tables->prefixes[LEFT] = prefix_of(&as, "left", "left", '{');
-    tables->prefixes[RIGHT] = prefix_of(&as, "right", "right", ',');
+    join_rows_compile(spec, types, &tables->rows);
     unsigned inputs = (unsigned)builder->pipeline->source_count; /* at most: of its stage */
     tables->format = (struct changelog_format){CHANGELOG_PLAIN, inputs,
                                                changelog_layout(CHANGELOG_LAYOUT, "join_tables")};
@@ -134,47 +91,36 @@ static void *join_tables_compile(struct program_builder *builder, const struct s
         builder, spec,
         &(struct builder_state){
             .kind = &join_state_kind, .step = tables, .store = store_name, .retention_ms = -1});
-    check_table(builder, spec);
+    (void)join_rows_check_table(builder, spec);
     right_compile(builder, spec, tables);
     builder->pipeline->segments[builder->step.behind]->is_table = true;
-    return side_new(tables, LEFT);
+    return side_new(tables, ROW_LEFT);
 }
 
 /* --- a change -----------------------------------------------------------------------------------*/
 
-static struct strview row_of(const struct store_cell *cell, enum side side)
+static struct strview row_of(const struct store_cell *cell, enum join_row side)
 {
     const struct joined *joined = cell ? cell->value : NULL;
     if (!joined || joined->lens[side] == 0) {
         return (struct strview){NULL, 0};
     }
     const char *rows = (const char *)(joined + 1);
-    return sv_of(rows + (side == RIGHT ? joined->lens[LEFT] : 0), joined->lens[side]);
+    return sv_of(rows + (side == ROW_RIGHT ? joined->lens[ROW_LEFT] : 0), joined->lens[side]);
 }
 
-/* The joined row; *ret_is_there: there is one. */
-static enum err render(const struct join_tables *tables, const struct store_cell *cell,
+static enum err render(const struct join_state *state, const struct store_cell *cell,
                        struct buf *out, bool *ret_is_there)
 {
-    struct strview left = row_of(cell, LEFT), right = row_of(cell, RIGHT);
-    buf_reset(out);
-    *ret_is_there = (left.ptr || right.ptr) && (left.ptr || !tables->needs[LEFT]) &&
-                    (right.ptr || !tables->needs[RIGHT]);
-    if (!*ret_is_there) {
-        return ERR_OK;
-    }
-    enum err e = buf_append_view(out, sv(tables->prefixes[LEFT]));
-    e = e ? e : buf_append_view(out, left.ptr ? left : SV("null"));
-    e = e ? e : buf_append_view(out, sv(tables->prefixes[RIGHT]));
-    e = e ? e : buf_append_view(out, right.ptr ? right : SV("null"));
-    return e ? e : buf_append(out, "}", 1);
+    return join_rows_render(&state->tables->rows, row_of(cell, ROW_LEFT), row_of(cell, ROW_RIGHT),
+                            out, ret_is_there);
 }
 
 /* The cell with another row on this side. */
-static enum err cell_set(struct join_state *state, struct store_cell *cell, enum side side,
+static enum err cell_set(struct join_state *state, struct store_cell *cell, enum join_row side,
                          const struct step_out *in, struct err_info *info)
 {
-    struct strview rows[SIDES] = {row_of(cell, LEFT), row_of(cell, RIGHT)};
+    struct strview rows[ROW_SIDES] = {row_of(cell, ROW_LEFT), row_of(cell, ROW_RIGHT)};
     struct joined joined = {0};
     if (cell->value) {
         joined = *(const struct joined *)cell->value;
@@ -184,7 +130,7 @@ static enum err cell_set(struct join_state *state, struct store_cell *cell, enum
     joined.times_ms[side] = in->timestamp_ms;
     buf_reset(&state->cell); /* beside the cell, whose rows move */
     enum err e = buf_append(&state->cell, &joined, sizeof joined);
-    for (int i = 0; i < SIDES && !e; i++) {
+    for (int i = 0; i < ROW_SIDES && !e; i++) {
         e = buf_append_view(&state->cell, rows[i]);
     }
     void *value;
@@ -199,7 +145,7 @@ static int64_t joined_time(const struct store_cell *cell, int64_t fallback_ms)
 {
     const struct joined *joined = cell->value;
     int64_t time_ms = fallback_ms;
-    for (int i = 0; i < SIDES; i++) {
+    for (int i = 0; i < ROW_SIDES; i++) {
         if (joined->lens[i] > 0 && joined->times_ms[i] > time_ms) {
             time_ms = joined->times_ms[i];
         }
@@ -207,7 +153,8 @@ static int64_t joined_time(const struct store_cell *cell, int64_t fallback_ms)
     return time_ms;
 }
 
-static enum step_verdict join_change(struct join_state *state, struct step_run *run, enum side side)
+static enum step_verdict join_change(struct join_state *state, struct step_run *run,
+                                     enum join_row side)
 {
     const struct step_out *in = run->in;
     struct store_cell *cell;
@@ -216,7 +163,7 @@ static enum step_verdict join_change(struct join_state *state, struct step_run *
     if (run->reason) {
         return STEP_REJECT;
     }
-    run->reason = render(state->tables, cell, &state->old, &was_there);
+    run->reason = render(state, cell, &state->old, &was_there);
     run->reason = run->reason ? run->reason : cell_set(state, cell, side, in, run->info);
     if (run->reason) {
         if (cell->is_new && cell->bytes == 0) {
@@ -224,7 +171,7 @@ static enum step_verdict join_change(struct join_state *state, struct step_run *
         }
         return STEP_REJECT;
     }
-    run->reason = render(state->tables, cell, &state->value, &is_there);
+    run->reason = render(state, cell, &state->value, &is_there);
     CHECK(!run->reason); /* rows are bounded */
     int64_t time_ms = joined_time(cell, in->timestamp_ms);
     const struct step_out out = {
@@ -233,7 +180,7 @@ static enum step_verdict join_change(struct join_state *state, struct step_run *
         .old = was_there ? buf_view(&state->old) : (struct strview){NULL, 0},
         .timestamp_ms = time_ms,
         .watermark_ms = in->watermark_ms};
-    if (!row_of(cell, LEFT).ptr && !row_of(cell, RIGHT).ptr) {
+    if (!row_of(cell, ROW_LEFT).ptr && !row_of(cell, ROW_RIGHT).ptr) {
         store_remove(state->store, cell);
     }
     run->reason = is_there || was_there ? step_forward(&run->way, &out) : ERR_OK;
@@ -244,15 +191,7 @@ static enum step_verdict join_tables_run(const void *compiled, void *task_state,
                                          struct step_run *run)
 {
     const struct join_side *side = compiled;
-    const struct step_out *in = run->in;
-    if (in->key.len == 0 || in->key.len > KEY_BYTES_MAX) {
-        return step_reject(run, in->key.len ? ERR_LIMIT : ERR_KEY_MISSING,
-                           "a row needs a key, of at most %d bytes", KEY_BYTES_MAX);
-    }
-    if (in->value.len > ROW_BYTES_MAX) {
-        return step_reject(run, ERR_LIMIT, "a row has more than %d bytes", ROW_BYTES_MAX);
-    }
-    return join_change(task_state, run, side->side);
+    return join_rows_take(run) ? join_change(task_state, run, side->side) : STEP_REJECT;
 }
 
 /* --- the cycle ----------------------------------------------------------------------------------*/
@@ -292,9 +231,9 @@ static void *join_state_new(const void *compiled)
     state->tables = compiled;
     state->store = store_new(&state->tables->store);
     changelog_writer_init(&state->writer, &state->tables->format);
-    buf_init(&state->value, RECORD_BYTES_MAX);
-    buf_init(&state->old, RECORD_BYTES_MAX);
-    buf_init(&state->cell, RECORD_BYTES_MAX);
+    buf_init(&state->value, JOIN_RESULT_BYTES_MAX);
+    buf_init(&state->old, JOIN_RESULT_BYTES_MAX);
+    buf_init(&state->cell, JOIN_RESULT_BYTES_MAX);
     return state;
 }
 
@@ -317,14 +256,14 @@ static bool is_joined(struct strview bytes)
         return false;
     }
     memcpy(&joined, bytes.ptr, sizeof joined);
-    return (uint64_t)joined.lens[LEFT] + joined.lens[RIGHT] == bytes.len - sizeof joined;
+    return (uint64_t)joined.lens[ROW_LEFT] + joined.lens[ROW_RIGHT] == bytes.len - sizeof joined;
 }
 
 static enum err join_restore(void *task_state, struct strview key, struct strview value,
                              struct err_info *info)
 {
-    static const struct changelog_bounds bounds = {KEY_BYTES_MAX, sizeof(struct joined),
-                                                   RECORD_BYTES_MAX};
+    static const struct changelog_bounds bounds = {JOIN_KEY_BYTES_MAX, sizeof(struct joined),
+                                                   JOIN_RESULT_BYTES_MAX};
     const struct join_state *state = task_state;
     const struct changelog_format *format = &state->tables->format;
     int64_t next_offsets[CHANGELOG_INPUTS_MAX];

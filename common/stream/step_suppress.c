@@ -222,8 +222,7 @@ static enum err cell_forward(struct suppress_state *state, const struct step_way
                                  .old = part_of(cell, PART_OLD),
                                  .timestamp_ms = waiting->timestamp_ms,
                                  .watermark_ms = step_due(way, due_of(step, cell))};
-    bool is_nothing = step->is_of_table && !out.value.ptr && !out.old.ptr; /* came and went */
-    return is_nothing ? ERR_OK : step_forward(way, &out);
+    return step_forward(way, &out);
 }
 
 /* What was due by now and has not been put out, in order of when it was, then of the key. */

@@ -10,11 +10,15 @@ static const struct step_kind *const KINDS[] = {
     &step_rekey,    &step_aggregate, &step_join_tables, &step_suppress,
 };
 
-/* A join is with a table or with another stream, which are two kinds. */
+/* A join is with a table or with another stream, one of tables by their keys or by a field: two kinds
+ * of a name. */
 const struct step_kind *step_kind_find(const char *name, const struct spec *spec)
 {
     if (strcmp(name, step_stream_join.name) == 0 && json_object_get(spec->value, "stream")) {
         return &step_stream_join;
+    }
+    if (strcmp(name, step_join_foreign.name) == 0 && json_object_get(spec->value, "on")) {
+        return &step_join_foreign;
     }
     for (size_t i = 0; i < ARRAY_LEN(KINDS); i++) {
         if (strcmp(KINDS[i]->name, name) == 0) {

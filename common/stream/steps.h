@@ -20,6 +20,7 @@ extern const struct step_kind step_dedup;
 extern const struct step_kind step_suppress;
 extern const struct step_kind step_aggregate;
 extern const struct step_kind step_join_tables;
+extern const struct step_kind step_join_foreign;
 
 extern const struct step_kind step_source_key; /* of a source's `key`: no step of a file */
 

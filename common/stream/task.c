@@ -14,7 +14,7 @@ static void watermark_open(struct stream_task *task)
     for (unsigned i = 0; i < stage->source_count; i++) {
         const struct program_source *source = &pipeline->sources[stage->sources[i]];
         watermark_tune(&task->watermark, i, source->delay_ms, source->idle_ms);
-        if (source->retry) {
+        if (source->retry || source->is_apart) {
             watermark_leave_out(&task->watermark, i);
         } else if (source->is_internal) {
             task->senders[i] = must_alloc(sizeof *task->senders[i]);
@@ -119,8 +119,8 @@ enum err stream_task_process(struct stream_task *task, const struct stream_recor
     if (e) {
         return err_set(info, e, "a record could not be written");
     }
-    if (source->retry) {
-        return ERR_OK; /* time went on when it came for the first time, or did not */
+    if (source->retry || source->is_apart) {
+        return ERR_OK; /* time went on when it came for the first time, or elsewhere */
     }
     if (source->is_internal) {
         task_hear(task, source, record);

@@ -124,7 +124,7 @@ enum err task_emit_output(struct stream_task *task, const struct program_segment
 {
     struct stream_out record = {.target = segment->target,
                                 .topic = segment->output_topic,
-                                .partition = -1,
+                                .partition = out->has_partition ? out->partition : -1,
                                 .partition_bytes =
                                     key.ptr == out->key.ptr ? out->partition_bytes : 0,
                                 .key = key,

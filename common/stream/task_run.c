@@ -347,6 +347,11 @@ enum err step_forward(const struct step_way *way, const struct step_out *out)
     return task_take(way->task, way->task->pipeline->segments[way->to], out);
 }
 
+int32_t step_partition(const struct step_way *way)
+{
+    return way->task->partition;
+}
+
 const char *step_topic(const struct step_run *run)
 {
     const struct stream_record *origin = run->in->origin;

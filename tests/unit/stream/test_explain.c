@@ -97,9 +97,74 @@ static const char SHOP_DRAWN[] = "flowchart LR\n"
                                  "  segment6 -.- store0\n"
                                  "  segment7 --> topic3\n";
 
-static void explain_is(const char *want, enum explain_form form)
+static const char REFERS[] =
+    "{\"name\":\"p\",\"sources\":{\"o\":{\"topic\":\"o\"},\"c\":{\"topic\":\"c\"}},\"flows\":{"
+    "\"order\":{\"from\":\"o\",\"steps\":[{\"aggregate\":{\"by\":\"/"
+    "id\",\"result\":{\"c\":{\"last\":\"/c\"}}}},"
+    "{\"join_tables\":{\"with\":\"customer\",\"on\":\"/c\"}}],\"output\":{\"topic\":\"out\"}},"
+    "\"customer\":{\"from\":\"c\",\"steps\":[{\"aggregate\":{\"by\":\"/"
+    "id\",\"result\":{\"n\":\"count\"}}}]}}}";
+
+static const char REFERS_TEXT[] =
+    "pipeline p\n"
+    "\n"
+    "stage 0: its topics must have the same number of partitions\n"
+    "  [1] o, order\n"
+    "      reads topic o\n"
+    "      time: the record's, watermark 0ms behind\n"
+    "      dead letters: o.dlq, late events: o.late\n"
+    "      /flows/order/steps/0/aggregate {\"by\":\"/id\",\"result\":{\"c\":{\"last\":\"/c\"}}}\n"
+    "          store order-aggregate\n"
+    "      its results -> [4]\n"
+    "  [9] order, answers\n"
+    "      reads topic p-order-repartition-2, the pipeline's own\n"
+    "      time: the record's, which moves no watermark\n"
+    "      dead letters: c.dlq\n"
+    "      /flows/order/steps/1/join_tables {\"with\":\"customer\",\"on\":\"/c\"}\n"
+    "          store order-join_tables\n"
+    "      its results -> [5]\n"
+    "      its questions -> [6]\n"
+    "  [4] order\n"
+    "      /flows/order/steps/1/join_tables {\"with\":\"customer\",\"on\":\"/c\"}\n"
+    "          store order-join_tables\n"
+    "      its results -> [5]\n"
+    "      its questions -> [6]\n"
+    "  [5] order\n"
+    "      -> topic out\n"
+    "  [6] order, questions\n"
+    "      -> topic p-order-repartition\n"
+    "\n"
+    "stage 1: its topics must have the same number of partitions\n"
+    "  [2] c, customer\n"
+    "      reads topic c\n"
+    "      time: the record's, watermark 0ms behind\n"
+    "      dead letters: c.dlq, late events: c.late\n"
+    "      /flows/customer/steps/0/aggregate {\"by\":\"/id\",\"result\":{\"n\":\"count\"}}\n"
+    "          store customer-aggregate\n"
+    "      its results -> [3]\n"
+    "  [7] order, questions\n"
+    "      reads topic p-order-repartition, the pipeline's own\n"
+    "      time: the record's, which moves no watermark\n"
+    "      dead letters: o.dlq\n"
+    "      /flows/order/steps/1/join_tables {\"with\":\"customer\",\"on\":\"/c\"}\n"
+    "          store order-join_tables-right\n"
+    "      its results -> [8]\n"
+    "  [3] customer, order\n"
+    "      /flows/order/steps/1/join_tables/with \"customer\"\n"
+    "          store order-join_tables-right\n"
+    "      its results -> [8]\n"
+    "  [8] order, answers\n"
+    "      -> topic p-order-repartition-2\n"
+    "\n"
+    "stores\n"
+    "  customer-aggregate: stage 1, changelog p-customer-aggregate-changelog\n"
+    "  order-aggregate: stage 0, changelog p-order-aggregate-changelog\n"
+    "  order-join_tables: stage 0, changelog p-order-join_tables-changelog\n"
+    "  order-join_tables-right: stage 1, changelog p-order-join_tables-right-changelog\n";
+
+static void explain_is(const char *file, const char *want, enum explain_form form)
 {
-    struct pipeline *pipeline = fixture_compile(SHOP, PIPELINE_OVERRIDES_NONE);
+    struct pipeline *pipeline = fixture_compile(file, PIPELINE_OVERRIDES_NONE);
     struct buf out;
     buf_init(&out, 65536);
     assert_err(ERR_OK, pipeline_explain(pipeline, form, &out));
@@ -115,13 +180,19 @@ static void explain_is(const char *want, enum explain_form form)
 static void test_explain__text__says_what_runs(void **state)
 {
     (void)state;
-    explain_is(SHOP_TEXT, EXPLAIN_TEXT);
+    explain_is(SHOP, SHOP_TEXT, EXPLAIN_TEXT);
 }
 
 static void test_explain__mermaid__draws_it(void **state)
 {
     (void)state;
-    explain_is(SHOP_DRAWN, EXPLAIN_MERMAID);
+    explain_is(SHOP, SHOP_DRAWN, EXPLAIN_MERMAID);
+}
+
+static void test_explain__tables_joined_by_a_field__shows_what_is_between(void **state)
+{
+    (void)state;
+    explain_is(REFERS, REFERS_TEXT, EXPLAIN_TEXT);
 }
 
 static void test_explain__retries__says_when_and_where(void **state)
@@ -155,6 +226,7 @@ int main(void)
         cmocka_unit_test(test_explain__text__says_what_runs),
         cmocka_unit_test(test_explain__retries__says_when_and_where),
         cmocka_unit_test(test_explain__mermaid__draws_it),
+        cmocka_unit_test(test_explain__tables_joined_by_a_field__shows_what_is_between),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -219,6 +219,18 @@ static const struct row BAD[] = {
      false},
     {STEP("{\"dedup\":{\"by\":\"/k\",\"ttl\":\"1m\",\"store\":{\"keys_max\":0}}}"),
      "/steps/0/dedup/store/keys_max", "a whole number from 1", true},
+    {FLOWS("\"x\":{\"from\":\"a\",\"steps\":[{\"aggregate\":{\"by\":\"/k\"," RESULT
+           "}},{\"join_tables\":{\"with\":\"y\",\"on\":\"/c\",\"type\":\"outer\"}}]," OUTPUT
+           "},\"y\":{\"from\":\"b\",\"steps\":[{\"aggregate\":{\"by\":\"/k\"," RESULT "}}]}"),
+     "/flows/x/steps/1/join_tables/type", "\"outer\" is not known", false},
+    {FLOWS("\"x\":{\"from\":\"a\",\"steps\":[{\"join_tables\":{\"with\":\"y\",\"on\":\"/"
+           "c\"}}]," OUTPUT
+           "},\"y\":{\"from\":\"b\",\"steps\":[{\"aggregate\":{\"by\":\"/k\"," RESULT "}}]}"),
+     "/flows/x/steps/0/join_tables", "both sides must be tables", false},
+    {FLOWS("\"x\":{\"from\":\"a\",\"steps\":[{\"aggregate\":{\"by\":\"/k\"," RESULT
+           "}},{\"join_tables\":{\"with\":\"y\",\"on\":\"/c\"}}]," OUTPUT
+           "},\"y\":{\"from\":\"b\",\"steps\":[{\"filter\":{\"field\":\"a\",\"==\":1}}]}"),
+     "/flows/x/steps/1/join_tables/with", "both sides must be tables", false},
     {STEP("{\"suppress\":{}}"), "/steps/0/suppress", "\"for\" is missing", true},
     {STEP("{\"suppress\":{\"for\":\"0s\"}}"), "/steps/0/suppress/for", "longer than 0", false},
     {STEP("{\"suppress\":{\"until\":\"window_close\"}}"), "/steps/0/suppress/until",
@@ -547,6 +559,11 @@ static void test_pipeline_schema__agrees_with_the_loader(void **state)
         STEP("{\"aggregate\":{\"by\":\"/k\"," RESULT "}}"),
         FLOWS("\"x\":{\"from\":\"a\",\"steps\":[{\"aggregate\":{\"by\":\"/k\"," RESULT
               "}},{\"join_tables\":{\"with\":\"y\",\"type\":\"outer\",\"as\":{\"left\":\"l\"},"
+              "\"store\":{\"name\":\"j\"}}}]," OUTPUT
+              "},\"y\":{\"from\":\"b\",\"steps\":[{\"aggregate\":{\"by\":\"/k\"," RESULT "}}]}"),
+        FLOWS("\"x\":{\"from\":\"a\",\"steps\":[{\"aggregate\":{\"by\":\"/k\"," RESULT
+              "}},{\"join_tables\":{\"with\":\"y\",\"on\":\"/"
+              "a\",\"type\":\"left\",\"as\":{\"left\":\"l\"},"
               "\"store\":{\"name\":\"j\"}}}]," OUTPUT
               "},\"y\":{\"from\":\"b\",\"steps\":[{\"aggregate\":{\"by\":\"/k\"," RESULT "}}]}"),
         STEP("{\"aggregate\":{\"by\":\"/k\",\"window\":{\"count\":100},\"late\":\"drop\"," RESULT
