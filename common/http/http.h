@@ -103,7 +103,8 @@ uint16_t http_server_port(const struct http_server *server);
  * balancer come back through it, and elsewhere. Streams stay. */
 void http_server_leave(struct http_server *server);
 /* From now on requests to routes other than GET get ERR_DRAINING and connections are closed after
- * their answer; returns when nothing is in flight or at the deadline (false). Streams are told. */
+ * their answer; streams are told, by hooks.drain. Returns when nothing is in flight and every stream
+ * has been closed, or at the deadline (false). */
 bool http_server_drain(struct http_server *server, int64_t timeout_ms);
 void http_server_stop(
     struct http_server *server); /* NULL is a no-op; answers what is left with 503 */

@@ -162,6 +162,7 @@ struct http_worker {
     unsigned errand_seen;        /* serial of the last one run */
     _Atomic int64_t connections; /* written by the worker, read by server_* and gauges */
     _Atomic int64_t requests;    /* between request line and end of answer */
+    _Atomic int64_t streams;     /* taken and not closed */
     struct metric_series *gauge_connections, *gauge_requests;
 };
 

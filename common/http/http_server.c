@@ -389,11 +389,12 @@ enum err http_config_check(const struct http_config *config, struct err_info *in
     return e;
 }
 
-static int64_t requests_inflight(const struct http_server *server)
+/* Requests and streams. */
+static int64_t all_inflight(const struct http_server *server)
 {
     int64_t count = 0;
     for (unsigned i = 0; i < server->worker_count; i++) {
-        count += server->workers[i].requests;
+        count += server->workers[i].requests + server->workers[i].streams;
     }
     return count;
 }
@@ -408,7 +409,7 @@ bool http_server_drain(struct http_server *server, int64_t timeout_ms)
     const int64_t until_us = clock_mono_us() + timeout_ms * 1000;
     phase_set(server, HTTP_DRAINING);
     /* A look every 5 ms, once in a process's life: not worth a way to be woken. */
-    while (requests_inflight(server) > 0) {
+    while (all_inflight(server) > 0) {
         if (clock_mono_us() >= until_us) {
             return false;
         }

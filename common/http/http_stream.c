@@ -36,6 +36,7 @@ enum err http_request_take_stream(struct http_request *request, struct http_stre
     request->status = 200;
     request->is_streaming = true;
     request->state = HTTP_REQUEST_TAKEN;
+    worker->streams++;
     *ret = (struct http_stream){.fd = fd,
                                 .connection = request->is_suspended ? request : NULL,
                                 .tls = request->connection->session,
@@ -82,6 +83,9 @@ void http_connection_send(struct http_connection *connection, const struct iovec
 void http_stream_close(struct http_stream *stream)
 {
     struct http_request *request = stream->connection;
+    if (stream->worker) { /* not closed before */
+        stream->worker->streams--;
+    }
     if (request) {
         if (stream->tls) { /* as far as the socket takes it */
             (void)http_tls_send(stream->tls, &stream->rest, NULL, 0);

@@ -24,6 +24,17 @@ static const struct config_option query_options[] = {
                1 << 26, "What the kernel may hold for a client."),
     CONFIG_ROW(struct query_config, clients_max, "sse.clients.max", INT, "20000", 1, 1e7,
                "Most streams at a time; further clients are told to come back later."),
+    CONFIG_ROW(
+        struct query_config, address_clients_max, "sse.clients.address.max", INT, "0", 0, 1e7,
+        "Most streams of a client address, which behind a proxy is the proxy's; 0: no limit of "
+        "its own."),
+    CONFIG_ROW(
+        struct query_config, age_max_ms, "sse.age.max", DURATION, "0", 0, 30.0 * 86400000,
+        "A stream ends after 80 to 100 % of this, so that streams spread over replicas again; 0: "
+        "never."),
+    CONFIG_ROW(struct query_config, drain_spread_ms, "sse.drain.spread", DURATION, "2s", 0, 600000,
+               "Time over which streams end when the process is to, well below "
+               "service.drain.timeout."),
     CONFIG_ROW(struct query_config, retry_ms, "sse.retry", DURATION, "2s", 1, 600000,
                "Shortest time until a client reconnects; each gets up to as much again."),
     CONFIG_CHOICE_ROW(
@@ -174,6 +185,7 @@ static enum err catchup_start(struct query *query, struct err_info *info)
 
 static enum err listen_start(struct query *query, struct err_info *info)
 {
+    query->crowd = crowd_new(query->config.address_clients_max);
     query->snapshots.latest = query->latest;
     query->snapshots.snapshots_max = query->config.snapshots_max;
     query->shard_config = (struct shard_config){
@@ -182,6 +194,8 @@ static enum err listen_start(struct query *query, struct err_info *info)
                     .stall_timeout_ms = query->config.stall_timeout_ms,
                     .send_buffer_bytes = query->config.send_buffer_bytes,
                     .retry_ms = query->config.retry_ms,
+                    .age_max_ms = query->config.age_max_ms,
+                    .drain_spread_ms = query->config.drain_spread_ms,
                     .catchup = query->catchup,
                     .snapshots = &query->snapshots,
                     .total = &query->stream_total},
@@ -238,6 +252,7 @@ void query_stop(struct query *query)
 
 void query_free(struct query *query)
 {
+    crowd_free(query->crowd);
     catchup_free(query->catchup);
     reader_free(query->reader);
     for (size_t i = 0; i < query->topic_count; i++) {

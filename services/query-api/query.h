@@ -16,6 +16,7 @@
  *          ring.c           the last frames of a topic
  *          stream.c         a client: socket, buffer, time-outs; and all of a worker's
  *          stream_feed.c    what it sends next
+ *          crowd.c          how many streams each address has
  *          reading.c        what a client has seen and what comes next for it (pure);
  *          reading_begin.c  where it begins
  *          reading_text.c   what it says, as events or lines
@@ -53,6 +54,9 @@ struct query_config {
     int64_t retry_ms;
     const char *slow;
     int64_t snapshots_max;
+    int64_t address_clients_max;
+    int64_t age_max_ms;
+    int64_t drain_spread_ms;
     int64_t catchup_threads;
     int64_t catchup_jobs_max;
     int64_t catchup_bytes;
@@ -68,6 +72,7 @@ struct query {
     struct latest *latest[QUERY_TOPICS_MAX];
     struct catchup *catchup;
     struct snapshots snapshots;
+    struct crowd *crowd;
     struct reader *reader;
     struct shard_config shard_config;
     struct shard *shards[QUERY_SHARDS_MAX]; /* by worker; set before the reader starts */

@@ -21,9 +21,10 @@ static void answer_fields(struct http_request *request)
 static enum err turn_away(struct http_request *request, struct streams *streams,
                           const struct events_request *events, struct err_info *info)
 {
-    query_metrics_stream_end(QUERY_END_LIMIT);
+    query_metrics_turned_away();
     if (events->format != READING_SSE) {
-        return err_set(info, ERR_OVERLOADED, "there are as many streams as there can be");
+        return err_set(info, ERR_OVERLOADED,
+                       "there are as many streams as there may be, here or of this client");
     }
     char text[64];
     int len = snprintf(text, sizeof text, ":busy\n\nretry: %" PRId64 "\n\n",
@@ -42,7 +43,7 @@ static struct reading *reading_make(struct events_request *events)
 }
 
 static enum err open_stream(struct http_request *request, struct streams *streams,
-                            struct events_request *events)
+                            struct events_request *events, struct crowd_client *client)
 {
     struct stream_params params = {
         .start = events->start, .is_snapshot = events->is_snapshot, .slow = events->slow};
@@ -53,6 +54,7 @@ static enum err open_stream(struct http_request *request, struct streams *stream
         e = http_request_take_stream(request, &params.http);
     }
     if (e) {
+        crowd_leave(client);
         buf_free(&params.head);
         return e;
     }
@@ -60,6 +62,7 @@ static enum err open_stream(struct http_request *request, struct streams *stream
     events->asked = (struct cursor){0};
     params.reading = reading_make(events);
     params.reading->is_chunked = is_chunked;
+    params.client = client;
     stream_open(streams, &params);
     return ERR_OK;
 }
@@ -78,9 +81,11 @@ static enum err handle(struct http_request *request, struct events_request *even
         http_reply_bytes(request, 200, events->content_type, (struct strview){0});
         return ERR_OK;
     }
-    return atomic_load(&query->stream_total) >= (size_t)query->config.clients_max
+    struct crowd_client *client;
+    return atomic_load(&query->stream_total) >= (size_t)query->config.clients_max ||
+                   !crowd_enter(query->crowd, http_request_client(request), &client)
                ? turn_away(request, &shard->streams, events, info)
-               : open_stream(request, &shard->streams, events);
+               : open_stream(request, &shard->streams, events, client);
 }
 
 void query_handle_get_events(struct http_request *request)

@@ -64,8 +64,10 @@ static struct metric families[] = {
 METRICS_TABLE(families)
 
 static const char *const end_names[QUERY_END_COUNT] = {
-    [QUERY_END_GONE] = "gone",   [QUERY_END_LAGGED] = "lagged", [QUERY_END_STALLED] = "stalled",
-    [QUERY_END_LIMIT] = "limit", [QUERY_END_FAILED] = "failed", [QUERY_END_SHUTDOWN] = "shutdown",
+    [QUERY_END_GONE] = "gone",         [QUERY_END_LAGGED] = "lagged",
+    [QUERY_END_STALLED] = "stalled",   [QUERY_END_LIMIT] = "limit",
+    [QUERY_END_FAILED] = "failed",     [QUERY_END_ROTATED] = "rotated",
+    [QUERY_END_SHUTDOWN] = "shutdown",
 };
 
 static const char *const slow_names[QUERY_SLOW_COUNT] = {
@@ -122,10 +124,13 @@ void query_metrics_stream_begin(void)
 
 void query_metrics_stream_end(enum query_end why)
 {
-    if (why != QUERY_END_LIMIT) { /* those never began */
-        atomic_fetch_sub(&streams_open, 1);
-    }
+    atomic_fetch_sub(&streams_open, 1);
     metric_add(series.ends[why], 1);
+}
+
+void query_metrics_turned_away(void)
+{
+    metric_add(series.ends[QUERY_END_LIMIT], 1);
 }
 
 void query_metrics_sent(int64_t frames, int64_t bytes)

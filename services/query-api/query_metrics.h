@@ -7,8 +7,9 @@ enum query_end {
     QUERY_END_GONE,    /* the peer closed or died */
     QUERY_END_LAGGED,  /* fell out of the ring */
     QUERY_END_STALLED, /* took nothing for sse.stall.timeout */
-    QUERY_END_LIMIT,   /* not begun: sse.clients.max or too many catch-ups */
+    QUERY_END_LIMIT,   /* turned away, or too many catch-ups or snapshots */
     QUERY_END_FAILED,  /* its records could not be read from Kafka */
+    QUERY_END_ROTATED, /* as old as sse.age.max lets it become */
     QUERY_END_SHUTDOWN,
     QUERY_END_COUNT
 };
@@ -21,6 +22,7 @@ void query_metrics_start(void);
 struct query_topic_metrics query_metrics_topic(const char *topic);
 void query_metrics_stream_begin(void);
 void query_metrics_stream_end(enum query_end why);
+void query_metrics_turned_away(void); /* it has not begun */
 void query_metrics_sent(int64_t frames, int64_t bytes);
 void query_metrics_delivery(double seconds);
 void query_metrics_catchup_begin(void);

@@ -189,6 +189,10 @@ static void stream_tick(struct stream *stream, int64_t now_us)
         }
         return;
     }
+    if (now_us >= stream->due_us) {
+        stream_end(stream, stream->due_end);
+        return;
+    }
     if (stream_has_out(stream) || stream->is_waiting) {
         if (now_us - stream->wrote_us > config->stall_timeout_ms * 1000) {
             stream_end(stream, QUERY_END_STALLED);
@@ -219,6 +223,8 @@ static const struct {
                                   "later\"}"},
     [QUERY_END_FAILED] = {"error", "{\"detail\":\"records cannot be read from Kafka now; reconnect "
                                    "with the last id\"}"},
+    [QUERY_END_ROTATED] = {"shutdown", "{\"detail\":\"the stream has been open for long; reconnect "
+                                       "with the last id\"}"},
     [QUERY_END_SHUTDOWN] = {"shutdown", "{\"detail\":\"the server is shutting down; reconnect with "
                                         "the last id\"}"},
 };
@@ -254,6 +260,7 @@ static void stream_free(struct stream *stream, enum query_end why)
     cursor_free(&stream->asked);
     reading_free(stream->reading);
     buf_free(&stream->out);
+    crowd_leave(stream->client);
     query_metrics_stream_end(why);
     free(stream);
 }
@@ -270,6 +277,22 @@ static void socket_prepare(int fd, const struct stream_config *config)
     (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof unsent);
     (void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout_ms, sizeof timeout_ms);
+}
+
+static uint64_t set_random(struct streams *set)
+{
+    set->random ^= set->random << 13;
+    set->random ^= set->random >> 7;
+    set->random ^= set->random << 17;
+    return set->random;
+}
+
+/* At 80 to 100 % of the age, so that those that came together do not come back together. */
+static int64_t due_us(struct streams *set, int64_t now_us)
+{
+    int64_t age_us = set->config->age_max_ms * 1000;
+    return age_us ? now_us + age_us - (int64_t)(set_random(set) % (uint64_t)(age_us / 5 + 1))
+                  : INT64_MAX;
 }
 
 static void set_add(struct streams *set, struct stream *stream)
@@ -296,6 +319,9 @@ void stream_open(struct streams *set, struct stream_params *params)
                               .start = params->start,
                               .is_snapshot = params->is_snapshot,
                               .slow = params->slow,
+                              .client = params->client,
+                              .due_us = due_us(set, now_us),
+                              .due_end = QUERY_END_ROTATED,
                               .wrote_us = now_us,
                               .heartbeat_us = now_us};
     stream->out.bytes_max = STREAM_OUT_BYTES_MAX;
@@ -338,18 +364,19 @@ void streams_tick(struct streams *set, int64_t now_us)
 
 void streams_drain(struct streams *set)
 {
+    int64_t now_us = clock_mono_us();
+    uint64_t spread_us = (uint64_t)set->config->drain_spread_ms * 1000;
     set->is_draining = true;
-    for (size_t i = set->count; i > 0; i--) {
-        stream_end(set->list[i - 1], QUERY_END_SHUTDOWN);
+    for (size_t i = 0; i < set->count; i++) {
+        set->list[i]->due_us = now_us + (int64_t)(set_random(set) % (spread_us + 1));
+        set->list[i]->due_end = QUERY_END_SHUTDOWN;
     }
+    streams_tick(set, now_us);
 }
 
 int64_t streams_retry_ms(struct streams *set, int64_t base_ms)
 {
-    set->random ^= set->random << 13;
-    set->random ^= set->random >> 7;
-    set->random ^= set->random << 17;
-    return base_ms + (int64_t)(set->random % (uint64_t)(base_ms + 1));
+    return base_ms + (int64_t)(set_random(set) % (uint64_t)(base_ms + 1));
 }
 
 void streams_deinit(struct streams *set)

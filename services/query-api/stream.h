@@ -15,6 +15,7 @@
 #include <stdatomic.h>
 
 #include "catchup.h"
+#include "crowd.h"
 #include "http/http.h"
 #include "query_metrics.h"
 #include "reading.h"
@@ -26,6 +27,8 @@ struct stream_config {
     int64_t stall_timeout_ms;
     int64_t send_buffer_bytes;
     int64_t retry_ms;
+    int64_t age_max_ms;      /* 0: none */
+    int64_t drain_spread_ms; /* over which streams end when the process is to */
     struct catchup *catchup;
     struct snapshots *snapshots;
     atomic_size_t *total; /* streams of all workers */
@@ -60,7 +63,8 @@ struct stream_params {
     struct reading_start start; /* without `asked` */
     bool is_snapshot;           /* the latest values first, unless there is `asked` */
     enum stream_slow slow;
-    struct buf head; /* taken over: status line and fields */
+    struct crowd_client *client; /* taken over */
+    struct buf head;             /* taken over: status line and fields */
 };
 
 /* It ends by itself, or with the set. */
@@ -70,7 +74,7 @@ void streams_deinit(struct streams *set); /* a zeroed one is a no-op; closes wha
 /* There is something new in the rings or from a catch-up. */
 void streams_pump(struct streams *set);
 void streams_tick(struct streams *set, int64_t now_us);
-/* Tells every client to come back elsewhere. */
+/* Tells every client to come back elsewhere, at a moment of its own. */
 void streams_drain(struct streams *set);
 /* Time to wait before reconnecting, different for each client. */
 int64_t streams_retry_ms(struct streams *set, int64_t base_ms);

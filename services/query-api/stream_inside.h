@@ -20,6 +20,9 @@ struct stream {
     size_t sent; /* of out */
     int64_t wrote_us;
     int64_t heartbeat_us;
+    int64_t due_us; /* when it is to end as due_end says; INT64_MAX: never */
+    enum query_end due_end;
+    struct crowd_client *client;
     struct reading_start start;
     bool is_snapshot;
     enum stream_slow slow;

@@ -57,8 +57,12 @@ static inline void site_open(struct site *site, const char *const *options)
     int argc = 2;
     (void)snprintf(bootstrap, sizeof bootstrap, "--kafka.bootstrap.servers=%s",
                    site->mock.config.bootstrap_servers);
-    static const char *const common[] = {"--http.port=0", "--http.threads=2", "--log.level=error",
-                                         "--query.topics=orders,product-metrics,late", NULL};
+    static const char *const common[] = {"--http.port=0",
+                                         "--http.threads=2",
+                                         "--log.level=error",
+                                         "--sse.drain.spread=0",
+                                         "--query.topics=orders,product-metrics,late",
+                                         NULL};
     const char *const *lists[] = {common, options};
     for (size_t l = 0; l < ARRAY_LEN(lists); l++) {
         for (size_t i = 0; lists[l] && lists[l][i]; i++) {

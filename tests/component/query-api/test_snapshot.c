@@ -41,7 +41,8 @@ static void test_snapshot__one_value_a_key__and_the_position_only_at_its_end(voi
     site_produce(site, "product-metrics", 0, "gone", NULL);
     site_produce(site, "product-metrics", 1, "b", "{\"v\":\"b-new\"}");
     site_flush(site);
-    struct client *client = open_at(site, "/events/product-metrics?snapshot=1", NULL, "~0=4,1=1\n");
+    struct client *client = open_at(site, "/events/product-metrics?snapshot=1", NULL,
+                                    "event: snapshot-end\nid: product-metrics~0=4,1=1\n");
     client_await_text(client, "\n\nevent: snapshot-end\nid: product-metrics~0=4,1=1\n"
                               "data: {\"records\":2}\n\n");
     assert_true(has_text(client, "\n\ndata: {\"v\":\"a-new\"}\n\n"));
@@ -66,7 +67,8 @@ static void test_snapshot__by_filter_enveloped_of_two_topics(void **state)
     site_flush(site);
     struct client *client =
         open_at(site, "/events/orders,product-metrics?snapshot=1&filter=v%20%3C%203",
-                "Accept: application/x-ndjson\r\n", "orders~0=0,1=0,2=2;product-metrics~0=1,1=0\"");
+                "Accept: application/x-ndjson\r\n",
+                "snapshot-end\",\"id\":\"orders~0=0,1=0,2=2;product-metrics~0=1,1=0\"");
     client_await_text(client, "\n{\"event\":\"snapshot-end\",\"id\":\"orders~0=0,1=0,2=2;"
                               "product-metrics~0=1,1=0\",\"data\":{\"records\":2}}\n");
     assert_true(has_text(client, "\n{\"topic\":\"orders\",\"partition\":2,\"offset\":0,"));

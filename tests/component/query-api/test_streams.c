@@ -362,6 +362,83 @@ static void test_many_clients__all_get_all__and_are_told_of_the_end(void **state
     site_stop(site);
 }
 
+static void test_clients_of_an_address__further_ones_are_told_to_come_back(void **state)
+{
+    (void)state;
+    static const char *const options[] = {"--sse.clients.address.max=2", NULL};
+    struct site *site = site_start(options);
+    struct client *first = client_open(site, "/events/orders", NULL);
+    struct client *second = client_open(site, "/events/orders", NULL);
+    client_await_text(first, "id: ");
+    client_await_text(second, "id: ");
+    char *text = site_get(site, "/events/orders", NULL);
+    expect_in(text, "HTTP/1.1 200");
+    expect_in(text, ":busy\n\nretry: 1");
+    free(text);
+    text = site_get(site, "/events/orders", "Accept: application/json\r\n");
+    expect_in(text, "HTTP/1.1 503");
+    free(text);
+    assert_true(site_metric("millrace_query_streams") == 2);
+    client_close(first); /* makes room */
+    int64_t deadline_us = clock_mono_us() + SITE_DEADLINE_MS * 1000;
+    while (site_metric("millrace_query_streams") > 1) {
+        assert_true(clock_mono_us() < deadline_us);
+        (void)poll(NULL, 0, 2);
+    }
+    first = client_open(site, "/events/orders", NULL);
+    client_await_text(first, "id: ");
+    client_close(first);
+    client_close(second);
+    site_stop(site);
+}
+
+#define SPREAD 40
+
+static void test_drain__spread__all_are_told_but_not_at_once(void **state)
+{
+    (void)state;
+    static const char *const options[] = {"--sse.drain.spread=1500ms", NULL};
+    struct site *site = site_start(options);
+    struct client *clients[SPREAD];
+    for (size_t i = 0; i < SPREAD; i++) {
+        clients[i] = client_open(site, "/events/orders", NULL);
+        client_await_text(clients[i], "id: ");
+    }
+    int64_t begin_us = clock_mono_us();
+    site_close(site); /* with exit code 0: it has waited for them */
+    assert_true(clock_mono_us() - begin_us >
+                500000); /* 40 moments of 1.5 s, all in the first third: no */
+    for (size_t i = 0; i < SPREAD; i++) {
+        client_await_end(clients[i]);
+        assert_string_equal("shutdown", clients[i]->event);
+        assert_true(clients[i]->is_ended);
+        client_close(clients[i]);
+    }
+    site_open(site, options);
+    site_stop(site);
+}
+
+static void test_age__ends_a_stream_that_goes_on_where_it_was(void **state)
+{
+    (void)state;
+    static const char *const options[] = {"--sse.age.max=500ms", NULL};
+    struct site *site = site_start(options);
+    double before = site_metric("millrace_query_stream_ends_total{reason=\"rotated\"}");
+    site_produce_orders(site, 3, 6, 1);
+    struct client *client = client_open(site, "/events/orders?from=earliest", NULL);
+    client_await_end(client);
+    assert_string_equal("shutdown", client->event);
+    assert_true(client->is_ended);
+    assert_true(site_metric("millrace_query_stream_ends_total{reason=\"rotated\"}") > before);
+    char header[640];
+    (void)snprintf(header, sizeof header, "Last-Event-ID: %s\r\n", client->id);
+    struct client *again = client_open(site, "/events/orders", header);
+    client_await_records(again, 6 - client->records);
+    client_close(again);
+    client_close(client);
+    site_stop(site);
+}
+
 static void test_heartbeat__carries_the_position(void **state)
 {
     (void)state;
@@ -412,6 +489,9 @@ int main(void)
         cmocka_unit_test(test_client_that_leaves__is_noticed_at_once),
         cmocka_unit_test(test_clients_max__further_ones_are_told_to_come_back),
         cmocka_unit_test(test_many_clients__all_get_all__and_are_told_of_the_end),
+        cmocka_unit_test(test_clients_of_an_address__further_ones_are_told_to_come_back),
+        cmocka_unit_test(test_drain__spread__all_are_told_but_not_at_once),
+        cmocka_unit_test(test_age__ends_a_stream_that_goes_on_where_it_was),
         cmocka_unit_test(test_heartbeat__carries_the_position),
         cmocka_unit_test(test_topic__made_later__is_served_without_a_restart),
     };

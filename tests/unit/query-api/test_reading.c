@@ -544,7 +544,7 @@ static void run(uint64_t seed, struct totals *totals)
                             .is_multi = roll(world, 2),
                             .is_filtered = roll(world, 4) == 0,
                             .is_lines = roll(world, 4) == 0,
-                            .is_patient = roll(world, 2)};
+                            .is_patient = roll(world, 4) == 0};
     buf_init(&client.wire, 1 << 24);
     for (size_t step = 0; step < STEPS; step++) {
         for (uint64_t i = roll(world, 12); i > 0; i--) {
@@ -583,8 +583,8 @@ static void test_reading__random_histories__exactly_the_log_or_a_gap(void **stat
                   totals.gaps);
     /* Every way was gone. */
     assert_true(totals.records > 1000 && totals.shareds > 1000);
-    assert_true(totals.catchups > 100 && totals.losts > 10 && totals.gaps > 10);
-    assert_true(totals.fallbacks > 10 && totals.left_shared > 10);
+    assert_true(totals.catchups > 100 && totals.losts > 3 && totals.gaps > 10);
+    assert_true(totals.fallbacks > 10 && totals.left_shared > 3);
 }
 
 int main(void)
