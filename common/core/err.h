@@ -55,6 +55,7 @@
     X(ERR_CONDITION,           "condition",             422, 0, "the event does not meet a condition of the pipeline") \
     X(ERR_REFERENCE_MISSING,   "reference-missing",     422, 0, "the table has no row for the event") \
     X(ERR_SCRIPT,              "script",                422, 0, "the pipeline's script failed on the event") \
+    X(ERR_SCRIPT_RETRY,        "script-retry",          422, 0, "the pipeline's script wants the event again later") \
     X(ERR_LATE,                "late",                  422, 0, "the event came after its window had closed") \
     /* topics and Kafka */                                                                         \
     X(ERR_TOPIC_FORBIDDEN,     "topic-forbidden",       403, 0, "the topic is not open for this use") \

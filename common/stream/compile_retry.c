@@ -22,11 +22,12 @@ static void delays_compile(const struct spec *retry, struct program_retry *polic
 
 static void reasons_compile(const struct spec *retry, struct program_retry *policy)
 {
-    static const char *const names[] = {"reference-missing", "script", NULL};
-    static const enum err reasons[] = {ERR_REFERENCE_MISSING, ERR_SCRIPT};
+    static const char *const names[] = {"reference-missing", "script-retry", "script", NULL};
+    static const enum err reasons[] = {ERR_REFERENCE_MISSING, ERR_SCRIPT_RETRY, ERR_SCRIPT};
     struct spec on = spec_member(retry, "on");
     if (!on.value) {
         policy->reasons[policy->reason_count++] = ERR_REFERENCE_MISSING;
+        policy->reasons[policy->reason_count++] = ERR_SCRIPT_RETRY;
         return;
     }
     size_t count = json_array_size(on.value);
@@ -59,7 +60,9 @@ static bool stage_has_retries(const struct pipeline *pipeline, size_t stage)
     for (size_t s = 0; s < pipeline->segment_count; s++) {
         const struct program_segment *segment = pipeline->segments[s];
         for (size_t i = 0; segment->stage == stage && i < segment->step_count; i++) {
-            if (program_retries(&pipeline->retry, segment->steps[i].kind->passing)) {
+            const enum err *passing = segment->steps[i].kind->passing;
+            if (program_retries(&pipeline->retry, passing[0]) ||
+                program_retries(&pipeline->retry, passing[1])) {
                 return true;
             }
         }

@@ -18,6 +18,7 @@ struct lua_machine {
     int process; /* reference to the function */
     size_t memory;
     double instructions; /* of this run, with what was charged */
+    const char *retry;   /* what the script's retry() has said; NULL: it has not */
     struct buf out;      /* the results behind each other */
     size_t *ends;        /* of each in out */
     size_t count;
@@ -40,6 +41,7 @@ void lua_machine_charge(lua_State *lua, double instructions);
 /* Names in the registry. */
 #define LUA_ARRAY_META  "millrace.array"  /* metatable of tables that are arrays even when empty */
 #define LUA_NUMBER_META "millrace.number" /* … of numbers that Lua cannot hold */
+#define LUA_RETRY_TEXT  "millrace.retry"  /* what retry() said last */
 
 /* Leaves the environment of scripts on the stack. */
 void lua_sandbox_open(lua_State *lua);

@@ -56,19 +56,22 @@ void lua_machine_charge(lua_State *lua, double instructions)
 static void machine_reset(struct lua_machine *machine)
 {
     machine->instructions = 0;
+    machine->retry = NULL;
     machine->count = 0;
     buf_reset(&machine->out);
     lua_settop(machine->lua, 0);
     lua_sethook(machine->lua, on_instructions, LUA_MASKCOUNT, HOOK_INSTRUCTIONS);
 }
 
-/* The message of what a protected call left. */
+/* The message of what a protected call left. Texts that are equal are one and the same to Lua: so it is
+ * known whether it is retry's, or of a later error that came after that was caught. */
 static enum err machine_error(struct lua_machine *machine, struct err_info *info)
 {
     const char *message = lua_tostring(machine->lua, -1);
-    (void)err_set(info, ERR_SCRIPT, "%s", message ? message : "an error that is no string");
+    enum err e = message && message == machine->retry ? ERR_SCRIPT_RETRY : ERR_SCRIPT;
+    (void)err_set(info, e, "%s", message ? message : "an error that is no string");
     lua_settop(machine->lua, 0);
-    return ERR_SCRIPT;
+    return e;
 }
 
 /* --- life ---------------------------------------------------------------------------------------*/

@@ -90,6 +90,19 @@ static int make_array(lua_State *lua)
     return 1;
 }
 
+/* An error that may pass. */
+static int want_retry(lua_State *lua)
+{
+    const char *message = luaL_optstring(lua, 1, "to be tried again");
+    luaL_where(lua, 1);
+    lua_pushstring(lua, message);
+    lua_concat(lua, 2);
+    lua_machine_of(lua)->retry = lua_tostring(lua, -1);
+    lua_pushvalue(lua, -1);
+    lua_setfield(lua, LUA_REGISTRYINDEX, LUA_RETRY_TEXT); /* no other's text gets its address */
+    return lua_error(lua);
+}
+
 static int number_text(lua_State *lua)
 {
     const char *digits = luaL_checkudata(lua, 1, LUA_NUMBER_META);
@@ -186,6 +199,8 @@ void lua_sandbox_open(lua_State *lua)
     open_library(lua, "bit", BIT);
     lua_pushcfunction(lua, make_array);
     lua_setfield(lua, -2, "array");
+    lua_pushcfunction(lua, want_retry);
+    lua_setfield(lua, -2, "retry");
     lua_pushlightuserdata(lua, NULL);
     lua_setfield(lua, -2, "null");
 }

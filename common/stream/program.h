@@ -42,7 +42,7 @@
 #define JOIN_MEMBERS_MAX 32
 #define RETRIES_MAX      8
 
-#define RETRY_REASONS_MAX 2
+#define RETRY_REASONS_MAX 3
 
 /* --- steps ------------------------------------------------------------------------------------ */
 
@@ -179,7 +179,7 @@ struct step_kind {
     bool takes_null;  /* it looks at a record without a value, too; others are passed by */
     bool has_late;    /* it can find a record late */
     bool is_last;     /* no step follows it in its flow */
-    enum err passing; /* the reason of its refusals that may pass by itself; ERR_OK: none does */
+    enum err passing[2]; /* reasons of its refusals that may pass by themselves; ERR_OK: none */
     /* What a task's copy of the step works with, beside state; NULL: nothing. */
     void *(*new_local)(const void *step);
     void (*free_local)(void *local);

@@ -186,5 +186,5 @@ const struct step_kind step_join = {
     .compile = join_compile,
     .free_step = join_free,
     .run = join_run,
-    .passing = ERR_REFERENCE_MISSING,
+    .passing = {ERR_REFERENCE_MISSING},
 };

@@ -150,5 +150,5 @@ const struct step_kind step_lua = {
     .free_local = lua_free_local,
     .is_maker = true,
     .reads_event = true,
-    .passing = ERR_SCRIPT,
+    .passing = {ERR_SCRIPT_RETRY, ERR_SCRIPT},
 };

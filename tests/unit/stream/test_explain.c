@@ -208,10 +208,10 @@ static void test_explain__retries__says_when_and_where(void **state)
     buf_init(&text, 1 << 20);
     assert_err(ERR_OK, pipeline_explain(pipeline, EXPLAIN_TEXT, &text));
     assert_err(ERR_OK, buf_append(&text, "", 1));
-    assert_non_null(strstr(text.data,
-                           "      -> topic out\n"
-                           "      refused for reference-missing: tried again after 10s in "
-                           "in.retry.1, after 1m in in.retry.2\n"));
+    assert_non_null(strstr(
+        text.data, "      -> topic out\n"
+                   "      refused for reference-missing, script-retry: tried again after 10s in "
+                   "in.retry.1, after 1m in in.retry.2\n"));
     buf_reset(&text);
     assert_err(ERR_OK, pipeline_explain(pipeline, EXPLAIN_MERMAID, &text));
     assert_err(ERR_OK, buf_append(&text, "", 1));

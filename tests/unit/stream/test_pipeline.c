@@ -387,7 +387,7 @@ static const struct row BAD[] = {
          "\"retry\":{\"delays\":[\"1s\",\"2s\",\"3s\",\"4s\",\"5s\",\"6s\",\"7s\",\"8s\",\"9s\"]}"),
      "/retry/delays", "1 to 8 durations", true},
     {WITH("\"retry\":{\"delays\":[\"1s\",2]}"), "/retry/delays/1", "a duration like", true},
-    {WITH("\"retry\":{\"delays\":[\"1s\"],\"on\":[]}"), "/retry/on", "1 to 2 reasons", true},
+    {WITH("\"retry\":{\"delays\":[\"1s\"],\"on\":[]}"), "/retry/on", "1 to 3 reasons", true},
     {WITH("\"retry\":{\"delays\":[\"1s\"],\"on\":[\"skript\"]}"), "/retry/on/0",
      "(did you mean \"script\"?)", true},
     {WITH("\"retry\":{\"delays\":[\"1s\"],\"delay\":1}"), "/retry/delay",
