@@ -17,7 +17,6 @@
 #define TABLES_MAX   2
 #define OPS_MAX      1024
 #define TEXT_BYTES   512
-#define NOTE_BYTES   1024
 #define BASE_MS      1700000000000
 #define COMPACTS_MAX 300 /* longer changelogs are restored as they are */
 
@@ -36,11 +35,8 @@ static const struct {
 
 /* In memory of exactly their sizes, so that a sanitizer sees the first byte too many. */
 struct message {
-    bool has_key, has_value;
-    size_t key_len, value_len;
-    char *key, *value;
+    struct strview key, value, note; /* note: of one in a topic of the pipeline's own */
     int64_t timestamp_ms;
-    char note[NOTE_BYTES]; /* of one in a topic of the pipeline's own */
 };
 
 struct log {
@@ -99,40 +95,30 @@ static unsigned take(struct world *w)
     return w->data < w->end ? *w->data++ : 0;
 }
 
-static char *copy_of(struct strview view)
+static struct strview copy_of(struct strview view)
 {
     char *copy = view.ptr ? must_alloc(view.len ? view.len : 1) : NULL;
     if (view.len > 0) {
         memcpy(copy, view.ptr, view.len);
     }
-    return copy;
+    return sv_of(copy, view.len);
+}
+
+static void copy_free(struct strview copy)
+{
+    free((char *)(uintptr_t)copy.ptr);
 }
 
 static struct message message_of(struct strview key, struct strview value, int64_t timestamp_ms)
 {
-    return (struct message){.has_key = key.ptr != NULL,
-                            .has_value = value.ptr != NULL,
-                            .key_len = key.len,
-                            .value_len = value.len,
-                            .key = copy_of(key),
-                            .value = copy_of(value),
-                            .timestamp_ms = timestamp_ms};
+    return (struct message){copy_of(key), copy_of(value), {NULL, 0}, timestamp_ms};
 }
 
 static void message_free(struct message *message)
 {
-    free(message->key);
-    free(message->value);
-}
-
-static struct strview message_key(const struct message *message)
-{
-    return sv_of(message->key, message->key_len);
-}
-
-static struct strview message_value(const struct message *message)
-{
-    return sv_of(message->value, message->value_len);
+    copy_free(message->key);
+    copy_free(message->value);
+    copy_free(message->note);
 }
 
 static void log_add(struct log *log, const struct written *written)
@@ -204,8 +190,8 @@ static void keep_internal(struct side *side, const struct stream_out *out)
                 : NULL;
     for (size_t i = 0; note && i < out->header_count; i++) {
         if (strcmp(out->headers[i].name, note) == 0) {
-            FUZZ_CHECK(out->headers[i].value.len < NOTE_BYTES, "a long note");
-            memcpy(written.message.note, out->headers[i].value.ptr, out->headers[i].value.len);
+            copy_free(written.message.note); /* the last one counts */
+            written.message.note = copy_of(out->headers[i].value);
         }
     }
     log_add(&side->internal, &written);
@@ -245,9 +231,9 @@ static enum err op_run(struct side *side, const struct op *op)
                                          .partition = op->partition,
                                          .offset = op->offset,
                                          .timestamp_ms = op->message.timestamp_ms,
-                                         .key = message_key(&op->message),
-                                         .value = message_value(&op->message),
-                                         .note = sv(op->message.note)};
+                                         .key = op->message.key,
+                                         .value = op->message.value,
+                                         .note = op->message.note};
     struct stream_task *task = task_of(side, op->source, op->partition);
     int64_t time_ms;
     stream_task_clock(task, op->now_ms);
@@ -295,8 +281,7 @@ static void side_end(struct side *side, void (*ended)(struct stream_task *task))
 static bool is_overwritten(const struct log *log, size_t index)
 {
     for (size_t i = index + 1; i < log->count; i++) {
-        if (sv_equal(message_key(&log->items[i].message),
-                     message_key(&log->items[index].message))) {
+        if (sv_equal(log->items[i].message.key, log->items[index].message.key)) {
             return true;
         }
     }
@@ -314,8 +299,7 @@ static void task_restore_stores(const struct world *w, struct stream_task *task,
         for (size_t i = 0; is_its && i < log->count; i++) {
             const struct message *message = &log->items[i].message;
             FUZZ_CHECK((skips && is_overwritten(log, i)) ||
-                           !stream_task_restore(task, store, message_key(message),
-                                                message_value(message), NULL),
+                           !stream_task_restore(task, store, message->key, message->value, NULL),
                        "what was written cannot be restored");
         }
     }
