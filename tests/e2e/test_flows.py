@@ -242,6 +242,74 @@ def test_merge__workers_are_killed__counts_stay_exact(make_pipeline: MakePipelin
     pipeline.stop()
 
 
+# --- Tables joined by a field ------------------------------------------------------------------------
+
+def named_file(name: str) -> dict[str, Any]:
+    """Orders with the customers that they name; these have another number of partitions."""
+    def rows_by_id(**members: str) -> dict[str, Any]:
+        return {"aggregate": {"by": "/id", "result": {of: {"last": field} for of, field in members.items()}}}
+
+    return {"name": name, "sources": {"orders": source(f"{name}-orders"), "customers": source(f"{name}-customers")},
+            "flows": {"order": {"from": "orders", "steps": [
+                          rows_by_id(customer="/customer", n="/n"),
+                          {"join_tables": {"with": "customer", "on": "/customer",
+                                           "as": {"left": "order", "right": "customer"}}}],
+                          "output": {"topic": f"{name}-named"}},
+                      "customer": {"from": "customers", "steps": [rows_by_id(city="/city")]}}}
+
+
+def last_rows(records: Sequence[Record]) -> dict[str, Any]:
+    """What is there of each key."""
+    rows = {record.key: json.loads(record.value) if record.value else None for record in records}
+    return {key: row for key, row in rows.items() if row is not None}
+
+
+@pytest.mark.parametrize("guarantee", ["exactly_once", "at_least_once"])
+def test_tables_joined_by_a_field__workers_are_killed__rows_are_right(make_pipeline: MakePipeline,
+                                                                      guarantee: str) -> None:
+    name = f"named-{guarantee.replace('_', '-')}"
+    topics = {"orders": 4, "customers": 3, "named": 2,
+              **{f"{of}.{side}": 1 for of in ("orders", "customers") for side in ("dlq", "late")}}
+    pipeline = make_pipeline(named_file(name), {f"{name}-{topic}": count for topic, count in topics.items()},
+                             f"--pipeline.guarantee={guarantee}", workers=2)
+    rng = random.Random(SEED + 4)
+    orders: dict[str, dict[str, Any]] = {}
+    customers: dict[str, dict[str, Any]] = {}
+    time_ms = START_MS
+
+    def change(count: int) -> None:
+        nonlocal time_ms
+        changed: dict[str, list[tuple[str, dict[str, Any]]]] = {"orders": [], "customers": []}
+        for _ in range(count):
+            time_ms += 1
+            if rng.randrange(3):
+                key, kind, rows = f"o{rng.randrange(200)}", "orders", orders
+                rows[key] = {"customer": rng.choice((None, *(f"c{n}" for n in range(25)))), "n": time_ms}
+            else:
+                key, kind, rows = f"c{rng.randrange(20)}", "customers", customers
+                rows[key] = {"city": f"city-{rng.randrange(5)}"}
+            changed[kind].append((key, {"id": key, "t": time_ms, **rows[key]}))
+        for kind, lines in changed.items():
+            pipeline.produce(f"{name}-{kind}", lines)
+
+    def is_right() -> bool:
+        pipeline.require_running()
+        wanted = {key: {"order": order, "customer": customers[order["customer"]]}
+                  for key, order in orders.items() if order["customer"] in customers}
+        return last_rows(pipeline.read(f"{name}-named")) == wanted
+
+    pipeline.start()
+    for _ in range(5):
+        change(400)
+        victim = rng.randrange(2)
+        pipeline.kill(victim)
+        change(400)
+        pipeline.start(victim)
+    wait_for("each order has its customer", 90.0, is_right, poll_seconds=0.5)
+    assert [pipeline.partitions(f"{name}-order-repartition{which}") for which in ("", "-2")] == [3, 4]
+    pipeline.stop()
+
+
 # --- Tried again -------------------------------------------------------------------------------------
 
 def retry_file(name: str) -> dict[str, Any]:
