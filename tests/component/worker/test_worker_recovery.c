@@ -37,6 +37,8 @@ static rd_kafka_t *member_join(const struct fixture *f)
     conf_set(conf, "bootstrap.servers", f->mock.config.bootstrap_servers);
     conf_set(conf, "group.id", f->name);
     conf_set(conf, "partition.assignment.strategy", "range");
+    conf_set(conf, "session.timeout.ms",
+             "6000"); /* the mock may wait that long for one that joined twice */
     conf_set(conf, "heartbeat.interval.ms", "200");
     rd_kafka_conf_set_rebalance_cb(conf, on_member_rebalance);
     rd_kafka_t *member = rd_kafka_new(RD_KAFKA_CONSUMER, conf, why, sizeof why);
