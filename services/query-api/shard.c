@@ -82,7 +82,7 @@ static int64_t frames_take(struct shard *shard, size_t count)
         added += frame->bytes;
         ring_take(&shard->rings[frame->topic], frame);
         if (added >= part) {
-            streams_pump(&shard->streams);
+            streams_pump(&shard->streams, true);
             added = 0;
         }
     }
@@ -96,7 +96,7 @@ static void on_wake(void *context, uint32_t events)
     uint64_t ignored;
     (void)!read(shard->event_fd, &ignored, sizeof ignored); /* only empties the counter */
     int64_t newest_us = frames_take(shard, inbox_take(shard));
-    streams_pump(&shard->streams);
+    streams_pump(&shard->streams, false);
     if (newest_us && shard->streams.count) {
         query_metrics_delivery((double)(clock_mono_us() - newest_us) / 1e6);
     }

@@ -13,12 +13,12 @@
 #include "core/clock.h"
 
 #define GATHER_MAX     64
-#define ROUNDS_MAX     16  /* of one pump: then other clients have their turn */
+#define ROUNDS_MAX     16  /* of one turn */
 #define OUT_KEPT_BYTES 512 /* of an idle client's buffer */
 #define END_TIMEOUT_US 2000000
 
 /* These may free it. */
-static void stream_pump(struct stream *stream);
+static void stream_pump(struct stream *stream, bool is_burst);
 static void stream_free(struct stream *stream, enum query_end why);
 
 /* --- writing ------------------------------------------------------------------------------------------ */
@@ -136,9 +136,17 @@ static void blocked(struct stream *stream)
     }
 }
 
-static void stream_pump(struct stream *stream)
+/* A turn is bounded: then other clients have theirs. Not in a burst: what is not taken from the rings
+ * now may be gone at the next turn. */
+static bool has_turn(const struct stream *stream, int round, bool is_burst)
 {
-    for (int round = 0; round < ROUNDS_MAX; round++) {
+    enum reading_mode mode = stream->reading->mode;
+    return round < ROUNDS_MAX || (is_burst && (mode == READING_COPY || mode == READING_SHARED));
+}
+
+static void stream_pump(struct stream *stream, bool is_burst)
+{
+    for (int round = 0; has_turn(stream, round, is_burst); round++) {
         switch (flush(stream)) {
         case BLOCKED:
             blocked(stream);
@@ -176,7 +184,7 @@ static void on_ready(void *context, uint32_t events)
     if (events & (EPOLLHUP | EPOLLERR | EPOLLRDHUP)) {
         stream_free(stream, QUERY_END_GONE);
     } else {
-        stream_pump(stream);
+        stream_pump(stream, false);
     }
 }
 
@@ -202,7 +210,7 @@ static void stream_tick(struct stream *stream, int64_t now_us)
     if (now_us - stream->heartbeat_us > config->heartbeat_ms * 1000) {
         stream->heartbeat_us = now_us;
         reading_append_heartbeat(stream->reading, &stream->set->source, &stream->out);
-        stream_pump(stream);
+        stream_pump(stream, false);
     }
 }
 
@@ -243,7 +251,7 @@ void stream_end(struct stream *stream, enum query_end why)
     if (stream->reading->is_chunked) {
         CHECK(buf_append_view(&stream->out, SV("0\r\n\r\n")) == ERR_OK);
     }
-    stream_pump(stream);
+    stream_pump(stream, false);
 }
 
 static void stream_free(struct stream *stream, enum query_end why)
@@ -337,17 +345,17 @@ void stream_open(struct streams *set, struct stream_params *params)
     if (set->is_draining) {
         stream_end(stream, QUERY_END_SHUTDOWN);
     } else {
-        stream_pump(stream);
+        stream_pump(stream, false);
     }
 }
 
 /* --- all of them ----------------------------------------------------------------------------------------------- */
 
 /* From the last to the first: one that ends is replaced by the last, which has had its turn. */
-void streams_pump(struct streams *set)
+void streams_pump(struct streams *set, bool is_burst)
 {
     for (size_t i = set->count; i > 0; i--) {
-        stream_pump(set->list[i - 1]);
+        stream_pump(set->list[i - 1], is_burst);
     }
     if (set->sent_bytes) {
         query_metrics_sent(set->sent_frames, set->sent_bytes);

@@ -71,8 +71,9 @@ struct stream_params {
 void stream_open(struct streams *set, struct stream_params *params);
 
 void streams_deinit(struct streams *set); /* a zeroed one is a no-op; closes what is open */
-/* There is something new in the rings or from a catch-up. */
-void streams_pump(struct streams *set);
+/* There is something new in the rings or from a catch-up. In a burst clients are served all that the
+ * rings have, as far as their sockets take it: the rings are about to change. */
+void streams_pump(struct streams *set, bool is_burst);
 void streams_tick(struct streams *set, int64_t now_us);
 /* Tells every client to come back elsewhere, at a moment of its own. */
 void streams_drain(struct streams *set);

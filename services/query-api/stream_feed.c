@@ -175,11 +175,14 @@ static enum outcome hand_out_snapshot(struct stream *stream)
 
 bool stream_is_to_conflate(const struct stream *stream)
 {
-    enum reading_mode mode = stream->reading->mode;
-    return stream->slow == STREAM_CONFLATE && stream->reading->has_caught_up &&
-           (mode == READING_COPY || mode == READING_SHARED) &&
-           reading_backlog(stream->reading, &stream->set->source) >
-               snapshot_size(stream->set->config->snapshots, stream->reading);
+    const struct reading *reading = stream->reading;
+    bool reads_rings = reading->mode == READING_COPY || reading->mode == READING_SHARED;
+    if (stream->slow != STREAM_CONFLATE || !reading->has_caught_up || !reads_rings) {
+        return false;
+    }
+    size_t size = snapshot_size(stream->set->config->snapshots, reading);
+    /* Without keys there is nothing to put in place of records, as long as they are there. */
+    return size > 0 && reading_backlog(reading, &stream->set->source) > size;
 }
 
 static enum outcome conflate(struct stream *stream)
