@@ -132,7 +132,6 @@ static void *suppress_compile(struct program_builder *builder, const struct spec
         return NULL;
     }
     struct suppress_step *step = must_alloc(sizeof *step);
-
     step->is_of_table = builder->segment->is_table && builder->segment->step_count == 0;
     compile_for(spec, step);
     compile_by(builder, spec, step);
@@ -285,9 +284,7 @@ static enum step_verdict run_begin(struct suppress_state *state, struct step_run
                                    struct strview key)
 {
     int64_t from_ms = run->event_ms > state->flushed_ms ? run->event_ms : state->flushed_ms;
-
     struct store_cell *cell = NULL;
-
     struct strview old = state->step->is_of_table ? run->in->old : (struct strview){NULL, 0};
     run->reason = cell_make(state, run, old);
     run->reason =
@@ -307,7 +304,6 @@ static enum step_verdict run_begin(struct suppress_state *state, struct step_run
 static enum step_verdict run_replace(struct suppress_state *state, struct step_run *run,
                                      struct store_cell *cell)
 {
-
     run->reason = cell_make(state, run, part_of(cell, PART_OLD));
     run->reason = run->reason ? run->reason : cell_fill(state, cell, run->info);
     return run->reason ? run_full(state, run, cell) : STEP_DROP; /* the one that was there */

@@ -27,10 +27,10 @@ static const struct {
     const char *file;
     bool shows_crashes;
 } PIPELINES[] = {
-    {"checks", false},      {"makers", false},   {"tables", false}, {"tumbling", false},
-    {"overlapping", false}, {"sessions", false}, {"counts", false}, {"join_streams", false},
-    {"join_tables", false}, {"flows", false},    {"limits", true},  {"by_clock", true},
-    {"suppress", false},
+    {"checks", false},      {"makers", false},       {"tables", false}, {"tumbling", false},
+    {"overlapping", false}, {"sessions", false},     {"counts", false}, {"join_streams", false},
+    {"join_tables", false}, {"flows", false},        {"limits", true},  {"by_clock", true},
+    {"suppress", false},    {"join_foreign", false},
 };
 
 /* In memory of exactly their sizes, so that a sanitizer sees the first byte too many. */
