@@ -29,6 +29,9 @@ static void on_revoked(struct worker_thread *thread)
 {
     crash_point(CRASH_IN_REVOKE);
     bool is_lost = rd_kafka_assignment_lost(thread->consumer) != 0;
+    if (is_lost && !rd_kafka_fatal_error(thread->consumer, NULL, 0)) {
+        thread->consumer_losses = 0; /* what comes of it is our own doing: see below */
+    }
     enum err e = thread->is_recovering ? ERR_KAFKA_FATAL
                  : is_lost             ? worker_cycle_abort(thread)
                                        : worker_cycle_commit(thread);
@@ -236,7 +239,7 @@ static enum err consumer_rebuild(struct worker_thread *thread, struct err_info *
 
 /* A static member that was away for longer than its session can fence itself: librdkafka asks to join
  * twice, and the second answer outlaws the first. A consumer in that state is lost, like a producer;
- * the same thing again and again is another process with our name. */
+ * the same thing again and again, with no session lost before it, is another process with our name. */
 void worker_consumer_check(struct worker_thread *thread)
 {
     char why[256];

@@ -105,7 +105,7 @@ struct worker_thread {
     rd_kafka_t *consumer;
     rd_kafka_queue_t *queue;
     int queue_fd;        /* records wait here, or in an input's own queue */
-    int consumer_losses; /* in a row */
+    int consumer_losses; /* in a row, since a session was last lost */
     int64_t consumer_lost_us;
     bool has_more;                            /* more than a batch was waiting */
     bool has_joined;                          /* an assignment was taken, be it empty */

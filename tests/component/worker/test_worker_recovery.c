@@ -1,12 +1,14 @@
-/* A producer that is lost while the group takes partitions away. */
+/* A producer that is lost while the group takes partitions away; a consumer that is fenced. */
 #define _GNU_SOURCE /* memmem */
 
 #include "worker_fixture.h"
 
 #define JOIN_GROUP       11
+#define HEARTBEAT        12
 #define INIT_PRODUCER_ID 22
 #define REFUSALS         1000 /* more than are asked for before they are taken back */
 #define FORBIDDEN_MS     500
+#define LOSSES_MAX       5 /* in a row: then the service ends */
 
 static const char *const copy_text = "{\"sources\": {\"in\": " SOURCE(
     "in") "}, \"flows\": {"
@@ -147,10 +149,75 @@ static void test_recovery__while_partitions_are_away__processes_nothing(void **s
     fixture_stop(&f);
 }
 
+static struct worker *worker_with_session(struct fixture *f, const char *session_ms)
+{
+    static struct config_pair pairs[] = {{"session.timeout.ms", NULL},
+                                         {"heartbeat.interval.ms", "100"}};
+    fixture_start(f, copy_text, "exactly_once");
+    pairs[0].value = session_ms;
+    f->mock.config.extra.pairs = pairs;
+    f->mock.config.extra.count = ARRAY_LEN(pairs);
+    struct worker *worker = worker_of(f, NULL);
+    await_ready(worker, "4 source partitions");
+    return worker;
+}
+
+/* The next heartbeat is answered so; until a new consumer has joined, or the service gives up. */
+static void consumer_fence(struct fixture *f)
+{
+    double rebalances = metric_of(f, "rebalances_total", "");
+    int64_t deadline_us = clock_mono_us() + DEADLINE_US;
+    inject(f, HEARTBEAT, RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID);
+    while (metric_of(f, "rebalances_total", "") == rebalances &&
+           !__atomic_load_n(&f->fatal, __ATOMIC_SEQ_CST)) {
+        assert_true(clock_mono_us() < deadline_us);
+        pause_ms(10);
+    }
+}
+
+/* Two processes with one name take the place from each other, for ever. */
+static void test_consumer_fenced__again_and_again__is_told(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct worker *worker = worker_with_session(&f, "3000");
+    for (int i = 0; i < LOSSES_MAX; i++) {
+        assert_err(ERR_OK, f.fatal);
+        consumer_fence(&f);
+    }
+    assert_err(ERR_KAFKA_FATAL, f.fatal);
+    assert_err(ERR_OK, worker_stop(worker, 20000));
+    fixture_stop(&f);
+}
+
+/* A broker that is away for longer than a session, again and again: each time the consumer may be
+ * fenced by its own second request to join. */
+static void test_consumer_fenced__after_lost_sessions__goes_on(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct worker *worker = worker_with_session(&f, "1000");
+    for (int i = 0; i <= LOSSES_MAX; i++) {
+        rd_kafka_mock_broker_set_down(f.mock.cluster, 1);
+        await_ready(worker, "0 source partitions: others have them all");
+        rd_kafka_mock_broker_set_up(f.mock.cluster, 1);
+        await_ready(worker, "4 source partitions");
+        consumer_fence(&f);
+    }
+    await_ready(worker, "4 source partitions");
+    assert_err(ERR_OK, f.fatal);
+    feed_records(&f, RECORDS);
+    await_metric(&f, "records_in_total", "", RECORDS);
+    assert_err(ERR_OK, worker_stop(worker, 20000));
+    fixture_stop(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_recovery__while_partitions_are_away__processes_nothing),
+        cmocka_unit_test(test_consumer_fenced__again_and_again__is_told),
+        cmocka_unit_test(test_consumer_fenced__after_lost_sessions__goes_on),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
