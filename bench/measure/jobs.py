@@ -14,7 +14,7 @@ Three figures from one run, since a JVM starts slowly and gets faster as it comp
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -35,6 +35,7 @@ PEER_STORES = {"enrich": (), "window": ("windows",), "hopping": ("windows",), "s
                "join": ("paid-this-join-store", "paid-other-join-store")}
 SPANS = ("whole", "after_start", "second_half")
 SIDES = ("millrace", "kafka-streams")
+FLOOR = "floor"             # ours again, with a pipeline that does nothing
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,15 @@ class Job:
     stores: tuple[str, ...] = ()           # of the pipeline; theirs are PEER_STORES
     require_same: Callable[[Any, Any], None] | None = None    # of both sides' outputs
     minutes: int = 0    # of event time in which the input lies, whatever its size; 0: 1,000 events a second
+    floor: str = ""     # a pipeline that puts its input out as it came: what the Kafka client alone costs
+
+    @property
+    def sides(self) -> tuple[str, ...]:
+        return (*SIDES, FLOOR) if self.floor else SIDES
+
+    def at(self, side: str) -> Job:
+        """What this side runs of it."""
+        return replace(self, pipeline=self.floor, stores=(), verify=_verify_copy) if side == FLOOR else self
 
 
 @dataclass(frozen=True)
@@ -147,24 +157,25 @@ def _figures(samples: list[dict[str, Any]], pid: int) -> dict[str, Any]:
 def _new_run(session: Session, job: Job, variant: Variant, inputs: dict[str, Any], side: str) -> Run:
     name = session.fresh_name(f"{job.name}-{side}")
     own = {role: f"{name}-{role}" for role in job.topics.keys() - inputs["topics"].keys()}
-    return Run(job, variant, name, inputs["loads"], {**own, **inputs["topics"]})
+    return Run(job.at(side), variant, name, inputs["loads"], {**own, **inputs["topics"]})
 
 
 def _measure(session: Session, run: Run, side: str) -> tuple[dict[str, Any], Any]:
     """Figures and the verified output."""
     session.create_topics(*(f"{topic}:{PARTITIONS}" for topic in run.own_topics))
-    stores = run.job.stores if side == "millrace" else PEER_STORES[run.job.name]
+    is_peer = side == "kafka-streams"
+    stores = PEER_STORES[run.job.name] if is_peer else run.job.stores
     changelogs = [f"{run.name}-{store}-changelog" for store in stores]
-    if side == "millrace" and changelogs:
+    if changelogs and not is_peer:
         session.create_topics(*(f"{topic}:{PARTITIONS}:compact" for topic in changelogs))
-    process = (_start_millrace if side == "millrace" else _start_peer)(session, run)
+    process = (_start_peer if is_peer else _start_millrace)(session, run)
     try:
         lines = session.tool("progress", group=run.name, topic=",".join(run.input_topics), pid=process.pid,
                              end=run.records, timeout_s=DEADLINE_SECONDS)
     except BenchFailed as error:
         raise BenchFailed(process.trouble(f"did not finish: {error}")) from error
     figures = _figures([json.loads(line) for line in lines.splitlines()], process.pid)
-    session.stop(process, (0,) if side == "millrace" else (JVM_TERMINATED,))
+    session.stop(process, (JVM_TERMINATED,) if is_peer else (0,))
     output = run.job.verify(session, run)
     session.delete_topics(*run.own_topics, *changelogs)
     return figures, output
@@ -181,6 +192,14 @@ def _verify_enrich(session: Session, run: Run) -> dict[str, int]:
     if seen != (load["good"], load["checksum"], load["records"] - load["good"]):
         raise BenchFailed(f"{run.name}: outputs {good}, dead letters {bad}, but the input was {load}")
     return {"outputs": good["records"], "dead_letters": bad["records"]}
+
+
+def _verify_copy(session: Session, run: Run) -> dict[str, int]:
+    """As many records as there were, good or bad."""
+    copied = session.tool_json("read", topic=run.topics["output"])["records"]
+    if copied != run.load["records"]:
+        raise BenchFailed(f"{run.name}: {copied} records were put out, but the input was {run.load}")
+    return {"outputs": copied}
 
 
 def _verify_window(session: Session, run: Run) -> dict[str, Any]:
@@ -240,7 +259,7 @@ _RESULTS = {"input": "clicks", "output": "click-results", "dead-letters": "click
 
 ENRICH = Job("enrich", "processor", "pipelines/orders.json", {"input": {"kind": "orders", "bad_every": BAD_EVERY}},
              {"input": "orders", "products": "products", "output": "processed-orders", "dead-letters": "orders.dlq"},
-             _verify_enrich)
+             _verify_enrich, floor="bench/pipelines/copy.json")
 WINDOW = Job("window", "analytics", "pipelines/product-metrics.json", {"input": {"kind": "processed"}},
              {"input": "processed-orders", "output": "product-metrics", "dead-letters": "orders.dlq",
               "late": "processed-orders.late"},
@@ -284,10 +303,10 @@ def _summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _compare(session: Session, job: Job, variant: Variant, inputs: dict[str, Any]) -> dict[str, Any]:
     """The sides take turns, so that a slow minute of the machine meets both."""
-    runs: dict[str, list[dict[str, Any]]] = {side: [] for side in SIDES}
+    runs: dict[str, list[dict[str, Any]]] = {side: [] for side in job.sides}
     outputs: dict[str, Any] = {}
     for number in range(session.plan.rounds):
-        for side in SIDES:
+        for side in job.sides:
             figures, outputs[side] = _measure(session, _new_run(session, job, variant, inputs, side), side)
             runs[side].append(figures)
             say(f"{job.name}, {variant.title}, round {number + 1}: {side} "
@@ -295,9 +314,10 @@ def _compare(session: Session, job: Job, variant: Variant, inputs: dict[str, Any
                 f"{figures['after_start']['events_per_cpu_s']} per CPU-second")
         if job.require_same:
             job.require_same(*(outputs[side] for side in SIDES))
-    ours, theirs = (_summary(runs[side]) for side in SIDES)
-    return {"guarantee": variant.guarantee, "threads": variant.threads, "millrace": ours, "kafka-streams": theirs,
-            "ratio_per_cpu_s": {span: _ratio(ours[span], theirs[span]) for span in SPANS}}
+    summaries = {side: _summary(runs[side]) for side in job.sides}
+    ratios = {side: {span: _ratio(summaries[side][span], summaries["kafka-streams"][span]) for span in SPANS}
+              for side in job.sides if side != "kafka-streams"}
+    return {"guarantee": variant.guarantee, "threads": variant.threads, **summaries, "ratio_per_cpu_s": ratios}
 
 
 def _ratio(ours: dict[str, int], theirs: dict[str, int]) -> float:

@@ -11,6 +11,7 @@ from measure import drawing
 BEGIN, END = "<!-- bench:start -->", "<!-- bench:end -->"
 SERVER_TITLES = {"ingest-api": "**ingest-api**", "floor": "bare floor", "floor-keyed": "bare floor, keyed",
                  "floor-at-once": "libmicrohttpd alone", "fastapi": "FastAPI, 2 processes"}
+JOB_TITLES = {"millrace": "**Millrace**", "kafka-streams": "Kafka Streams", "floor": "our client alone"}
 Row = Sequence[object]
 
 
@@ -106,9 +107,10 @@ def _job(figures: dict[str, Any]) -> tuple[Row, list[Row]]:
     rows: list[Row] = []
     for v in figures["variants"]:
         what = f"{v['guarantee'].replace('_', ' ')}, {v['threads']} thread{'s' if v['threads'] > 1 else ''}"
-        for side, title in (("millrace", "**Millrace**"), ("kafka-streams", "Kafka Streams")):
-            ratios = v["ratio_per_cpu_s"] if side == "millrace" else {}
-            s = v[side]
+        for side, title in JOB_TITLES.items():
+            if side not in v:
+                continue
+            s, ratios = v[side], v["ratio_per_cpu_s"].get(side, {})
             rows.append((f"{title}, {what}", _thousands(s["after_start"]["events_per_s"]),
                          *(_rate(s, span, ratios.get(span)) for span in ("after_start", "second_half", "whole")),
                          f"{s['peak_rss_mib']:.0f}"))
