@@ -23,6 +23,10 @@ from site_under_test import Site
 
 SEED = int(os.environ.get("MILLRACE_SEED", "20240607"))
 
+# Slower than the replay below even when one worker has all connections: what is spooled meanwhile would
+# otherwise come faster than it is replayed, and no order would go straight to Kafka again.
+SLOW = Shape(pause_seconds=0.008)
+
 
 def flags(folder: Path, *more: str) -> Settings:
     return Settings(services=("ingest-api",), flags={"ingest-api": [
@@ -41,7 +45,7 @@ def site(make_site: MakeSite, spool_folder: Path) -> Site:
 
 
 def test_broker_killed_under_load__all_comes_in_order(site: Site) -> None:
-    load = Load(site, "away")
+    load = Load(site, "away", SLOW)
     load.await_more(OK, 200)
     for _ in range(2):
         site.cluster.kill(1)
@@ -55,7 +59,7 @@ def test_broker_killed_under_load__all_comes_in_order(site: Site) -> None:
 
 def test_broker_hangs_under_load__all_comes_in_order(site: Site) -> None:
     """Its connections stay: what was sent may be stored, and is refused rather than copied."""
-    load = Load(site, "hang")
+    load = Load(site, "hang", SLOW)
     load.await_more(OK, 200)
     site.cluster.pause(1)
     load.await_more(SPOOLED, 500)
@@ -69,7 +73,7 @@ def test_broker_hangs_under_load__all_comes_in_order(site: Site) -> None:
 def test_service_killed__while_it_spools_and_while_it_replays(site: Site) -> None:
     rng = random.Random(SEED)
     port = site.port("ingest-api")
-    load = Load(site, "kill")
+    load = Load(site, "kill", SLOW)
     load.await_more(OK, 100)
     site.cluster.kill(1)
     for _ in range(3):
@@ -92,7 +96,7 @@ def test_service_killed__while_it_spools_and_while_it_replays(site: Site) -> Non
 
 
 def test_stopped_while_kafka_is_away__the_next_start_replays(site: Site) -> None:
-    load = Load(site, "stop")
+    load = Load(site, "stop", SLOW)
     load.await_more(OK, 50)
     site.cluster.kill(1)
     load.await_more(SPOOLED, 200)
