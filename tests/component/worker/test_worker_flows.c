@@ -128,23 +128,8 @@ static void test_copartition__counts_differ__is_fatal(void **state)
     (void)state;
     struct fixture f;
     fixture_start(&f, merge_text, "exactly_once");
-    struct mock_kafka other = mock_kafka_start(1);
     static const char *const topics[] = {"left", "out", "copy", "dlq", "late"};
-    for (size_t i = 0; i < ARRAY_LEN(topics); i++) {
-        mock_kafka_topic(&other, topics[i], 2);
-    }
-    mock_kafka_topic(&other, "right", 3);
-    struct kafka_config config = f.mock.config;
-    f.mock.config = other.config;
-    struct worker *worker = worker_of(&f, NULL);
-    int64_t deadline_us = clock_mono_us() + DEADLINE_US;
-    while (!__atomic_load_n(&f.fatal, __ATOMIC_SEQ_CST) && clock_mono_us() < deadline_us) {
-        pause_ms(10);
-    }
-    assert_err(ERR_CONFIG, f.fatal);
-    assert_err(ERR_OK, worker_stop(worker, 20000));
-    f.mock.config = config;
-    mock_kafka_stop(&other);
+    expect_partitions_refused(&f, topics, ARRAY_LEN(topics), "right");
     fixture_stop(&f);
 }
 

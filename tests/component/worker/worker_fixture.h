@@ -272,6 +272,29 @@ static inline void run_and_expect(struct fixture *f, size_t outputs, int aborts,
     assert_err(ERR_OK, f->fatal);
 }
 
+/* The pipeline on another cluster, whose topics have two partitions each, but for one that has three:
+ * the service ends with the configuration's fault. */
+static inline void expect_partitions_refused(struct fixture *f, const char *const *topics,
+                                             size_t count, const char *odd_topic)
+{
+    struct mock_kafka other = mock_kafka_start(1);
+    for (size_t i = 0; i < count; i++) {
+        mock_kafka_topic(&other, topics[i], 2);
+    }
+    mock_kafka_topic(&other, odd_topic, 3);
+    struct kafka_config config = f->mock.config;
+    f->mock.config = other.config;
+    struct worker *worker = worker_of(f, NULL);
+    int64_t deadline_us = clock_mono_us() + DEADLINE_US;
+    while (!__atomic_load_n(&f->fatal, __ATOMIC_SEQ_CST) && clock_mono_us() < deadline_us) {
+        pause_ms(10);
+    }
+    assert_err(ERR_CONFIG, f->fatal);
+    assert_err(ERR_OK, worker_stop(worker, 20000));
+    f->mock.config = config;
+    mock_kafka_stop(&other);
+}
+
 /* --- pipelines of several topics -------------------------------------------------------------------------- */
 
 #define SOURCE(topic)                                                                              \
