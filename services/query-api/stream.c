@@ -260,16 +260,17 @@ static void stream_free(struct stream *stream, enum query_end why)
     struct stream *last = set->list[--set->count];
     set->list[stream->index] = last;
     last->index = stream->index;
-    atomic_fetch_sub(set->config->total, 1);
     catchup_end(stream->job);
     snapshot_free(stream->snapshot);
+    /* Before the client can see the end: one that comes back at once finds its place free. */
+    atomic_fetch_sub(set->config->total, 1);
+    crowd_leave(stream->client);
+    query_metrics_stream_end(why);
     http_watch_close(stream->watch);
     http_stream_close(&stream->http);
     cursor_free(&stream->asked);
     reading_free(stream->reading);
     buf_free(&stream->out);
-    crowd_leave(stream->client);
-    query_metrics_stream_end(why);
     free(stream);
 }
 
