@@ -240,6 +240,16 @@ static enum once_verdict claim_take(struct once *once, struct entry *entry,
     return once->params.has_log ? ONCE_WAIT : ONCE_GO;
 }
 
+/* Something of the key's request is stored, or may be: no other request can have the key. One that is
+ * being worked on may still come to nothing, at another replica without our knowing. */
+static bool is_bound(const struct entry *entry, struct once_time time)
+{
+    const bool is_alive = entry->is_ours || time.mono_ms < entry->lease_ms;
+    return entry->state == STATE_DONE || entry->state == STATE_OPEN ||
+           (entry->state == STATE_RUNNING &&
+            (entry->outcome_bytes > 0 || entry->is_doubtful || !is_alive));
+}
+
 enum once_verdict once_begin(struct once *once, const struct once_ask *ask, struct once_time time,
                              struct once_answer *ret)
 {
@@ -256,7 +266,7 @@ enum once_verdict once_begin(struct once *once, const struct once_ask *ask, stru
         entry = entry_new(once, ask->key, slot);
         return entry ? claim_take(once, entry, ask, time, ret) : ONCE_FULL;
     }
-    if (entry->state != STATE_NONE &&
+    if (is_bound(entry, time) &&
         memcmp(entry->fingerprint, ask->fingerprint, ONCE_FINGERPRINT_BYTES) != 0) {
         return ONCE_MISMATCH;
     }

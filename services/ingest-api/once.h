@@ -75,8 +75,8 @@ enum once_verdict {
     ONCE_GO,       /* work on it; ticket, and the outcome of an earlier try */
     ONCE_WAIT,     /* ticket; the claim has to be written: record */
     ONCE_REPLAY,   /* outcome: tell it again */
-    ONCE_BUSY,     /* somebody works on it; wait_ms */
-    ONCE_MISMATCH, /* the key belongs to another request */
+    ONCE_BUSY,     /* somebody works on it, or on another request with its key; wait_ms */
+    ONCE_MISMATCH, /* the key belongs to another request, of which something is or may be stored */
     ONCE_FULL,
 };
 
