@@ -11,6 +11,7 @@
  *          librdkafka has no KIP-890, so its late EndTxn could end the *next* transaction of the same
  *          producer (librdkafka #5423); a new producer's epoch fences it.
  * BOUNDS   emit waits while the producer's queue is full, until the cycle's time is over.
+ * OWNS     a copy of each value of the cycle, until the next begins: whoever ends cycles bounds it.
  * THREADS  one owner.
  */
 #pragma once
