@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "stream/explain_json.h"
 #include "stream/program.h"
 
 /* Everything is appended to one buffer; the first failure is the answer. */
@@ -306,6 +307,9 @@ enum err pipeline_explain(const struct pipeline *pipeline, enum explain_form for
         break;
     case EXPLAIN_MERMAID:
         mermaid_page(&page);
+        break;
+    case EXPLAIN_JSON:
+        page.err = explain_json(pipeline, out);
         break;
     }
     return page.err;

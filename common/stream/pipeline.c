@@ -2,6 +2,8 @@
 
 #include <stdlib.h>
 
+#include <xxhash.h>
+
 #include "json/json_file.h"
 #include "stream/builder.h"
 
@@ -85,6 +87,26 @@ void pipeline_free(struct pipeline *pipeline)
     free(pipeline);
 }
 
+static void counters_number(struct pipeline *pipeline)
+{
+    for (size_t i = 0; i < pipeline->segment_count; i++) {
+        struct program_segment *segment = pipeline->segments[i];
+        segment->counter = (uint32_t)pipeline->counter_count;
+        pipeline->counter_count += 1 + segment->step_count * PIPELINE_STEP_OUTCOMES;
+    }
+}
+
+/* The order of members makes no difference to what runs. */
+static uint64_t hash_of(const json_t *document, struct pipeline_overrides overrides)
+{
+    char *text = json_dumps(document, JSON_COMPACT | JSON_SORT_KEYS);
+    CHECK(text != NULL); /* it was text before */
+    uint64_t seed = XXH3_64bits(&overrides, sizeof overrides);
+    uint64_t hash = XXH3_64bits_withSeed(text, strlen(text), seed);
+    free(text);
+    return hash;
+}
+
 enum err pipeline_compile(const json_t *document, const char *path,
                           struct pipeline_overrides overrides, struct pipeline **ret,
                           struct pipeline_errors *errors)
@@ -100,6 +122,8 @@ enum err pipeline_compile(const json_t *document, const char *path,
         pipeline_free(builder.pipeline);
         return builder.loader.first;
     }
+    counters_number(builder.pipeline);
+    builder.pipeline->hash = hash_of(document, overrides);
     *ret = builder.pipeline;
     return ERR_OK;
 }
@@ -122,6 +146,32 @@ enum err pipeline_load(const char *path, struct pipeline_overrides overrides, st
 const char *pipeline_name(const struct pipeline *pipeline)
 {
     return pipeline->name;
+}
+
+uint64_t pipeline_hash(const struct pipeline *pipeline)
+{
+    return pipeline->hash;
+}
+
+size_t pipeline_counter_count(const struct pipeline *pipeline)
+{
+    return pipeline->counter_count;
+}
+
+struct pipeline_counter pipeline_counter_at(const struct pipeline *pipeline, size_t counter)
+{
+    CHECK(counter < pipeline->counter_count);
+    size_t at = 0;
+    while (at + 1 < pipeline->segment_count && pipeline->segments[at + 1]->counter <= counter) {
+        at++;
+    }
+    const struct program_segment *segment = pipeline->segments[at];
+    size_t offset = counter - segment->counter;
+    return offset == 0 ? (struct pipeline_counter){at, segment->name, PIPELINE_IN}
+                       : (struct pipeline_counter){
+                             at, segment->steps[(offset - 1) / PIPELINE_STEP_OUTCOMES].place,
+                             (enum pipeline_outcome)(PIPELINE_FILTERED +
+                                                     (offset - 1) % PIPELINE_STEP_OUTCOMES)};
 }
 
 size_t pipeline_source_count(const struct pipeline *pipeline)

@@ -60,6 +60,8 @@ enum stream_target {
 #define STREAM_TARGETS (STREAM_RETRY + 1)
 
 const char *pipeline_name(const struct pipeline *pipeline);
+/* Of what the file says, and of what was changed in it: equal for equal pipelines. */
+uint64_t pipeline_hash(const struct pipeline *pipeline);
 
 size_t pipeline_source_count(const struct pipeline *pipeline);
 const char *pipeline_source_topic(const struct pipeline *pipeline, size_t source);
@@ -91,3 +93,22 @@ const char *pipeline_store_changelog(const struct pipeline *pipeline, size_t sto
 unsigned pipeline_store_stage(const struct pipeline *pipeline, size_t store);
 /* How long the changelog keeps records of rows that were not deleted; -1: for ever (compacted). */
 int64_t pipeline_store_retention_ms(const struct pipeline *pipeline, size_t store);
+
+/* What a task counts where records pass: what came into each segment (explain.h), and what ended at
+ * each of its steps. All that came and did not end there went on. */
+enum pipeline_outcome {
+    PIPELINE_IN,       /* of a segment */
+    PIPELINE_FILTERED, /* of a step, as the following */
+    PIPELINE_REJECTED,
+    PIPELINE_LATE,
+};
+#define PIPELINE_STEP_OUTCOMES (PIPELINE_LATE - PIPELINE_IN)
+
+struct pipeline_counter {
+    size_t segment;
+    const char *name; /* of the segment; or where the step is: "/steps/1/require" */
+    enum pipeline_outcome outcome;
+};
+/* Segment by segment: its PIPELINE_IN, then PIPELINE_STEP_OUTCOMES of each step. */
+size_t pipeline_counter_count(const struct pipeline *pipeline);
+struct pipeline_counter pipeline_counter_at(const struct pipeline *pipeline, size_t counter);

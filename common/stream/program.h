@@ -285,6 +285,7 @@ struct program_segment {
     uint16_t stage;
     /* The first source whose records come here: names the side topics of what has no origin. */
     uint16_t home;
+    uint32_t counter;    /* its first among the program's: struct pipeline_counter */
     int64_t lag_ms;      /* how far behind the task's its event time is */
     bool is_scanned;     /* it needs the value as JSON */
     bool is_table;       /* what comes in are changes of rows: `old` tells what was */
@@ -352,7 +353,9 @@ static inline bool program_retries(const struct program_retry *retry, enum err r
 
 struct pipeline {
     char *name;
+    uint64_t hash;
     struct program_retry retry;
+    size_t counter_count;
     size_t source_count;
     struct program_source sources[SOURCES_MAX];
     size_t flow_count;

@@ -61,6 +61,8 @@ struct stream_task *stream_task_new(const struct pipeline *pipeline, unsigned st
     }
     task->locals = must_alloc(pipeline->local_count * sizeof *task->locals);
     locals_each(task, true);
+    task->counts = must_alloc(pipeline->counter_count * sizeof *task->counts);
+    task->counts_committed = must_alloc(pipeline->counter_count * sizeof *task->counts);
     watermark_open(task);
     return task;
 }
@@ -77,6 +79,8 @@ void stream_task_free(struct stream_task *task)
     }
     locals_each(task, false);
     free(task->locals);
+    free(task->counts);
+    free(task->counts_committed);
     for (size_t i = 0; i < ARRAY_LEN(task->frames); i++) {
         task_frame_free(task->frames[i]);
     }
@@ -213,6 +217,8 @@ void stream_task_committed(struct stream_task *task)
     task->watermark_committed = task->watermark;
     task_senders_settle(task, true);
     task->stats_committed = task->stats;
+    memcpy(task->counts_committed, task->counts,
+           task->pipeline->counter_count * sizeof *task->counts);
     memcpy(task->next_offsets_committed, task->next_offsets, sizeof task->next_offsets);
     task->has_records = false;
 }
@@ -227,6 +233,8 @@ void stream_task_aborted(struct stream_task *task)
     task->watermark = task->watermark_committed;
     task_senders_settle(task, false);
     task->stats = task->stats_committed;
+    memcpy(task->counts, task->counts_committed,
+           task->pipeline->counter_count * sizeof *task->counts);
     memcpy(task->next_offsets, task->next_offsets_committed, sizeof task->next_offsets);
     task->has_records = false;
 }
@@ -250,4 +258,9 @@ struct stream_task_stats stream_task_stats(const struct stream_task *task)
     stats.watermark_ms = task->watermark.value_ms;
     stats.timestamp_max_ms = watermark_timestamp_max(&task->watermark);
     return stats;
+}
+
+const uint64_t *stream_task_counts(const struct stream_task *task)
+{
+    return task->counts_committed;
 }

@@ -150,3 +150,5 @@ MUST_CHECK enum err stream_task_restore(struct stream_task *task, size_t store, 
                                         struct strview value, struct err_info *info);
 
 struct stream_task_stats stream_task_stats(const struct stream_task *task);
+/* By pipeline_counter: what is committed, since the task was made. Borrowed. */
+const uint64_t *stream_task_counts(const struct stream_task *task);

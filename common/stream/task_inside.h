@@ -44,6 +44,7 @@ struct stream_task {
     struct watermark watermark, watermark_committed;
     struct task_senders *senders[SOURCES_MAX]; /* of internal inputs; NULL elsewhere */
     struct stream_task_stats stats, stats_committed;
+    uint64_t *counts, *counts_committed; /* by pipeline_counter */
     /* By input: just past the last record. */
     int64_t next_offsets[SOURCES_MAX], next_offsets_committed[SOURCES_MAX];
     int64_t now_ms;   /* by the clock; TIME_NONE: nobody has told */

@@ -259,20 +259,31 @@ static enum err run_pass_on(struct stream_task *task, const struct program_segme
                      : segment_end(task, segment, out, key);
 }
 
+/* Where a record ended, for who looks at the pipeline; those that go on are not counted at a step. */
+static void step_count(struct stream_task *task, const struct program_segment *segment, size_t step,
+                       enum pipeline_outcome outcome)
+{
+    task->counts[segment->counter + step * PIPELINE_STEP_OUTCOMES + outcome]++;
+}
+
 static enum err run_finish(struct stream_task *task, const struct program_segment *segment,
                            struct step_run *run, enum step_verdict verdict, size_t step)
 {
     switch (verdict) {
     case STEP_REJECT:
+        step_count(task, segment, step, PIPELINE_REJECTED);
         return run_refuse(task, segment, run, segment->steps[step].place);
     case STEP_LATE:
+        step_count(task, segment, step, PIPELINE_LATE);
         return task_emit_late(task, segment, run);
     case STEP_FAIL:
         return run->reason;
     case STEP_LATE_END:
+        step_count(task, segment, step, PIPELINE_LATE);
         task->stats.late++;
         break;
     case STEP_DROP:
+        step_count(task, segment, step, PIPELINE_FILTERED);
         task->stats.filtered++;
         break;
     case STEP_REPLAYED:
@@ -308,6 +319,7 @@ static enum err segment_work(struct stream_task *task, const struct program_segm
     run->refreshed = 0;
     run->reason = ERR_OK;
     size_t step = 0;
+    task->counts[segment->counter]++;
     eval_reset(&frame->eval);
     enum step_verdict verdict = run_until_settled(task, segment, run, &step);
     task->stats.joined += run->is_joined && verdict != STEP_REJECT;
@@ -321,6 +333,7 @@ enum err task_take(struct stream_task *task, const struct program_segment *segme
                    const struct step_out *in)
 {
     if (!segment->is_scanned) {
+        task->counts[segment->counter]++;
         return segment_end(task, segment, in, in->key);
     }
     struct task_frame *frame = frame_take(task);

@@ -51,6 +51,12 @@ const struct config_option worker_options[] = {
         struct worker_config, offsets_lost, "pipeline.offsets.lost", "fail", "fail|earliest",
         "When retention has deleted records that were not processed: stop and say so, "
         "or go on from the oldest there is."),
+    CONFIG_ROW(
+        struct worker_config, status_topic, "status.topic", STRING, "millrace.status", 0, 0,
+        "Compacted topic where the worker tells how it is, for the job view; it is made when "
+        "it is missing; empty: nobody is told."),
+    CONFIG_ROW(struct worker_config, status_interval_ms, "status.interval", DURATION, "2s", 100,
+               60000, "How often it does."),
 };
 const size_t worker_options_count = ARRAY_LEN(worker_options);
 
@@ -79,6 +85,7 @@ static enum err thread_prepare(struct worker *worker, int index, const char *ins
     const char *pipeline = pipeline_name(params->pipeline);
     thread->worker = worker;
     thread->index = index;
+    worker_tell_open(thread);
     thread->index_of_stage =
         must_alloc((worker->plan->stage_count + 1) * sizeof *thread->index_of_stage);
     (void)snprintf(thread->label, sizeof thread->label, "%.50s-%d", pipeline, index);
@@ -136,6 +143,7 @@ static void thread_discard(struct worker_thread *thread)
     worker_output_free(thread->output);
     worker_restore_free(thread->restore);
     worker_tables_free(thread->tables);
+    worker_tell_close(thread);
 }
 
 static void worker_describe(const struct worker *worker)
@@ -150,6 +158,24 @@ static void worker_describe(const struct worker *worker)
               KV("stores", (int64_t)worker->plan->store_count),
               KV("commit_interval_ms", config->commit_interval_ms),
               KV("commit_records", worker->commit_records));
+}
+
+static void status_start(struct worker *worker, const char *instance)
+{
+    const struct worker_config *config = worker->params.config;
+    if (config->status_topic && config->status_topic[0]) {
+        worker->status = worker_status_start(&(struct worker_status_params){
+            .kafka = worker->params.kafka,
+            .topic = config->status_topic,
+            .interval_ms = config->status_interval_ms,
+            .pipeline = worker->params.pipeline,
+            .instance = instance,
+            .guarantee = config->guarantee,
+            .thread_count = worker->thread_count,
+            .sent = worker->metrics.status_sent,
+            .lost = worker->metrics.status_lost,
+        });
+    }
 }
 
 static void worker_free(struct worker *worker)
@@ -196,6 +222,7 @@ enum err worker_start(const struct worker_params *params, struct worker **ret,
         return e;
     }
     worker_describe(worker);
+    status_start(worker, instance);
     e = threads_start(worker, info);
     if (e) {
         enum err stopped = worker_stop(worker, 0);
@@ -237,6 +264,16 @@ static bool threads_join(struct worker *worker)
     return is_clean;
 }
 
+/* After its threads have ended. */
+static bool has_failed(const struct worker *worker)
+{
+    bool has = false;
+    for (int i = 0; i < worker->thread_count; i++) {
+        has = has || worker->threads[i].has_failed;
+    }
+    return has;
+}
+
 enum err worker_stop(struct worker *worker, int64_t timeout_ms)
 {
     if (!worker) {
@@ -253,6 +290,8 @@ enum err worker_stop(struct worker *worker, int64_t timeout_ms)
                   KV("timeout_ms", timeout_ms));
         return ERR_DRAIN_TIMEOUT;
     }
+    worker_status_stop(worker->status, !has_failed(worker),
+                       (deadline_us + JOIN_GRACE_US - clock_mono_us()) / 1000);
     worker_free(worker);
     return ERR_OK;
 }

@@ -30,6 +30,8 @@ struct worker_config {
     int64_t input_wait_ms;
     int64_t purge_interval_ms;
     const char *offsets_lost; /* fail | earliest */
+    const char *status_topic; /* "" or NULL: nobody is told */
+    int64_t status_interval_ms;
 };
 extern const struct config_option worker_options[];
 extern const size_t worker_options_count;

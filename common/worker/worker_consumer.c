@@ -66,9 +66,10 @@ static int on_stats(rd_kafka_t *client, char *json, size_t bytes, void *context)
 static void on_error(rd_kafka_t *client, int code, const char *reason, void *context)
 {
     (void)client;
-    const struct worker_thread *thread = context;
+    struct worker_thread *thread = context;
     log_event(LOG_WARN, "kafka_error", reason, KV("client", thread->label),
               KV("code", rd_kafka_err2name((rd_kafka_resp_err_t)code)));
+    worker_tell_error(thread, kafka_err((rd_kafka_resp_err_t)code), "Kafka", reason);
 }
 
 /* --- messages that are no records ---------------------------------------------------------------------------- */
@@ -264,6 +265,7 @@ void worker_consumer_check(struct worker_thread *thread)
         return;
     }
     log_event(LOG_WARN, "consumer_lost", info.text, KV("thread", thread->label));
+    worker_tell_error(thread, ERR_KAFKA_FATAL, "consumer", info.text);
     enum err e = consumer_rebuild(thread, &info);
     if (e) {
         worker_thread_fail(thread, e, &info);

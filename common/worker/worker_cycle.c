@@ -11,6 +11,29 @@
 
 /* --- what tasks write ------------------------------------------------------------------------------------ */
 
+static struct strview header_of(const struct stream_out *out, const char *name)
+{
+    for (size_t i = 0; i < out->header_count; i++) {
+        if (strcmp(out->headers[i].name, name) == 0) {
+            return out->headers[i].value;
+        }
+    }
+    return (struct strview){NULL, 0};
+}
+
+/* All are counted; the words are those of the first one of a cycle. */
+static void dead_letter_tell(struct worker_thread *thread, const struct stream_out *out,
+                             enum err code, bool is_first)
+{
+    char step[80], text[ERROR_TEXT_BYTES];
+    (void)snprintf(step, sizeof step, "%.*s", SV_ARG(header_of(out, "millrace-step")));
+    if (is_first) {
+        (void)snprintf(text, sizeof text, "%.*s",
+                       SV_ARG(header_of(out, "__streams.errors.message")));
+    }
+    worker_tell_error(thread, code, step, is_first ? text : NULL);
+}
+
 static void dead_letter_count(struct worker_thread *thread, const struct stream_out *out)
 {
     for (size_t i = 0; i < out->header_count; i++) {
@@ -19,7 +42,8 @@ static void dead_letter_count(struct worker_thread *thread, const struct stream_
         }
         for (int code = 0; code < ERR_COUNT; code++) {
             if (sv_equal(sv(err_name((enum err)code)), out->headers[i].value)) {
-                thread->cycle.dead_letters[code]++;
+                bool is_first = thread->cycle.dead_letters[code]++ == 0;
+                dead_letter_tell(thread, out, (enum err)code, is_first);
                 thread->cycle.has_dead_letters = true;
             }
         }
@@ -90,6 +114,7 @@ static enum err emit_failed(struct worker_thread *thread, const struct stream_ou
     if (e) {
         log_event(LOG_WARN, "emit_failed", err_detail(e, info), KV("thread", thread->label),
                   KV("err", err_name(e)));
+        worker_tell_error(thread, e, "emit", err_detail(e, info));
     }
     return e;
 }
@@ -144,6 +169,7 @@ enum err worker_cycle_abort(struct worker_thread *thread)
         return ERR_OK;
     }
     metric_add(thread->worker->metrics.aborts, 1);
+    thread->tell.aborts++;
     enum err e = worker_output_abort(thread->output);
     if (e) {
         cycle_lose(thread);
@@ -161,8 +187,10 @@ enum err worker_cycle_fail(struct worker_thread *thread, enum err e, const char 
 {
     log_event(LOG_WARN, "cycle_failed", err_detail(e, info), KV("during", what),
               KV("err", err_name(e)), KV("thread", thread->label));
+    worker_tell_error(thread, e, what, err_detail(e, info));
     if (!worker_output_is_ready(thread->output)) {
         metric_add(thread->worker->metrics.aborts, 1);
+        thread->tell.aborts++;
         cycle_lose(thread);
         return ERR_KAFKA_FATAL;
     }
@@ -255,6 +283,9 @@ static void task_tell(struct worker_thread *thread, struct worker_task *task)
     struct stream_task_stats now = stream_task_stats(task->stream);
     metric_add(metrics->joined, (int64_t)(now.joined - task->told.joined));
     metric_add(metrics->windows_closed, (int64_t)(now.windows_closed - task->told.windows_closed));
+    metric_add(metrics->filtered, (int64_t)(now.filtered - task->told.filtered));
+    metric_add(metrics->late, (int64_t)(now.late - task->told.late));
+    worker_tell_task(thread, &task->told, &now);
     task->told = now;
 }
 
@@ -310,6 +341,7 @@ enum err worker_cycle_commit(struct worker_thread *thread)
     thread->committed_us = clock_mono_us();
     thread->commit_cost_us = thread->committed_us - began_us;
     cycle_tell(thread);
+    worker_tell_commit(thread);
     cycle_close(thread);
     crash_point(CRASH_AFTER_APPLY);
     return ERR_OK;

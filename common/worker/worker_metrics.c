@@ -8,6 +8,9 @@ enum {
     DEAD_LETTERS,
     JOINED,
     WINDOWS_CLOSED,
+    FILTERED,
+    LATE,
+    FLOW,
     DROPPED,
     COMMITS,
     ABORTS,
@@ -18,10 +21,14 @@ enum {
     RESTORED,
     LAST_COMMIT,
     TABLE_REJECTS,
+    STATUS,
+    BUSY,
     LAG,
+    LAG_SECONDS,
     WATERMARK,
     RESTORE_LEFT,
     STATE_BYTES,
+    STATE_KEYS,
     WINDOWS_OPEN,
     FAMILIES
 };
@@ -45,6 +52,15 @@ static struct metric families[FAMILIES] = {
     FAMILY(JOINED, "joined_total", COUNTER, "pipeline", "Records that found their table row"),
     FAMILY(WINDOWS_CLOSED, "windows_closed_total", COUNTER, "pipeline",
            "Windows × keys that gave their final result"),
+    FAMILY(FILTERED, "filtered_total", COUNTER, "pipeline",
+           "Records that the pipeline's filters and branches left out"),
+    FAMILY(LATE, "late_total", COUNTER, "pipeline",
+           "Records that came after their window had closed; rising: producers are late, or the "
+           "grace is short"),
+    FAMILY(
+        FLOW, "flow_records_total", COUNTER, "pipeline,where,outcome",
+        "Committed records where they pass: in, of a segment of the pipeline; filtered, rejected "
+        "or late, of a step at which they ended"),
     FAMILY(DROPPED, "dropped_total", COUNTER, "pipeline",
            "Fetched records left to the partition's next owner, or read again after an abort"),
     FAMILY(COMMITS, "commits_total", COUNTER, "pipeline",
@@ -67,6 +83,15 @@ static struct metric families[FAMILIES] = {
            "Wall clock of the last commit"),
     FAMILY(TABLE_REJECTS, "table_rejects_total", COUNTER, "pipeline",
            "Table rows that cannot be used; rising: see the log for the topic"),
+    FAMILY(STATUS, "status_records_total", COUNTER, "pipeline,outcome",
+           "Records for the status topic: sent, or lost; lost rising: the job view takes this "
+           "worker for dead, see the log"),
+    FAMILY(BUSY, "busy_ratio", GAUGE, "pipeline,thread",
+           "Share of the last second in which the thread did not wait for records; near 1 with a "
+           "growing lag: add threads or replicas"),
+    FAMILY(LAG_SECONDS, "lag_seconds", GAUGE, "pipeline,topic,partition",
+           "Age of the record that was read last, while there are more; rising: add threads or "
+           "replicas"),
     FAMILY(LAG, "lag_records", GAUGE, "pipeline,topic,partition",
            "Offsets between the position and the end of a source partition; rising: add threads or "
            "replicas"),
@@ -75,6 +100,7 @@ static struct metric families[FAMILIES] = {
     FAMILY(RESTORE_LEFT, "restore_left_records", GAUGE, "pipeline,stage,partition",
            "Changelog offsets still to be read before the task starts"),
     FAMILY(STATE_BYTES, "state_bytes", GAUGE, "pipeline,stage,partition", "Memory of the state"),
+    FAMILY(STATE_KEYS, "state_keys", GAUGE, "pipeline,stage,partition", "Keys in the state"),
     FAMILY(WINDOWS_OPEN, "windows_open", GAUGE, "pipeline,stage,partition", "Windows × keys held"),
 };
 METRICS_TABLE(families)
@@ -94,6 +120,8 @@ void worker_metrics_open(struct worker_metrics *m, const char *pipeline)
         .records_in = METRIC(families[RECORDS_IN], pipeline),
         .joined = METRIC(families[JOINED], pipeline),
         .windows_closed = METRIC(families[WINDOWS_CLOSED], pipeline),
+        .filtered = METRIC(families[FILTERED], pipeline),
+        .late = METRIC(families[LATE], pipeline),
         .dropped = METRIC(families[DROPPED], pipeline),
         .commits = METRIC(families[COMMITS], pipeline),
         .aborts = METRIC(families[ABORTS], pipeline),
@@ -104,6 +132,8 @@ void worker_metrics_open(struct worker_metrics *m, const char *pipeline)
         .restored_records = METRIC(families[RESTORED], pipeline),
         .last_commit = METRIC(families[LAST_COMMIT], pipeline),
         .table_rejects = METRIC(families[TABLE_REJECTS], pipeline),
+        .status_sent = METRIC(families[STATUS], pipeline, "sent"),
+        .status_lost = METRIC(families[STATUS], pipeline, "lost"),
     };
     for (int i = 0; i < STREAM_TARGETS; i++) {
         m->records_out[i] = METRIC(families[RECORDS_OUT], pipeline, targets[i]);
@@ -124,13 +154,29 @@ struct task_metrics worker_metrics_task(const char *pipeline, unsigned stage, in
         .watermark = METRIC(families[WATERMARK], pipeline, stage_text, number),
         .restore_left = METRIC(families[RESTORE_LEFT], pipeline, stage_text, number),
         .state_bytes = METRIC(families[STATE_BYTES], pipeline, stage_text, number),
+        .state_keys = METRIC(families[STATE_KEYS], pipeline, stage_text, number),
         .windows_open = METRIC(families[WINDOWS_OPEN], pipeline, stage_text, number),
     };
 }
 
-struct metric_series *worker_metrics_lag(const char *pipeline, const char *topic, int32_t partition)
+void worker_metrics_lag(const char *pipeline, const char *topic, int32_t partition,
+                        struct metric_series **ret_records, struct metric_series **ret_seconds)
 {
     char number[16];
     (void)snprintf(number, sizeof number, "%d", partition);
-    return METRIC(families[LAG], pipeline, topic, number);
+    *ret_records = METRIC(families[LAG], pipeline, topic, number);
+    *ret_seconds = METRIC(families[LAG_SECONDS], pipeline, topic, number);
+}
+
+struct metric_series *worker_metrics_flow(const char *pipeline, const char *where,
+                                          const char *outcome)
+{
+    return METRIC(families[FLOW], pipeline, where, outcome);
+}
+
+struct metric_series *worker_metrics_busy(const char *pipeline, int thread)
+{
+    char number[16];
+    (void)snprintf(number, sizeof number, "%d", thread);
+    return METRIC(families[BUSY], pipeline, number);
 }

@@ -12,6 +12,8 @@ struct worker_metrics {
     struct metric_series *records_out[STREAM_TARGETS];
     struct metric_series *joined;
     struct metric_series *windows_closed;
+    struct metric_series *filtered;
+    struct metric_series *late;
     struct metric_series *dropped;
     struct metric_series *commits;
     struct metric_series *aborts;
@@ -22,15 +24,20 @@ struct worker_metrics {
     struct metric_series *restored_records;
     struct metric_series *last_commit;
     struct metric_series *table_rejects;
+    struct metric_series *status_sent, *status_lost;
 };
 
 /* Gauges of one task. */
 struct task_metrics {
-    struct metric_series *watermark, *restore_left, *state_bytes, *windows_open;
+    struct metric_series *watermark, *restore_left, *state_bytes, *state_keys, *windows_open;
 };
 
 void worker_metrics_open(struct worker_metrics *metrics, const char *pipeline);
 void worker_metrics_dead_letters(struct worker_metrics *metrics, enum err reason, int64_t count);
 struct task_metrics worker_metrics_task(const char *pipeline, unsigned stage, int32_t partition);
-struct metric_series *worker_metrics_lag(const char *pipeline, const char *topic,
-                                         int32_t partition);
+void worker_metrics_lag(const char *pipeline, const char *topic, int32_t partition,
+                        struct metric_series **ret_records, struct metric_series **ret_seconds);
+/* where: a segment's name or a step's place; outcome: what became of the records there. */
+struct metric_series *worker_metrics_flow(const char *pipeline, const char *where,
+                                          const char *outcome);
+struct metric_series *worker_metrics_busy(const char *pipeline, int thread);

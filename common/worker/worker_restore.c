@@ -119,9 +119,11 @@ static void stall_log(struct worker_restore *restore)
     }
     restore->progress_us = now_us;
     const struct restore_partition *first = &restore->partitions[0];
+    int64_t position, end;
+    worker_restore_progress(restore, first->store, first->partition, &position, &end);
     log_event(LOG_WARN, "restore_stalled", "no changelog record came for 10 s",
               KV("topic", changelog_of(restore, first->store)), KV("partition", first->partition),
-              KV("left", worker_restore_left(restore, first->store, first->partition)));
+              KV("left", end - position));
 }
 
 enum err worker_restore_step(struct worker_restore *restore,
@@ -174,11 +176,13 @@ int worker_restore_fd(const struct worker_restore *restore)
     return restore->tail ? kafka_tail_fd(restore->tail) : -1;
 }
 
-int64_t worker_restore_left(const struct worker_restore *restore, unsigned store, int32_t partition)
+void worker_restore_progress(const struct worker_restore *restore, unsigned store,
+                             int32_t partition, int64_t *ret_position, int64_t *ret_end)
 {
     int64_t next, end;
     kafka_tail_position(restore->tail, changelog_of(restore, store), partition, &next, &end);
-    return end > 0 ? end - (next > 0 ? next : 0) : 0;
+    *ret_end = end > 0 ? end : 0;
+    *ret_position = next > 0 && end > 0 ? next : 0;
 }
 
 enum err worker_restore_new(const struct kafka_config *kafka, const struct pipeline *pipeline,

@@ -35,5 +35,6 @@ int worker_restore_fd(const struct worker_restore *restore); /* -1: no stores */
 MUST_CHECK enum err worker_restore_step(struct worker_restore *restore,
                                         const struct worker_restore_handlers *handlers,
                                         size_t *ret_records, struct err_info *info);
-int64_t worker_restore_left(const struct worker_restore *restore, unsigned store,
-                            int32_t partition);
+/* Of a changelog that is being read; both 0 while its end is not known. */
+void worker_restore_progress(const struct worker_restore *restore, unsigned store,
+                             int32_t partition, int64_t *ret_position, int64_t *ret_end);

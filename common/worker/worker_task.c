@@ -1,7 +1,9 @@
 #include "worker/worker_thread.h"
 
 #include <stdlib.h>
+#include <string.h>
 
+#include "core/clock.h"
 #include "log/log.h"
 
 /* --- which are here ------------------------------------------------------------------------------------- */
@@ -28,6 +30,8 @@ static struct worker_task *task_new(struct worker_thread *thread, unsigned numbe
     task->stage = number;
     task->partition = partition;
     task->input_count = stage->input_count;
+    task->flow_told =
+        must_alloc(pipeline_counter_count(worker->params.pipeline) * sizeof(uint64_t));
     if (stage->ordered_count > 0) {
         input_order_init(&task->order, stage->ordered_count, worker->params.config->input_wait_ms);
     }
@@ -37,7 +41,10 @@ static struct worker_task *task_new(struct worker_thread *thread, unsigned numbe
                                   .source = stage->sources[i],
                                   .is_retry = worker->plan->sources[stage->sources[i]].is_retry,
                                   .committed.offset = OFFSET_NONE,
-                                  .next = OFFSET_NONE};
+                                  .next = OFFSET_NONE,
+                                  .seen_ms = -1,
+                                  .lag_records = -1,
+                                  .lag_ms = -1};
     }
     return task;
 }
@@ -82,6 +89,7 @@ void worker_tasks_free(struct worker_thread *thread)
         for (unsigned n = 0; n < task->input_count; n++) {
             worker_input_close(&task->inputs[n]);
         }
+        free(task->flow_told);
         free(task);
     }
     for (unsigned i = 0; i < thread->worker->plan->stage_count; i++) {
@@ -106,6 +114,7 @@ void worker_task_clear(struct worker_thread *thread, struct worker_task *task)
     if (task->has_metrics) { /* another instance tells from here on */
         metric_set(task->metrics.restore_left, 0);
         metric_set(task->metrics.state_bytes, 0);
+        metric_set(task->metrics.state_keys, 0);
         metric_set(task->metrics.windows_open, 0);
     }
     for (unsigned i = 0; i < task->input_count; i++) {
@@ -114,7 +123,9 @@ void worker_task_clear(struct worker_thread *thread, struct worker_task *task)
         input->is_touched = input->is_sent = false;
         if (input->lag) {
             metric_set(input->lag, 0);
+            metric_set(input->lag_seconds, 0);
         }
+        input->seen_ms = input->lag_records = input->lag_ms = -1;
     }
 }
 
@@ -148,8 +159,8 @@ static void metrics_open(struct worker_thread *thread, struct worker_task *task)
     for (unsigned i = 0; i < task->input_count; i++) {
         struct worker_input *input = &task->inputs[i];
         if (input->is_owned && !input->lag) {
-            input->lag =
-                worker_metrics_lag(pipeline, worker_input_topic(thread, input), task->partition);
+            worker_metrics_lag(pipeline, worker_input_topic(thread, input), task->partition,
+                               &input->lag, &input->lag_seconds);
         }
     }
 }
@@ -160,7 +171,9 @@ enum err worker_task_start(struct worker_thread *thread, struct worker_task *tas
     const struct plan_stage *stage = worker_stage(thread, task);
     task->stream = stream_task_new(thread->worker->params.pipeline, task->stage,
                                    worker_tables_all(thread->tables), task->partition);
-    task->told = stream_task_stats(task->stream);
+    task->told = task->stats = stream_task_stats(task->stream);
+    memset(task->flow_told, 0,
+           pipeline_counter_count(thread->worker->params.pipeline) * sizeof(uint64_t));
     metrics_open(thread, task);
     task->restores_left = stage->store_count;
     task->state = stage->store_count > 0 ? TASK_RESTORING : TASK_ACTIVE;
@@ -207,7 +220,8 @@ struct stream_record worker_record(const struct worker_thread *thread,
 
 /* --- what is told of it ------------------------------------------------------------------------------------ */
 
-static void input_gauges(struct worker_thread *thread, const struct worker_input *input)
+/* Behind in time is as old as the record read last: those that wait for it are younger. */
+static void input_gauges(struct worker_thread *thread, struct worker_input *input)
 {
     int64_t low, high;
     if (!input->is_owned ||
@@ -217,24 +231,38 @@ static void input_gauges(struct worker_thread *thread, const struct worker_input
     }
     int64_t next = input->next >= 0 ? input->next : low;
     bool is_behind = !input->is_at_end && next >= 0 && high > next;
-    metric_set(input->lag, is_behind ? (double)(high - next) : 0);
+    int64_t now_ms = clock_now_ms();
+    input->lag_records = is_behind ? high - next : 0;
+    input->lag_ms = !is_behind                                       ? 0
+                    : input->seen_ms >= 0 && input->seen_ms < now_ms ? now_ms - input->seen_ms
+                    : input->seen_ms >= 0                            ? 0
+                                                                     : -1;
+    metric_set(input->lag, (double)input->lag_records);
+    if (input->lag_ms >= 0) {
+        metric_set(input->lag_seconds, (double)input->lag_ms / 1e3);
+    }
 }
 
 void worker_task_gauges(struct worker_thread *thread, struct worker_task *task)
 {
     const struct plan_stage *stage = worker_stage(thread, task);
-    int64_t left = 0;
+    task->restore_position = task->restore_end = 0;
     for (unsigned i = 0; task->state == TASK_RESTORING && i < stage->store_count; i++) {
-        left += worker_restore_left(thread->restore, stage->stores[i], task->partition);
+        int64_t position, end;
+        worker_restore_progress(thread->restore, stage->stores[i], task->partition, &position,
+                                &end);
+        task->restore_position += position;
+        task->restore_end += end;
     }
-    metric_set(task->metrics.restore_left, (double)left);
+    metric_set(task->metrics.restore_left, (double)(task->restore_end - task->restore_position));
     for (unsigned i = 0; i < task->input_count; i++) {
         input_gauges(thread, &task->inputs[i]);
     }
-    struct stream_task_stats stats = stream_task_stats(task->stream);
+    struct stream_task_stats stats = task->stats = stream_task_stats(task->stream);
     if (stats.watermark_ms != INT64_MIN) {
         metric_set(task->metrics.watermark, (double)stats.watermark_ms / 1e3);
     }
     metric_set(task->metrics.state_bytes, (double)stats.state_bytes);
+    metric_set(task->metrics.state_keys, (double)stats.keys);
     metric_set(task->metrics.windows_open, (double)stats.windows_open);
 }

@@ -42,6 +42,7 @@ void worker_thread_fail(struct worker_thread *thread, enum err err, const struct
 {
     if (!thread->has_failed) {
         thread->has_failed = true;
+        worker_tell_error(thread, err, "end", err_detail(err, info));
         thread->worker->params.on_fatal(thread->worker->params.context, err, info);
     }
 }
@@ -109,7 +110,9 @@ static void turn_wait(struct worker_thread *thread)
         {.fd = worker_tables_fd(thread->tables), .events = POLLIN}, /* -1 is passed over */
         {.fd = worker_restore_fd(thread->restore), .events = POLLIN},
     };
+    int64_t began_us = clock_mono_us();
     (void)poll(fds, ARRAY_LEN(fds), turn_timeout_ms(thread));
+    thread->tell.waited_us += clock_mono_us() - began_us;
 }
 
 /* --- records ---------------------------------------------------------------------------------------------- */
@@ -133,6 +136,7 @@ static enum err record_process(struct worker_thread *thread, struct worker_input
     e = stream_task_process(task->stream, &record, &thread->sink, info);
     if (!e) {
         input->next = message->offset + 1;
+        input->seen_ms = record.timestamp_ms;
         thread->cycle.records++;
     }
     return e;
@@ -184,6 +188,7 @@ static void batch_process(struct worker_thread *thread, size_t count)
         e = record_process(thread, input, message, &info);
     }
     metric_add(thread->worker->metrics.dropped, dropped);
+    thread->tell.counts[TELL_DROPPED].count += (uint64_t)dropped;
     if (e) {
         cycle_settle(thread, worker_cycle_fail(thread, e, "process", &info));
     }
@@ -412,6 +417,7 @@ static void turn_tick(struct worker_thread *thread)
     }
     if (has_gauges) {
         thread->gauges_us = now_us;
+        worker_tell_step(thread, now_us);
     }
     worker_consumer_check(thread);
     if (!thread->is_recovering && !thread->pending) {
@@ -448,6 +454,8 @@ static void thread_await_topics(struct worker_thread *thread)
     while (!is_stopping(thread) && !thread->has_failed && (e = topics_check(thread, &info))) {
         log_event(LOG_WARN, "waiting_for_topics", err_detail(e, &info), KV("err", err_name(e)),
                   KV("thread", thread->label));
+        worker_tell_error(thread, e, "topics", err_detail(e, &info));
+        worker_tell_step(thread, clock_mono_us());
         pause_or_stop(thread, RETRY_PAUSE_MS);
     }
 }
@@ -503,6 +511,7 @@ void *worker_thread_main(void *context)
         thread_run(thread);
     }
     phase_set(thread, PHASE_STOPPED);
+    worker_tell_step(thread, clock_mono_us());
     while (thread->has_failed && !is_stopping(thread)) {
         pause_or_stop(thread, -1); /* whoever was told stops the worker */
     }
@@ -513,6 +522,7 @@ void *worker_thread_main(void *context)
         worker_restore_free(TAKE(thread->restore));
         worker_tables_free(TAKE(thread->tables));
         free(TAKE(thread->batch));
+        worker_tell_close(thread);
     }
     static const uint64_t one = 1;
     (void)!write(thread->worker->ended_fd, &one, sizeof one); /* the last use of the worker */

@@ -7,6 +7,7 @@
  * worker_task.c      a task and its inputs
  * worker_order.c     inputs with queues of their own: read in the order of event time, or when due
  * worker_purge.c     deletes what was read from repartition topics
+ * worker_tell.c      what it tells of itself
  */
 #pragma once
 
@@ -19,7 +20,9 @@
 #include "worker/worker_output.h"
 #include "worker/worker_plan.h"
 #include "worker/worker_restore.h"
+#include "worker/worker_status.h"
 #include "worker/worker_tables.h"
+#include "worker/worker_tell.h"
 
 #define SOURCE_BATCH_MAX   10000
 #define WORKER_THREADS_MAX 64
@@ -52,9 +55,11 @@ struct worker_input {
     bool is_sent;           /* `sent` went into a commit of unknown outcome */
     struct place sent;
     bool is_at_end;
-    bool is_lost;              /* the log no longer has `next`: from its start at the next rewind */
-    struct metric_series *lag; /* NULL: never owned */
-    int64_t purged;            /* of a repartition topic: records below are deleted */
+    bool is_lost; /* the log no longer has `next`: from its start at the next rewind */
+    struct metric_series *lag, *lag_seconds; /* NULL: never owned */
+    int64_t seen_ms;                         /* Kafka's time of the last record; negative: none */
+    int64_t lag_records, lag_ms;             /* as of the last gauges; -1: not known */
+    int64_t purged;                          /* of a repartition topic: records below are deleted */
     /* Of one that is read in order, or waits: the partition's own queue, and what was taken from it ahead of its
      * turn: run[run_at … run_count-1]. */
     rd_kafka_queue_t *queue;
@@ -76,7 +81,11 @@ struct worker_task {
     bool has_metrics;
     struct task_metrics metrics;
     struct stream_task_stats told; /* what the counters have been told */
-    struct input_order order;      /* of a stage that is read in order */
+    uint64_t *flow_told;           /* the same by pipeline_counter, of `stream` */
+    /* As of the last gauges. */
+    struct stream_task_stats stats;
+    int64_t restore_position, restore_end; /* over its changelogs */
+    struct input_order order;              /* of a stage that is read in order */
     unsigned input_count;
     struct worker_input inputs[]; /* by input */
 };
@@ -138,6 +147,7 @@ struct worker_thread {
     int64_t committed_us;   /* end of the last commit */
     int64_t commit_cost_us; /* what it took */
     int64_t tick_us, gauges_us;
+    struct worker_tell tell;
     rd_kafka_message_t **batch;
     struct {
         rd_kafka_queue_t *queue; /* of the request under way; NULL: none is */
@@ -150,6 +160,7 @@ struct worker {
     struct worker_params params;
     struct worker_plan *plan;
     struct worker_metrics metrics;
+    struct worker_status *status; /* NULL: nobody is told */
     bool is_exactly_once;
     int64_t commit_records;
     int stop_fd;  /* eventfd, readable from worker_stop on and never read */

@@ -220,12 +220,76 @@ static void test_explain__retries__says_when_and_where(void **state)
     pipeline_free(pipeline);
 }
 
+/* For programs: an object whose segments are those of the counters. */
+static void test_explain__json__is_the_graph(void **state)
+{
+    (void)state;
+    struct pipeline *pipeline = fixture_compile(SHOP, PIPELINE_OVERRIDES_NONE);
+    struct buf out;
+    buf_init(&out, 65536);
+    assert_err(ERR_OK, pipeline_explain(pipeline, EXPLAIN_JSON, &out));
+    CLEANUP(json_decrefp) json_t *graph = NULL;
+    struct err_info info = {0};
+    assert_err(ERR_OK, json_text_load(buf_view(&out), "graph", &graph, &info));
+    json_t *segments = json_object_get(graph, "segments");
+    assert_int_equal(8, json_array_size(segments));
+    assert_int_equal(3, json_array_size(json_object_get(graph, "sources")));
+    json_t *counting = json_array_get(segments, 6);
+    json_t *step = json_array_get(json_object_get(counting, "steps"), 0);
+    assert_string_equal("aggregate", json_string_value(json_object_get(step, "kind")));
+    assert_string_equal("lands", json_string_value(json_object_get(step, "store")));
+    json_t *results = json_object_get(counting, "results");
+    assert_int_equal(7, json_integer_value(json_array_get(results, 0)));
+    json_t *split = json_object_get(json_array_get(segments, 3), "branches");
+    assert_int_equal(2, json_array_size(split));
+    json_t *last = json_array_get(segments, 7);
+    assert_string_equal("lands", json_string_value(json_object_get(last, "output")));
+    for (size_t i = 0; i < pipeline_counter_count(pipeline); i++) {
+        struct pipeline_counter counter = pipeline_counter_at(pipeline, i);
+        json_t *segment = json_array_get(segments, counter.segment);
+        if (counter.outcome == PIPELINE_IN) {
+            assert_string_equal(json_string_value(json_object_get(segment, "name")), counter.name);
+        } else {
+            assert_non_null(strstr(counter.name, "/steps/"));
+        }
+    }
+    buf_free(&out);
+    buf_init(&out, 100);
+    assert_err(ERR_LIMIT, pipeline_explain(pipeline, EXPLAIN_JSON, &out));
+    buf_free(&out);
+    pipeline_free(pipeline);
+}
+
+static void test_hash__is_of_what_runs(void **state)
+{
+    (void)state;
+    static const char a[] = "{\"name\":\"p\",\"source\":{\"topic\":\"in\"},"
+                            "\"output\":{\"topic\":\"out\"}}";
+    static const char b[] = "{\"output\":{\"topic\":\"out\"},\"name\":\"p\","
+                            "\"source\": {\"topic\":\"in\"}}";
+    static const char c[] = "{\"name\":\"p\",\"source\":{\"topic\":\"in\"},"
+                            "\"output\":{\"topic\":\"other\"}}";
+    struct pipeline *same = fixture_compile(a, PIPELINE_OVERRIDES_NONE);
+    struct pipeline *turned = fixture_compile(b, PIPELINE_OVERRIDES_NONE);
+    struct pipeline *other = fixture_compile(c, PIPELINE_OVERRIDES_NONE);
+    struct pipeline *changed = fixture_compile(a, (struct pipeline_overrides){1000, -1});
+    assert_true(pipeline_hash(same) == pipeline_hash(turned));
+    assert_true(pipeline_hash(same) != pipeline_hash(other));
+    assert_true(pipeline_hash(same) != pipeline_hash(changed));
+    pipeline_free(same);
+    pipeline_free(turned);
+    pipeline_free(other);
+    pipeline_free(changed);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_explain__text__says_what_runs),
         cmocka_unit_test(test_explain__retries__says_when_and_where),
         cmocka_unit_test(test_explain__mermaid__draws_it),
+        cmocka_unit_test(test_explain__json__is_the_graph),
+        cmocka_unit_test(test_hash__is_of_what_runs),
         cmocka_unit_test(test_explain__tables_joined_by_a_field__shows_what_is_between),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -53,6 +53,44 @@ static void test_steps_behind_an_aggregate__read_its_results(void **state)
     fixture_stop(&f);
 }
 
+static void counter_is(const struct fixture *f, uint64_t count, const char *name,
+                       enum pipeline_outcome outcome)
+{
+    for (size_t i = 0; i < pipeline_counter_count(f->pipeline); i++) {
+        struct pipeline_counter counter = pipeline_counter_at(f->pipeline, i);
+        if (counter.outcome == outcome && strcmp(counter.name, name) == 0) {
+            assert_int_equal(count, stream_task_counts(f->task)[i]);
+            return;
+        }
+    }
+    fail_msg("no counter of %s", name);
+}
+
+/* What came, and where it ended: of commits alone. */
+static void test_counters__say_where_records_end(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_start(&f, HEAD "\"steps\":[{\"filter\":{\"field\":\"/v\",\">\":1}},"
+                           "{\"require\":{\"field\":\"/k\",\"!=\":\"x\"}}],"
+                           "\"output\":{\"topic\":\"out\"}}");
+    const char *segment = pipeline_counter_at(f.pipeline, 0).name;
+    event(&f, "a", 1000, 1);
+    event(&f, "b", 1000, 2);
+    event(&f, "x", 1000, 2);
+    counter_is(&f, 0, segment, PIPELINE_IN);
+    fixture_commit(&f);
+    event(&f, "a", 1000, 1);
+    stream_task_aborted(f.task);
+    event(&f, "x", 1000, 2);
+    fixture_commit(&f);
+    counter_is(&f, 4, segment, PIPELINE_IN);
+    counter_is(&f, 1, "/steps/0/filter", PIPELINE_FILTERED);
+    counter_is(&f, 0, "/steps/0/filter", PIPELINE_REJECTED);
+    counter_is(&f, 2, "/steps/1/require", PIPELINE_REJECTED);
+    fixture_stop(&f);
+}
+
 /* Seconds into three seconds. The outer window waits for the inner one's grace; whatever commits come
  * in between, its final says the same. */
 static const char CHAIN[] = HEAD "\"steps\":[" AGGREGATE(
@@ -141,6 +179,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_steps_behind_an_aggregate__read_its_results),
+        cmocka_unit_test(test_counters__say_where_records_end),
         cmocka_unit_test(test_aggregate_of_results__commits_make_no_difference),
         cmocka_unit_test(test_stores__each_has_its_changelog),
         cmocka_unit_test(test_task_time__is_the_events),
