@@ -13,11 +13,11 @@ struct totals *aggregate_open(struct aggregate_state *state, struct step_run *ru
 {
     void *value = cell->value;
     if (bytes <= cell->bytes) {
-        return store_edit(state->store, cell);
+        return store_edit(state->kept.store, cell);
     }
-    run->reason = store_grow(state->store, cell, bytes, &value, run->info);
+    run->reason = store_grow(state->kept.store, cell, bytes, &value, run->info);
     if (run->reason && cell->is_new && cell->bytes == 0) {
-        store_remove(state->store, cell); /* nothing was added to it */
+        store_remove(state->kept.store, cell); /* nothing was added to it */
     }
     return run->reason ? NULL : value;
 }
@@ -25,7 +25,7 @@ struct totals *aggregate_open(struct aggregate_state *state, struct step_run *ru
 bool aggregate_is_replayed(const struct aggregate_state *state, const struct store_cell *cell,
                            const struct step_run *run)
 {
-    return run->in->origin && run->input < state->step->format.inputs &&
+    return run->in->origin && run->input < state->step->kept.format.inputs &&
            run->in->origin->offset < cell->next_offsets[run->input];
 }
 
@@ -41,7 +41,8 @@ enum step_verdict aggregate_put_to(struct aggregate_state *state, struct step_ru
     }
     run->reason = aggregate_prepare(&step->aggregate, totals, &state->event, &bytes, run->info);
     if (!run->reason && !*cell) {
-        run->reason = store_get(state->store, key, place->time_ms, place->minor, cell, run->info);
+        run->reason =
+            store_get(state->kept.store, key, place->time_ms, place->minor, cell, run->info);
     }
     struct totals *changed = run->reason ? NULL : aggregate_open(state, run, *cell, bytes);
     if (!changed) {
@@ -58,10 +59,10 @@ enum step_verdict aggregate_put(struct aggregate_state *state, struct step_run *
                                 struct strview key, int64_t time_ms, struct store_cell **ret_cell)
 {
     const struct store_cell place = {.time_ms = time_ms};
-    *ret_cell = store_find(state->store, key, time_ms, 0);
+    *ret_cell = store_find(state->kept.store, key, time_ms, 0);
     if (*ret_cell && aggregate_is_replayed(state, *ret_cell, run)) {
         /* The state was written, but perhaps not what was to be put out with it. */
-        store_touch(state->store, *ret_cell);
+        store_touch(state->kept.store, *ret_cell);
         return STEP_REPLAYED;
     }
     return aggregate_put_to(state, run, key, &place, ret_cell);
@@ -140,49 +141,28 @@ bool aggregate_is_time(const struct aggregate_state *state, const struct step_co
 
 /* --- the changelog ------------------------------------------------------------------------------*/
 
-static enum err emit_record(const struct step_commit *commit, struct strview key,
-                            struct strview value, int64_t time_ms)
-{
-    const struct stream_out out = {.target = STREAM_CHANGELOG,
-                                   .topic = commit->changelog_topic,
-                                   .partition = commit->partition,
-                                   .key = key,
-                                   .value = value,
-                                   .timestamp_ms = time_ms};
-    commit->stats->changelog_records++;
-    return commit->sink->emit(commit->sink->context, &out);
-}
-
-static enum err emit_changelog(struct aggregate_state *state, const struct step_commit *commit,
-                               const struct store_cell *cell, struct strview value)
+static enum err emit_record(struct aggregate_state *state, const struct step_commit *commit,
+                            const struct store_cell *cell, struct strview value)
 {
     const struct window_identity *identity = state->step->window->identity;
-    int64_t time_ms = identity ? identity->id(state->step, cell) : cell->time_ms;
-    buf_reset(&state->key);
-    enum err e = changelog_encode_key(state->step->format.kind, store_cell_key(cell), time_ms,
-                                      identity ? 0 : cell->minor, &state->key);
-    return e ? e
-             : emit_record(commit, buf_view(&state->key), value,
-                           cell_totals(cell)->timestamp_max_ms);
+    const struct kept_place place = {
+        .key = store_cell_key(cell),
+        .time_ms = identity ? identity->id(state->step, cell) : cell->time_ms,
+        .minor = identity ? 0 : cell->minor,
+        .timestamp_ms = cell_totals(cell)->timestamp_max_ms,
+    };
+    return kept_state_emit(&state->kept, commit, &place, value);
 }
 
 enum err aggregate_keep(struct aggregate_state *state, const struct step_commit *commit,
                         struct store_cell *cell)
 {
-    int64_t next_offsets[CHANGELOG_INPUTS_MAX];
-    for (unsigned i = 0; i < state->step->format.inputs; i++) {
-        int64_t here = i < commit->input_count ? commit->next_offsets[i] : 0;
-        next_offsets[i] = cell->next_offsets[i] > here ? cell->next_offsets[i] : here;
-    }
     const struct window_identity *identity = state->step->window->identity;
-    buf_reset(&state->value);
-    enum err e = changelog_encode_value(&state->step->format, next_offsets, (struct strview){0},
-                                        &state->value);
-    if (!e && identity) {
-        e = identity->put_head(state, cell, &state->value);
-    }
-    e = e ? e : aggregate_pack(&state->step->aggregate, cell_totals(cell), &state->value);
-    e = e ? e : emit_changelog(state, commit, cell, buf_view(&state->value));
+    struct buf *value = &state->kept.value;
+    enum err e = kept_state_head(&state->kept, commit, cell);
+    e = e || !identity ? e : identity->put_head(state, cell, value);
+    e = e ? e : aggregate_pack(&state->step->aggregate, cell_totals(cell), value);
+    e = e ? e : emit_record(state, commit, cell, buf_view(value));
     cell->is_being_stored = !e;
     return e;
 }
@@ -190,14 +170,7 @@ enum err aggregate_keep(struct aggregate_state *state, const struct step_commit 
 enum err aggregate_forget(struct aggregate_state *state, const struct step_commit *commit,
                           const struct store_cell *cell)
 {
-    return cell->is_stored ? emit_changelog(state, commit, cell, (struct strview){NULL, 0})
-                           : ERR_OK;
-}
-
-enum err aggregate_forget_key(const struct step_commit *commit, struct strview record_key,
-                              int64_t time_ms)
-{
-    return emit_record(commit, record_key, (struct strview){NULL, 0}, time_ms);
+    return cell->is_stored ? emit_record(state, commit, cell, (struct strview){NULL, 0}) : ERR_OK;
 }
 
 enum err aggregate_drop(struct aggregate_state *state, const struct step_commit *commit,
@@ -205,7 +178,7 @@ enum err aggregate_drop(struct aggregate_state *state, const struct step_commit 
 {
     enum err e = aggregate_forget(state, commit, cell);
     if (!e) {
-        store_remove(state->store, cell);
+        store_remove(state->kept.store, cell);
     }
     return e;
 }

@@ -7,9 +7,7 @@
 #pragma once
 
 #include "stream/aggregate.h"
-#include "stream/changelog.h"
-#include "stream/program.h"
-#include "stream/store.h"
+#include "stream/kept_state.h"
 
 struct window_kind;
 
@@ -39,19 +37,17 @@ struct aggregate_step {
     int64_t bucket_ms;           /* of the store; 0: slice_ms */
     int64_t end_more_ms;         /* window_session.c: what is shown of a session's end beyond it */
     size_t own_at;               /* of what is the window kind's own in a state */
-    struct changelog_format format;
-    struct store_config store;
+    struct kept_config kept;
 };
 
 struct aggregate_state {
+    struct kept_state kept;
     const struct aggregate_step *step;
-    struct store *store;
-    int64_t closed_ms;  /* event time up to which windows have had their finals */
-    int64_t closing_ms; /* the same, if the commit under way succeeds */
-    int64_t shown_ms;   /* when changes were last put out, by the clock … */
-    int64_t showing_ms; /* … if the commit under way succeeds */
-    int64_t next_offsets[CHANGELOG_INPUTS_MAX];
-    struct buf key, value;        /* of the record being made */
+    int64_t closed_ms;            /* event time up to which windows have had their finals */
+    int64_t closing_ms;           /* the same, if the commit under way succeeds */
+    int64_t shown_ms;             /* when changes were last put out, by the clock … */
+    int64_t showing_ms;           /* … if the commit under way succeeds */
+    struct buf key, value;        /* of the result being made */
     struct buf merged;            /* a state made of several cells */
     void *empty;                  /* one to which nothing was added */
     struct aggregate_event event; /* being added */
@@ -200,9 +196,6 @@ MUST_CHECK enum err aggregate_keep(struct aggregate_state *state, const struct s
 MUST_CHECK enum err aggregate_forget(struct aggregate_state *state,
                                      const struct step_commit *commit,
                                      const struct store_cell *cell);
-/* The same for a record with this key. */
-MUST_CHECK enum err aggregate_forget_key(const struct step_commit *commit,
-                                         struct strview record_key, int64_t time_ms);
 /* Removes the cell, with its tombstone. */
 MUST_CHECK enum err aggregate_drop(struct aggregate_state *state, const struct step_commit *commit,
                                    struct store_cell *cell);

@@ -125,16 +125,16 @@ static const char *compile_store(const struct spec *spec, struct aggregate_step 
     static const char *const names[] = {"name", "keys_max", "windows_max", "bytes_max", NULL};
     struct spec store = spec_member(spec, "store");
     struct spec settings = store.value ? store : *spec;
-    step->store.keys_max = 1000000;
-    step->store.cells_max = 4000000;
-    step->store.cells_max_name = "windows_max";
-    step->store.bytes_max = 4UL << 30;
+    step->kept.store.keys_max = 1000000;
+    step->kept.store.cells_max = 4000000;
+    step->kept.store.cells_max_name = "windows_max";
+    step->kept.store.bytes_max = 4UL << 30;
     if (!store.value || !spec_is_object(&settings, names)) {
         return NULL;
     }
-    step->store.keys_max = (size_t)spec_get_count(&store, "keys_max", 1000000, KEYS_MAX);
-    step->store.cells_max = (size_t)spec_get_count(&store, "windows_max", 4000000, KEYS_MAX);
-    step->store.bytes_max = (size_t)spec_get_count(&store, "bytes_max", 4LL << 30, BYTES_MAX);
+    step->kept.store.keys_max = (size_t)spec_get_count(&store, "keys_max", 1000000, KEYS_MAX);
+    step->kept.store.cells_max = (size_t)spec_get_count(&store, "windows_max", 4000000, KEYS_MAX);
+    step->kept.store.bytes_max = (size_t)spec_get_count(&store, "bytes_max", 4LL << 30, BYTES_MAX);
     return json_object_get(store.value, "name") ? spec_get_text(&store, "name", NULL) : NULL;
 }
 
@@ -153,13 +153,14 @@ static void compile_state(struct program_builder *builder, const struct spec *sp
     unsigned inputs = (unsigned)builder->pipeline->source_count; /* at most: of its stage */
     (void)snprintf(window, sizeof window, "%s %" PRId64 " %" PRId64 " %d %u", step->window->name,
                    step->slice_ms, step->count, step->has_pending, inputs);
-    step->format = (struct changelog_format){.kind = step->window->changelog,
-                                             .inputs = inputs,
-                                             .layout = aggregate_layout(&step->aggregate, window)};
-    step->store.value_bytes = step->aggregate.section_count ? 0 : step->aggregate.fixed_bytes;
-    step->store.inputs = step->format.inputs;
-    step->store.bucket_ms = step->window->is_timed ? step->slice_ms : 0;
-    step->store.bucket_ms = step->bucket_ms ? step->bucket_ms : step->store.bucket_ms;
+    step->kept.format =
+        (struct changelog_format){.kind = step->window->changelog,
+                                  .inputs = inputs,
+                                  .layout = aggregate_layout(&step->aggregate, window)};
+    step->kept.store.value_bytes = step->aggregate.section_count ? 0 : step->aggregate.fixed_bytes;
+    step->kept.store.inputs = step->kept.format.inputs;
+    step->kept.store.bucket_ms = step->window->is_timed ? step->slice_ms : 0;
+    step->kept.store.bucket_ms = step->bucket_ms ? step->bucket_ms : step->kept.store.bucket_ms;
     (void)builder_add_state(
         builder, spec,
         &(struct builder_state){

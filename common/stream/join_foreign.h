@@ -21,7 +21,7 @@
  * that got lost (at least once). */
 #pragma once
 
-#include "stream/changelog_writer.h"
+#include "stream/kept_state.h"
 #include "stream/join_rows.h"
 #include "stream/steps.h"
 
@@ -35,17 +35,17 @@ struct join_foreign {
     struct {
         uint16_t on, row; /* slots of the answers' segment */
     } answer;
-    uint16_t questions;        /* the segment that writes them */
-    struct store_config store; /* of each side */
-
-    struct changelog_format left_format, right_format;
+    uint16_t questions; /* the segment that writes them */
+    struct kept_config left, right;
 };
 
 /* --- join_foreign_left.c --- */
+extern const struct kept_config join_foreign_left_kept; /* but for the file's words */
 extern const struct step_state_kind join_foreign_left_state;
 extern const struct step_kind join_foreign_answers; /* the step that reads them */
 
 /* --- join_foreign_right.c --- */
+extern const struct kept_config join_foreign_right_kept; /* without its store and layout */
 extern const struct step_state_kind join_foreign_right_state;
 extern const struct step_kind join_foreign_questions; /* the step that reads them */
 extern const struct step_kind join_foreign_right;     /* the right table's */

@@ -84,12 +84,12 @@ void *join_foreign_compile(struct program_builder *builder, const struct spec *s
     join->on = builder_get_field(builder, spec, "on", &on);
     join->on_text = must_strdup(on[0] == '/' ? on + 1 : on);
     join_rows_compile(spec, types, &join->rows);
-    join->store.bytes_max = JOIN_STORE_BYTES_MAX;
-    const char *store = builder_compile_store(spec, "keys_max", &join->store);
-    uint32_t layout = changelog_layout(CHANGELOG_LAYOUT, "join_tables on");
-    join->left_format = (struct changelog_format){
-        .kind = CHANGELOG_PLAIN, .layout = changelog_layout(layout, join->on_text)};
-    join->right_format = (struct changelog_format){.kind = CHANGELOG_SESSION, .layout = layout};
+    join->left = join_foreign_left_kept;
+    join->right = join_foreign_right_kept;
+    const char *store = builder_compile_store(spec, "keys_max", &join->left.store);
+    join->right.store = join->left.store;
+    join->right.format.layout = changelog_layout(CHANGELOG_LAYOUT, "join_tables on");
+    join->left.format.layout = changelog_layout(join->right.format.layout, join->on_text);
     sides_compile(builder, spec, join, store);
     builder->pipeline->segments[builder->step.behind]->is_table = true;
     return join;

@@ -32,9 +32,8 @@ struct linked {
 };
 
 struct left_state {
+    struct kept_state kept;
     const struct join_foreign *join;
-    struct store *store;
-    struct changelog_writer writer;
 
     struct buf value, old; /* joined rows, as it is and as it was */
     struct buf cell;       /* being made */
@@ -89,18 +88,18 @@ static enum err keep(struct left_state *state, struct strview key, const struct 
     void *value;
     if (!linked->left.ptr) {
         if (*cell) {
-            store_remove(state->store, *cell);
+            store_remove(state->kept.store, *cell);
         }
         *cell = NULL;
         return ERR_OK;
     }
     pack(state, linked);
-    enum err e = *cell ? ERR_OK : store_get(state->store, key, 0, 0, cell, info);
-    e = e ? e : store_grow(state->store, *cell, state->cell.len, &value, info);
+    enum err e = *cell ? ERR_OK : store_get(state->kept.store, key, 0, 0, cell, info);
+    e = e ? e : store_grow(state->kept.store, *cell, state->cell.len, &value, info);
     if (!e) {
         memcpy(value, state->cell.data, state->cell.len);
     } else if (*cell && (*cell)->bytes == 0) {
-        store_remove(state->store, *cell);
+        store_remove(state->kept.store, *cell);
     }
     return e;
 }
@@ -211,7 +210,7 @@ static enum err ask_about(struct left_state *state, const struct step_run *run, 
 static enum step_verdict left_change(struct left_state *state, struct step_run *run,
                                      struct strview on)
 {
-    struct store_cell *cell = store_find(state->store, run->in->key, 0, 0);
+    struct store_cell *cell = store_find(state->kept.store, run->in->key, 0, 0);
     struct linked linked = unpack(cell);
     struct strview old = shown(state, &linked);
     bool is_moved = linked.on.ptr || on.ptr ? !sv_equal(linked.on, on) : false;
@@ -271,7 +270,7 @@ static enum step_verdict answer_run(const void *compiled, void *task_state, stru
     if (about.len == 0 || about.len > JOIN_KEY_BYTES_MAX) {
         return step_reject(run, ERR_JSON_SHAPE, "it is no answer");
     }
-    struct store_cell *cell = store_find(state->store, run->in->key, 0, 0);
+    struct store_cell *cell = store_find(state->kept.store, run->in->key, 0, 0);
     struct linked linked = unpack(cell);
     if (!linked.on.ptr || !sv_equal(linked.on, about)) {
         run->reason = ask(state, run, about, true);
@@ -293,39 +292,13 @@ static enum step_verdict answer_run(const void *compiled, void *task_state, stru
     return run->reason ? STEP_FAIL : STEP_DONE;
 }
 
-/* --- the cycle ----------------------------------------------------------------------------------*/
-
-static enum err left_before_commit(void *task_state, const struct step_commit *commit)
-{
-    struct left_state *state = task_state;
-    return changelog_write(&state->writer, commit, state->store);
-}
-
-static void left_committed(void *task_state)
-{
-    store_commit(((struct left_state *)task_state)->store, NULL);
-}
-
-static void left_aborted(void *task_state)
-{
-    store_abort(((struct left_state *)task_state)->store);
-}
-
-static bool left_wants_commit(const void *task_state, int64_t watermark_ms, int64_t now_ms)
-{
-    (void)watermark_ms;
-    (void)now_ms;
-    return store_dirty_count(((const struct left_state *)task_state)->store) > 0;
-}
-
 /* --- life ---------------------------------------------------------------------------------------*/
 
 static void *left_state_new(const void *compiled)
 {
     struct left_state *state = must_alloc(sizeof *state);
     state->join = compiled;
-    state->store = store_new(&state->join->store);
-    changelog_writer_init(&state->writer, &state->join->left_format);
+    kept_state_init(&state->kept, &state->join->left);
     buf_init(&state->value, JOIN_RESULT_BYTES_MAX);
     buf_init(&state->old, JOIN_RESULT_BYTES_MAX);
     buf_init(&state->cell, 2 * JOIN_RESULT_BYTES_MAX);
@@ -337,24 +310,21 @@ static void *left_state_new(const void *compiled)
 static void left_state_free(void *task_state)
 {
     struct left_state *state = task_state;
-    store_free(state->store);
-    changelog_writer_deinit(&state->writer);
     buf_free(&state->value);
     buf_free(&state->old);
     buf_free(&state->cell);
     buf_free(&state->before);
     buf_free(&state->question);
-    free(state);
+    kept_state_free(state);
 }
 
 /* Bytes from anywhere: a left row, and parts that fill their space. */
-static bool is_linked(struct strview bytes)
+static bool is_linked(int64_t time_ms, int64_t minor, struct strview bytes)
 {
+    (void)time_ms;
+    (void)minor;
     struct linked_head head;
     uint64_t sum = sizeof head;
-    if (bytes.len < sizeof head) {
-        return false;
-    }
     memcpy(&head, bytes.ptr, sizeof head);
     for (int i = 0; i < PARTS; i++) {
         sum += head.lens[i] == LEN_NULL ? 0 : head.lens[i];
@@ -365,44 +335,25 @@ static bool is_linked(struct strview bytes)
            (head.lens[PART_SHOWN] == LEN_NULL || head.lens[PART_SHOWN] <= JOIN_RESULT_BYTES_MAX);
 }
 
-static enum err left_restore(void *task_state, struct strview key, struct strview value,
-                             struct err_info *info)
-{
-    static const struct changelog_bounds bounds = {JOIN_KEY_BYTES_MAX, sizeof(struct linked_head),
-                                                   2 * JOIN_RESULT_BYTES_MAX};
-    const struct left_state *state = task_state;
-    const struct changelog_format *format = &state->join->left_format;
-    struct strview bytes;
-    enum err e = value.ptr ? changelog_decode_value(format, value, NULL, &bytes, info) : ERR_OK;
-    if (!e && value.ptr && !is_linked(bytes)) {
-        e = err_set(info, ERR_STATE, "the changelog has a record that is no row of this store");
-    }
-    return e ? e : changelog_restore(format, &bounds, state->store, key, 0, 0, value, info);
-}
-
-static void left_restore_time(void *task_state, int64_t watermark_ms)
-{
-    (void)task_state;
-    (void)watermark_ms;
-}
-
-static void left_stats(const void *task_state, struct stream_task_stats *stats)
-{
-    const struct left_state *state = task_state;
-    stats->keys += store_key_count(state->store);
-    stats->state_bytes += store_bytes(state->store);
-}
+const struct kept_config join_foreign_left_kept = {
+    .store = {.bytes_max = JOIN_STORE_BYTES_MAX},
+    .format = {.kind = CHANGELOG_PLAIN},
+    .key_bytes_max = JOIN_KEY_BYTES_MAX,
+    .bytes_min = sizeof(struct linked_head),
+    .bytes_max = 2 * JOIN_RESULT_BYTES_MAX,
+    .is_cell = is_linked,
+};
 
 const struct step_state_kind join_foreign_left_state = {
     .new_state = left_state_new,
     .free_state = left_state_free,
-    .before_commit = left_before_commit,
-    .committed = left_committed,
-    .aborted = left_aborted,
-    .restore = left_restore,
-    .wants_commit = left_wants_commit,
-    .restore_time = left_restore_time,
-    .stats = left_stats,
+    .before_commit = kept_state_before_commit,
+    .committed = kept_state_committed,
+    .aborted = kept_state_aborted,
+    .restore = kept_state_restore,
+    .wants_commit = kept_state_wants_commit,
+    .restore_time = kept_state_restore_time,
+    .stats = kept_state_stats,
 };
 
 const struct step_kind join_foreign_answers = {

@@ -23,9 +23,8 @@ struct asker {
 };
 
 struct right_state {
+    struct kept_state kept;
     const struct join_foreign *join;
-    struct store *store;
-    struct changelog_writer writer;
     struct buf answer;
 };
 
@@ -54,7 +53,7 @@ static struct store_cell *asker_find(const struct right_state *state, struct str
     int64_t hash = asker_hash(key);
     *ret_free_ms = TIME_NONE;
     for (int64_t time_ms = ASKERS_MS + ASKERS_HASH_MAX - 1; time_ms >= ASKERS_MS; time_ms--) {
-        struct store_cell *cell = store_find(state->store, about, time_ms, hash);
+        struct store_cell *cell = store_find(state->kept.store, about, time_ms, hash);
         if (!cell) {
             *ret_free_ms = time_ms;
         } else if (sv_equal(asker_key(cell), key)) {
@@ -69,12 +68,12 @@ static enum err cell_set(struct right_state *state, struct store_cell *cell, con
                          size_t head_bytes, struct strview bytes, struct err_info *info)
 {
     void *value;
-    enum err e = store_grow(state->store, cell, head_bytes + bytes.len, &value, info);
+    enum err e = store_grow(state->kept.store, cell, head_bytes + bytes.len, &value, info);
     if (!e) {
         memcpy(value, head, head_bytes);
         memcpy((char *)value + head_bytes, bytes.ptr, bytes.len);
     } else if (cell->is_new && cell->bytes == 0) {
-        store_remove(state->store, cell);
+        store_remove(state->kept.store, cell);
     }
     return e;
 }
@@ -139,7 +138,7 @@ static enum step_verdict question_run(const void *compiled, void *task_state, st
     struct store_cell *cell = asker_find(state, run->in->key, key, &free_ms);
     if (run->slots[join->question.over].type == JSON_NODE_TRUE) {
         if (cell) {
-            store_remove(state->store, cell);
+            store_remove(state->kept.store, cell);
         }
         return STEP_DONE;
     }
@@ -148,14 +147,14 @@ static enum step_verdict question_run(const void *compiled, void *task_state, st
     }
     if (!cell) {
         run->reason =
-            store_get(state->store, run->in->key, free_ms, asker_hash(key), &cell, run->info);
+            store_get(state->kept.store, run->in->key, free_ms, asker_hash(key), &cell, run->info);
         run->reason =
             run->reason ? run->reason : cell_set(state, cell, &asker, sizeof asker, key, run->info);
     }
     if (run->reason) {
         return STEP_REJECT;
     }
-    run->reason = answer(state, run, store_find(state->store, run->in->key, ROW_MS, 0), cell);
+    run->reason = answer(state, run, store_find(state->kept.store, run->in->key, ROW_MS, 0), cell);
     return run->reason ? STEP_FAIL : STEP_DONE;
 }
 
@@ -167,14 +166,14 @@ static enum err row_set(struct right_state *state, const struct step_run *run,
 {
     const struct right_row head = {run->in->timestamp_ms};
     if (!run->in->value.ptr) {
-        struct store_cell *cell = store_find(state->store, run->in->key, ROW_MS, 0);
+        struct store_cell *cell = store_find(state->kept.store, run->in->key, ROW_MS, 0);
         if (cell) {
-            store_remove(state->store, cell);
+            store_remove(state->kept.store, cell);
         }
         *ret = NULL;
         return ERR_OK;
     }
-    enum err e = store_get(state->store, run->in->key, ROW_MS, 0, ret, run->info);
+    enum err e = store_get(state->kept.store, run->in->key, ROW_MS, 0, ret, run->info);
     return e ? e : cell_set(state, *ret, &head, sizeof head, run->in->value, run->info);
 }
 
@@ -190,37 +189,12 @@ static enum step_verdict right_run(const void *compiled, void *task_state, struc
     if (run->reason) {
         return STEP_REJECT;
     }
-    struct store_range askers = store_range(store_key_find(state->store, run->in->key), ASKERS_MS,
-                                            ASKERS_MS + ASKERS_HASH_MAX - 1);
+    struct store_range askers = store_range(store_key_find(state->kept.store, run->in->key),
+                                            ASKERS_MS, ASKERS_MS + ASKERS_HASH_MAX - 1);
     for (struct store_cell *asker; !run->reason && (asker = store_next(&askers));) {
         run->reason = answer(state, run, row, asker);
     }
     return run->reason ? STEP_FAIL : STEP_DONE;
-}
-
-/* --- the cycle ----------------------------------------------------------------------------------*/
-
-static enum err right_before_commit(void *task_state, const struct step_commit *commit)
-{
-    struct right_state *state = task_state;
-    return changelog_write(&state->writer, commit, state->store);
-}
-
-static void right_committed(void *task_state)
-{
-    store_commit(((struct right_state *)task_state)->store, NULL);
-}
-
-static void right_aborted(void *task_state)
-{
-    store_abort(((struct right_state *)task_state)->store);
-}
-
-static bool right_wants_commit(const void *task_state, int64_t watermark_ms, int64_t now_ms)
-{
-    (void)watermark_ms;
-    (void)now_ms;
-    return store_dirty_count(((const struct right_state *)task_state)->store) > 0;
 }
 
 /* --- life ---------------------------------------------------------------------------------------*/
@@ -229,8 +203,7 @@ static void *right_state_new(const void *compiled)
 {
     struct right_state *state = must_alloc(sizeof *state);
     state->join = compiled;
-    state->store = store_new(&state->join->store);
-    changelog_writer_init(&state->writer, &state->join->right_format);
+    kept_state_init(&state->kept, &state->join->right);
     buf_init(&state->answer, ANSWER_MAX);
     return state;
 }
@@ -238,10 +211,8 @@ static void *right_state_new(const void *compiled)
 static void right_state_free(void *task_state)
 {
     struct right_state *state = task_state;
-    store_free(state->store);
-    changelog_writer_deinit(&state->writer);
     buf_free(&state->answer);
-    free(state);
+    kept_state_free(state);
 }
 
 /* Bytes from anywhere, as what a cell of this place can be. */
@@ -256,49 +227,24 @@ static bool is_cell(int64_t time_ms, int64_t minor, struct strview bytes)
     return minor == (time_ms == ROW_MS ? 0 : asker_hash(sv_of(bytes.ptr + head, bytes.len - head)));
 }
 
-static enum err right_restore(void *task_state, struct strview record_key, struct strview value,
-                              struct err_info *info)
-{
-    static const struct changelog_bounds bounds = {JOIN_KEY_BYTES_MAX, 1,
-                                                   sizeof(struct right_row) + JOIN_ROW_BYTES_MAX};
-    const struct right_state *state = task_state;
-    const struct changelog_format *format = &state->join->right_format;
-    int64_t time_ms, minor;
-    struct strview key, bytes;
-    if (changelog_decode_key(format->kind, record_key, &key, &time_ms, &minor)) {
-        return err_set(info, ERR_STATE, "the changelog has a key that is none of this store");
-    }
-    enum err e = value.ptr ? changelog_decode_value(format, value, NULL, &bytes, info) : ERR_OK;
-    if (!e && value.ptr && !is_cell(time_ms, minor, bytes)) {
-        e = err_set(info, ERR_STATE, "the changelog has a record that is none of this store");
-    }
-    return e ? e
-             : changelog_restore(format, &bounds, state->store, key, time_ms, minor, value, info);
-}
-
-static void right_restore_time(void *task_state, int64_t watermark_ms)
-{
-    (void)task_state;
-    (void)watermark_ms;
-}
-
-static void right_stats(const void *task_state, struct stream_task_stats *stats)
-{
-    const struct right_state *state = task_state;
-    stats->keys += store_key_count(state->store);
-    stats->state_bytes += store_bytes(state->store);
-}
+const struct kept_config join_foreign_right_kept = {
+    .format = {.kind = CHANGELOG_SESSION},
+    .key_bytes_max = JOIN_KEY_BYTES_MAX,
+    .bytes_min = 1,
+    .bytes_max = sizeof(struct right_row) + JOIN_ROW_BYTES_MAX,
+    .is_cell = is_cell,
+};
 
 const struct step_state_kind join_foreign_right_state = {
     .new_state = right_state_new,
     .free_state = right_state_free,
-    .before_commit = right_before_commit,
-    .committed = right_committed,
-    .aborted = right_aborted,
-    .restore = right_restore,
-    .wants_commit = right_wants_commit,
-    .restore_time = right_restore_time,
-    .stats = right_stats,
+    .before_commit = kept_state_before_commit,
+    .committed = kept_state_committed,
+    .aborted = kept_state_aborted,
+    .restore = kept_state_restore,
+    .wants_commit = kept_state_wants_commit,
+    .restore_time = kept_state_restore_time,
+    .stats = kept_state_stats,
 };
 
 const struct step_kind join_foreign_questions = {

@@ -69,9 +69,7 @@ static enum err aggregate_before_commit(void *task_state, const struct step_comm
     if (state->step->goes_by_clock) {
         timed.watermark_ms = commit->now_ms;
     }
-    for (unsigned i = 0; i < state->step->format.inputs; i++) {
-        state->next_offsets[i] = i < commit->input_count ? commit->next_offsets[i] : 0;
-    }
+    kept_state_begin(&state->kept, commit);
     enum err e = state->step->window->before_commit(state, &timed);
     if (aggregate_is_time(state, &timed) && state->step->every_by_clock) {
         state->showing_ms = commit->now_ms;
@@ -93,7 +91,7 @@ static void aggregate_committed(void *task_state)
     if (state->step->window->committing) {
         state->step->window->committing(state);
     }
-    store_commit(state->store, state->next_offsets);
+    kept_state_committed(state);
     state->closed_ms = state->closing_ms;
     state->shown_ms = state->showing_ms;
     aggregate_settle(state);
@@ -105,7 +103,7 @@ static void aggregate_aborted(void *task_state)
     if (state->step->window->aborting) {
         state->step->window->aborting(state);
     }
-    store_abort(state->store);
+    kept_state_aborted(state);
     state->closing_ms = state->closed_ms;
     state->showing_ms = state->shown_ms;
     aggregate_settle(state);
@@ -115,10 +113,10 @@ static bool aggregate_wants_commit(const void *task_state, int64_t watermark_ms,
 {
     const struct aggregate_state *state = task_state;
     const struct aggregate_step *step = state->step;
-    bool is_shown_due = step->every_by_clock && store_cell_count(state->store) > 0 &&
+    bool is_shown_due = step->every_by_clock && store_cell_count(state->kept.store) > 0 &&
                         now_ms != TIME_NONE && state->shown_ms != TIME_NONE &&
                         now_ms / step->every_ms != state->shown_ms / step->every_ms;
-    return store_dirty_count(state->store) > 0 || is_shown_due ||
+    return kept_state_wants_commit(state, watermark_ms, now_ms) || is_shown_due ||
            step->window->is_due(state, step->goes_by_clock ? now_ms : watermark_ms);
 }
 
@@ -139,7 +137,7 @@ static void *aggregate_state_new(const void *compiled)
     const struct aggregate_step *step = compiled;
     struct aggregate_state *state = must_alloc(sizeof *state);
     state->step = step;
-    state->store = store_new(&step->store);
+    kept_state_init(&state->kept, &step->kept);
     state->closed_ms = state->closing_ms = state->shown_ms = state->showing_ms = TIME_NONE;
     buf_init(&state->key, KEY_BYTES_MAX + CHANGELOG_TAIL_MAX);
     buf_init(&state->value, 2 * RECORD_BYTES_MAX);
@@ -154,7 +152,6 @@ static void *aggregate_state_new(const void *compiled)
 static void aggregate_state_free(void *task_state)
 {
     struct aggregate_state *state = task_state;
-    store_free(state->store);
     buf_free(&state->key);
     buf_free(&state->value);
     buf_free(&state->merged);
@@ -168,7 +165,7 @@ static void aggregate_state_free(void *task_state)
     json_scanner_free(state->scanner);
     free(state->old_slots);
     aggregate_event_free(&state->event);
-    free(state);
+    kept_state_free(state);
 }
 
 static enum err restore_fail(struct err_info *info)
@@ -184,12 +181,13 @@ static enum err restore_state(struct aggregate_state *state, const struct store_
     struct store_cell *cell;
     struct strview bytes = buf_view(&state->value);
     enum err e =
-        store_load(state->store, key, place->time_ms, place->minor, bytes.len, &cell, info);
+        store_load(state->kept.store, key, place->time_ms, place->minor, bytes.len, &cell, info);
     if (e) {
         return e;
     }
     memcpy(cell->value, bytes.ptr, bytes.len);
-    memcpy(cell->next_offsets, next_offsets, state->step->format.inputs * sizeof next_offsets[0]);
+    memcpy(cell->next_offsets, next_offsets,
+           state->step->kept.format.inputs * sizeof next_offsets[0]);
     if (state->step->window->restored) {
         state->step->window->restored(state, cell);
     }
@@ -201,7 +199,7 @@ static struct store_cell *restore_find(const struct aggregate_state *state, stru
 {
     const struct window_identity *identity = state->step->window->identity;
     return identity ? identity->find(state, key, place->time_ms)
-                    : store_find(state->store, key, place->time_ms, place->minor);
+                    : store_find(state->kept.store, key, place->time_ms, place->minor);
 }
 
 /* cell NULL is a no-op. */
@@ -211,7 +209,7 @@ static void restore_unload(struct aggregate_state *state, struct store_cell *cel
         state->step->window->unloading(state, cell);
     }
     if (cell) {
-        store_unload(state->store, cell);
+        store_unload(state->kept.store, cell);
     }
 }
 
@@ -222,7 +220,7 @@ static enum err restore_value(struct aggregate_state *state, struct store_cell *
     const struct window_identity *identity = step->window->identity;
     int64_t next_offsets[CHANGELOG_INPUTS_MAX];
     struct strview bytes;
-    enum err e = changelog_decode_value(&step->format, value, next_offsets, &bytes, info);
+    enum err e = changelog_decode_value(&step->kept.format, value, next_offsets, &bytes, info);
     if (e) {
         return e;
     }
@@ -252,7 +250,8 @@ static enum err aggregate_restore(void *task_state, struct strview record_key, s
     const struct aggregate_step *step = state->step;
     struct store_cell place = {0}; /* where it belongs */
     struct strview key;
-    if (changelog_decode_key(step->format.kind, record_key, &key, &place.time_ms, &place.minor) ||
+    if (changelog_decode_key(step->kept.format.kind, record_key, &key, &place.time_ms,
+                             &place.minor) ||
         key.len > KEY_BYTES_MAX || !step->window->has_cell(step, place.time_ms, place.minor)) {
         return err_set(info, ERR_STATE, "the changelog has a key that is no window of this store");
     }
@@ -274,9 +273,8 @@ static void aggregate_restore_time(void *task_state, int64_t watermark_ms)
 static void aggregate_stats(const void *task_state, struct stream_task_stats *stats)
 {
     const struct aggregate_state *state = task_state;
-    stats->windows_open += store_cell_count(state->store);
-    stats->keys += store_key_count(state->store);
-    stats->state_bytes += store_bytes(state->store);
+    stats->windows_open += store_cell_count(state->kept.store);
+    kept_state_stats(state, stats);
 }
 
 const struct step_state_kind aggregate_state_kind = {

@@ -13,7 +13,7 @@
  * that brought event time past it: what comes again finds all that it found the first time. */
 #include <stdlib.h>
 
-#include "stream/changelog_writer.h"
+#include "stream/kept_state.h"
 #include "stream/step_key.h"
 #include "stream/steps.h"
 
@@ -25,16 +25,7 @@ struct passed {
 struct dedup_step {
     struct step_key by;
     int64_t ttl_ms;
-    struct store_config store;
-    struct changelog_format format;
-};
-
-struct dedup_state {
-    const struct dedup_step *step;
-    struct store *store;
-    struct changelog_writer writer;
-    int64_t time_ms;      /* event time at the last commit */
-    int64_t next_time_ms; /* the same, if the one under way succeeds */
+    struct kept_config kept; /* a task's state is nothing else */
 };
 
 /* --- compiling ----------------------------------------------------------------------------------*/
@@ -50,6 +41,15 @@ static void dedup_free(void *compiled)
     }
 }
 
+static uint32_t layout_of(const struct dedup_step *step)
+{
+    uint32_t layout = changelog_layout(CHANGELOG_LAYOUT, "dedup");
+    for (size_t i = 0; i < step->by.count; i++) {
+        layout = changelog_layout(layout, step->by.fields[i].text);
+    }
+    return layout;
+}
+
 static void *dedup_compile(struct program_builder *builder, const struct spec *spec)
 {
     static const char *const names[] = {"by", "ttl", "store", NULL};
@@ -63,19 +63,21 @@ static void *dedup_compile(struct program_builder *builder, const struct spec *s
     if (step->ttl_ms == 0 && ttl.value && builder->loader.errors->count == 0) {
         spec_error(&ttl, ERR_CONFIG, "nothing is the same for no time");
     }
-    step->store = (struct store_config){.value_bytes = sizeof(struct passed),
-                                        .bucket_ms = step->ttl_ms / 64 + 1,
-                                        .bytes_max = SIZE_MAX};
-    const char *name = builder_compile_store(spec, "keys_max", &step->store);
-    step->format = (struct changelog_format){.kind = CHANGELOG_WINDOW,
-                                             .layout = changelog_layout(CHANGELOG_LAYOUT, "dedup")};
-    for (size_t i = 0; i < step->by.count; i++) {
-        step->format.layout = changelog_layout(step->format.layout, step->by.fields[i].text);
-    }
+    step->kept =
+        (struct kept_config){.store = {.value_bytes = sizeof(struct passed),
+                                       .bucket_ms = step->ttl_ms / 64 + 1,
+                                       .bytes_max = SIZE_MAX},
+                             .format = {.kind = CHANGELOG_WINDOW, .layout = layout_of(step)},
+                             .is_timed = true,
+                             .keep_ms = {step->ttl_ms},
+                             .key_bytes_max = STEP_KEY_BYTES_MAX,
+                             .bytes_min = sizeof(struct passed),
+                             .bytes_max = sizeof(struct passed)};
+    const char *name = builder_compile_store(spec, "keys_max", &step->kept.store);
     (void)builder_add_state(
         builder, spec,
         &(struct builder_state){
-            .kind = &dedup_state_kind, .step = step, .store = name, .retention_ms = -1});
+            .kind = &dedup_state_kind, .step = &step->kept, .store = name, .retention_ms = -1});
     return step;
 }
 
@@ -88,10 +90,10 @@ static struct passed passed_of(const struct step_run *run)
 }
 
 /* Event time is so far that the cell counts no more; it is still there until a commit. */
-static bool is_forgotten(const struct dedup_state *state, const struct store_cell *cell,
+static bool is_forgotten(const struct dedup_step *step, const struct store_cell *cell,
                          int64_t watermark_ms)
 {
-    return cell->time_ms + state->step->ttl_ms <= watermark_ms;
+    return cell->time_ms + step->ttl_ms <= watermark_ms;
 }
 
 enum found {
@@ -103,7 +105,7 @@ enum found {
 /* What a cell is to the record. When records come again, cells of later ones may be there already:
  * they were not when it came first. Of two records that were made of one, the second finds the
  * first's cell dirty. */
-static enum found cell_meets(const struct dedup_state *state, const struct store_cell *cell,
+static enum found cell_meets(const struct dedup_step *step, const struct store_cell *cell,
                              struct passed record, int64_t watermark_ms)
 {
     const struct passed *passed = cell->value;
@@ -115,19 +117,20 @@ static enum found cell_meets(const struct dedup_state *state, const struct store
             return FOUND_NOTHING;
         }
     }
-    return is_forgotten(state, cell, watermark_ms) ? FOUND_NOTHING : FOUND_OTHER;
+    return is_forgotten(step, cell, watermark_ms) ? FOUND_NOTHING : FOUND_OTHER;
 }
 
 /* *ret_cell: the record's own. */
-static enum found find(const struct dedup_state *state, const struct step_run *run,
-                       struct strview key, struct passed record, struct store_cell **ret_cell)
+static enum found find(const struct dedup_step *step, const struct store *store,
+                       const struct step_run *run, struct strview key, struct passed record,
+                       struct store_cell **ret_cell)
 {
-    int64_t within_ms = state->step->ttl_ms - 1;
-    struct store_range range = store_range(store_key_find(state->store, key),
-                                           run->event_ms - within_ms, run->event_ms + within_ms);
+    int64_t within_ms = step->ttl_ms - 1;
+    struct store_range range = store_range(store_key_find(store, key), run->event_ms - within_ms,
+                                           run->event_ms + within_ms);
     enum found found = FOUND_NOTHING;
     for (struct store_cell *cell; (cell = store_next(&range));) {
-        enum found here = cell_meets(state, cell, record, run->watermark_ms);
+        enum found here = cell_meets(step, cell, record, run->watermark_ms);
         if (here == FOUND_ITSELF) {
             *ret_cell = cell;
         }
@@ -139,123 +142,39 @@ static enum found find(const struct dedup_state *state, const struct step_run *r
 static enum step_verdict dedup_run(const void *compiled, void *task_state, struct step_run *run)
 {
     const struct dedup_step *step = compiled;
-    struct dedup_state *state = task_state;
+    struct store *store = ((struct kept_state *)task_state)->store;
     struct passed record = passed_of(run);
     struct strview key;
     if (!step_key_read(&step->by, run, &key)) {
         return STEP_REJECT;
     }
     struct store_cell *cell = NULL;
-    enum found found = find(state, run, key, record, &cell);
+    enum found found = find(step, store, run, key, record, &cell);
     if (found == FOUND_ITSELF) {
-        store_touch(state->store, cell);
+        store_touch(store, cell);
         return STEP_NEXT;
     }
     if (found == FOUND_OTHER) {
         return STEP_DROP;
     }
-    run->reason = store_add(state->store, key, run->event_ms, &cell, run->info);
+    run->reason = store_add(store, key, run->event_ms, &cell, run->info);
     if (run->reason) {
         return STEP_REJECT;
     }
-    *(struct passed *)store_edit(state->store, cell) = record;
+    *(struct passed *)store_edit(store, cell) = record;
     return STEP_NEXT;
 }
 
-/* --- a commit -----------------------------------------------------------------------------------*/
-
-static enum err dedup_before_commit(void *task_state, const struct step_commit *commit)
-{
-    struct dedup_state *state = task_state;
-    size_t count = 0;
-    struct store_cell *const *cells = NULL;
-    if (state->time_ms != TIME_NONE) {
-        cells = store_between(state->store, 0, state->time_ms - state->step->ttl_ms, &count);
-    }
-    for (size_t i = 0; i < count; i++) {
-        store_remove(state->store, cells[i]);
-    }
-    state->next_time_ms = commit->watermark_ms;
-    return changelog_write(&state->writer, commit, state->store);
-}
-
-static void dedup_committed(void *task_state)
-{
-    struct dedup_state *state = task_state;
-    store_commit(state->store, NULL);
-    state->time_ms = state->next_time_ms;
-}
-
-static void dedup_aborted(void *task_state)
-{
-    store_abort(((struct dedup_state *)task_state)->store);
-}
-
-static bool dedup_wants_commit(const void *task_state, int64_t watermark_ms, int64_t now_ms)
-{
-    (void)now_ms;
-    const struct dedup_state *state = task_state;
-    int64_t first_ms = store_first_ms(state->store);
-    return store_dirty_count(state->store) > 0 ||
-           (first_ms < INT64_MAX && first_ms + state->step->ttl_ms <= watermark_ms);
-}
-
-/* --- life ---------------------------------------------------------------------------------------*/
-
-static void *dedup_state_new(const void *compiled)
-{
-    struct dedup_state *state = must_alloc(sizeof *state);
-    state->step = compiled;
-    state->store = store_new(&state->step->store);
-    state->time_ms = TIME_NONE;
-    changelog_writer_init(&state->writer, &state->step->format);
-    return state;
-}
-
-static void dedup_state_free(void *task_state)
-{
-    struct dedup_state *state = task_state;
-    store_free(state->store);
-    changelog_writer_deinit(&state->writer);
-    free(state);
-}
-
-static enum err dedup_restore(void *task_state, struct strview record_key, struct strview value,
-                              struct err_info *info)
-{
-    static const struct changelog_bounds bounds = {STEP_KEY_BYTES_MAX, sizeof(struct passed),
-                                                   sizeof(struct passed)};
-    struct dedup_state *state = task_state;
-    struct strview key;
-    int64_t time_ms, minor;
-    enum err e = changelog_decode_key(CHANGELOG_WINDOW, record_key, &key, &time_ms, &minor);
-    return e ? err_set(info, e, "the changelog has a key that is none of this store")
-             : changelog_restore(&state->step->format, &bounds, state->store, key, time_ms, minor,
-                                 value, info);
-}
-
-static void dedup_restore_time(void *task_state, int64_t watermark_ms)
-{
-    ((struct dedup_state *)task_state)->time_ms = watermark_ms;
-}
-
-static void dedup_stats(const void *task_state, struct stream_task_stats *stats)
-{
-    const struct dedup_state *state = task_state;
-    stats->keys += store_key_count(state->store);
-    stats->state_bytes += store_bytes(state->store);
-}
-
 static const struct step_state_kind dedup_state_kind = {
-    .new_state = dedup_state_new,
-    .free_state = dedup_state_free,
-    .before_commit = dedup_before_commit,
-    .committed = dedup_committed,
-    .aborted = dedup_aborted,
-    .restore = dedup_restore,
-    .wants_commit = dedup_wants_commit,
-    .restore_time = dedup_restore_time,
-    .stats = dedup_stats,
+    .new_state = kept_state_new,
+    .free_state = kept_state_free,
+    .before_commit = kept_state_before_commit,
+    .committed = kept_state_committed,
+    .aborted = kept_state_aborted,
+    .restore = kept_state_restore,
+    .wants_commit = kept_state_wants_commit,
+    .restore_time = kept_state_restore_time,
+    .stats = kept_state_stats,
 };
 
 const struct step_kind step_dedup = {

@@ -9,7 +9,7 @@
  * there was one to delete. */
 #include <stdlib.h>
 
-#include "stream/changelog_writer.h"
+#include "stream/kept_state.h"
 #include "stream/join_rows.h"
 #include "stream/steps.h"
 
@@ -21,8 +21,7 @@ struct joined {
 
 struct join_tables {
     struct join_rows rows;
-    struct changelog_format format;
-    struct store_config store;
+    struct kept_config kept;
 };
 
 /* What each side's step was compiled to. */
@@ -32,10 +31,8 @@ struct join_side {
 };
 
 struct join_state {
+    struct kept_state kept;
     const struct join_tables *tables;
-    struct store *store;
-    int64_t next_offsets[CHANGELOG_INPUTS_MAX];
-    struct changelog_writer writer;
     struct buf value, old, cell; /* being made */
 };
 
@@ -72,6 +69,16 @@ static void right_compile(struct program_builder *builder, const struct spec *sp
     }
 }
 
+/* Bytes from anywhere: rows that fill their space. */
+static bool is_joined(int64_t time_ms, int64_t minor, struct strview bytes)
+{
+    (void)time_ms;
+    (void)minor;
+    struct joined joined;
+    memcpy(&joined, bytes.ptr, sizeof joined);
+    return (uint64_t)joined.lens[ROW_LEFT] + joined.lens[ROW_RIGHT] == bytes.len - sizeof joined;
+}
+
 static void *join_tables_compile(struct program_builder *builder, const struct spec *spec)
 {
     static const char *const names[] = {"with", "type", "as", "store", NULL};
@@ -80,13 +87,16 @@ static void *join_tables_compile(struct program_builder *builder, const struct s
         return NULL;
     }
     struct join_tables *tables = must_alloc(sizeof *tables);
-    tables->store.bytes_max = JOIN_STORE_BYTES_MAX;
-    const char *store_name = builder_compile_store(spec, "keys_max", &tables->store);
     join_rows_compile(spec, types, &tables->rows);
     unsigned inputs = (unsigned)builder->pipeline->source_count; /* at most: of its stage */
-    tables->format = (struct changelog_format){CHANGELOG_PLAIN, inputs,
-                                               changelog_layout(CHANGELOG_LAYOUT, "join_tables")};
-    tables->store.inputs = inputs;
+    tables->kept = (struct kept_config){
+        .store = {.inputs = inputs, .bytes_max = JOIN_STORE_BYTES_MAX},
+        .format = {CHANGELOG_PLAIN, inputs, changelog_layout(CHANGELOG_LAYOUT, "join_tables")},
+        .key_bytes_max = JOIN_KEY_BYTES_MAX,
+        .bytes_min = sizeof(struct joined),
+        .bytes_max = JOIN_RESULT_BYTES_MAX,
+        .is_cell = is_joined};
+    const char *store_name = builder_compile_store(spec, "keys_max", &tables->kept.store);
     (void)builder_add_state(
         builder, spec,
         &(struct builder_state){
@@ -134,7 +144,7 @@ static enum err cell_set(struct join_state *state, struct store_cell *cell, enum
         e = buf_append_view(&state->cell, rows[i]);
     }
     void *value;
-    e = e ? e : store_grow(state->store, cell, state->cell.len, &value, info);
+    e = e ? e : store_grow(state->kept.store, cell, state->cell.len, &value, info);
     if (!e) {
         memcpy(value, state->cell.data, state->cell.len);
     }
@@ -159,7 +169,7 @@ static enum step_verdict join_change(struct join_state *state, struct step_run *
     const struct step_out *in = run->in;
     struct store_cell *cell;
     bool was_there, is_there;
-    run->reason = store_get(state->store, in->key, 0, 0, &cell, run->info);
+    run->reason = store_get(state->kept.store, in->key, 0, 0, &cell, run->info);
     if (run->reason) {
         return STEP_REJECT;
     }
@@ -167,7 +177,7 @@ static enum step_verdict join_change(struct join_state *state, struct step_run *
     run->reason = run->reason ? run->reason : cell_set(state, cell, side, in, run->info);
     if (run->reason) {
         if (cell->is_new && cell->bytes == 0) {
-            store_remove(state->store, cell);
+            store_remove(state->kept.store, cell);
         }
         return STEP_REJECT;
     }
@@ -181,7 +191,7 @@ static enum step_verdict join_change(struct join_state *state, struct step_run *
         .timestamp_ms = time_ms,
         .watermark_ms = in->watermark_ms};
     if (!row_of(cell, ROW_LEFT).ptr && !row_of(cell, ROW_RIGHT).ptr) {
-        store_remove(state->store, cell);
+        store_remove(state->kept.store, cell);
     }
     run->reason = is_there || was_there ? step_forward(&run->way, &out) : ERR_OK;
     return run->reason ? STEP_FAIL : STEP_DONE;
@@ -194,43 +204,13 @@ static enum step_verdict join_tables_run(const void *compiled, void *task_state,
     return join_rows_take(run) ? join_change(task_state, run, side->side) : STEP_REJECT;
 }
 
-/* --- the cycle ----------------------------------------------------------------------------------*/
-
-static enum err join_before_commit(void *task_state, const struct step_commit *commit)
-{
-    struct join_state *state = task_state;
-    for (unsigned i = 0; i < state->tables->format.inputs; i++) {
-        state->next_offsets[i] = i < commit->input_count ? commit->next_offsets[i] : 0;
-    }
-    return changelog_write(&state->writer, commit, state->store);
-}
-
-static void join_committed(void *task_state)
-{
-    struct join_state *state = task_state;
-    store_commit(state->store, state->next_offsets);
-}
-
-static void join_aborted(void *task_state)
-{
-    store_abort(((struct join_state *)task_state)->store);
-}
-
-static bool join_wants_commit(const void *task_state, int64_t watermark_ms, int64_t now_ms)
-{
-    (void)watermark_ms;
-    (void)now_ms;
-    return store_dirty_count(((const struct join_state *)task_state)->store) > 0;
-}
-
 /* --- life ---------------------------------------------------------------------------------------*/
 
 static void *join_state_new(const void *compiled)
 {
     struct join_state *state = must_alloc(sizeof *state);
     state->tables = compiled;
-    state->store = store_new(&state->tables->store);
-    changelog_writer_init(&state->writer, &state->tables->format);
+    kept_state_init(&state->kept, &state->tables->kept);
     buf_init(&state->value, JOIN_RESULT_BYTES_MAX);
     buf_init(&state->old, JOIN_RESULT_BYTES_MAX);
     buf_init(&state->cell, JOIN_RESULT_BYTES_MAX);
@@ -240,65 +220,22 @@ static void *join_state_new(const void *compiled)
 static void join_state_free(void *task_state)
 {
     struct join_state *state = task_state;
-    store_free(state->store);
-    changelog_writer_deinit(&state->writer);
     buf_free(&state->value);
     buf_free(&state->old);
     buf_free(&state->cell);
-    free(state);
-}
-
-/* Bytes from anywhere: rows that fill their space. */
-static bool is_joined(struct strview bytes)
-{
-    struct joined joined;
-    if (bytes.len < sizeof joined) {
-        return false;
-    }
-    memcpy(&joined, bytes.ptr, sizeof joined);
-    return (uint64_t)joined.lens[ROW_LEFT] + joined.lens[ROW_RIGHT] == bytes.len - sizeof joined;
-}
-
-static enum err join_restore(void *task_state, struct strview key, struct strview value,
-                             struct err_info *info)
-{
-    static const struct changelog_bounds bounds = {JOIN_KEY_BYTES_MAX, sizeof(struct joined),
-                                                   JOIN_RESULT_BYTES_MAX};
-    const struct join_state *state = task_state;
-    const struct changelog_format *format = &state->tables->format;
-    int64_t next_offsets[CHANGELOG_INPUTS_MAX];
-    struct strview bytes;
-    enum err e =
-        value.ptr ? changelog_decode_value(format, value, next_offsets, &bytes, info) : ERR_OK;
-    if (!e && value.ptr && !is_joined(bytes)) {
-        e = err_set(info, ERR_STATE, "the changelog has a record that is no joined row");
-    }
-    return e ? e : changelog_restore(format, &bounds, state->store, key, 0, 0, value, info);
-}
-
-static void join_restore_time(void *task_state, int64_t watermark_ms)
-{
-    (void)task_state;
-    (void)watermark_ms;
-}
-
-static void join_stats(const void *task_state, struct stream_task_stats *stats)
-{
-    const struct join_state *state = task_state;
-    stats->keys += store_key_count(state->store);
-    stats->state_bytes += store_bytes(state->store);
+    kept_state_free(state);
 }
 
 static const struct step_state_kind join_state_kind = {
     .new_state = join_state_new,
     .free_state = join_state_free,
-    .before_commit = join_before_commit,
-    .committed = join_committed,
-    .aborted = join_aborted,
-    .restore = join_restore,
-    .wants_commit = join_wants_commit,
-    .restore_time = join_restore_time,
-    .stats = join_stats,
+    .before_commit = kept_state_before_commit,
+    .committed = kept_state_committed,
+    .aborted = kept_state_aborted,
+    .restore = kept_state_restore,
+    .wants_commit = kept_state_wants_commit,
+    .restore_time = kept_state_restore_time,
+    .stats = kept_state_stats,
 };
 
 static const struct step_kind join_tables_right = {

@@ -16,33 +16,21 @@
 
 #include "stream/stream_join.h"
 
-#define HALF_BYTES_MAX   ((size_t)16 * 1024 * 1024)
+#define HALF_BYTES_MAX   STREAM_JOIN_HALF_BYTES_MAX
 #define RESULT_BYTES_MAX (2 * HALF_BYTES_MAX + 4096)
-#define RIGHT_MARK       ((int64_t)1 << 30) /* in a changelog record's sequence number */
-
-/* A cell's value; the half follows. */
-struct kept {
-    int64_t offset; /* of the record; -1: it was made of several */
-    int64_t input;
-    int64_t is_matched;
-    int64_t unused;
-};
 
 struct join_state {
+    struct kept_state kept;
     const struct stream_join *join;
-    struct store *stores[JOIN_SIDES];
-    struct changelog_writer writers[JOIN_SIDES];
     struct buf half, result;
-    int64_t time_ms;      /* event time at the last commit */
-    int64_t next_time_ms; /* the same, if the one under way succeeds */
 };
 
 /* --- halves and results -------------------------------------------------------------------------*/
 
 static struct strview half_of(const struct store_cell *cell)
 {
-    return sv_of((const char *)cell->value + sizeof(struct kept),
-                 cell->bytes - sizeof(struct kept));
+    return sv_of((const char *)cell->value + sizeof(struct stream_join_kept),
+                 cell->bytes - sizeof(struct stream_join_kept));
 }
 
 /* The left event without its closing brace, for members to be put behind. */
@@ -161,11 +149,11 @@ static bool has_no_key(const struct step_key *on, const struct step_run *run)
 static struct store_cell *find_own(const struct join_state *state, enum join_side side,
                                    const struct step_run *run, struct strview key)
 {
-    const struct store *store = state->stores[side];
+    const struct store *store = state->kept.stores[side];
     struct store_range range =
         store_range(store_key_find(store, key), run->event_ms, run->event_ms);
     for (struct store_cell *cell; (cell = store_next(&range));) {
-        const struct kept *kept = cell->value;
+        const struct stream_join_kept *kept = cell->value;
         if (run->in->origin && !cell->is_new && kept->offset == run->in->origin->offset &&
             kept->input == run->input) {
             return cell;
@@ -180,7 +168,7 @@ static enum err run_pairs(struct join_state *state, enum join_side side, struct 
 {
     const struct stream_join_side *own = &state->join->sides[side];
     enum join_side other = side == JOIN_LEFT ? JOIN_RIGHT : JOIN_LEFT;
-    struct store *store = state->stores[other];
+    struct store *store = state->kept.stores[other];
     struct store_range range = store_range(store_key_find(store, key), run->event_ms - own->back_ms,
                                            run->event_ms + own->ahead_ms);
     enum err e = ERR_OK;
@@ -188,8 +176,9 @@ static enum err run_pairs(struct join_state *state, enum join_side side, struct 
         int64_t later_ms = cell->time_ms > run->event_ms ? cell->time_ms : run->event_ms;
         struct step_out out = out_of(run, key, later_ms);
         e = forward(state, &run->way, &out, side, buf_view(&state->half), half_of(cell));
-        if (state->join->sides[other].is_outer && !((const struct kept *)cell->value)->is_matched) {
-            ((struct kept *)store_edit(store, cell))->is_matched = 1;
+        if (state->join->sides[other].is_outer &&
+            !((const struct stream_join_kept *)cell->value)->is_matched) {
+            ((struct stream_join_kept *)store_edit(store, cell))->is_matched = 1;
         }
         *ret_matched = true;
     }
@@ -199,19 +188,22 @@ static enum err run_pairs(struct join_state *state, enum join_side side, struct 
 static enum err run_keep(struct join_state *state, enum join_side side, struct step_run *run,
                          struct strview key, bool is_matched)
 {
-    struct store *store = state->stores[side];
+    struct store *store = state->kept.stores[side];
     struct store_cell *cell;
     void *value;
     enum err e = store_add(store, key, run->event_ms, &cell, run->info);
-    e = e ? e : store_grow(store, cell, sizeof(struct kept) + state->half.len, &value, run->info);
+    e = e ? e
+          : store_grow(store, cell, sizeof(struct stream_join_kept) + state->half.len, &value,
+                       run->info);
     if (e) {
         return e;
     }
-    *(struct kept *)value = (struct kept){.offset = run->in->origin ? run->in->origin->offset : -1,
-                                          .input = run->input,
-                                          .is_matched = is_matched};
+    *(struct stream_join_kept *)value =
+        (struct stream_join_kept){.offset = run->in->origin ? run->in->origin->offset : -1,
+                                  .input = run->input,
+                                  .is_matched = is_matched};
     if (state->half.len > 0) {
-        memcpy((char *)value + sizeof(struct kept), state->half.data, state->half.len);
+        memcpy((char *)value + sizeof(struct stream_join_kept), state->half.data, state->half.len);
     }
     return ERR_OK;
 }
@@ -231,7 +223,7 @@ static enum step_verdict run_meet(struct join_state *state, enum join_side side,
         return STEP_FAIL;
     }
     if (own) {
-        store_touch(state->stores[side], own);
+        store_touch(state->kept.stores[side], own);
         return STEP_DONE;
     }
     run->reason = run_keep(state, side, run, key, is_matched);
@@ -286,10 +278,10 @@ static struct given_up side_given_up(struct join_state *state, enum join_side si
 {
     const struct stream_join_side *own = &state->join->sides[side];
     struct given_up given_up = {.keep_ms = own->keep_ms};
-    int64_t from_ms = given_up_ms(own, state->time_ms), to_ms = given_up_ms(own, watermark_ms);
+    int64_t from_ms = given_up_ms(own, state->kept.time_ms), to_ms = given_up_ms(own, watermark_ms);
     if (own->is_outer && !state->join->is_eager && to_ms >= 0) {
-        given_up.cells = store_between(state->stores[side], from_ms < 0 ? 0 : from_ms + 1, to_ms,
-                                       &given_up.count);
+        given_up.cells = store_between(state->kept.stores[side], from_ms < 0 ? 0 : from_ms + 1,
+                                       to_ms, &given_up.count);
     }
     return given_up;
 }
@@ -297,7 +289,7 @@ static struct given_up side_given_up(struct join_state *state, enum join_side si
 static enum err emit_alone(struct join_state *state, const struct step_commit *commit,
                            enum join_side side, const struct store_cell *cell)
 {
-    if (((const struct kept *)cell->value)->is_matched) {
+    if (((const struct stream_join_kept *)cell->value)->is_matched) {
         return ERR_OK;
     }
     int64_t due_ms = cell->time_ms + state->join->sides[side].keep_ms + 1;
@@ -330,57 +322,10 @@ static enum err emit_given_up(struct join_state *state, const struct step_commit
     return e;
 }
 
-static void remove_old(struct join_state *state, enum join_side side)
-{
-    size_t count = 0;
-    int64_t to_ms = given_up_ms(&state->join->sides[side], state->time_ms);
-    struct store_cell *const *cells =
-        to_ms >= 0 ? store_between(state->stores[side], 0, to_ms, &count) : NULL;
-    for (size_t i = 0; i < count; i++) {
-        store_remove(state->stores[side], cells[i]);
-    }
-}
-
 static enum err join_before_commit(void *task_state, const struct step_commit *commit)
 {
-    struct join_state *state = task_state;
-    enum err e = emit_given_up(state, commit);
-    for (size_t i = 0; !e && i < JOIN_SIDES; i++) {
-        remove_old(state, (enum join_side)i);
-        e = changelog_write(&state->writers[i], commit, state->stores[i]);
-    }
-    state->next_time_ms = commit->watermark_ms;
-    return e;
-}
-
-static void join_committed(void *task_state)
-{
-    struct join_state *state = task_state;
-    for (size_t i = 0; i < JOIN_SIDES; i++) {
-        store_commit(state->stores[i], NULL);
-    }
-    state->time_ms = state->next_time_ms;
-}
-
-static void join_aborted(void *task_state)
-{
-    struct join_state *state = task_state;
-    for (size_t i = 0; i < JOIN_SIDES; i++) {
-        store_abort(state->stores[i]);
-    }
-}
-
-static bool join_wants_commit(const void *task_state, int64_t watermark_ms, int64_t now_ms)
-{
-    (void)now_ms;
-    const struct join_state *state = task_state;
-    for (size_t i = 0; i < JOIN_SIDES; i++) {
-        int64_t to_ms = given_up_ms(&state->join->sides[i], watermark_ms);
-        if (store_dirty_count(state->stores[i]) > 0 || store_first_ms(state->stores[i]) <= to_ms) {
-            return true;
-        }
-    }
-    return false;
+    enum err e = emit_given_up(task_state, commit);
+    return e ? e : kept_state_before_commit(task_state, commit);
 }
 
 /* --- life ---------------------------------------------------------------------------------------*/
@@ -389,12 +334,7 @@ static void *join_state_new(const void *compiled)
 {
     struct join_state *state = must_alloc(sizeof *state);
     state->join = compiled;
-    state->time_ms = TIME_NONE;
-    for (size_t i = 0; i < JOIN_SIDES; i++) {
-        state->stores[i] = store_new(&state->join->store);
-        changelog_writer_init(&state->writers[i], &state->join->format);
-    }
-    state->writers[JOIN_RIGHT].mark = RIGHT_MARK;
+    kept_state_init(&state->kept, &state->join->kept);
     buf_init(&state->half, HALF_BYTES_MAX);
     buf_init(&state->result, RESULT_BYTES_MAX);
     return state;
@@ -403,56 +343,21 @@ static void *join_state_new(const void *compiled)
 static void join_state_free(void *task_state)
 {
     struct join_state *state = task_state;
-    for (size_t i = 0; i < JOIN_SIDES; i++) {
-        store_free(state->stores[i]);
-        changelog_writer_deinit(&state->writers[i]);
-    }
     buf_free(&state->half);
     buf_free(&state->result);
-    free(state);
-}
-
-static enum err join_restore(void *task_state, struct strview record_key, struct strview value,
-                             struct err_info *info)
-{
-    static const struct changelog_bounds bounds = {STEP_KEY_BYTES_MAX, sizeof(struct kept),
-                                                   sizeof(struct kept) + HALF_BYTES_MAX};
-    struct join_state *state = task_state;
-    struct strview key;
-    int64_t time_ms, minor;
-    enum err e = changelog_decode_key(CHANGELOG_WINDOW, record_key, &key, &time_ms, &minor);
-    if (e) {
-        return err_set(info, e, "the changelog has a key that is none of this store");
-    }
-    enum join_side side = minor & RIGHT_MARK ? JOIN_RIGHT : JOIN_LEFT;
-    return changelog_restore(&state->join->format, &bounds, state->stores[side], key, time_ms,
-                             minor & ~RIGHT_MARK, value, info);
-}
-
-static void join_restore_time(void *task_state, int64_t watermark_ms)
-{
-    ((struct join_state *)task_state)->time_ms = watermark_ms;
-}
-
-static void join_stats(const void *task_state, struct stream_task_stats *stats)
-{
-    const struct join_state *state = task_state;
-    for (size_t i = 0; i < JOIN_SIDES; i++) {
-        stats->keys += store_key_count(state->stores[i]);
-        stats->state_bytes += store_bytes(state->stores[i]);
-    }
+    kept_state_free(state);
 }
 
 const struct step_state_kind stream_join_state_kind = {
     .new_state = join_state_new,
     .free_state = join_state_free,
     .before_commit = join_before_commit,
-    .committed = join_committed,
-    .aborted = join_aborted,
-    .restore = join_restore,
-    .wants_commit = join_wants_commit,
-    .restore_time = join_restore_time,
-    .stats = join_stats,
+    .committed = kept_state_committed,
+    .aborted = kept_state_aborted,
+    .restore = kept_state_restore,
+    .wants_commit = kept_state_wants_commit,
+    .restore_time = kept_state_restore_time,
+    .stats = kept_state_stats,
 };
 
 static void right_free(void *compiled)

@@ -20,7 +20,7 @@
  * again. */
 #include <stdlib.h>
 
-#include "stream/changelog_writer.h"
+#include "stream/kept_state.h"
 #include "stream/step_key.h"
 #include "stream/steps.h"
 
@@ -45,17 +45,15 @@ struct suppress_step {
     int64_t for_ms;
     bool is_of_table;
     bool rejects_when_full;
-    struct store_config store;
-    struct changelog_format format;
+    struct kept_config kept;
 };
 
 struct suppress_state {
+    struct kept_state kept;
     const struct suppress_step *step;
-    struct store *store;
-    struct changelog_writer writer;
-    struct buf cell;     /* being made */
-    int64_t flushed_ms;  /* event time up to which all was put out … */
-    int64_t time_ms;     /* … at the last commit */
+    struct buf cell; /* being made */
+    int64_t
+        flushed_ms; /* event time up to which all was put out; kept.time_ms at the last commit */
     int64_t next_due_ms; /* nothing that waits is due before this */
 };
 
@@ -116,6 +114,20 @@ static void compile_when_full(const struct spec *spec, struct suppress_step *ste
     }
 }
 
+/* Bytes from anywhere: parts that fill their space. */
+static bool is_waiting(int64_t time_ms, int64_t minor, struct strview bytes)
+{
+    (void)time_ms;
+    (void)minor;
+    struct waiting waiting;
+    uint64_t sum = sizeof waiting;
+    memcpy(&waiting, bytes.ptr, sizeof waiting);
+    for (int i = 0; i < PARTS; i++) {
+        sum += waiting.lens[i] == LEN_NULL ? 0 : waiting.lens[i];
+    }
+    return sum == bytes.len;
+}
+
 static uint32_t layout_of(const struct suppress_step *step)
 {
     uint32_t layout = changelog_layout(CHANGELOG_LAYOUT, "suppress");
@@ -136,10 +148,16 @@ static void *suppress_compile(struct program_builder *builder, const struct spec
     compile_for(spec, step);
     compile_by(builder, spec, step);
     compile_when_full(spec, step);
-    step->format = (struct changelog_format){.kind = CHANGELOG_WINDOW, .layout = layout_of(step)};
-    step->store = (struct store_config){.bucket_ms = step->for_ms / BUCKETS + 1,
-                                        .bytes_max = BYTES_MAX_DEFAULT};
-    const char *name = builder_compile_store(spec, "records_max", &step->store);
+    step->kept = (struct kept_config){
+        .store = {.bucket_ms = step->for_ms / BUCKETS + 1, .bytes_max = BYTES_MAX_DEFAULT},
+        .format = {.kind = CHANGELOG_WINDOW, .layout = layout_of(step)},
+        .is_timed = true,
+        .keep_ms = {step->for_ms},
+        .key_bytes_max = STEP_KEY_BYTES_MAX,
+        .bytes_min = sizeof(struct waiting),
+        .bytes_max = CHANGE_BYTES_MAX,
+        .is_cell = is_waiting};
+    const char *name = builder_compile_store(spec, "records_max", &step->kept.store);
     (void)builder_add_state(
         builder, spec,
         &(struct builder_state){
@@ -200,7 +218,7 @@ static enum err cell_fill(struct suppress_state *state, struct store_cell *cell,
                           struct err_info *info)
 {
     void *value;
-    enum err e = store_grow(state->store, cell, state->cell.len, &value, info);
+    enum err e = store_grow(state->kept.store, cell, state->cell.len, &value, info);
     if (!e) {
         memcpy(value, state->cell.data, state->cell.len);
     }
@@ -237,12 +255,13 @@ static enum err flush(struct suppress_state *state, const struct step_way *way, 
     }
     size_t count;
     int64_t from_ms = flushed_ms < for_ms ? 0 : flushed_ms - for_ms + 1;
-    struct store_cell *const *cells = store_between(state->store, from_ms, now_ms - for_ms, &count);
+    struct store_cell *const *cells =
+        store_between(state->kept.store, from_ms, now_ms - for_ms, &count);
     enum err e = ERR_OK;
     for (size_t i = 0; i < count && !e; i++) {
         e = cell_forward(state, way, cells[i]);
     }
-    int64_t next_ms = store_next_ms(state->store, now_ms - for_ms + 1);
+    int64_t next_ms = store_next_ms(state->kept.store, now_ms - for_ms + 1);
     state->next_due_ms = next_ms == INT64_MAX ? INT64_MAX : next_ms + for_ms;
     return e;
 }
@@ -255,7 +274,7 @@ static struct store_cell *find_waiting(const struct suppress_state *state, struc
     int64_t for_ms = state->step->for_ms;
     int64_t from_ms = state->flushed_ms < for_ms ? 0 : state->flushed_ms - for_ms + 1;
     struct store_range range =
-        store_range(store_key_find(state->store, key), from_ms, EVENT_TIME_MAX_MS);
+        store_range(store_key_find(state->kept.store, key), from_ms, EVENT_TIME_MAX_MS);
     return store_next(&range);
 }
 
@@ -274,7 +293,7 @@ static enum step_verdict run_full(struct suppress_state *state, struct step_run 
                            .watermark_ms = run->in->watermark_ms};
     if (waiting) {
         out.old = part_of(waiting, PART_OLD);
-        store_remove(state->store, waiting); /* its bytes are there until the commit */
+        store_remove(state->kept.store, waiting); /* its bytes are there until the commit */
     }
     run->reason = step_forward(&run->way, &out);
     return run->reason ? STEP_FAIL : waiting ? STEP_DROP : STEP_DONE;
@@ -288,11 +307,11 @@ static enum step_verdict run_begin(struct suppress_state *state, struct step_run
     struct strview old = state->step->is_of_table ? run->in->old : (struct strview){NULL, 0};
     run->reason = cell_make(state, run, old);
     run->reason =
-        run->reason ? run->reason : store_add(state->store, key, from_ms, &cell, run->info);
+        run->reason ? run->reason : store_add(state->kept.store, key, from_ms, &cell, run->info);
     run->reason = run->reason ? run->reason : cell_fill(state, cell, run->info);
     if (run->reason) {
         if (cell) {
-            store_remove(state->store, cell);
+            store_remove(state->kept.store, cell);
         }
         return run_full(state, run, NULL);
     }
@@ -341,56 +360,29 @@ static enum step_verdict suppress_run(const void *compiled, void *task_state, st
 
 /* --- a commit -----------------------------------------------------------------------------------*/
 
-/* What an earlier commit put out. */
-static void remove_old(struct suppress_state *state)
-{
-    size_t count = 0;
-    struct store_cell *const *cells = NULL;
-    if (state->time_ms >= state->step->for_ms) {
-        cells = store_between(state->store, 0, state->time_ms - state->step->for_ms, &count);
-    }
-    for (size_t i = 0; i < count; i++) {
-        store_remove(state->store, cells[i]);
-    }
-}
-
 static enum err suppress_before_commit(void *task_state, const struct step_commit *commit)
 {
-    struct suppress_state *state = task_state;
-
-    enum err e = flush(state, &commit->way, commit->watermark_ms);
-    remove_old(state);
-    return e ? e : changelog_write(&state->writer, commit, state->store);
-}
-
-static void suppress_committed(void *task_state)
-{
-    struct suppress_state *state = task_state;
-    store_commit(state->store, NULL);
-    state->time_ms = state->flushed_ms;
+    enum err e = flush(task_state, &commit->way, commit->watermark_ms);
+    return e ? e : kept_state_before_commit(task_state, commit);
 }
 
 /* Event time goes back, and when the next one is due is not known. */
-static void settle_at(struct suppress_state *state, int64_t time_ms)
+static void settle(struct suppress_state *state)
 {
-    state->time_ms = state->flushed_ms = time_ms;
+    state->flushed_ms = state->kept.time_ms;
     state->next_due_ms = INT64_MIN;
 }
 
 static void suppress_aborted(void *task_state)
 {
-    struct suppress_state *state = task_state;
-    store_abort(state->store);
-    settle_at(state, state->time_ms);
+    kept_state_aborted(task_state);
+    settle(task_state);
 }
 
-static bool suppress_wants_commit(const void *task_state, int64_t watermark_ms, int64_t now_ms)
+static void suppress_restore_time(void *task_state, int64_t watermark_ms)
 {
-    (void)now_ms;
-    const struct suppress_state *state = task_state;
-    int64_t first_ms = store_first_ms(state->store);
-    return store_dirty_count(state->store) > 0 ||
-           (first_ms < INT64_MAX && first_ms + state->step->for_ms <= watermark_ms);
+    kept_state_restore_time(task_state, watermark_ms);
+    settle(task_state);
 }
 
 /* --- life ---------------------------------------------------------------------------------------*/
@@ -399,9 +391,8 @@ static void *suppress_state_new(const void *compiled)
 {
     struct suppress_state *state = must_alloc(sizeof *state);
     state->step = compiled;
-    state->store = store_new(&state->step->store);
-    settle_at(state, TIME_NONE);
-    changelog_writer_init(&state->writer, &state->step->format);
+    kept_state_init(&state->kept, &state->step->kept);
+    settle(state);
     buf_init(&state->cell, CHANGE_BYTES_MAX);
     return state;
 }
@@ -409,69 +400,20 @@ static void *suppress_state_new(const void *compiled)
 static void suppress_state_free(void *task_state)
 {
     struct suppress_state *state = task_state;
-    store_free(state->store);
-    changelog_writer_deinit(&state->writer);
     buf_free(&state->cell);
-    free(state);
-}
-
-/* Bytes from anywhere: parts that fill their space. */
-static bool is_waiting(struct strview bytes)
-{
-    struct waiting waiting;
-    uint64_t sum = sizeof waiting;
-    if (bytes.len < sum) {
-        return false;
-    }
-    memcpy(&waiting, bytes.ptr, sizeof waiting);
-    for (int i = 0; i < PARTS; i++) {
-        sum += waiting.lens[i] == LEN_NULL ? 0 : waiting.lens[i];
-    }
-    return sum == bytes.len;
-}
-
-static enum err suppress_restore(void *task_state, struct strview record_key, struct strview value,
-                                 struct err_info *info)
-{
-    const struct suppress_state *state = task_state;
-    const struct changelog_format *format = &state->step->format;
-    static const struct changelog_bounds bounds = {STEP_KEY_BYTES_MAX, sizeof(struct waiting),
-                                                   CHANGE_BYTES_MAX};
-    int64_t time_ms, minor;
-    struct strview key, bytes;
-    if (changelog_decode_key(format->kind, record_key, &key, &time_ms, &minor)) {
-        return err_set(info, ERR_STATE, "the changelog has a key that is none of this store");
-    }
-    enum err e = value.ptr ? changelog_decode_value(format, value, NULL, &bytes, info) : ERR_OK;
-    if (!e && value.ptr && !is_waiting(bytes)) {
-        e = err_set(info, ERR_STATE, "the changelog has a record that is no change of this store");
-    }
-    return e ? e
-             : changelog_restore(format, &bounds, state->store, key, time_ms, minor, value, info);
-}
-
-static void suppress_restore_time(void *task_state, int64_t watermark_ms)
-{
-    settle_at(task_state, watermark_ms);
-}
-
-static void suppress_stats(const void *task_state, struct stream_task_stats *stats)
-{
-    const struct suppress_state *state = task_state;
-    stats->keys += store_key_count(state->store);
-    stats->state_bytes += store_bytes(state->store);
+    kept_state_free(state);
 }
 
 static const struct step_state_kind suppress_state_kind = {
     .new_state = suppress_state_new,
     .free_state = suppress_state_free,
     .before_commit = suppress_before_commit,
-    .committed = suppress_committed,
+    .committed = kept_state_committed,
     .aborted = suppress_aborted,
-    .restore = suppress_restore,
-    .wants_commit = suppress_wants_commit,
+    .restore = kept_state_restore,
+    .wants_commit = kept_state_wants_commit,
     .restore_time = suppress_restore_time,
-    .stats = suppress_stats,
+    .stats = kept_state_stats,
 };
 
 const struct step_kind step_suppress = {

@@ -12,7 +12,7 @@
 #pragma once
 
 #include "json/json_splice.h"
-#include "stream/changelog_writer.h"
+#include "stream/kept_state.h"
 #include "stream/step_key.h"
 #include "stream/steps.h"
 
@@ -43,8 +43,17 @@ struct stream_join {
         struct strview prefix; /* `,"paid":` */
         uint16_t slot;         /* of the right side's segment */
     } set[STREAM_JOIN_SET_MAX];
-    struct store_config store; /* of each side */
-    struct changelog_format format;
+    struct kept_config kept; /* both sides */
+};
+
+#define STREAM_JOIN_HALF_BYTES_MAX ((size_t)16 * 1024 * 1024)
+
+/* A cell's value; the half follows. */
+struct stream_join_kept {
+    int64_t offset; /* of the record; -1: it was made of several */
+    int64_t input;
+    int64_t is_matched;
+    int64_t unused;
 };
 
 extern const struct step_state_kind stream_join_state_kind;

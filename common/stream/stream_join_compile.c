@@ -86,8 +86,9 @@ static void compile_within(const struct spec *spec, struct stream_join *join)
     for (size_t i = 0; i < JOIN_SIDES; i++) {
         struct stream_join_side *side = &join->sides[i];
         side->keep_ms = (side->ahead_ms > 0 ? side->ahead_ms : 0) + join->grace_ms;
+        join->kept.keep_ms[i] = side->keep_ms + 1;
     }
-    join->store.bucket_ms = (join->sides[0].keep_ms + join->sides[1].keep_ms) / BUCKETS + 1;
+    join->kept.store.bucket_ms = (join->sides[0].keep_ms + join->sides[1].keep_ms) / BUCKETS + 1;
 }
 
 /* --- type, results ------------------------------------------------------------------------------*/
@@ -144,7 +145,8 @@ static void compile_set(struct program_builder *builder, const struct spec *set,
             return;
         }
         names[join->set_count] = name;
-        join->format.layout = changelog_layout(changelog_layout(join->format.layout, name), from);
+        join->kept.format.layout =
+            changelog_layout(changelog_layout(join->kept.format.layout, name), from);
         join->set[join->set_count].slot = builder_field(builder, &member, from);
         join->set[join->set_count++].prefix = builder_member_prefix(name);
     }
@@ -213,18 +215,25 @@ void *stream_join_compile(struct program_builder *builder, const struct spec *sp
         return NULL;
     }
     struct stream_join *join = must_alloc(sizeof *join);
-    join->format = (struct changelog_format){.kind = CHANGELOG_WINDOW, .layout = CHANGELOG_LAYOUT};
+    join->kept = (struct kept_config){
+        .store = {.bytes_max = SIZE_MAX},
+        .format = {.kind = CHANGELOG_WINDOW, .layout = CHANGELOG_LAYOUT},
+        .has_two = true,
+        .mark = (int64_t)1 << 30, /* in a sequence number */
+        .is_timed = true,
+        .key_bytes_max = STEP_KEY_BYTES_MAX,
+        .bytes_min = sizeof(struct stream_join_kept),
+        .bytes_max = sizeof(struct stream_join_kept) + STREAM_JOIN_HALF_BYTES_MAX};
     step_key_compile(builder, spec, "on", &join->sides[JOIN_LEFT].on);
     compile_within(spec, join);
     compile_type(spec, join);
-    join->store.bytes_max = SIZE_MAX;
-    const char *name = builder_compile_store(spec, "records_max", &join->store);
+    const char *name = builder_compile_store(spec, "records_max", &join->kept.store);
     (void)builder_add_state(
         builder, spec,
         &(struct builder_state){
             .kind = &stream_join_state_kind, .step = join, .store = name, .retention_ms = -1});
     compile_right(builder, spec, join);
     builder_hold(builder, hold_ms(join));
-    join->format.layout = layout_of(join, join->format.layout);
+    join->kept.format.layout = layout_of(join, join->kept.format.layout);
     return join;
 }

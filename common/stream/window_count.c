@@ -16,7 +16,8 @@ static bool is_full(const struct aggregate_step *step, const struct store_cell *
 static int64_t window_number(const struct aggregate_state *state, const struct step_run *run,
                              struct strview key)
 {
-    struct store_range range = store_range(store_key_find(state->store, key), 0, EVENT_TIME_MAX_MS);
+    struct store_range range =
+        store_range(store_key_find(state->kept.store, key), 0, EVENT_TIME_MAX_MS);
     int64_t number = 0;
     for (struct store_cell *cell; (cell = store_next(&range));) {
         bool is_replay = aggregate_is_replayed(state, cell, run);
@@ -62,8 +63,8 @@ static enum err count_before_commit(struct aggregate_state *state, const struct 
             e = aggregate_drop(state, commit, cell);
         }
     }
-    for (size_t i = 0; i < store_dirty_count(state->store) && !e; i++) {
-        struct store_cell *cell = store_dirty(state->store, i);
+    for (size_t i = 0; i < store_dirty_count(state->kept.store) && !e; i++) {
+        struct store_cell *cell = store_dirty(state->kept.store, i);
         if (!cell->is_removed) {
             e = count_emit(state, commit, cell);
             e = e ? e : aggregate_keep(state, commit, cell);
@@ -75,8 +76,8 @@ static enum err count_before_commit(struct aggregate_state *state, const struct 
 static void count_committing(struct aggregate_state *state)
 {
     state->full.count = 0; /* what was in it is about to go, or changed and is found again */
-    for (size_t i = 0; i < store_dirty_count(state->store); i++) {
-        struct store_cell *cell = store_dirty(state->store, i);
+    for (size_t i = 0; i < store_dirty_count(state->kept.store); i++) {
+        struct store_cell *cell = store_dirty(state->kept.store, i);
         if (!cell->is_removed && is_full(state->step, cell)) {
             aggregate_list(&state->full, cell);
         }

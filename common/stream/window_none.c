@@ -48,7 +48,7 @@ static struct strview note_text(const struct aggregate_state *state, const struc
 static enum step_verdict none_run(struct aggregate_state *state, struct step_run *run,
                                   struct strview key)
 {
-    struct store_cell *cell = store_find(state->store, key, 0, 0);
+    struct store_cell *cell = store_find(state->kept.store, key, 0, 0);
     if (cell && cell->is_dirty) {
         return aggregate_put(state, run, key, 0, &cell);
     }
@@ -91,8 +91,9 @@ void aggregate_take_back(struct aggregate_state *state, const struct step_run *r
     const struct aggregate *aggregate = &state->step->aggregate;
     struct strview key;
     size_t bytes;
-    struct store_cell *cell =
-        run->in->old.ptr && old_read(state, run, &key) ? store_find(state->store, key, 0, 0) : NULL;
+    struct store_cell *cell = run->in->old.ptr && old_read(state, run, &key)
+                                  ? store_find(state->kept.store, key, 0, 0)
+                                  : NULL;
     if (!cell || cell_totals(cell)->count == 0 ||
         aggregate_prepare(aggregate, cell_totals(cell), &state->event, &bytes, NULL)) {
         return;
@@ -100,7 +101,7 @@ void aggregate_take_back(struct aggregate_state *state, const struct step_run *r
     if (!cell->is_dirty) {
         note_keep(state, cell, note_begin(state, cell));
     }
-    aggregate_subtract(aggregate, store_edit(state->store, cell), &state->event);
+    aggregate_subtract(aggregate, store_edit(state->kept.store, cell), &state->event);
 }
 
 /* --- a commit -----------------------------------------------------------------------------------*/

@@ -60,7 +60,8 @@ static int64_t session_id(const struct aggregate_step *step, const struct store_
 static struct store_cell *session_find(const struct aggregate_state *state, struct strview key,
                                        int64_t id)
 {
-    struct store_range range = store_range(store_key_find(state->store, key), 0, EVENT_TIME_MAX_MS);
+    struct store_range range =
+        store_range(store_key_find(state->kept.store, key), 0, EVENT_TIME_MAX_MS);
     struct store_cell *cell = store_next(&range);
     while (cell && session_id(state->step, cell) != id) {
         cell = store_next(&range);
@@ -96,7 +97,7 @@ static size_t find_near(const struct aggregate_state *state, const struct step_r
                         struct store_cell **ret_replayed)
 {
     const struct aggregate_step *step = state->step;
-    struct store_range range = store_range(store_key_find(state->store, key),
+    struct store_range range = store_range(store_key_find(state->kept.store, key),
                                            run->event_ms - step->size_ms, EVENT_TIME_MAX_MS);
     size_t count = 0;
     *ret_replayed = NULL;
@@ -128,7 +129,7 @@ static void session_reach(struct aggregate_state *state, struct store_cell *cell
     if (other->timely_start_ms < session->timely_start_ms) {
         session->timely_start_ms = other->timely_start_ms;
     }
-    store_move(state->store, cell, last_ms > cell->time_ms ? last_ms : cell->time_ms,
+    store_move(state->kept.store, cell, last_ms > cell->time_ms ? last_ms : cell->time_ms,
                session->start_ms);
 }
 
@@ -214,7 +215,7 @@ static enum step_verdict run_bridge(struct aggregate_state *state, struct step_r
     if (step->has_pending) {
         *aggregate_pending(step, totals) = true;
     }
-    store_remove(state->store, other);
+    store_remove(state->kept.store, other);
     session_reach(state, cell, &taken, other->time_ms);
     session_reach(state, cell, &alone, run->event_ms);
     return STEP_DONE;
@@ -227,7 +228,7 @@ static enum step_verdict session_run(struct aggregate_state *state, struct step_
     struct store_cell *near[NEAR_MAX], *replayed;
     size_t count = find_near(state, run, key, near, &replayed);
     if (replayed && count == 0) {
-        store_touch(state->store, replayed);
+        store_touch(state->kept.store, replayed);
         return STEP_REPLAYED;
     }
     if (count > NEAR_MAX) {
@@ -274,14 +275,14 @@ static enum err retract_moved(struct aggregate_state *state, const struct aggreg
     if (!step->emits_updates && step->every_ms == 0) {
         return ERR_OK; /* finals do not move */
     }
-    for (size_t i = 0; i < store_move_count(state->store) && !e; i++) {
-        const struct store_move *move = store_move_at(state->store, i);
+    for (size_t i = 0; i < store_move_count(state->kept.store) && !e; i++) {
+        const struct store_move *move = store_move_at(state->kept.store, i);
         const struct aggregate_window window =
             window_of(step, move->cell, move->minor, move->time_ms);
         e = aggregate_retract(state, way, &window);
     }
-    for (size_t i = 0; i < store_dirty_count(state->store) && !e; i++) {
-        const struct store_cell *cell = store_dirty(state->store, i);
+    for (size_t i = 0; i < store_dirty_count(state->kept.store) && !e; i++) {
+        const struct store_cell *cell = store_dirty(state->kept.store, i);
         if (cell->is_removed && !cell->is_moved && !cell->is_new) {
             const struct aggregate_window window =
                 window_of(step, cell, cell->minor, cell->time_ms);
@@ -302,7 +303,7 @@ static enum err close_due(struct aggregate_state *state, const struct aggregate_
         return ERR_OK;
     }
     struct store_cell *const *cells = store_between(
-        state->store, 0, way->watermark_ms - step->size_ms - 1 - step->grace_ms, &count);
+        state->kept.store, 0, way->watermark_ms - step->size_ms - 1 - step->grace_ms, &count);
     for (size_t i = 0; i < count && !e; i++) {
         bool was_closed = due_ms(step, cells[i]->time_ms) <= state->closed_ms;
         if (!was_closed) {
@@ -313,7 +314,7 @@ static enum err close_due(struct aggregate_state *state, const struct aggregate_
             state->closed++;
         }
         if (was_closed || step->goes_by_clock) {
-            store_remove(state->store, cells[i]);
+            store_remove(state->kept.store, cells[i]);
         }
     }
     return e;
@@ -329,15 +330,15 @@ static bool is_open(const struct aggregate_step *step, const struct store_cell *
 static void remove_taken_up(struct aggregate_state *state)
 {
     for (size_t i = 0; i < state->full.count; i++) {
-        store_remove(state->store, state->full.items[i]);
+        store_remove(state->kept.store, state->full.items[i]);
     }
 }
 
 static enum err show_updates(struct aggregate_state *state, const struct aggregate_way *way)
 {
     enum err e = ERR_OK;
-    for (size_t i = 0; i < store_dirty_count(state->store) && !e; i++) {
-        struct store_cell *cell = store_dirty(state->store, i);
+    for (size_t i = 0; i < store_dirty_count(state->kept.store) && !e; i++) {
+        struct store_cell *cell = store_dirty(state->kept.store, i);
         if (is_open(state->step, cell, way->watermark_ms)) {
             e = session_emit(state, way, RESULT_UPDATE, cell);
         }
@@ -349,13 +350,14 @@ static enum err show_updates(struct aggregate_state *state, const struct aggrega
 static enum err show_pending(struct aggregate_state *state, const struct aggregate_way *way)
 {
     size_t count;
-    struct store_cell *const *cells = store_between(state->store, 0, EVENT_TIME_MAX_MS, &count);
+    struct store_cell *const *cells =
+        store_between(state->kept.store, 0, EVENT_TIME_MAX_MS, &count);
     enum err e = ERR_OK;
     for (size_t i = 0; i < count && !e; i++) {
         if (*aggregate_pending(state->step, cells[i]->value) &&
             is_open(state->step, cells[i], way->watermark_ms)) {
             e = session_emit(state, way, RESULT_UPDATE, cells[i]);
-            *aggregate_pending(state->step, store_edit(state->store, cells[i])) = false;
+            *aggregate_pending(state->step, store_edit(state->kept.store, cells[i])) = false;
         }
     }
     return e;
@@ -418,8 +420,8 @@ static void void_session(struct aggregate_state *state, const struct store_cell 
 /* Before the store forgets what the cycle did. */
 static void session_aborting(struct aggregate_state *state)
 {
-    for (size_t i = 0; i < store_dirty_count(state->store); i++) {
-        struct store_cell *cell = store_dirty(state->store, i);
+    for (size_t i = 0; i < store_dirty_count(state->kept.store); i++) {
+        struct store_cell *cell = store_dirty(state->kept.store, i);
         if (cell->is_new && cell->is_being_stored) {
             void_session(state, cell);
         } else if (!cell->is_new &&
@@ -432,7 +434,7 @@ static void session_aborting(struct aggregate_state *state)
 static enum err redo(struct aggregate_state *state, const struct step_commit *commit,
                      struct store_cell *cell)
 {
-    store_touch(state->store, cell);
+    store_touch(state->kept.store, cell);
     return cell->is_being_stored ? ERR_OK : aggregate_keep(state, commit, cell);
 }
 
@@ -449,7 +451,9 @@ static enum err redo_voided(struct aggregate_state *state, const struct step_com
             sv_of(state->voided.data + at + sizeof len, len + WINDOW_KEY_TAIL);
         CHECK(!changelog_decode_key(CHANGELOG_WINDOW, record_key, &key, &id, &minor));
         struct store_cell *cell = session_find(state, key, id);
-        e = cell ? redo(state, commit, cell) : aggregate_forget_key(commit, record_key, id);
+        const struct kept_place place = {key, id, minor, id};
+        e = cell ? redo(state, commit, cell)
+                 : kept_state_emit(&state->kept, commit, &place, (struct strview){NULL, 0});
         at += sizeof len + record_key.len;
     }
     return e;
@@ -468,13 +472,13 @@ static enum err redo_aborted(struct aggregate_state *state, const struct step_co
 static enum err keep_changed(struct aggregate_state *state, const struct step_commit *commit)
 {
     enum err e = redo_aborted(state, commit);
-    for (size_t i = 0; i < store_dirty_count(state->store) && !e; i++) {
-        struct store_cell *cell = store_dirty(state->store, i);
+    for (size_t i = 0; i < store_dirty_count(state->kept.store) && !e; i++) {
+        struct store_cell *cell = store_dirty(state->kept.store, i);
         bool is_kept = !cell->is_being_stored && is_to_be_kept(state, cell, commit->watermark_ms);
         e = is_kept ? aggregate_keep(state, commit, cell) : ERR_OK;
     }
-    for (size_t i = 0; i < store_dirty_count(state->store) && !e; i++) {
-        const struct store_cell *cell = store_dirty(state->store, i);
+    for (size_t i = 0; i < store_dirty_count(state->kept.store) && !e; i++) {
+        const struct store_cell *cell = store_dirty(state->kept.store, i);
         e = cell->is_removed ? aggregate_forget(state, commit, cell) : ERR_OK;
     }
     return e;
@@ -506,7 +510,7 @@ static void session_committing(struct aggregate_state *state)
 
 static bool session_is_due(const struct aggregate_state *state, int64_t watermark_ms)
 {
-    int64_t first_ms = store_first_ms(state->store);
+    int64_t first_ms = store_first_ms(state->kept.store);
     return state->full.count > 0 ||
            (first_ms < INT64_MAX && due_ms(state->step, first_ms) <= watermark_ms);
 }

@@ -155,7 +155,7 @@ static void list_windows_of(struct aggregate_state *state, struct store_cell *ce
 static void cell_shown(struct aggregate_state *state, struct store_cell *cell)
 {
     if (state->step->has_pending && *aggregate_pending(state->step, cell->value)) {
-        *aggregate_pending(state->step, store_edit(state->store, cell)) = false;
+        *aggregate_pending(state->step, store_edit(state->kept.store, cell)) = false;
     }
 }
 
@@ -259,7 +259,7 @@ static enum err close_aligned(struct aggregate_state *state, const struct aggreg
     enum err e = ERR_OK;
     int64_t start_ms = from_ms < 0 ? 0 : latest_ms(step, from_ms) + step->advance_ms;
     for (; start_ms <= to_ms && !e; start_ms += step->advance_ms) {
-        int64_t next_ms = store_next_ms(state->store, start_ms);
+        int64_t next_ms = store_next_ms(state->kept.store, start_ms);
         if (next_ms == INT64_MAX) {
             break;
         }
@@ -270,7 +270,7 @@ static enum err close_aligned(struct aggregate_state *state, const struct aggreg
         }
         size_t count;
         struct store_cell *const *cells =
-            store_between(state->store, start_ms, start_ms + step->size_ms - 1, &count);
+            store_between(state->kept.store, start_ms, start_ms + step->size_ms - 1, &count);
         state->list.count = 0;
         for (size_t i = 0; i < count; i++) {
             struct store_range range = store_range(cells[i]->key, start_ms, cells[i]->time_ms);
@@ -289,7 +289,7 @@ static enum err close_moving(struct aggregate_state *state, const struct aggrega
     size_t count;
     int64_t first_ms = from_ms < 0 ? 0 : from_ms;
     struct store_cell *const *cells =
-        store_between(state->store, first_ms, to_ms + state->step->size_ms, &count);
+        store_between(state->kept.store, first_ms, to_ms + state->step->size_ms, &count);
     state->list.count = 0;
     for (size_t i = 0; i < count; i++) {
         list_windows_of(state, cells[i], from_ms, to_ms);
@@ -356,14 +356,14 @@ static enum err drop_closed(struct aggregate_state *state, const struct step_com
     const struct aggregate_step *step = state->step;
     /* The clock does not travel with the offsets: there, a window goes with its final. */
     int64_t closed_ms = step->goes_by_clock ? state->closing_ms : state->closed_ms;
-    int64_t first_ms = store_first_ms(state->store);
+    int64_t first_ms = store_first_ms(state->kept.store);
     if (closed_ms == TIME_NONE || first_ms == INT64_MAX || gone_ms(step, first_ms) > closed_ms) {
         return ERR_OK;
     }
     size_t count;
     int64_t last_ms = closed_ms - span_ms(step) - step->grace_ms - step->lateness_ms +
                       step->advance_ms - 1; /* of the windows that begin at or before … */
-    struct store_cell *const *cells = store_between(state->store, first_ms, last_ms, &count);
+    struct store_cell *const *cells = store_between(state->kept.store, first_ms, last_ms, &count);
     for (size_t i = 0; i < count; i++) {
         if (gone_ms(step, cells[i]->time_ms) <= closed_ms) {
             enum err e = aggregate_drop(state, commit, cells[i]);
@@ -395,8 +395,8 @@ static void list_touched(struct aggregate_state *state, struct store_cell *chang
 static enum err show_updates(struct aggregate_state *state, const struct aggregate_way *way)
 {
     state->list.count = 0;
-    for (size_t i = 0; i < store_dirty_count(state->store); i++) {
-        struct store_cell *cell = store_dirty(state->store, i);
+    for (size_t i = 0; i < store_dirty_count(state->kept.store); i++) {
+        struct store_cell *cell = store_dirty(state->kept.store, i);
         if (!cell->is_removed) {
             list_touched(state, cell);
         }
@@ -408,7 +408,8 @@ static enum err show_updates(struct aggregate_state *state, const struct aggrega
 static enum err show_pending(struct aggregate_state *state, const struct aggregate_way *way)
 {
     size_t count;
-    struct store_cell *const *cells = store_between(state->store, 0, EVENT_TIME_MAX_MS, &count);
+    struct store_cell *const *cells =
+        store_between(state->kept.store, 0, EVENT_TIME_MAX_MS, &count);
     state->list.count = 0;
     for (size_t i = 0; i < count; i++) {
         if (*aggregate_pending(state->step, cells[i]->value)) {
@@ -427,8 +428,8 @@ static enum err show_corrections(struct aggregate_state *state, const struct agg
 {
     const struct aggregate_step *step = state->step;
     state->list.count = 0;
-    for (size_t i = 0; i < store_dirty_count(state->store); i++) {
-        struct store_cell *cell = store_dirty(state->store, i);
+    for (size_t i = 0; i < store_dirty_count(state->kept.store); i++) {
+        struct store_cell *cell = store_dirty(state->kept.store, i);
         if (due_ms(step, cell->time_ms) <= state->closing_ms &&
             *aggregate_pending(step, cell->value)) {
             list_add(&state->list, cell, cell->time_ms);
@@ -440,8 +441,8 @@ static enum err show_corrections(struct aggregate_state *state, const struct agg
 /* Cells that something can still be added to; the state of others is about to go. */
 static enum err keep_changed(struct aggregate_state *state, const struct step_commit *commit)
 {
-    for (size_t i = 0; i < store_dirty_count(state->store); i++) {
-        struct store_cell *cell = store_dirty(state->store, i);
+    for (size_t i = 0; i < store_dirty_count(state->kept.store); i++) {
+        struct store_cell *cell = store_dirty(state->kept.store, i);
         if (cell->is_removed || gone_ms(state->step, cell->time_ms) <= commit->watermark_ms) {
             continue;
         }
@@ -475,9 +476,9 @@ static enum err slices_before_commit(struct aggregate_state *state,
 static bool slices_are_due(const struct aggregate_state *state, int64_t watermark_ms)
 {
     const struct aggregate_step *step = state->step;
-    int64_t oldest_ms = store_first_ms(state->store);
+    int64_t oldest_ms = store_first_ms(state->kept.store);
     int64_t from_ms = closed_start_ms(state) + 1; /* begin of those that are open */
-    int64_t next_ms = store_next_ms(state->store, from_ms);
+    int64_t next_ms = store_next_ms(state->kept.store, from_ms);
     if (next_ms == INT64_MAX) { /* nothing is left in an open window */
         return oldest_ms != INT64_MAX && gone_ms(step, oldest_ms) <= state->closed_ms;
     }
