@@ -227,7 +227,7 @@ static void test_topics__missing__are_waited_for(void **state)
     fixture_start(&f, enrich_text, "exactly_once");
     struct mock_kafka empty = mock_kafka_start(1);
     struct kafka_config config = f.mock.config;
-    f.mock.config = empty.config;
+    f.mock.config.bootstrap_servers = empty.config.bootstrap_servers;
     struct worker *worker = worker_of(&f, NULL);
     char text[128];
     assert_false(worker_is_ready(worker, text, sizeof text));

@@ -15,6 +15,18 @@ static const char *const copy_text = "{\"sources\": {\"in\": " SOURCE(
           "  \"copy\": {\"from\": \"in\", \"output\": {\"topic\": \"out\"}}}, "
           "\"dead_letter\": {\"topic\": \"dlq\"}}";
 
+#define LONG_SESSION_MS                                                                            \
+    "6000" /* long enough for the mock to wait for a member that has not heard of a rebalance */
+
+static void start_with_session(struct fixture *f, const char *session_ms)
+{
+    static struct config_pair pairs[ARRAY_LEN(quick_pairs)];
+    fixture_start(f, copy_text, "exactly_once");
+    memcpy(pairs, quick_pairs, sizeof pairs);
+    pairs[0].value = session_ms;
+    f->mock.config.extra.pairs = pairs;
+}
+
 /* --- other members of the group ---------------------------------------------------------------------------- */
 
 static void on_member_rebalance(rd_kafka_t *member, rd_kafka_resp_err_t code,
@@ -39,8 +51,7 @@ static rd_kafka_t *member_join(const struct fixture *f)
     conf_set(conf, "bootstrap.servers", f->mock.config.bootstrap_servers);
     conf_set(conf, "group.id", f->name);
     conf_set(conf, "partition.assignment.strategy", "range");
-    conf_set(conf, "session.timeout.ms",
-             "6000"); /* the mock may wait that long for one that joined twice */
+    conf_set(conf, "session.timeout.ms", LONG_SESSION_MS);
     conf_set(conf, "heartbeat.interval.ms", "200");
     rd_kafka_conf_set_rebalance_cb(conf, on_member_rebalance);
     rd_kafka_t *member = rd_kafka_new(RD_KAFKA_CONSUMER, conf, why, sizeof why);
@@ -130,7 +141,7 @@ static void test_recovery__while_partitions_are_away__processes_nothing(void **s
 {
     (void)state;
     struct fixture f;
-    fixture_start(&f, copy_text, "exactly_once");
+    start_with_session(&f, LONG_SESSION_MS);
     rd_kafka_t *others[] = {member_join(&f), member_join(&f)};
     struct worker *worker = worker_of(&f, NULL);
     settle(worker, "4 source partitions", others, ARRAY_LEN(others));
@@ -151,12 +162,7 @@ static void test_recovery__while_partitions_are_away__processes_nothing(void **s
 
 static struct worker *worker_with_session(struct fixture *f, const char *session_ms)
 {
-    static struct config_pair pairs[] = {{"session.timeout.ms", NULL},
-                                         {"heartbeat.interval.ms", "100"}};
-    fixture_start(f, copy_text, "exactly_once");
-    pairs[0].value = session_ms;
-    f->mock.config.extra.pairs = pairs;
-    f->mock.config.extra.count = ARRAY_LEN(pairs);
+    start_with_session(f, session_ms);
     struct worker *worker = worker_of(f, NULL);
     await_ready(worker, "4 source partitions");
     return worker;
@@ -180,7 +186,7 @@ static void test_consumer_fenced__again_and_again__is_told(void **state)
 {
     (void)state;
     struct fixture f;
-    struct worker *worker = worker_with_session(&f, "3000");
+    struct worker *worker = worker_with_session(&f, "2000");
     for (int i = 0; i < LOSSES_MAX; i++) {
         assert_err(ERR_OK, f.fatal);
         consumer_fence(&f);

@@ -15,7 +15,6 @@
 #include "mock_kafka.h"
 #include "test.h"
 
-/* Longer than the mock waits for a member that does not rejoin (max.poll.interval.ms, 60 s). */
 #define DEADLINE_US 90000000
 #define RECORDS     200
 #define PARTITIONS  4
@@ -106,10 +105,17 @@ static inline void topics_make(struct fixture *f)
     }
 }
 
+/* What a test would wait for: every rebalance of the mock but the first takes a second less than a
+ * session, whoever has joined, and the end of a partition is told once a fetch has waited. */
+static struct config_pair quick_pairs[] = {
+    {"session.timeout.ms", "2000"}, {"heartbeat.interval.ms", "100"}, {"fetch.wait.max.ms", "50"}};
+
 static inline void fixture_start(struct fixture *f, const char *pipeline, const char *guarantee)
 {
     *f = (struct fixture){0};
     f->mock = mock_kafka_start(1);
+    f->mock.config.extra.pairs = quick_pairs;
+    f->mock.config.extra.count = ARRAY_LEN(quick_pairs);
     pipeline_make(f, pipeline);
     topics_make(f);
     f->config = (struct worker_config){.guarantee = guarantee,
@@ -283,7 +289,7 @@ static inline void expect_partitions_refused(struct fixture *f, const char *cons
     }
     mock_kafka_topic(&other, odd_topic, 3);
     struct kafka_config config = f->mock.config;
-    f->mock.config = other.config;
+    f->mock.config.bootstrap_servers = other.config.bootstrap_servers;
     struct worker *worker = worker_of(f, NULL);
     int64_t deadline_us = clock_mono_us() + DEADLINE_US;
     while (!__atomic_load_n(&f->fatal, __ATOMIC_SEQ_CST) && clock_mono_us() < deadline_us) {
