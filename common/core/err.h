@@ -35,6 +35,7 @@
     X(ERR_BATCH_TOO_LARGE,     "batch-too-large",       413, 0, "the batch has too many events")   \
     X(ERR_MEDIA_TYPE,          "media-type",            415, 0, "the content type is not supported") \
     X(ERR_CODING,              "content-coding",        415, 0, "the content coding is not supported") \
+    X(ERR_UPGRADE_REQUIRED,    "upgrade-required",      426, 0, "the address is for WebSocket")    \
     X(ERR_RATE_LIMITED,        "rate-limited",          429, 1, "more was asked for than the limit allows") \
     X(ERR_HEADERS_TOO_LARGE,   "headers-too-large",     431, 0, "the request head exceeds the limit") \
     /* an event as JSON and against its schema */                                                  \

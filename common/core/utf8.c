@@ -54,6 +54,17 @@ size_t utf8_sequence_bytes(const char *text, size_t len)
     return wanted == 1 || is_second_allowed(byte[0], byte[1]) ? wanted : 0;
 }
 
+int utf8_is_cut(const char *text, size_t len)
+{
+    const unsigned char *byte = (const unsigned char *)text;
+    for (size_t i = 1; i < len; i++) {
+        if (!is_continuation(byte[i])) {
+            return 0;
+        }
+    }
+    return wanted_bytes(byte[0]) > len && (len == 1 || is_second_allowed(byte[0], byte[1]));
+}
+
 size_t utf8_valid_bytes(struct strview text)
 {
     size_t at = 0;

@@ -9,5 +9,8 @@
 size_t utf8_sequence_bytes(const char *text, size_t len);
 /* Position of the first byte that is not part of valid UTF-8, or text.len. */
 size_t utf8_valid_bytes(struct strview text);
+/* Whether a valid sequence may begin with these bytes and is longer than they are: text that was cut
+ * there is not wrong yet. len > 0. */
+int utf8_is_cut(const char *text, size_t len);
 /* Code points of valid UTF-8. */
 size_t utf8_length(struct strview text);

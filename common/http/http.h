@@ -253,6 +253,11 @@ struct http_stream {
 };
 /* As sendmsg: how many bytes were taken, or -1 and errno. */
 ssize_t http_stream_send(struct http_stream *stream, const struct iovec *parts, size_t count);
+/* As recv: 0 at the peer's end, -1 and errno. With room for a TLS record (16 KiB), all that has come is
+ * seen by the watch of fd. */
+ssize_t http_stream_recv(struct http_stream *stream, void *bytes, size_t len);
+/* No more will be sent: the peer sees our end, and what it sends still comes. */
+void http_stream_finish(struct http_stream *stream);
 /* What was taken is not all in the socket: when that takes more, send (nothing: count 0) to go on. */
 static inline bool http_stream_is_pending(const struct http_stream *stream)
 {

@@ -250,6 +250,9 @@ void http_body_close(struct http_request *request); /* gives back what it held *
  * ------------------------------------------------------------------------------------ */
 
 enum MHD_Result http_reply_queue(struct http_request *request);
+bool http_origin_is_listed(const char *list, const char *origin); /* commas or blanks between */
+/* Status line and fields of a 101: those given to http_reply_header, CORS, request id. */
+MUST_CHECK enum err http_upgrade_head(struct http_request *request, struct buf *out);
 const char *http_cors_origin(const struct http_request *request); /* NULL: say nothing */
 #define HTTP_CORS_HEADERS                                                                          \
     "authorization, x-api-key, content-type, content-encoding, accept, last-event-id, "            \
@@ -266,6 +269,16 @@ void http_reject(struct http_request *request, struct strview head, struct strvi
 void http_linger_expire(struct http_worker *worker);
 void http_linger_close_all(struct http_worker *worker);
 int64_t http_linger_due_us(const struct http_worker *worker); /* INT64_MAX: none */
+
+/* --- http_handshake.c
+ * ----------------------------------------------------------------------------------- */
+
+struct http_websocket_config;
+/* Gives the request the fields of its 101, or says what is wrong with it. ret_window_bits NULL:
+ * nothing is compressed; 0 there: the client does not want it. */
+MUST_CHECK enum err http_websocket_greet(struct http_request *request,
+                                         const struct http_websocket_config *config,
+                                         int *ret_window_bits, struct err_info *info);
 
 /* --- http_stream.c
  * ----------------------------------------------------------------------------------- */

@@ -24,7 +24,7 @@ void http_reply_header(struct http_request *request, const char *name, const cha
     CHECK(buf_append(&request->headers, value, strlen(value) + 1) == ERR_OK);
 }
 
-static bool list_names(const char *list, const char *origin)
+bool http_origin_is_listed(const char *list, const char *origin)
 {
     const size_t len = strlen(origin);
     for (const char *at = list; *at;) {
@@ -48,7 +48,7 @@ const char *http_cors_origin(const struct http_request *request)
     if (strcmp(allowed, "*") == 0) {
         return "*";
     }
-    return list_names(allowed, origin) ? origin : NULL;
+    return http_origin_is_listed(allowed, origin) ? origin : NULL;
 }
 
 /* Calls `add` for every field of the answer, whether libmicrohttpd or we write it. */
@@ -351,6 +351,16 @@ enum err http_stream_head(struct http_request *request, const char *content_type
     own_head_date(&fields);
     fields_each(request, content_type, own_head_add, &fields);
     *ret_chunked = !is_old;
+    return fields.err ? fields.err : buf_append(out, "\r\n", 2);
+}
+
+enum err http_upgrade_head(struct http_request *request, struct buf *out)
+{
+    struct own_head fields = {out,
+                              buf_printf(out, "HTTP/1.1 101 Switching Protocols\r\n"
+                                              "Upgrade: websocket\r\nConnection: Upgrade\r\n")};
+    own_head_date(&fields);
+    fields_each(request, NULL, own_head_add, &fields);
     return fields.err ? fields.err : buf_append(out, "\r\n", 2);
 }
 

@@ -57,6 +57,20 @@ ssize_t http_stream_send(struct http_stream *stream, const struct iovec *parts, 
                        : plain_send(stream->fd, parts, count);
 }
 
+ssize_t http_stream_recv(struct http_stream *stream, void *bytes, size_t len)
+{
+    return stream->tls ? http_tls_recv(stream->tls, bytes, len)
+                       : recv(stream->fd, bytes, len, MSG_DONTWAIT);
+}
+
+void http_stream_finish(struct http_stream *stream)
+{
+    if (stream->tls) {
+        (void)gnutls_bye(stream->tls, GNUTLS_SHUT_WR); /* as far as the socket takes it */
+    }
+    (void)shutdown(stream->fd, SHUT_WR); /* fails when the connection is over: as good */
+}
+
 void http_connection_send(struct http_connection *connection, const struct iovec *parts,
                           size_t count)
 {

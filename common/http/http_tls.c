@@ -300,6 +300,18 @@ ssize_t http_tls_send(gnutls_session_t session, struct http_stream_rest *rest,
     return (ssize_t)len;
 }
 
+ssize_t http_tls_recv(gnutls_session_t session, void *bytes, size_t len)
+{
+    const ssize_t count = gnutls_record_recv(session, bytes, len);
+    if (count >= 0) {
+        return count;
+    }
+    const bool is_later = count == GNUTLS_E_AGAIN || count == GNUTLS_E_INTERRUPTED ||
+                          (!gnutls_error_is_fatal((int)count) && count != GNUTLS_E_REHANDSHAKE);
+    errno = is_later ? EAGAIN : ECONNRESET;
+    return -1;
+}
+
 /* --- the client's certificate ----------------------------------------------------------------- */
 
 static void peer_add(struct http_peer *peer, char **at, const char *kind, const char *value)

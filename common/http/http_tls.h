@@ -35,6 +35,8 @@ void http_tls_begin(struct http_tls *tls, gnutls_session_t session);
  * that is out, nothing more is taken. Count 0 only sends the rest. */
 ssize_t http_tls_send(gnutls_session_t session, struct http_stream_rest *rest,
                       const struct iovec *parts, size_t count);
+/* As recv. */
+ssize_t http_tls_recv(gnutls_session_t session, void *bytes, size_t len);
 void http_tls_rest_free(struct http_stream_rest *rest); /* zeroed: a no-op */
 
 /* The client's certificate, copied; NULL: none was given. free() it. */

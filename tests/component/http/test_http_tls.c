@@ -5,6 +5,8 @@
 
 #include "certificates.h"
 #include "pieces.h"
+#include "websocket_echo.h"
+#include "websocket_frames.h"
 
 #define STREAM_BYTES ((size_t)3 << 20)
 #define MODERN       "NORMAL"
@@ -78,7 +80,15 @@ static void handle_flood(struct http_request *request)
         http_worker_watch(worker, flood.http.fd, EPOLLOUT | EPOLLRDHUP, on_flood_ready, NULL);
 }
 
+static struct echo echo;
+
+static void handle_socket(struct http_request *request)
+{
+    echo_handle(request, &echo);
+}
+
 static const struct http_route tls_routes[] = {
+    {HTTP_GET, "/echo", handle_socket},
     {HTTP_GET, "/peer", handle_peer},
     {HTTP_GET, "/flood", handle_flood},
     {HTTP_POST, "/pieces", handle_never, open_pieces},
@@ -392,6 +402,58 @@ static void test_tls__stream__comes_whole_to_a_slow_reader(void **state)
     await_count(&fixture.streams, 0);
 }
 
+static struct server_frame tls_frame(struct client *client, struct buf *got)
+{
+    struct server_frame frame = {0};
+    struct strview rest = buf_view(got);
+    while (!server_frame_take(&rest, &frame)) {
+        char chunk[16384];
+        const ssize_t count = tls_recv(client, chunk, sizeof chunk);
+        assert_true(count > 0);
+        assert_err(ERR_OK, buf_append(got, chunk, (size_t)count));
+        rest = buf_view(got);
+    }
+    return frame;
+}
+
+/* Messages of more than a record, in records that hold parts of several frames. */
+static void test_tls__websocket__says_again_what_it_hears(void **state)
+{
+    (void)state;
+    struct client client = client_new(NULL);
+    CLEANUP(buf_free) struct buf said = {.bytes_max = 4 << 20}, got = {.bytes_max = 4 << 20};
+    echo = (struct echo){.config = {.message_bytes_max = 1 << 20,
+                                    .ping_ms = 3600000,
+                                    .stall_timeout_ms = 30000,
+                                    .origins = ""}};
+    tls_say(&client, "GET /echo HTTP/1.1\r\n" H "Upgrade: websocket\r\nConnection: Upgrade\r\n"
+                     "Sec-WebSocket-Version: 13\r\n"
+                     "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n");
+    assert_int_equal(101, tls_answer(&client).status);
+    memset(bytes, 'x', sizeof bytes);
+    for (int i = 0; i < 3; i++) {
+        buf_reset(&said);
+        buf_reset(&got);
+        frame_append(&said, FRAME_FINAL | WEBSOCKET_PING, SV("first"));
+        frame_append(&said, FRAME_FINAL | WEBSOCKET_TEXT, sv_of(bytes, i ? 70001 : sizeof bytes));
+        tls_send(&client, said.data, said.len);
+        assert_sv("first", tls_frame(&client, &got).payload);
+        got.len -= 7; /* the pong */
+        memmove(got.data, got.data + 7, got.len);
+        const struct server_frame frame = tls_frame(&client, &got);
+        assert_true(sv_equal(sv_of(bytes, i ? 70001 : sizeof bytes), frame.payload));
+    }
+    buf_reset(&said);
+    frame_append(&said, FRAME_FINAL | WEBSOCKET_CLOSE, SV("\x03\xE8"));
+    tls_send(&client, said.data, said.len);
+    buf_reset(&got);
+    const struct server_frame close_frame = tls_frame(&client, &got);
+    assert_int_equal(1000, server_frame_code(&close_frame));
+    assert_tls_closed(&client);
+    client_close(&client);
+    await_count(&echo.ends[HTTP_WEBSOCKET_GONE], 1);
+}
+
 /* --- who is let in ------------------------------------------------------------------------------ */
 
 static void test_tls__old_versions_and_plain_http__are_refused(void **state)
@@ -560,6 +622,7 @@ int main(void)
         WITH(start, test_tls__answers_before_the_end_of_a_body__arrive),
         WITH(start_holding, test_tls__many_deferred__all_are_answered),
         WITH(start, test_tls__stream__comes_whole_to_a_slow_reader),
+        WITH(start, test_tls__websocket__says_again_what_it_hears),
         WITH(start, test_tls__old_versions_and_plain_http__are_refused),
         cmocka_unit_test(test_tls__silent_client__is_cut),
         cmocka_unit_test(test_tls__client_certificates__are_verified),

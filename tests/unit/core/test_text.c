@@ -118,6 +118,21 @@ static void test_timestamp_parse__what_is_not_a_time__is_refused(void **state)
     }
 }
 
+static void test_utf8_is_cut__only_before_the_end_of_a_valid_sequence(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *bytes;
+        int is_cut;
+    } rows[] = {
+        {"\xC3", 1},     {"\xE2\x82", 1}, {"\xF0\x9F\x98", 1}, {"\xF4\x8F", 1}, {"a", 0},
+        {"\xC3\xA4", 0}, {"\x80", 0},     {"\xC0", 0},         {"\xE0\x80", 0}, {"\xED\xA0", 0},
+        {"\xF4\x90", 0}, {"\xF5", 0},     {"\xE2\x82\x41", 0}, {"\xE2\x41", 0}};
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        assert_int_equal(rows[i].is_cut, utf8_is_cut(rows[i].bytes, strlen(rows[i].bytes)) != 0);
+    }
+}
+
 static void test_utf8__counts_code_points(void **state)
 {
     (void)state;
@@ -152,6 +167,7 @@ int main(void)
         cmocka_unit_test(test_timestamp__iso8601__both_ways),
         cmocka_unit_test(test_timestamp_parse__what_is_not_a_time__is_refused),
         cmocka_unit_test(test_utf8__counts_code_points),
+        cmocka_unit_test(test_utf8_is_cut__only_before_the_end_of_a_valid_sequence),
         cmocka_unit_test(test_err__every_row__has_a_name_of_its_own),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
