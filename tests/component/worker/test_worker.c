@@ -154,6 +154,23 @@ static void test_commit__not_authorized__is_treated_as_fatal(void **state)
     fixture_stop(&f);
 }
 
+static void test_least__records_refused__are_sent_again(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_start(&f, enrich_text, "at_least_once");
+    feed_rows(&f);
+    feed_records(&f, RECORDS);
+    inject(&f, PRODUCE, RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED);
+    struct worker *worker = worker_of(&f, NULL);
+    await_metric(&f, "records_in_total", "", RECORDS);
+    assert_true(metric_of(&f, "aborts_total", "") >= 1);
+    assert_err(ERR_OK, worker_stop(worker, 20000));
+    assert_err(ERR_OK, f.fatal);
+    read_output(&f, RECORDS); /* and maybe some of them twice */
+    fixture_stop(&f);
+}
+
 static void test_broker__down_and_up__work_goes_on(void **state)
 {
     (void)state;
@@ -253,6 +270,7 @@ int main(void)
         cmocka_unit_test(test_commit__coordinator_is_busy__is_called_again),
         cmocka_unit_test(test_commit__producer_fenced__is_rebuilt_without_a_restart),
         cmocka_unit_test(test_commit__not_authorized__is_treated_as_fatal),
+        cmocka_unit_test(test_least__records_refused__are_sent_again),
         cmocka_unit_test(test_broker__down_and_up__work_goes_on),
         cmocka_unit_test(test_rebalance__second_member__shares_and_hands_back),
         cmocka_unit_test(test_restart__state_comes_back_from_the_changelog),
