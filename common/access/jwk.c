@@ -1,5 +1,6 @@
 #include "access/jwk.h"
 
+#include <sodium.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
@@ -38,9 +39,10 @@ static const struct algorithm {
 };
 
 struct jwk {
-    char *kid;           /* NULL: it has none */
-    uint32_t algorithms; /* bits */
-    EVP_PKEY *pkey;      /* NULL for a secret */
+    char *kid;                                       /* NULL: it has none */
+    uint32_t algorithms;                             /* bits */
+    EVP_PKEY *pkey;                                  /* NULL for a secret, and for Ed25519 */
+    unsigned char point[crypto_sign_PUBLICKEYBYTES]; /* Ed25519 */
     unsigned char *secret;
     size_t secret_bytes;
 };
@@ -228,8 +230,12 @@ static bool make_okp(struct making *making)
     if (!member_bytes(making, "x", x, sizeof x, &x_bytes)) {
         return false;
     }
-    making->key->pkey = EVP_PKEY_new_raw_public_key(EVP_PKEY_ED25519, NULL, x, x_bytes);
-    return making->key->pkey || refuse(making, "it is no key of its type");
+    CHECK(sodium_init() >= 0); /* from any thread, as often as one likes */
+    if (x_bytes != sizeof making->key->point || !crypto_core_ed25519_is_valid_point(x)) {
+        return refuse(making, "it is no key of its type");
+    }
+    memcpy(making->key->point, x, x_bytes);
+    return true;
 }
 
 static bool make_oct(struct making *making)
@@ -456,6 +462,13 @@ static size_t ecdsa_der(struct strview signature, unsigned char *out, size_t out
     return (size_t)length;
 }
 
+/* libsodium's takes half the time of OpenSSL's. */
+static bool ed25519_is(const struct jwk *key, struct strview text, struct strview signature)
+{
+    return crypto_sign_verify_detached((const unsigned char *)signature.ptr,
+                                       (const unsigned char *)text.ptr, text.len, key->point) == 0;
+}
+
 static bool public_key_verify(const struct jwk *key, const struct algorithm *row,
                               struct strview text, struct strview signature, EVP_MD_CTX *context)
 {
@@ -483,6 +496,9 @@ bool jwk_verify(const struct jwk *key, enum jwk_algorithm algorithm, struct strv
     }
     if (row->family == FAMILY_HMAC) {
         return hmac_is(key, row, text, signature);
+    }
+    if (row->family == FAMILY_ED) {
+        return ed25519_is(key, text, signature);
     }
     if (row->family == FAMILY_EC) {
         signature = sv_of(der, ecdsa_der(signature, der, sizeof der));

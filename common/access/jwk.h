@@ -9,7 +9,7 @@
  * BOUNDS   JWK_KEYS_MAX keys; RSA up to 8192 bits and exponents up to 32 bits, as time to check
  *          grows with both.
  * THREADS  a set is immutable; jwk_set_ref and _unref from any thread.
- * SOURCE   RFC 7517, 7518, 8037, 8725, 9864; the cryptography is OpenSSL's.
+ * SOURCE   RFC 7517, 7518, 8037, 8725, 9864; the cryptography is OpenSSL's, Ed25519 libsodium's.
  */
 #pragma once
 

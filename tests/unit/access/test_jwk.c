@@ -129,6 +129,10 @@ static const struct {
      "base64url", "base64url"},
     {"X25519", "{\"keys\":[{\"kty\":\"OKP\",\"crv\":\"X25519\",\"x\":\"" X32 "\"}]}", "alg or crv",
      "alg or crv"},
+    {"a point of small order", /* any signature could be made for it */
+     "{\"keys\":[{\"kty\":\"OKP\",\"crv\":\"Ed25519\",\"x\":"
+     "\"AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\"}]}",
+     "no key of its type", "no key of its type"},
     {"no object", "{\"keys\":[7]}", "no object", "no object"},
     {"kid twice", "{\"keys\":[{" EC ",\"kid\":\"a\"},{" EC ",\"kid\":\"a\"}]}", "same kid", NULL},
 };
