@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#include "core/clock.h"
+#include "query_values.h"
 
 #define REWIND_MAX 10000
 
@@ -45,20 +45,6 @@ static enum err read_topics(const struct query *query, const char *list, struct 
 
 /* --- values ------------------------------------------------------------------------------------------ */
 
-static bool parse_number(const char *text, int64_t max, int64_t *ret)
-{
-    int64_t value = 0;
-    const char *at = text;
-    for (; *at >= '0' && *at <= '9'; at++) {
-        value = value * 10 + (*at - '0');
-        if (value > max) {
-            return false;
-        }
-    }
-    *ret = value;
-    return at > text && *at == '\0';
-}
-
 static enum err read_choice(const struct http_request *request, const char *name,
                             const char *const choices[2], bool *ret, struct err_info *info)
 {
@@ -86,9 +72,7 @@ static enum err read_from(const char *text, struct events_request *ret, struct e
 static enum err read_since(const char *text, struct events_request *ret, struct err_info *info)
 {
     int64_t ms;
-    bool is_time = parse_number(text, CURSOR_TIME_MAX / 10, &ms) ||
-                   (timestamp_parse_iso8601(sv(text), &ms) == ERR_OK && ms >= 0);
-    if (!is_time) {
+    if (!query_value_time(text, &ms)) {
         return err_set(info, ERR_REQUEST_PARAM,
                        "since=%.40s is neither epoch milliseconds nor ISO 8601 with a zone", text);
     }
@@ -98,7 +82,7 @@ static enum err read_since(const char *text, struct events_request *ret, struct 
 
 static enum err read_rewind(const char *text, struct events_request *ret, struct err_info *info)
 {
-    return parse_number(text, REWIND_MAX, &ret->start.rewind)
+    return query_value_number(text, REWIND_MAX, &ret->start.rewind)
                ? ERR_OK
                : err_set(info, ERR_REQUEST_PARAM, "rewind=%.32s is no number up to %d", text,
                          REWIND_MAX);

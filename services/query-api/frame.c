@@ -4,9 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TEXT_BYTES_MAX  ((size_t)1 << 30) /* several times what any broker takes as a record */
-#define VALUE_DEPTH_MAX 512
-#define VALUE_NODES_MAX (1u << 22)
+#define TEXT_BYTES_MAX ((size_t)1 << 30) /* several times what any broker takes as a record */
 
 /* --- text -------------------------------------------------------------------------------------------- */
 
@@ -132,7 +130,7 @@ static void headers_put(struct buf *out, const rd_kafka_headers_t *headers)
 
 void frame_maker_init(struct frame_maker *maker)
 {
-    *maker = (struct frame_maker){.scanner = json_scanner_new(VALUE_DEPTH_MAX, VALUE_NODES_MAX)};
+    *maker = (struct frame_maker){.scanner = json_scanner_new(FRAME_DEPTH_MAX, FRAME_NODES_MAX)};
     buf_init(&maker->text, TEXT_BYTES_MAX);
     buf_init(&maker->headers, TEXT_BYTES_MAX);
 }

@@ -23,6 +23,10 @@
 #include "core/buf.h"
 #include "json/json_scan.h"
 
+/* Of a value that counts as JSON. */
+#define FRAME_DEPTH_MAX 512
+#define FRAME_NODES_MAX (1u << 22)
+
 enum frame_kind {
     FRAME_RECORD,
     FRAME_DELETE, /* a tombstone */

@@ -11,6 +11,7 @@ struct latest {
     struct hash_map *frames; /* key → struct frame * */
     struct buf cursor;
     int64_t left_out;
+    struct rows_extent extent;
 };
 
 struct latest *latest_new(size_t keys_max)
@@ -43,7 +44,11 @@ void latest_free(struct latest *latest)
 
 static void frame_apply(struct latest *latest, struct frame *frame)
 {
-    if (!frame->key.ptr) { /* also those that are no record */
+    if (frame->kind == FRAME_GAP || frame->kind == FRAME_STATE) {
+        (void)rows_extent_apply(&latest->extent, frame); /* the reader clears what was made anew */
+        return;
+    }
+    if (!frame->key.ptr) {
         return;
     }
     if (frame->kind == FRAME_DELETE) {
@@ -125,6 +130,48 @@ void latest_read(struct latest *latest, struct strview key, struct latest_view *
     ret->is_known = latest->cursor.len > 0;
     CHECK(buf_append_view(&ret->cursor, buf_view(&latest->cursor)) == ERR_OK);
     (void)pthread_mutex_unlock(&latest->lock);
+}
+
+static void rows_take(struct rows *rows, const struct rows_query *query, struct frame *frame)
+{
+    const struct row_mark mark = {frame->timestamp_ms, ROW_NO_WINDOW, frame->key, frame->partition,
+                                  frame->offset};
+    if (rows_query_takes(query, &mark) && rows_query_is_past(query, &mark, row_compare_key) &&
+        (!query->after || frame->offset >= rows_position_next(query->after, frame->partition))) {
+        rows_add(rows, &mark, frame);
+    }
+}
+
+static void rows_take_keys(const struct latest *latest, const struct rows_query *query,
+                           struct rows *rows)
+{
+    for (size_t i = 0; i < query->key_count; i++) {
+        struct frame **found = hash_map_find(latest->frames, query->keys[i]);
+        bool is_again = false; /* named twice, listed once */
+        for (size_t j = 0; j < i; j++) {
+            is_again = is_again || sv_equal(query->keys[j], query->keys[i]);
+        }
+        if (found && !is_again) {
+            rows_take(rows, query, *found);
+        }
+    }
+}
+
+void latest_rows(struct latest *latest, const struct rows_query *query, struct rows_view *ret)
+{
+    *ret = (struct rows_view){.oldest_ms = INT64_MAX};
+    buf_init(&ret->cursor, CURSOR_BYTES_MAX);
+    (void)pthread_mutex_lock(&latest->lock);
+    rows_take_keys(latest, query, &ret->rows);
+    for (size_t i = 0; !query->key_count && i < hash_map_count(latest->frames); i++) {
+        rows_take(&ret->rows, query, *frame_at(latest, i));
+    }
+    ret->left_out = latest->left_out;
+    ret->is_known = latest->cursor.len > 0;
+    ret->is_complete = latest->extent.is_live && !latest->extent.is_cut && !latest->left_out;
+    CHECK(buf_append_view(&ret->cursor, buf_view(&latest->cursor)) == ERR_OK);
+    (void)pthread_mutex_unlock(&latest->lock);
+    ret->has_more = rows_cut(&ret->rows, query, row_compare_key);
 }
 
 void latest_view_free(struct latest_view *view)

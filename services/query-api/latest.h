@@ -7,7 +7,7 @@
  */
 #pragma once
 
-#include "frame.h"
+#include "rows.h"
 
 struct latest;
 
@@ -29,4 +29,7 @@ void latest_clear(struct latest *latest);
 size_t latest_count(struct latest *latest);
 /* key ptr NULL: all keys. */
 void latest_read(struct latest *latest, struct strview key, struct latest_view *ret);
+/* The same as rows by key, of those asked for; a row's time is its record's. The sorting, O(n log n), is
+ * done outside the lock. */
+void latest_rows(struct latest *latest, const struct rows_query *query, struct rows_view *ret);
 void latest_view_free(struct latest_view *view);

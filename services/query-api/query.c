@@ -16,6 +16,27 @@ static const struct config_option query_options[] = {
                "from Kafka."),
     CONFIG_ROW(struct query_config, latest_keys_max, "query.latest.keys.max", INT, "10000", 1, 1e9,
                "Most keys of each topic whose latest value is held."),
+    CONFIG_ROW(struct query_config, history_topics, "query.history.topics", LIST, "product-metrics",
+               0, QUERY_TOPICS_MAX, "Topics, of those served, whose records are kept by time."),
+    CONFIG_ROW(struct query_config, history.bytes_max, "query.history.bytes", SIZE, "64MiB", 4096,
+               1e12, "Memory for the history of each topic; past it the oldest records go."),
+    CONFIG_ROW(struct query_config, history.age_max_ms, "query.history.age", DURATION, "0", 0,
+               100.0 * 365 * 86400000,
+               "Age at which records leave the history; 0: what the memory holds."),
+    CONFIG_ROW(
+        struct query_config, history.window_start, "query.history.window.start", STRING,
+        "window_start", 0, 0,
+        "Field that says when a window's result begins, a name or a JSON Pointer: an update of the "
+        "same key and window replaces the earlier one."),
+    CONFIG_ROW(struct query_config, history.window_end, "query.history.window.end", STRING,
+               "window_end", 0, 0, "Field that says when it ends."),
+    CONFIG_ROW(struct query_config, history_scan_max, "query.history.scan.max", INT, "100000", 1,
+               1e9,
+               "Most records of a history that a ranking or an aggregate looks at; what needs more "
+               "is refused."),
+    CONFIG_ROW(struct query_config, waits_max, "query.waits.max", INT, "1000", 0, 1e6,
+               "Most requests at a time that wait for something new (wait=); further ones are told "
+               "to come back later."),
     CONFIG_ROW(struct query_config, heartbeat_ms, "sse.heartbeat", DURATION, "15s", 10, 3600000,
                "Time without an event after which a stream gets a heartbeat."),
     CONFIG_ROW(struct query_config, stall_timeout_ms, "sse.stall.timeout", DURATION, "30s", 100,
@@ -132,6 +153,7 @@ static enum err worker_start(struct http_worker *worker, void *context, void **r
 static void worker_drain(void *state)
 {
     struct shard *shard = state;
+    waits_end(&shard->waits);
     streams_drain(&shard->streams);
 }
 
@@ -186,6 +208,7 @@ static enum err catchup_start(struct query *query, struct err_info *info)
 static enum err listen_start(struct query *query, struct err_info *info)
 {
     query->crowd = crowd_new(query->config.address_clients_max);
+    query->waits.waits_max = query->config.waits_max;
     query->snapshots.latest = query->latest;
     query->snapshots.snapshots_max = query->config.snapshots_max;
     query->shard_config = (struct shard_config){
@@ -202,6 +225,7 @@ static enum err listen_start(struct query *query, struct err_info *info)
         .topic_count = query->topic_count,
         .metrics = query->metrics,
         .ring_bytes_max = query->config.ring_bytes,
+        .waits = &query->waits,
     };
     const struct http_route_set routes = {query_routes, query_routes_count, query};
     const struct http_worker_hooks hooks = {
@@ -220,6 +244,7 @@ static enum err read_start(struct query *query, struct err_info *info)
         .topics = query->topics,
         .metrics = query->metrics,
         .latest = query->latest,
+        .history = query->history,
         .shards = query->shards,
         .shard_count = shard_count,
         .load_records = query->config.load_records,
@@ -227,6 +252,19 @@ static enum err read_start(struct query *query, struct err_info *info)
         .context = query,
     };
     return reader_start(query->reader, &params, info);
+}
+
+static enum err history_start(struct query *query, struct err_info *info)
+{
+    const struct config_list *names = &query->config.history_topics;
+    enum err e = ERR_OK;
+    for (size_t i = 0; i < names->count && !e; i++) {
+        size_t topic = query_topic_find(query, sv(names->items[i]));
+        if (topic < QUERY_TOPICS_MAX) {
+            e = history_new(&query->config.history, &query->history[topic], info);
+        }
+    }
+    return e;
 }
 
 enum err query_start(struct query *query, struct err_info *info)
@@ -238,7 +276,8 @@ enum err query_start(struct query *query, struct err_info *info)
     }
     service_add_check(query->service, &(struct service_check){"kafka", check_kafka, query});
     query->reader = reader_new(query->topics, query->topic_count);
-    enum err e = catchup_start(query, info);
+    enum err e = history_start(query, info);
+    e = e ? e : catchup_start(query, info);
     e = e ? e : listen_start(query, info); /* makes the shards, which the reader fills */
     return e ? e : read_start(query, info);
 }
@@ -257,6 +296,7 @@ void query_free(struct query *query)
     reader_free(query->reader);
     for (size_t i = 0; i < query->topic_count; i++) {
         latest_free(query->latest[i]);
+        history_free(query->history[i]);
     }
     *query = (struct query){0};
 }
@@ -264,7 +304,10 @@ void query_free(struct query *query)
 const struct http_route query_routes[] = {
     {HTTP_GET, "/events/{topics}", query_handle_get_events},
     {HTTP_GET, "/latest/{topic}", query_handle_get_latest},
-    {HTTP_GET, "/latest/{topic}/{key}", query_handle_get_latest_key},
+    {HTTP_GET, "/latest/{topic}/{key}", query_handle_get_latest},
+    {HTTP_GET, "/history/{topic}", query_handle_get_history},
+    {HTTP_GET, "/top/{topic}", query_handle_get_top},
+    {HTTP_GET, "/aggregates/{topic}", query_handle_get_aggregates},
     {HTTP_GET, "/", query_handle_get_dashboard},
     {HTTP_GET, "/assets/{file}", query_handle_get_asset},
 };

@@ -5,12 +5,22 @@
  *          query_events.c   GET /events/{topics}: from a request to a stream
  *          events_request.c what such a request asks for
  *          query_latest.c   GET /latest/{topic}, /latest/{topic}/{key}
+ *          query_history.c  GET /history/{topic}
+ *          query_top.c      GET /top/{topic}, /aggregates/{topic}
+ *          rest_request.c   what such requests ask for (pure)
+ *          rest_answer.c    how they are answered: at once, as unchanged, or when there is something new
+ *          rest_text.c, csv.c   the same as JSON, lines, CSV (pure)
+ *          fold.c           the largest of rows, and what they come to (pure)
+ *          waits.c          requests that wait
  *          query_pages.c    the dashboard
  *          query_metrics.c  what is counted
  *          reader.c         the thread that reads Kafka for everyone
  *          finder.c         topics and partitions as they appear
  *          frame.c          a record, ready for the socket, shared by reference
  *          latest.c         the last value of each key
+ *          history.c        records by time
+ *          rows.c           lists of records, and which of them somebody asks for (pure)
+ *          sorted.c         an order that is kept (pure)
  *          snapshot.c       the same, handed to one client
  *          shard.c          an HTTP worker's rings, and how frames get into them
  *          ring.c           the last frames of a topic
@@ -24,7 +34,7 @@
  *          catchup.c        records that have left the rings, read from Kafka per client
  *          cursor.c         positions as text
  *
- * FLOW     Kafka → reader → frame ─┬→ latest
+ * FLOW     Kafka → reader → frame ─┬→ latest, history
  *                                  └→ inbox of each shard → ring → writev per client
  * THREADS  reader and finder: 1 each · HTTP workers: http.threads · catch-up: sse.catchup.threads. A frame crosses
  *          threads by an atomic count, once a batch through an inbox; nothing else is shared.
@@ -35,6 +45,7 @@
 
 #include "http/http.h"
 #include "kafka/kafka_config.h"
+#include "history.h"
 #include "latest.h"
 #include "reader.h"
 #include "service/service.h"
@@ -60,6 +71,10 @@ struct query_config {
     int64_t catchup_threads;
     int64_t catchup_jobs_max;
     int64_t catchup_bytes;
+    struct config_list history_topics;
+    struct history_config history;
+    int64_t history_scan_max;
+    int64_t waits_max;
 };
 
 struct query {
@@ -70,6 +85,8 @@ struct query {
     size_t topic_count;
     struct query_topic_metrics metrics[QUERY_TOPICS_MAX];
     struct latest *latest[QUERY_TOPICS_MAX];
+    struct history *history[QUERY_TOPICS_MAX]; /* NULL: none is kept of the topic */
+    struct waits_config waits;
     struct catchup *catchup;
     struct snapshots snapshots;
     struct crowd *crowd;
@@ -96,6 +113,8 @@ MUST_CHECK enum err query_topic_get(const struct query *query, struct strview na
 
 void query_handle_get_events(struct http_request *request);
 void query_handle_get_latest(struct http_request *request);
-void query_handle_get_latest_key(struct http_request *request);
+void query_handle_get_history(struct http_request *request);
+void query_handle_get_top(struct http_request *request);
+void query_handle_get_aggregates(struct http_request *request);
 void query_handle_get_dashboard(struct http_request *request);
 void query_handle_get_asset(struct http_request *request);

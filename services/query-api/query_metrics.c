@@ -16,6 +16,10 @@ enum {
     LAG,
     RING_BYTES,
     KEYS,
+    HISTORY_ROWS,
+    HISTORY_BYTES,
+    HISTORY_EVICTED,
+    WAITS,
 };
 
 static struct metric families[] = {
@@ -60,6 +64,19 @@ static struct metric families[] = {
     [KEYS] = {"millrace_query_latest_keys", METRIC_GAUGE,
               "Keys whose latest value is held; at query.latest.keys.max new keys are left out.",
               "topic"},
+    [HISTORY_ROWS] = {"millrace_query_history_records", METRIC_GAUGE,
+                      "Records and windows that the history holds.", "topic"},
+    [HISTORY_BYTES] = {"millrace_query_history_bytes", METRIC_GAUGE,
+                       "Memory that the history holds.", "topic"},
+    [HISTORY_EVICTED] =
+        {"millrace_query_history_evicted_total", METRIC_COUNTER,
+         "Records that left the history, or were older than it when they came: it reaches less far "
+         "back than the topic; raise query.history.bytes or query.history.age if that is too "
+         "short.",
+         "topic"},
+    [WAITS] = {"millrace_query_waits", METRIC_GAUGE,
+               "Requests that wait for something new; at query.waits.max further ones get a 503.",
+               NULL},
 };
 METRICS_TABLE(families)
 
@@ -77,16 +94,17 @@ static const char *const slow_names[QUERY_SLOW_COUNT] = {
 
 static struct {
     struct metric_series *streams, *frames, *bytes, *ends[QUERY_END_COUNT], *catchups,
-        *catchups_now, *gaps, *slow[QUERY_SLOW_COUNT], *delivery;
+        *catchups_now, *gaps, *slow[QUERY_SLOW_COUNT], *delivery, *waits;
 } series;
 
-static _Atomic int64_t streams_open, catchups_open;
+static _Atomic int64_t streams_open, catchups_open, waits_open;
 
 static void on_collect(void *context)
 {
     (void)context;
     metric_set(series.streams, (double)atomic_load(&streams_open));
     metric_set(series.catchups_now, (double)atomic_load(&catchups_open));
+    metric_set(series.waits, (double)atomic_load(&waits_open));
 }
 
 void query_metrics_start(void)
@@ -98,6 +116,7 @@ void query_metrics_start(void)
     series.catchups_now = METRIC(families[CATCHUPS_NOW], NULL);
     series.gaps = METRIC(families[GAPS], NULL);
     series.delivery = METRIC(families[DELIVERY], NULL);
+    series.waits = METRIC(families[WAITS], NULL);
     for (size_t i = 0; i < QUERY_END_COUNT; i++) {
         series.ends[i] = METRIC(families[ENDS], end_names[i]);
     }
@@ -114,6 +133,9 @@ struct query_topic_metrics query_metrics_topic(const char *topic)
         .lag = METRIC(families[LAG], topic),
         .ring_bytes = METRIC(families[RING_BYTES], topic),
         .keys = METRIC(families[KEYS], topic),
+        .history_rows = METRIC(families[HISTORY_ROWS], topic),
+        .history_bytes = METRIC(families[HISTORY_BYTES], topic),
+        .history_evicted = METRIC(families[HISTORY_EVICTED], topic),
     };
 }
 
@@ -163,4 +185,9 @@ void query_metrics_slow(enum query_slow how)
 void query_metrics_gap(void)
 {
     metric_add(series.gaps, 1);
+}
+
+void query_metrics_wait(int change)
+{
+    atomic_fetch_add(&waits_open, change);
 }

@@ -15,7 +15,8 @@ enum query_end {
 };
 
 struct query_topic_metrics {
-    struct metric_series *records, *lag, *ring_bytes, *keys;
+    struct metric_series *records, *lag, *ring_bytes, *keys, *history_rows, *history_bytes,
+        *history_evicted;
 };
 
 void query_metrics_start(void);
@@ -28,5 +29,6 @@ void query_metrics_delivery(double seconds);
 void query_metrics_catchup_begin(void);
 void query_metrics_catchup_end(void);
 void query_metrics_gap(void);
+void query_metrics_wait(int change); /* +1, -1 */
 enum query_slow { QUERY_SLOW_CONFLATED, QUERY_SLOW_CAUGHT_UP, QUERY_SLOW_COUNT };
 void query_metrics_slow(enum query_slow how);

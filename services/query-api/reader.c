@@ -28,6 +28,7 @@ struct topic {
     struct buf cursor;
     atomic_int state; /* enum reader_topic */
     _Atomic int64_t lag;
+    int64_t evicted; /* from its history, as counted */
 };
 
 struct reader {
@@ -69,6 +70,10 @@ static void batch_to_latest(struct reader *reader)
         }
         latest_apply(reader->params.latest[topic], &reader->batch[i], end - i,
                      reader->batch[end - 1]->cursor);
+        if (reader->params.history[topic]) {
+            history_apply(reader->params.history[topic], &reader->batch[i], end - i,
+                          reader->batch[end - 1]->cursor, clock_now_ms());
+        }
         i = end;
     }
 }
@@ -140,6 +145,7 @@ static void partition_add(struct reader *reader, const struct finder_found *foun
     topic->next[found->partition] = start;
     topic->goal[found->partition] = found->high;
     topic->partition_count++;
+    atomic_fetch_add(&topic->lag, found->high - start); /* until the next review knows better */
     topic->epoch = found->epoch;
     topic->is_told = false;
 }
@@ -242,6 +248,18 @@ static void topic_review_cut(const struct reader *reader, const struct topic *to
     }
 }
 
+static void history_review(struct reader *reader, size_t index)
+{
+    const struct query_topic_metrics *metrics = &reader->params.metrics[index];
+    struct topic *topic = &reader->topics[index];
+    history_expire(reader->params.history[index], clock_now_ms());
+    struct history_stats stats = history_stats(reader->params.history[index]);
+    metric_set(metrics->history_rows, (double)stats.rows);
+    metric_set(metrics->history_bytes, (double)stats.bytes);
+    metric_add(metrics->history_evicted, stats.evicted - topic->evicted);
+    topic->evicted = stats.evicted;
+}
+
 static void topics_review(struct reader *reader)
 {
     for (size_t i = 0; i < reader->topic_count; i++) {
@@ -264,6 +282,9 @@ static void topics_review(struct reader *reader)
             state_publish(reader, i);
         }
         metric_set(reader->params.metrics[i].keys, (double)latest_count(reader->params.latest[i]));
+        if (reader->params.history[i]) {
+            history_review(reader, i);
+        }
     }
     batch_publish(reader);
     for (size_t i = 0; i < reader->topic_count; i++) {

@@ -1,13 +1,14 @@
 /* reader.h - the one thread that reads Kafka, for all clients.
  *
  * WHAT     takes up the topics and partitions that the finder finds, begins load_records back from each partition's end, makes frames, and hands them to
- *          `latest` and to every shard. Tells the shards with FRAME_STATE what a topic's partitions
+ *          `latest`, to `history` and to every shard. Tells the shards with FRAME_STATE what a topic's partitions
  *          are, when all that was there at start has been read, and positions past what is no record.
  * THREADS  start, stop and free by the main thread; reader_topic_* and reader_as_of_ms by any.
  */
 #pragma once
 
 #include "kafka/kafka_config.h"
+#include "history.h"
 #include "latest.h"
 #include "shard.h"
 
@@ -20,6 +21,7 @@ struct reader_params {
     const struct strview *topics;              /* as given to reader_new */
     const struct query_topic_metrics *metrics; /* by topic, as latest */
     struct latest *const *latest;
+    struct history *const *history; /* by topic; NULL where none is kept */
     struct shard *const *shards;
     size_t shard_count;
     int64_t load_records;

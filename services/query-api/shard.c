@@ -80,6 +80,7 @@ static int64_t frames_take(struct shard *shard, size_t count)
         struct frame *frame = shard->taken[i];
         newest_us = frame->created_us > newest_us ? frame->created_us : newest_us;
         added += frame->bytes;
+        waits_note(&shard->waits, frame->topic);
         ring_take(&shard->rings[frame->topic], frame);
         if (added >= part) {
             streams_pump(&shard->streams, true);
@@ -97,6 +98,7 @@ static void on_wake(void *context, uint32_t events)
     (void)!read(shard->event_fd, &ignored, sizeof ignored); /* only empties the counter */
     int64_t newest_us = frames_take(shard, inbox_take(shard));
     streams_pump(&shard->streams, false);
+    waits_look(&shard->waits, clock_mono_us());
     if (newest_us && shard->streams.count) {
         query_metrics_delivery((double)(clock_mono_us() - newest_us) / 1e6);
     }
@@ -111,6 +113,7 @@ static void on_tick(void *context)
         metric_set(shard->config->metrics[i].ring_bytes, (double)shard->rings[i].bytes);
     }
     streams_tick(&shard->streams, clock_mono_us());
+    waits_look(&shard->waits, clock_mono_us());
 }
 
 /* --- life ------------------------------------------------------------------------------------------------ */
@@ -131,6 +134,7 @@ enum err shard_new(const struct shard_config *config, struct http_worker *worker
         ring_init(&shard->rings[i], (size_t)config->ring_bytes_max);
     }
     shard->selectors = selector_machine_new();
+    shard->waits.config = config->waits;
     shard->streams =
         (struct streams){.config = &config->streams,
                          .worker = worker,

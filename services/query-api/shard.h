@@ -14,12 +14,14 @@
 #include "http/http.h"
 #include "query_metrics.h"
 #include "stream.h"
+#include "waits.h"
 
 struct shard_config {
     struct stream_config streams;
     size_t topic_count;
     const struct query_topic_metrics *metrics; /* by topic */
     int64_t ring_bytes_max;                    /* a topic */
+    struct waits_config *waits;
 };
 
 struct shard {
@@ -28,6 +30,7 @@ struct shard {
     struct ring *rings;                 /* topic_count */
     struct selector_machine *selectors; /* of all its streams */
     struct streams streams;
+    struct waits waits;
     int event_fd;
     struct http_watch *watch;
     struct frame **taken; /* the inbox' other half */

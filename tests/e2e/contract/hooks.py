@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 TOPIC = "clicks"    # of one partition
 EMPTY: dict[str, Any] = {"properties": {}}
+PAGE = "YTE3OTUyNDQ5NzAwMDAgMTc5NTI0NDk4MDAwMCAzIDgxMiA9cHJvZC0x"    # a place in the order of time
 SCHEMA_ID = "urn:millrace:any"    # of the one schema in schemas.dir
 
 
@@ -29,6 +30,11 @@ def before_load_schema(context: schemathesis.HookContext, raw_schema: dict[str, 
         schemas[name]["properties"]["$schema"] = {"enum": [SCHEMA_ID]}
     # The schema that a CloudEvent names is looked for, too, and takes none whose data are not JSON.
     schemas.get("CloudEvent", EMPTY)["properties"].pop("dataschema", None)
+    parameters = raw_schema["components"].get("parameters", {})
+    # What only an answer can have given, and how long an answer may take.
+    for name, values in (("Cursor", [PAGE]), ("After", [f"{TOPIC}~0=0"]), ("Wait", ["0", "20ms"])):
+        if name in parameters:
+            parameters[name]["schema"] = {"enum": values}
     generate_content(raw_schema)
 
 

@@ -1,0 +1,44 @@
+/* history.h - the records of a topic by time, as far back as a bound in memory reaches.
+ *
+ * WHAT     a window's result (a value with the fields that say when its window begins and ends) is one
+ *          thing: an update takes the place of what was known of the same key and window. Any other
+ *          record stands for itself. A tombstone takes away all that is held of its key, as it
+ *          will be from Kafka. A topic made anew begins empty.
+ * BOUNDS   bytes_max, frames and all; age_max_ms by the wall clock. Past either the oldest go, and are
+ *          counted. From then on nothing older than what went is taken in: what is held has no
+ *          holes, and what is asked for is either all there or said not to be (is_complete).
+ * OWNS     references to frames.
+ * THREADS  written by the reader, once a run of records; read by HTTP threads. A mutex, held for as
+ *          long as it takes to copy the references of a page. Values are looked into outside of it.
+ * COST     a record: a scan of its JSON and a few searches, O(log n). A page: O(log n + rows), when all
+ *          keys or one are asked for; several keys, or a prefix, are looked for among all rows of the
+ *          time. Changes after a position: O(log n + changes).
+ */
+#pragma once
+
+#include "rows.h"
+
+struct history;
+
+struct history_config {
+    const char *window_start, *window_end; /* fields, as names or JSON Pointers */
+    int64_t bytes_max;
+    int64_t age_max_ms; /* 0: no bound */
+};
+
+struct history_stats {
+    size_t rows, bytes;
+    int64_t evicted; /* also what came too late to be taken in */
+};
+
+void history_free(struct history *history); /* NULL is a no-op */
+/* ERR_CONFIG: a field is no JSON Pointer. */
+MUST_CHECK enum err history_new(const struct history_config *config, struct history **ret,
+                                struct err_info *info);
+/* A run of frames in order, of any kind, and the position after them. */
+void history_apply(struct history *history, struct frame *const *frames, size_t count,
+                   struct strview cursor, int64_t now_ms);
+void history_expire(struct history *history, int64_t now_ms);
+struct history_stats history_stats(struct history *history);
+
+void history_read(struct history *history, const struct rows_query *query, struct rows_view *ret);

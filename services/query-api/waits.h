@@ -1,0 +1,46 @@
+/* waits.h - requests of one HTTP worker that wait until a topic has something new (long poll).
+ *
+ * WHAT     a deferred request whose answer is looked for again when its topic has changed, and is given
+ *          whatever it is when its time is over, or the worker drains. No thread is held.
+ * BOUNDS   waits_max of all workers together; a wait never outlasts its request's own deadline.
+ * THREADS  a worker's waits belong to its thread; the count is shared.
+ * COST     a change of a topic looks at those that wait for it at most every WAITS_PAUSE_US, all at once.
+ */
+#pragma once
+
+#include <stdatomic.h>
+
+#include "http/http.h"
+#include "reading.h"
+
+#define WAITS_PAUSE_US 20000
+
+struct wait;
+
+struct waits_config {
+    int64_t waits_max;
+    atomic_llong count;
+};
+
+struct waits {
+    struct waits_config *config;
+    struct wait *first;
+    bool is_changed[READING_TOPICS_MAX];
+    bool has_changed;
+    int64_t looked_us; /* when those that wait were last looked at */
+};
+
+struct wait_for {
+    size_t topic;
+    int64_t deadline_us;
+    /* Gives the answer; false: there is nothing new, and it may wait on. */
+    bool (*answer)(struct http_request *request, bool is_last, const void *context);
+    const void *context;
+};
+
+/* Defers the request. False: there are as many as there may be, and it is not. */
+bool waits_add(struct waits *waits, struct http_request *request, const struct wait_for *what);
+/* A topic has changed: nobody is answered before the next look. */
+void waits_note(struct waits *waits, size_t topic);
+void waits_look(struct waits *waits, int64_t now_us); /* answers those that can be, or must */
+void waits_end(struct waits *waits);                  /* answers all */
