@@ -43,7 +43,7 @@ extern const char *const rest_aggregate_names[REST_COUNT + 1];
 #define REST_N_DEFAULT     10
 #define REST_WAIT_MAX_MS   3600000
 #define REST_TIME_MAX_MS   INT64_C(253402300799999) /* the year 9999 ends */
-#define REST_CURSOR_BYTES  1024 /* its text */
+#define REST_CURSOR_BYTES  1024                     /* its text */
 
 struct rest_request {
     struct rows_query rows;
