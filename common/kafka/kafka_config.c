@@ -3,6 +3,7 @@
 #include "kafka/kafka_config.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "log/log.h"
@@ -90,8 +91,9 @@ static const struct property txn_properties[] = {
     {"message.timeout.ms", "9000", 0, "must end before the transaction does"},
     {"socket.timeout.ms", "9000", 0, "must end before the transaction does"},
     /* Looks for a group coordinator that has left the cluster are woken by nothing but another
-     * connection's change, and have no deadline (librdkafka #5511, #5456): idle ones must change. */
-    {"connections.max.idle.ms", "5000", 0, "a coordinator that has gone must not hold up a commit"},
+     * connection's change, and have no deadline (librdkafka #5511, #5456): idle ones must change. At
+     * 5 s that was up to 4 of the seconds that a killed broker cost. */
+    {"connections.max.idle.ms", "2000", 0, "a coordinator that has gone must not hold up a commit"},
     {"linger.ms", "50", 0, "full batches; a commit flushes at once, so nobody waits for it"},
     {"compression.codec", "lz4", 0, "cheaper than the bytes it saves the broker"},
     {"queue.buffering.max.messages", "1000000", 0, "the bound is in bytes"},
@@ -127,8 +129,11 @@ static const struct property worker_properties[] = {
     {"partition.assignment.strategy", "range", PROMISE,
      "equal partitions of joined topics meet in one worker; cooperative assignors lose commits "
      "(librdkafka #4059)"},
-    {"session.timeout.ms", "10000", 0, "a dead worker's partitions move within 10 s"},
-    {"heartbeat.interval.ms", "2000", 0, "a few of them fit into a session"},
+    /* Longer than a cluster takes to replace a dead coordinator (broker.session.timeout.ms 6 s where
+     * we set it): a session that ends first costs a join, and a static member may fence itself. Timed
+     * from the last heartbeat's answer, so that the interval has to fit in as well. */
+    {"session.timeout.ms", "8000", 0, "a dead worker's partitions move within 10 s"},
+    {"heartbeat.interval.ms", "1000", 0, "a few of them fit into a session"},
     {"max.poll.interval.ms", "60000", 0, "a stuck worker loses its partitions within a minute"},
 };
 
@@ -353,6 +358,15 @@ enum err kafka_conf_set(rd_kafka_conf_t *conf, const char *name, const char *val
         return err_set(info, ERR_CONFIG, "Kafka client: %s=%s: %s", name, value, why);
     }
     return ERR_OK;
+}
+
+int64_t kafka_conf_number(const rd_kafka_conf_t *conf, const char *name)
+{
+    char text[32];
+    size_t bytes = sizeof text;
+    rd_kafka_conf_res_t found = rd_kafka_conf_get(conf, name, text, &bytes);
+    CHECK(found == RD_KAFKA_CONF_OK);
+    return strtoll(text, NULL, 10);
 }
 
 enum err kafka_err(rd_kafka_resp_err_t code)

@@ -40,6 +40,8 @@ MUST_CHECK enum err kafka_conf_new(const struct kafka_config *config, enum kafka
 /* Our override, after the user's; the property must exist. */
 MUST_CHECK enum err kafka_conf_set(rd_kafka_conf_t *conf, const char *name, const char *value,
                                    struct err_info *info);
+/* A property's value as a number; it must exist and be one. */
+int64_t kafka_conf_number(const rd_kafka_conf_t *conf, const char *name);
 /* One border for librdkafka's codes. */
 enum err kafka_err(rd_kafka_resp_err_t code);
 /* Logs once at start which version is linked and what an old one lacks. */

@@ -85,6 +85,9 @@ enum err pipeline_service_begin(struct pipeline_service *self,
         return e;
     }
     e = pipeline_open(self, info);
+    if (!e) {
+        e = worker_check(&self->worker_config, &self->kafka, self->pipeline, info);
+    }
     if (!e && (*ret_action == CONFIG_EXPLAIN || *ret_action == CONFIG_DRAW)) {
         e = pipeline_print(self, *ret_action == CONFIG_DRAW ? EXPLAIN_MERMAID : EXPLAIN_TEXT, info);
     }

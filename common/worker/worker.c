@@ -110,19 +110,6 @@ static enum err thread_prepare(struct worker *worker, int index, const char *ins
     return e;
 }
 
-/* The producer's configuration is tried here, so that a wrong property fails the start. */
-static enum err output_configuration_check(const struct worker *worker, struct err_info *info)
-{
-    rd_kafka_conf_t *conf;
-    enum err e = kafka_conf_new(
-        worker->params.kafka,
-        worker->is_exactly_once ? KAFKA_ROLE_PRODUCER_TXN : KAFKA_ROLE_PRODUCER_BULK, &conf, info);
-    if (!e) {
-        rd_kafka_conf_destroy(conf);
-    }
-    return e;
-}
-
 static enum err threads_start(struct worker *worker, struct err_info *info)
 {
     for (int i = 0; i < worker->thread_count; i++) {
@@ -209,7 +196,7 @@ enum err worker_start(const struct worker_params *params, struct worker **ret,
     instance_name(params, instance, sizeof instance);
     enum err e = worker->stop_fd < 0 || worker->ended_fd < 0
                      ? err_set(info, ERR_IO, "eventfd: %s", strerror(errno))
-                     : output_configuration_check(worker, info);
+                     : worker_check(params->config, params->kafka, params->pipeline, info);
     int prepared = 0;
     for (; !e && prepared < worker->thread_count; prepared++) {
         e = thread_prepare(worker, prepared, instance, info);

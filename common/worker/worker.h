@@ -48,6 +48,11 @@ struct worker_params {
 
 struct worker;
 
+/* Whether the configuration can be right at all, as far as can be told without Kafka: for --check, and
+ * before a start. */
+MUST_CHECK enum err worker_check(const struct worker_config *config,
+                                 const struct kafka_config *kafka, const struct pipeline *pipeline,
+                                 struct err_info *info);
 /* Threads run from here on; Kafka need not be there yet. */
 MUST_CHECK enum err worker_start(const struct worker_params *params, struct worker **ret,
                                  struct err_info *info);

@@ -23,6 +23,7 @@
 
 #include <string.h>
 
+#include "core/clock.h"
 #include "log/log.h"
 #include "worker/worker_crash.h"
 
@@ -94,6 +95,7 @@ static void inputs_seek(struct worker_thread *thread)
         worker_tasks_pause(thread);
     }
     rd_kafka_error_destroy(error);
+    crash_point(CRASH_AFTER_REWIND);
 }
 
 void worker_tasks_rewind(struct worker_thread *thread)
@@ -215,6 +217,7 @@ static bool tasks_place(struct worker_thread *thread, const rd_kafka_topic_parti
 void worker_task_restored(struct worker_thread *thread, struct worker_task *task)
 {
     CHECK(task->state == TASK_RESTORING);
+    crash_point(CRASH_AFTER_RESTORE);
     task->state = TASK_ACTIVE;
     metric_set(task->metrics.restore_left, 0);
     PARTITION_LIST list = rd_kafka_topic_partition_list_new((int)task->input_count);
@@ -318,6 +321,7 @@ static void assignment_take(struct worker_thread *thread)
     if (!tasks_place(thread, thread->pending)) {
         return;
     }
+    crash_point(CRASH_BEFORE_ASSIGN);
     PARTITION_LIST owned = list_of(thread, TASK_HELD, TASK_ACTIVE);
     rd_kafka_resp_err_t code = rd_kafka_assign(thread->consumer, owned);
     log_event(code ? LOG_WARN : LOG_INFO, "partitions_assigned", "the group gave partitions",
@@ -327,6 +331,7 @@ static void assignment_take(struct worker_thread *thread)
     thread->is_recovering = thread->must_rewind = false; /* whatever was open is resolved */
     worker_tasks_pause(thread);
     thread->has_joined = true;
+    thread->joined_us = clock_mono_us();
     atomic_store(&thread->assigned, count);
     metric_add(thread->worker->metrics.rebalances, 1);
     crash_point(CRASH_AFTER_ASSIGN);

@@ -11,9 +11,8 @@
 #include "log/log.h"
 #include "worker/worker_crash.h"
 
-#define CLOSE_POLL_MS          100
-#define CONSUMER_LOST_AGAIN_US 60000000
-#define CONSUMER_LOSSES_MAX    5
+#define CLOSE_POLL_MS       100
+#define CONSUMER_LOSSES_MAX 5
 
 /* Where inputs have queues of their own; the user's own values come before these. */
 static const struct config_pair ordered_properties[] = {
@@ -38,6 +37,7 @@ static void on_revoked(struct worker_thread *thread)
     log_event(LOG_INFO, "partitions_revoked", "the group takes the partitions back",
               KV("thread", thread->label), KV("lost", is_lost), KV("result", err_name(e)));
     worker_tasks_park(thread);
+    crash_point(CRASH_AFTER_REVOKE);
 }
 
 static void on_rebalance(rd_kafka_t *consumer, rd_kafka_resp_err_t code,
@@ -238,9 +238,47 @@ static enum err consumer_rebuild(struct worker_thread *thread, struct err_info *
     return e ? e : worker_consumer_subscribe(thread, info);
 }
 
+/* What a new consumer would meet again. */
+static bool is_incurable(rd_kafka_resp_err_t code)
+{
+    switch ((int)code) {
+    case RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE:
+    case RD_KAFKA_RESP_ERR_UNSUPPORTED_VERSION:
+    case RD_KAFKA_RESP_ERR_UNSUPPORTED_ASSIGNOR:
+    case RD_KAFKA_RESP_ERR_INCONSISTENT_GROUP_PROTOCOL:
+    case RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED:
+    case RD_KAFKA_RESP_ERR_GROUP_MAX_SIZE_REACHED:
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* Why the consumer cannot be replaced by another; ERR_OK: it can. */
+static enum err loss_judge(struct worker_thread *thread, rd_kafka_resp_err_t code, const char *why,
+                           struct err_info *info)
+{
+    const char *group = pipeline_name(thread->worker->params.pipeline);
+    int64_t session_ms = kafka_conf_number(rd_kafka_conf(thread->consumer), "session.timeout.ms");
+    bool is_soon = clock_mono_us() - thread->joined_us < session_ms * 1000 || !thread->has_joined;
+    thread->consumer_losses = is_soon ? thread->consumer_losses + 1 : 0;
+    if (is_incurable(code)) {
+        return err_set(info, ERR_KAFKA_FATAL, "consumer of group %s: %s", group, why);
+    }
+    if (thread->consumer_losses >= CONSUMER_LOSSES_MAX) {
+        return err_set(info, ERR_KAFKA_FATAL,
+                       "group %s: instance %s was fenced %d times in a row: another process has "
+                       "the same instance.id",
+                       group, thread->instance, thread->consumer_losses);
+    }
+    return ERR_OK;
+}
+
 /* A static member that was away for longer than its session can fence itself: librdkafka asks to join
- * twice, and the second answer outlaws the first. A consumer in that state is lost, like a producer;
- * the same thing again and again, with no session lost before it, is another process with our name. */
+ * twice, and the second answer outlaws the first. A consumer in that state is lost, like a producer.
+ * Losing a session takes a session's time, so one that is fenced sooner after it joined, with no
+ * session lost before it, is fenced by somebody: the same thing again and again is another process
+ * with our name. */
 void worker_consumer_check(struct worker_thread *thread)
 {
     char why[256];
@@ -248,25 +286,14 @@ void worker_consumer_check(struct worker_thread *thread)
     if (!code || thread->has_failed) {
         return;
     }
-    int64_t now_us = clock_mono_us();
-    bool is_again = now_us - thread->consumer_lost_us < CONSUMER_LOST_AGAIN_US;
-    thread->consumer_losses = is_again ? thread->consumer_losses + 1 : 1;
-    thread->consumer_lost_us = now_us;
     struct err_info info = {0};
-    (void)err_set(&info, ERR_KAFKA_FATAL, "consumer of group %s, instance %s: %s",
-                  pipeline_name(thread->worker->params.pipeline), thread->instance, why);
-    if (thread->consumer_losses >= CONSUMER_LOSSES_MAX) {
-        (void)err_set(&info, ERR_KAFKA_FATAL,
-                      "group %s: instance %s was fenced %d times in a row: another process has the "
-                      "same instance.id",
-                      pipeline_name(thread->worker->params.pipeline), thread->instance,
-                      thread->consumer_losses);
-        worker_thread_fail(thread, ERR_KAFKA_FATAL, &info);
-        return;
+    enum err e = loss_judge(thread, code, why, &info);
+    if (!e) {
+        log_event(LOG_WARN, "consumer_lost", why, KV("thread", thread->label),
+                  KV("instance", thread->instance));
+        worker_tell_error(thread, ERR_KAFKA_FATAL, "consumer", why);
+        e = consumer_rebuild(thread, &info);
     }
-    log_event(LOG_WARN, "consumer_lost", info.text, KV("thread", thread->label));
-    worker_tell_error(thread, ERR_KAFKA_FATAL, "consumer", info.text);
-    enum err e = consumer_rebuild(thread, &info);
     if (e) {
         worker_thread_fail(thread, e, &info);
     }

@@ -127,6 +127,7 @@ enum err worker_emit(void *context, const struct stream_out *out)
     if (out->target == STREAM_DEAD_LETTER) {
         dead_letter_count(thread, out);
     }
+    crash_point(CRASH_BETWEEN_OUTPUTS);
     return e ? emit_failed(thread, out, e, &thread->why) : ERR_OK;
 }
 
@@ -179,6 +180,7 @@ enum err worker_cycle_abort(struct worker_thread *thread)
         worker_task_resolve(thread->tasks[i], false);
     }
     cycle_close(thread);
+    crash_point(CRASH_AFTER_ABORT);
     return ERR_TXN_ABORT;
 }
 
@@ -239,6 +241,7 @@ static enum err tasks_before_commit(struct worker_thread *thread, struct err_inf
         if (e) {
             return e;
         }
+        crash_point(CRASH_BETWEEN_CHANGELOGS);
     }
     return ERR_OK;
 }
@@ -316,6 +319,7 @@ static void tasks_apply(struct worker_thread *thread)
         }
         worker_task_resolve(task, true);
         task_tell(thread, task);
+        crash_point(CRASH_IN_APPLY);
     }
 }
 

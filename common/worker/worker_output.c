@@ -12,8 +12,8 @@
 
 #define STEP_MS             500
 #define REBUILD_PAUSE_MS    200
-#define CALL_MS             5000  /* one try of a call that may be called again */
-#define CYCLE_MS            9000  /* below transaction.timeout.ms: past it the broker aborts */
+#define CALL_MS             5000 /* one try of a call that may be called again */
+#define CYCLE_MS_MAX        9000 /* and nine tenths of transaction.timeout.ms: past it brokers abort */
 #define ACKNOWLEDGE_MS      40000 /* at least once: below max.poll.interval.ms */
 #define QUEUE_FULL_PAUSE_MS 20
 #define PEEK_VERSION        0x020f01ff /* 2.15.1, the pinned one */
@@ -31,7 +31,7 @@ struct worker_output {
     int64_t rebuilds;
     size_t delivery_errors; /* at least once: of this cycle */
     rd_kafka_resp_err_t delivery_code;
-    int64_t began_us;
+    int64_t began_us, cycle_us; /* since when it runs, how long it may */
     struct worker_output_counts counts;
     /* The cycle's values: the client borrows them until they are acknowledged. Its own copy, a block of
      * another size for each record that another thread frees, cost an enrichment 8 % of its CPU. */
@@ -120,6 +120,9 @@ static void client_open(struct worker_output *output)
         log_event(LOG_ERROR, "producer_failed", why, KV("client", output->params.label));
         return;
     }
+    int64_t timeout_ms = kafka_conf_number(rd_kafka_conf(output->client), "transaction.timeout.ms");
+    int64_t cycle_ms = timeout_ms * 9 / 10;
+    output->cycle_us = (cycle_ms < CYCLE_MS_MAX ? cycle_ms : CYCLE_MS_MAX) * 1000;
     for (size_t i = 0; i < output->topic_count; i++) {
         output->topics[i] =
             topic_open(output->client, pipeline_topic_name(output->params.pipeline, i));
@@ -180,6 +183,9 @@ void worker_output_step(struct worker_output *output)
     }
     output->is_ready = !error;
     rd_kafka_error_destroy(error);
+    if (output->is_ready) {
+        crash_point(CRASH_AFTER_INIT);
+    }
 }
 
 void worker_output_serve(struct worker_output *output)
@@ -214,7 +220,7 @@ static enum err error_judge(struct worker_output *output, rd_kafka_error_t *erro
 
 static bool is_cycle_over(const struct worker_output *output)
 {
-    return clock_mono_us() - output->began_us > CYCLE_MS * 1000;
+    return clock_mono_us() - output->began_us > output->cycle_us;
 }
 
 /* --- a cycle ----------------------------------------------------------------------------------------------- */
@@ -349,6 +355,14 @@ enum err worker_output_emit(struct worker_output *output, const struct stream_ou
     return err_set(info, ERR_TXN_ABORT, "produce to %s: %s", topic, rd_kafka_err2str(code));
 }
 
+/* librdkafka's own -1 is for ever. A transaction that is not over by its time-out is aborted by the
+ * broker, so there is nothing to be waited for beyond it, but for the answer of a call just made. */
+static int cycle_left_ms(const struct worker_output *output)
+{
+    int64_t left_us = output->began_us + output->cycle_us - clock_mono_us();
+    return left_us > CALL_MS * 1000 ? (int)(left_us / 1000) : CALL_MS;
+}
+
 /* Group metadata is fetched anew each time: the generation can change without a callback, and a
  * stale one would be fenced, or worse, not. */
 static enum err offsets_send(struct worker_output *output, rd_kafka_t *consumer,
@@ -377,7 +391,8 @@ static enum err transaction_commit(struct worker_output *output, rd_kafka_t *con
         return e;
     }
     crash_point(CRASH_AFTER_SEND_OFFSETS);
-    e = error_judge(output, rd_kafka_commit_transaction(output->client, -1), "commit", info);
+    e = error_judge(output, rd_kafka_commit_transaction(output->client, cycle_left_ms(output)),
+                    "commit", info);
     return e == ERR_KAFKA_TIMEOUT ? output_lose(output, "commit", "timed out", info) : e;
 }
 
@@ -424,7 +439,8 @@ enum err worker_output_abort(struct worker_output *output)
     if (!is_transactional(output)) { /* what was sent stays; it will come again */
         return acknowledged_abort(output);
     }
-    enum err e = error_judge(output, rd_kafka_abort_transaction(output->client, -1), "abort", NULL);
+    enum err e =
+        error_judge(output, rd_kafka_abort_transaction(output->client, CALL_MS), "abort", NULL);
     return e == ERR_OK || e == ERR_KAFKA_FATAL
                ? e
                : output_lose(output, "abort", "the outcome is not known", NULL);

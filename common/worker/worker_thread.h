@@ -114,10 +114,10 @@ struct worker_thread {
     rd_kafka_t *consumer;
     rd_kafka_queue_t *queue;
     int queue_fd;        /* records wait here, or in an input's own queue */
-    int consumer_losses; /* in a row, since a session was last lost */
-    int64_t consumer_lost_us;
-    bool has_more;                            /* more than a batch was waiting */
-    bool has_joined;                          /* an assignment was taken, be it empty */
+    int consumer_losses; /* in a row, each sooner than a session could be lost */
+    int64_t joined_us;   /* when the last assignment was taken */
+    bool has_more;       /* more than a batch was waiting */
+    bool has_joined;     /* an assignment was taken, be it empty */
     rd_kafka_topic_partition_list_t *pending; /* assigned by the group, not yet by us */
     struct worker_task **tasks;               /* all that were ever here */
     size_t task_count, task_capacity;

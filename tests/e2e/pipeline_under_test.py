@@ -56,12 +56,12 @@ class Pipeline:
         if code != 0:
             raise ProcessFailed(tool.trouble(f"failed with {describe_code(code)}"))
 
-    def _worker(self, number: int, flags: Iterable[str] = (), crash_at: str = "") -> Process:
+    def _worker(self, number: int, flags: Iterable[str] = (), crash_at: str = "", stop_at: str = "") -> Process:
         argv = [str(self._bin_dir / "analytics"), f"--kafka.bootstrap.servers={self.bootstrap}",
                 "--http.host=127.0.0.1", f"--http.port={self._base + number}", "--log.format=json",
                 f"--pipeline.file={self._file}", *self._flags, *flags]
-        return Process(f"{self.name}-{number}", argv, self._dir / f"worker-{number}.log",
-                       {"MILLRACE_CRASH_AT": crash_at} if crash_at else None, cwd=self._dir)
+        armed = {name: at for name, at in (("MILLRACE_CRASH_AT", crash_at), ("MILLRACE_STOP_AT", stop_at)) if at}
+        return Process(f"{self.name}-{number}", argv, self._dir / f"worker-{number}.log", armed, cwd=self._dir)
 
     # --- Workers ---------------------------------------------------------------------------------
 
@@ -73,9 +73,14 @@ class Pipeline:
         for number in chosen:
             self.await_ready(number)
 
-    def start_armed(self, number: int, crash_at: str, *flags: str) -> None:
-        """Start a worker that ends itself there (POINT:n, see worker_crash.h); it may never be ready."""
-        self.workers[number] = self._worker(number, flags, crash_at).start()
+    def start_armed(self, number: int, crash_at: str, *flags: str, stop_at: str = "") -> None:
+        """Start a worker that ends, or stops, itself there (POINT:n, see worker_crash.h); it may never be ready."""
+        self.workers[number] = self._worker(number, flags, crash_at, stop_at).start()
+
+    def await_stop(self, number: int, meanwhile: Callable[[], None] = lambda: None) -> None:
+        """Until an armed worker has stopped itself."""
+        wait_for(f"worker {number} of {self.name} gets to where it stops", CRASH_SECONDS,
+                 lambda: meanwhile() or self.workers[number].is_stopped)
 
     def await_crash(self, number: int, meanwhile: Callable[[], None] = lambda: None) -> None:
         """Until an armed worker is at its end; another one, not yet started, stands in its place."""
@@ -149,8 +154,17 @@ class Pipeline:
                              timeout=TOOL_SECONDS, capture_output=True).stdout
         return len(json.loads(out)["topics"][0]["partitions"])
 
+    def _offset(self, topic: str, partition: int, which: int, isolation: str) -> int:
+        out = subprocess.run(["kcat", "-Q", "-b", self.bootstrap, "-t", f"{topic}:{partition}:{which}", "-X",
+                              f"isolation.level={isolation}"], check=True, timeout=TOOL_SECONDS, capture_output=True,
+                             text=True).stdout
+        return int(out.rsplit(maxsplit=1)[-1])
+
     def first_offset(self, topic: str, partition: int) -> int:
         """Of the oldest record that the topic still has."""
-        out = subprocess.run(["kcat", "-Q", "-b", self.bootstrap, "-t", f"{topic}:{partition}:-2"], check=True,
-                             timeout=TOOL_SECONDS, capture_output=True, text=True).stdout
-        return int(out.rsplit(maxsplit=1)[-1])
+        return self._offset(topic, partition, -2, "read_committed")
+
+    def has_open_transaction(self, topic: str) -> bool:
+        """Whether the topic has records whose transaction is not decided."""
+        return any(self._offset(topic, partition, -1, "read_uncommitted") >
+                   self._offset(topic, partition, -1, "read_committed") for partition in range(self.partitions(topic)))

@@ -76,6 +76,11 @@ class Process:
     def is_running(self) -> bool:
         return self._popen is not None and self._popen.poll() is None
 
+    @property
+    def is_stopped(self) -> bool:
+        """Whether it sleeps after SIGSTOP."""
+        return self.is_running and Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "T"
+
     def start(self, stdout: Path | None = None) -> Process:
         """Start it; stderr (and stdout, unless given a file) are appended to the log."""
         if threading.current_thread() is not threading.main_thread():
