@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Callable, Sequence
 
 from harness.kafka import bin_dir
-from measure import footprint, images, ingest, jobs, latency, machine, results, scale
+from measure import footprint, images, ingest, jobs, latency, machine, restore, results, scale
 from measure.session import Plan, Session, say
 
 # In this order: the loudest first, what wants a quiet broker last.
@@ -17,6 +17,7 @@ PARTS: dict[str, Callable[[Session], dict[str, Any]]] = {
     **{contest.name: partial(ingest.run, contest=contest) for contest in (ingest.SINGLE, ingest.NDJSON, ingest.HASTY)},
     **{job.name: partial(jobs.run, job=job) for job in (jobs.ENRICH, jobs.WINDOW, jobs.HOPPING, jobs.SESSION, jobs.JOIN)},
     "scale": scale.run,
+    "restore": restore.run,
     "latency": latency.run,
     "footprint": footprint.run,
     "images": images.run,

@@ -12,6 +12,7 @@ BEGIN, END = "<!-- bench:start -->", "<!-- bench:end -->"
 SERVER_TITLES = {"ingest-api": "**ingest-api**", "floor": "bare floor", "floor-keyed": "bare floor, keyed",
                  "floor-at-once": "libmicrohttpd alone", "fastapi": "FastAPI, 2 processes"}
 JOB_TITLES = {"millrace": "**Millrace**", "kafka-streams": "Kafka Streams", "floor": "our client alone"}
+RESTORE_TITLES = {"changelog": "the changelog", "local": "local disk"}
 Row = Sequence[object]
 
 
@@ -125,6 +126,13 @@ def _scale(figures: dict[str, Any]) -> tuple[Row, list[Row]]:
         for axis, title in drawing.AXES.items() for i, c in enumerate(figures[axis])]
 
 
+def _restore(figures: dict[str, Any]) -> tuple[Row, list[Row]]:
+    return ("state comes from", "back after s", "ready after s", "peak MiB"), [
+        (f"{title}, {_thousands(figures['keys'])} keys", figures[side]["restore_s"], figures[side]["ready_s"],
+         f"{figures[side]['peak_rss_mib']:.0f}")
+        for side, title in RESTORE_TITLES.items() if side in figures]
+
+
 def _latency(figures: dict[str, Any]) -> tuple[Row, list[Row]]:
     rows: list[Row] = [
         (name.replace("_", " "), f["p50_ms"], f["p95_ms"], f["p99_ms"], f["max_ms"], f["probes"])
@@ -153,6 +161,7 @@ SECTIONS: dict[str, tuple[str, Callable[[dict[str, Any]], tuple[Row, list[Row]]]
     "session": ("Sessions with a gap of ten seconds, per user, finals only", _job),
     "join": ("Orders joined with payments within ten seconds", _job),
     "scale": ("What an event costs the engine alone, without Kafka", _scale),
+    "restore": ("A worker that was killed, until its state is back", _restore),
     "latency": ("From POST to the SSE event that counts the order", _latency),
     "footprint": ("Each service, idle", _footprint),
     "images": ("Each container image", _images),

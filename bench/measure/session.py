@@ -92,6 +92,10 @@ class Session:
         if ended.forced or ended.code not in codes:
             raise BenchFailed(process.trouble(f"ended with {describe_code(ended.code)}"))
 
+    def kill(self, process: Process) -> None:
+        process.kill()
+        self._running.remove(process)
+
     def start_service(self, name: str, port: int, *flags: str) -> Process:
         """One of ours, on a port of its own; the caller awaits what it needs."""
         return self.start(name, [self.bin_dir / name, f"--kafka.bootstrap.servers={self.kafka.bootstrap}",

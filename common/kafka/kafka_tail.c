@@ -7,6 +7,7 @@
 #include "kafka/kafka_tail.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -446,8 +447,13 @@ static enum err client_new(struct kafka_tail *tail, struct err_info *info)
     if (e) {
         return e;
     }
+    char wait_ms[16];
+    (void)snprintf(wait_ms, sizeof wait_ms, "%u", tail->params.fetch_wait_ms);
     e = kafka_conf_set(conf, "isolation.level",
                        tail->params.read_uncommitted ? "read_uncommitted" : "read_committed", info);
+    if (!e && tail->params.fetch_wait_ms > 0) {
+        e = kafka_conf_set(conf, "fetch.wait.max.ms", wait_ms, info);
+    }
     if (e) {
         rd_kafka_conf_destroy(conf);
         return e;

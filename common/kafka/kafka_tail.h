@@ -26,6 +26,9 @@ struct kafka_position {
 struct kafka_tail_params {
     const struct kafka_config *config;
     bool read_uncommitted; /* default: committed records only */
+    /* How long a broker holds back its answer when nothing is new; partitions that come meanwhile wait
+     * as long. 0: librdkafka's, 500 ms: for one that follows topics for good. */
+    unsigned fetch_wait_ms;
     /* Optional: offsets [from, to) of a partition are not to be had any more. */
     void (*on_gap)(void *context, const struct kafka_position *at, int64_t from, int64_t to);
     void *context;

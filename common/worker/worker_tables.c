@@ -13,6 +13,7 @@
 #define METADATA_MS      2000
 #define REFRESH_MS       2000
 #define STEP_BATCHES_MAX 10
+#define FETCH_WAIT_MS    100 /* how late it may be known that all rows are there */
 
 struct worker_tables {
     const struct pipeline *pipeline;
@@ -212,7 +213,9 @@ enum err worker_tables_new(const struct kafka_config *kafka, const struct pipeli
     tables->rejects = rejects;
     tables->count = pipeline_table_count(pipeline);
     if (has_topics(pipeline)) {
-        enum err e = kafka_tail_new(&(struct kafka_tail_params){.config = kafka, .label = label},
+        enum err e = kafka_tail_new(&(struct kafka_tail_params){.config = kafka,
+                                                                .label = label,
+                                                                .fetch_wait_ms = FETCH_WAIT_MS},
                                     &tables->tail, info);
         if (e) {
             free(tables);
