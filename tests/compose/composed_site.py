@@ -9,7 +9,7 @@ from harness.compose import Compose
 from harness.platform import SERVICES, Layout, Platform, Settings
 from harness.process import ProcessFailed
 from harness.reader import out_of_sync
-from harness.waiting import wait_for
+from harness.waiting import DeadlineExceeded, wait_for
 from site_under_test import Site
 
 BOOTSTRAP = "kafka-1:9092,kafka-2:9092,kafka-3:9092"    # as the reader inside the network sees it
@@ -78,4 +78,13 @@ class ComposedSite(Site):
 
     def await_in_sync(self) -> None:
         """All replicas caught up: only then is another broker's fault a single one."""
-        wait_for("all replicas are in sync", IN_SYNC_SECONDS, lambda: not out_of_sync(BOOTSTRAP), poll_seconds=0.5)
+        lacking: list[str] = []
+
+        def are_in_sync() -> bool:
+            lacking[:] = out_of_sync(BOOTSTRAP)
+            return not lacking
+
+        try:
+            wait_for("all replicas are in sync", IN_SYNC_SECONDS, are_in_sync, poll_seconds=0.5)
+        except DeadlineExceeded as error:
+            raise DeadlineExceeded(f"{error}: {len(lacking)} things lack: {'; '.join(lacking[:5])}") from None

@@ -139,7 +139,9 @@ class Site:
         alive = (lambda: None) if stopped else self.platform.require_running
         verdict = settle(self.cluster.bootstrap, self.entries(), duration_ms(settings.window), lines, seconds, alive)
         if verdict.found:
-            pytest.fail(f"after {verdict.seconds:.0f} s:\n{format_discrepancies(verdict.found)}")
+            first = verdict.found[0]    # in the first line: a summary shows no other
+            pytest.fail(f"after {verdict.seconds:.0f} s {len(verdict.found)} discrepancies, first {first.kind} "
+                        f"{first.where}:\n{format_discrepancies(verdict.found)}")
         return verdict
 
     def restart(self, name: str) -> None:

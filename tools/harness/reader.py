@@ -84,12 +84,22 @@ def read_topics(bootstrap: str, topics: Iterable[str], seconds: float = READ_SEC
         return dict(zip(names, pool.map(lambda name: read_topic(bootstrap, name, seconds), names)))
 
 
-def out_of_sync(bootstrap: str) -> list[str]:
-    """Partitions that lack a leader or an in-sync replica, as the cluster says itself."""
-    cluster = json.loads(_kcat(["-L", "-J", "-b", bootstrap], READ_SECONDS))
+def _out_of_sync_at(server: str) -> list[str]:
+    try:
+        cluster = json.loads(_kcat(["-L", "-J", "-b", server], READ_SECONDS))
+    except ReadError as error:
+        return [str(error)]
     return [f"{topic['topic']}[{partition['partition']}]"
             for topic in cluster["topics"] for partition in topic["partitions"]
             if partition["leader"] < 0 or len(partition["isrs"]) < len(partition["replicas"])]
+
+
+def out_of_sync(bootstrap: str) -> list[str]:
+    """Partitions that lack a leader or an in-sync replica, as any of the brokers says, and brokers that
+    say nothing: one that has just come back answers late, or tells what was when it went."""
+    servers = bootstrap.split(",")
+    with ThreadPoolExecutor(max_workers=len(servers)) as pool:
+        return sorted({what for found in pool.map(_out_of_sync_at, servers) for what in found})
 
 
 def leaders(bootstrap: str, topic: str) -> dict[int, int]:
