@@ -19,6 +19,7 @@ from harness.waiting import wait_for
 
 COMMAND_SECONDS = 180.0
 HEALTHY_SECONDS = 90.0
+PAUSE_SECONDS = 60.0
 
 _GUARD = 'read -r ended; [ "$ended" = down ] || exec "$@" >/dev/null 2>&1'
 
@@ -124,7 +125,18 @@ class Compose:
         docker("start", self.container(service))
 
     def pause(self, service: str) -> None:
-        docker("pause", self.container(service))
+        """The kernel's freezer gives up on a container that is throttled or starts a process just then (its
+        health check does); it runs on and is asked again."""
+        def is_frozen() -> bool:
+            try:
+                docker("pause", self.container(service))
+            except DockerFailed as error:
+                if "unable to freeze" not in str(error):
+                    raise
+                return False
+            return True
+
+        wait_for(f"{service} is frozen", PAUSE_SECONDS, is_frozen)
 
     def unpause(self, service: str) -> None:
         docker("unpause", self.container(service))
