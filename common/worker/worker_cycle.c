@@ -296,7 +296,6 @@ static void cycle_tell(struct worker_thread *thread)
 {
     struct worker_metrics *metrics = &thread->worker->metrics;
     const struct worker_output_counts *counts = worker_output_counts(thread->output);
-    metric_add(metrics->records_in, thread->cycle.records);
     for (int i = 0; i < STREAM_TARGETS; i++) {
         metric_add(metrics->records_out[i], counts->records[i]);
     }
@@ -305,6 +304,7 @@ static void cycle_tell(struct worker_thread *thread)
             worker_metrics_dead_letters(metrics, (enum err)code, thread->cycle.dead_letters[code]);
         }
     }
+    metric_add(metrics->records_in, thread->cycle.records); /* after what became of them */
     metric_add(metrics->commits, 1);
     metric_observe(metrics->commit_seconds, (double)thread->commit_cost_us / 1e6);
     metric_set(metrics->last_commit, (double)clock_now_ms() / 1e3);
