@@ -199,14 +199,14 @@ static int window_of(struct strview value)
     if (value.len >= 2 && value.ptr[0] == '"' && value.ptr[value.len - 1] == '"') {
         value = sv_of(value.ptr + 1, value.len - 2);
     }
-    for (int bits = 8; bits <= WEBSOCKET_WINDOW_MAX; bits++) {
-        char text[4];
-        int len = snprintf(text, sizeof text, "%d", bits);
-        if (sv_equal(value, sv_of(text, (size_t)len))) {
-            return bits;
+    int bits = 0;
+    for (size_t i = 0; i < value.len; i++) {
+        if (i == 2 || value.ptr[i] < '0' || value.ptr[i] > '9' || value.ptr[0] == '0') {
+            return 0;
         }
+        bits = 10 * bits + value.ptr[i] - '0';
     }
-    return 0;
+    return bits >= 8 && bits <= WEBSOCKET_WINDOW_MAX ? bits : 0;
 }
 
 enum param { SERVER_TAKEOVER, CLIENT_TAKEOVER, SERVER_WINDOW, CLIENT_WINDOW, PARAM_COUNT };
