@@ -231,6 +231,8 @@ struct http_problem {
 };
 void http_reply_err(struct http_request *request, enum err err, const struct err_info *info);
 void http_reply_problem(struct http_request *request, const struct http_problem *problem);
+/* The problem by itself, of no request; new reference. */
+json_t *http_problem_of(enum err err, const struct err_info *info);
 /* The problem as JSON without replying (for results inside a 207); new reference. */
 json_t *http_problem_json(struct http_request *request, enum err err, const struct err_info *info);
 

@@ -279,7 +279,7 @@ static void member(json_t *object, const char *name, json_t *value)
     }
 }
 
-json_t *http_problem_json(struct http_request *request, enum err err, const struct err_info *info)
+json_t *http_problem_of(enum err err, const struct err_info *info)
 {
     char type[128];
     snprintf(type, sizeof type, "/problems/%s", err_name(err));
@@ -288,10 +288,8 @@ json_t *http_problem_json(struct http_request *request, enum err err, const stru
     member(problem, "title", json_string(err_title(err)));
     member(problem, "status", json_integer(err_http_status(err)));
     member(problem, "detail", json_string(err_detail(err, info)));
-    member(problem, "instance", json_stringn(request->path.ptr, request->path.len));
     member(problem, "code", json_string(err_name(err)));
     member(problem, "retryable", json_boolean(err_is_retriable(err)));
-    member(problem, "request_id", json_string(http_request_id(request)));
     if (info && info->pointer[0]) {
         json_t *errors = json_array();
         json_t *error = json_object();
@@ -300,6 +298,14 @@ json_t *http_problem_json(struct http_request *request, enum err err, const stru
         (void)json_array_append_new(errors, error); /* fails only without memory */
         member(problem, "errors", errors);
     }
+    return problem;
+}
+
+json_t *http_problem_json(struct http_request *request, enum err err, const struct err_info *info)
+{
+    json_t *problem = http_problem_of(err, info);
+    member(problem, "instance", json_stringn(request->path.ptr, request->path.len));
+    member(problem, "request_id", json_string(http_request_id(request)));
     return problem;
 }
 

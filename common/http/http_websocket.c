@@ -231,16 +231,24 @@ static void rest(struct http_websocket *socket)
     }
 }
 
-void http_websocket_pump(struct http_websocket *socket)
+static void blocked(struct http_websocket *socket)
 {
-    for (int round = 0; round < ROUNDS_MAX; round++) {
+    socket->blocked_us = socket->blocked_us ? socket->blocked_us : clock_mono_us();
+    watch_for(socket, true);
+    if (!socket->is_closing && socket->hooks->on_blocked) {
+        socket->hooks->on_blocked(socket->context);
+    }
+}
+
+void http_websocket_pump(struct http_websocket *socket, bool is_burst)
+{
+    for (int round = 0; round < ROUNDS_MAX || is_burst; round++) {
         switch (flush(socket)) {
         case LOST:
             end(socket, HTTP_WEBSOCKET_GONE);
             return;
         case BLOCKED:
-            socket->blocked_us = socket->blocked_us ? socket->blocked_us : clock_mono_us();
-            watch_for(socket, true);
+            blocked(socket);
             return;
         case SENT:
             break;
@@ -265,7 +273,7 @@ static void on_ready(void *context, uint32_t events)
     bool is_here =
         events & EPOLLIN ? receive(socket) : !(events & (EPOLLHUP | EPOLLERR | EPOLLRDHUP));
     if (is_here) {
-        http_websocket_pump(socket);
+        http_websocket_pump(socket, false);
     } else {
         end(socket, HTTP_WEBSOCKET_GONE);
     }
@@ -277,7 +285,9 @@ void http_websocket_tick(struct http_websocket *socket, int64_t now_us)
     if (socket->close_us && now_us - socket->close_us > CLOSE_TIMEOUT_US) {
         end(socket, HTTP_WEBSOCKET_GONE);
     } else if (socket->blocked_us) {
-        if (now_us - socket->blocked_us > config->stall_timeout_ms * 1000) {
+        int64_t timeout_us =
+            socket->is_closing ? CLOSE_TIMEOUT_US : config->stall_timeout_ms * 1000;
+        if (now_us - socket->blocked_us > timeout_us) {
             end(socket, HTTP_WEBSOCKET_STALLED);
         }
     } else if (socket->pinged_us) {
@@ -287,7 +297,7 @@ void http_websocket_tick(struct http_websocket *socket, int64_t now_us)
     } else if (!socket->is_closing && now_us - socket->heard_us > config->ping_ms * 1000) {
         socket->pinged_us = now_us;
         (void)!websocket_append(&socket->out, WEBSOCKET_PING, SV("")); /* as append_close */
-        http_websocket_pump(socket);
+        http_websocket_pump(socket, false);
     }
 }
 

@@ -8,7 +8,7 @@
  *          is read from it: who does not take answers asks no more questions.
  * TIMES    a peer that says nothing for ping_ms is pinged, and cut when nothing comes for
  *          pong_timeout_ms more; one that takes nothing for stall_timeout_ms is cut; a close that is
- *          not answered is over after 2 s.
+ *          not taken, or not answered, is over after 2 s.
  * OWNS     itself, from accept until on_end has returned.
  * THREADS  the worker's.
  * FREES    http_websocket_pump and _tick may end it: on_end is called then, and nothing else after.
@@ -33,6 +33,8 @@ struct http_websocket_hooks {
     void (*on_message)(void *context, bool is_text, struct strview message);
     /* Appends what comes next; false: there is nothing for now. Not called once it is closing. */
     bool (*on_room)(void *context, struct buf *out);
+    /* The socket takes no more of what there is, and is not closing. May be NULL. */
+    void (*on_blocked)(void *context);
     /* What the peer sent as its reason, or why we failed it; may be empty. */
     void (*on_end)(void *context, enum http_websocket_end why, uint16_t code,
                    struct strview reason);
@@ -71,6 +73,7 @@ bool http_websocket_is_closing(const struct http_websocket *socket);
 /* Appends a close, after which nothing is sent; goes out with the next pump. */
 void http_websocket_close(struct http_websocket *socket, uint16_t code, struct strview reason);
 
-void http_websocket_pump(struct http_websocket *socket); /* there is something to send */
+/* There is something to send: a turn of it, or, in a burst, as much as the socket takes. */
+void http_websocket_pump(struct http_websocket *socket, bool is_burst);
 void http_websocket_tick(struct http_websocket *socket, int64_t now_us);
 void http_websocket_cut(struct http_websocket *socket); /* NULL is a no-op; without on_end */

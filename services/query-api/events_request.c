@@ -43,12 +43,17 @@ static enum err read_topics(const struct query *query, const char *list, struct 
     }
 }
 
+static const char *param(const struct events_source *source, const char *name)
+{
+    return source->param(source->context, name);
+}
+
 /* --- values ------------------------------------------------------------------------------------------ */
 
-static enum err read_choice(const struct http_request *request, const char *name,
+static enum err read_choice(const struct events_source *source, const char *name,
                             const char *const choices[2], bool *ret, struct err_info *info)
 {
-    const char *text = http_request_query(request, name);
+    const char *text = param(source, name);
     if (text && strcmp(text, choices[0]) != 0 && strcmp(text, choices[1]) != 0) {
         return err_set(info, ERR_REQUEST_PARAM, "%s=%.32s is neither %s nor %s", name, text,
                        choices[0], choices[1]);
@@ -96,7 +101,7 @@ static enum err read_snapshot(const char *text, struct events_request *ret, stru
                : err_set(info, ERR_REQUEST_PARAM, "snapshot=%.32s is neither 0 nor 1", text);
 }
 
-static enum err read_start(const struct http_request *request, struct events_request *ret,
+static enum err read_start(const struct events_source *source, struct events_request *ret,
                            struct err_info *info)
 {
     static const struct {
@@ -109,7 +114,7 @@ static enum err read_start(const struct http_request *request, struct events_req
     const char *taken = NULL;
     ret->start.from = CURSOR_LATEST;
     for (size_t i = 0; i < ARRAY_LEN(ways); i++) {
-        const char *text = http_request_query(request, ways[i].name);
+        const char *text = param(source, ways[i].name);
         if (!text) {
             continue;
         }
@@ -127,13 +132,13 @@ static enum err read_start(const struct http_request *request, struct events_req
 }
 
 /* The header wins: a browser that reconnects sends it, with the first request's address. */
-static enum err read_cursor(const struct http_request *request, struct events_request *ret,
+static enum err read_cursor(const struct events_source *source, struct events_request *ret,
                             struct err_info *info)
 {
     static const char *const aliases[] = {"last_event_id", "lastEventId", "Last-Event-ID"};
-    const char *text = http_request_header(request, "Last-Event-ID");
+    const char *text = source->last_event_id;
     for (size_t i = 0; i < ARRAY_LEN(aliases) && (!text || !text[0]); i++) {
-        text = http_request_query(request, aliases[i]);
+        text = param(source, aliases[i]);
     }
     return text && text[0] ? cursor_parse(sv(text), ret->names, ret->topic_count, &ret->asked, info)
                            : ERR_OK;
@@ -141,17 +146,77 @@ static enum err read_cursor(const struct http_request *request, struct events_re
 
 /* --- what, and how ----------------------------------------------------------------------------------- */
 
-static enum err read_filter(const struct http_request *request, struct events_request *ret,
+static enum err read_filter(const struct events_source *source, struct events_request *ret,
                             struct err_info *info)
 {
-    const char *key = http_request_query(request, "key");
-    const char *text = http_request_query(request, "filter");
+    const char *key = param(source, "key");
+    const char *text = param(source, "filter");
     return key || text ? filter_new(key, text, &ret->filter, info) : ERR_OK;
 }
 
+static bool slow_parse(const char *text, enum feed_slow *ret)
+{
+    static const char *const names[] = {
+        [FEED_DISCONNECT] = "disconnect",
+        [FEED_CONFLATE] = "conflate",
+        [FEED_CATCH_UP] = "catch-up",
+    };
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        if (strcmp(text, names[i]) == 0) {
+            *ret = (enum feed_slow)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+static enum err read_slow(const struct events_source *source, const struct query *query,
+                          struct events_request *ret, struct err_info *info)
+{
+    const char *text = param(source, "slow");
+    CHECK(slow_parse(query->config.slow, &ret->slow)); /* a choice of the table */
+    return !text || slow_parse(text, &ret->slow)
+               ? ERR_OK
+               : err_set(info, ERR_REQUEST_PARAM,
+                         "slow=%.32s is none of disconnect, conflate, catch-up", text);
+}
+
+/* --- the request ------------------------------------------------------------------------------------- */
+
+enum err events_request_read(const struct events_source *source, const struct query *query,
+                             struct events_request *ret, struct err_info *info)
+{
+    static const char *const switches[] = {"0", "1"};
+    enum err e = read_topics(query, source->topics, ret, info);
+    e = e ? e : read_start(source, ret, info);
+    e = e ? e : read_choice(source, "envelope", switches, &ret->is_envelope, info);
+    e = e ? e : read_filter(source, ret, info);
+    e = e ? e : read_slow(source, query, ret, info);
+    return e ? e : read_cursor(source, ret, info);
+}
+
+/* --- as HTTP ----------------------------------------------------------------------------------------- */
+
+static const char *query_param(const void *context, const char *name)
+{
+    return http_request_query(context, name);
+}
+
+enum err events_request_read_http(const struct http_request *request, const struct query *query,
+                                  struct events_request *ret, struct err_info *info)
+{
+    const struct events_source source = {
+        .param = query_param,
+        .context = request,
+        .topics = http_request_param(request, "topics"),
+        .last_event_id = http_request_header(request, "Last-Event-ID"),
+    };
+    return events_request_read(&source, query, ret, info);
+}
+
 /* Of those that are liked as well as any other the first: an EventSource asks for the first one. */
-static enum err read_format(const struct http_request *request, struct events_request *ret,
-                            struct err_info *info)
+enum err events_request_format(const struct http_request *request, struct events_request *ret,
+                               struct err_info *info)
 {
     static const struct {
         const char *accepted, *content_type;
@@ -175,56 +240,15 @@ static enum err read_format(const struct http_request *request, struct events_re
                               "events are sent as text/event-stream or application/x-ndjson");
 }
 
-static bool slow_parse(const char *text, enum stream_slow *ret)
-{
-    static const char *const names[] = {
-        [STREAM_DISCONNECT] = "disconnect",
-        [STREAM_CONFLATE] = "conflate",
-        [STREAM_CATCH_UP] = "catch-up",
-    };
-    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
-        if (strcmp(text, names[i]) == 0) {
-            *ret = (enum stream_slow)i;
-            return true;
-        }
-    }
-    return false;
-}
+/* --- what comes of it -------------------------------------------------------------------------------- */
 
-static enum err read_slow(const struct http_request *request, const struct query *query,
-                          struct events_request *ret, struct err_info *info)
+struct reading *events_request_reading(struct events_request *events)
 {
-    const char *text = http_request_query(request, "slow");
-    CHECK(slow_parse(query->config.slow, &ret->slow)); /* a choice of the table */
-    return !text || slow_parse(text, &ret->slow)
-               ? ERR_OK
-               : err_set(info, ERR_REQUEST_PARAM,
-                         "slow=%.32s is none of disconnect, conflate, catch-up", text);
-}
-
-/* --- the request ------------------------------------------------------------------------------------- */
-
-enum err events_request_read(const struct http_request *request, const struct query *query,
-                             struct events_request *ret, struct err_info *info)
-{
-    static const char *const switches[] = {"0", "1"};
-    enum err e = read_format(request, ret, info);
-    if (!e) {
-        e = read_topics(query, http_request_param(request, "topics"), ret, info);
-    }
-    if (!e) {
-        e = read_start(request, ret, info);
-    }
-    if (!e) {
-        e = read_choice(request, "envelope", switches, &ret->is_envelope, info);
-    }
-    if (!e) {
-        e = read_filter(request, ret, info);
-    }
-    if (!e) {
-        e = read_slow(request, query, ret, info);
-    }
-    return e ? e : read_cursor(request, ret, info);
+    struct reading *reading = reading_new(events->topics, events->topic_count);
+    reading->is_envelope = events->is_envelope;
+    reading->format = events->format;
+    reading->filter = TAKE(events->filter);
+    return reading;
 }
 
 void events_request_deinit(struct events_request *events)

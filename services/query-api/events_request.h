@@ -12,14 +12,30 @@ struct events_request {
     struct reading_start start; /* without `asked` */
     struct filter *filter;      /* NULL: every record */
     bool is_snapshot;
-    enum stream_slow slow;
+    enum feed_slow slow;
     bool is_envelope;
     enum reading_format format;
     const char *content_type;
 };
 
+/* Where a request's parameters stand. */
+struct events_source {
+    const char *(*param)(const void *context, const char *name); /* NULL: not given */
+    const void *context;
+    const char *topics;        /* a comma list */
+    const char *last_event_id; /* NULL, or what wins over a parameter of that name */
+};
+
 void events_request_deinit(struct events_request *events); /* a zeroed one is a no-op */
 /* On an error, too, the caller deinits it. */
-MUST_CHECK enum err events_request_read(const struct http_request *request,
+MUST_CHECK enum err events_request_read(const struct events_source *source,
                                         const struct query *query, struct events_request *ret,
                                         struct err_info *info);
+/* The same from an HTTP request, whose Accept it leaves alone. */
+MUST_CHECK enum err events_request_read_http(const struct http_request *request,
+                                             const struct query *query, struct events_request *ret,
+                                             struct err_info *info);
+/* Events or lines, as Accept has it. */
+MUST_CHECK enum err events_request_format(const struct http_request *request,
+                                          struct events_request *ret, struct err_info *info);
+struct reading *events_request_reading(struct events_request *events); /* takes the filter over */

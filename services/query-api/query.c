@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "query_metrics.h"
+#include "ws_talk.h"
 
 static const struct config_option query_options[] = {
     CONFIG_ROW(struct query_config, topics, "query.topics", LIST,
@@ -67,6 +68,20 @@ static const struct config_option query_options[] = {
         struct query_config, snapshots_max, "sse.snapshots.max", INT, "1000", 1, 1e6,
         "Most streams at a time that are sent the latest values; further ones are told to come "
         "back later."),
+    CONFIG_ROW(
+        struct query_config, ws_origins, "ws.origins", STRING, "", 0, 0,
+        "Origins whose pages may open a WebSocket, beside those of the host that is asked: a "
+        "comma list, or *."),
+    CONFIG_ROW(struct query_config, ws_subscriptions_max, "ws.subscriptions.max", INT, "32", 1,
+               10000, "Most subscriptions of a WebSocket."),
+    CONFIG_ROW(struct query_config, ws_message_bytes_max, "ws.message.bytes.max", SIZE, "64KiB",
+               1024, 1 << 26,
+               "Largest message that a client may send; it names the position to "
+               "resume at, for every partition."),
+    CONFIG_ROW(
+        struct query_config, ws_pong_timeout_ms, "ws.pong.timeout", DURATION, "10s", 10, 3600000,
+        "A WebSocket whose client has said nothing for sse.heartbeat is pinged, and closed if "
+        "nothing comes for this long."),
     CONFIG_ROW(struct query_config, catchup_threads, "sse.catchup.threads", INT, "4", 1, 64,
                "Threads that read older records from Kafka for streams that resume."),
     CONFIG_ROW(struct query_config, catchup_jobs_max, "sse.catchup.max", INT, "1000", 1, 1e6,
@@ -154,7 +169,7 @@ static void worker_drain(void *state)
 {
     struct shard *shard = state;
     waits_end(&shard->waits);
-    streams_drain(&shard->streams);
+    shard_drain(shard);
 }
 
 static void worker_stop(void *state)
@@ -212,16 +227,23 @@ static enum err listen_start(struct query *query, struct err_info *info)
     query->snapshots.latest = query->latest;
     query->snapshots.snapshots_max = query->config.snapshots_max;
     query->shard_config = (struct shard_config){
-        .streams = {.topics = query->topics,
-                    .heartbeat_ms = query->config.heartbeat_ms,
+        .streams = {.heartbeat_ms = query->config.heartbeat_ms,
                     .stall_timeout_ms = query->config.stall_timeout_ms,
                     .send_buffer_bytes = query->config.send_buffer_bytes,
                     .retry_ms = query->config.retry_ms,
                     .age_max_ms = query->config.age_max_ms,
                     .drain_spread_ms = query->config.drain_spread_ms,
-                    .catchup = query->catchup,
-                    .snapshots = &query->snapshots,
                     .total = &query->stream_total},
+        .feeds = {.topics = query->topics,
+                  .catchup = query->catchup,
+                  .snapshots = &query->snapshots},
+        .sockets = {.http = {.message_bytes_max = query->config.ws_message_bytes_max,
+                             .ping_ms = query->config.heartbeat_ms,
+                             .pong_timeout_ms = query->config.ws_pong_timeout_ms,
+                             .stall_timeout_ms = query->config.stall_timeout_ms,
+                             .origins = query->config.ws_origins,
+                             .protocol = WS_PROTOCOL},
+                    .subscriptions_max = query->config.ws_subscriptions_max},
         .topic_count = query->topic_count,
         .metrics = query->metrics,
         .ring_bytes_max = query->config.ring_bytes,
@@ -303,6 +325,7 @@ void query_free(struct query *query)
 
 const struct http_route query_routes[] = {
     {HTTP_GET, "/events/{topics}", query_handle_get_events},
+    {HTTP_GET, "/ws", query_handle_get_ws},
     {HTTP_GET, "/latest/{topic}", query_handle_get_latest},
     {HTTP_GET, "/latest/{topic}/{key}", query_handle_get_latest},
     {HTTP_GET, "/history/{topic}", query_handle_get_history},

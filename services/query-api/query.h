@@ -25,7 +25,9 @@
  *          shard.c          an HTTP worker's rings, and how frames get into them
  *          ring.c           the last frames of a topic
  *          stream.c         a client: socket, buffer, time-outs; and all of a worker's
- *          stream_feed.c    what it sends next
+ *          feed.c           what a client is sent next, over catch-up or snapshot to the rings (text)
+ *          ws_socket.c      a WebSocket and its subscriptions, each a feed; and all of a worker's
+ *          ws_talk.c        what its client says
  *          crowd.c          how many streams each address has
  *          reading.c        what a client has seen and what comes next for it (pure);
  *          reading_begin.c  where it begins
@@ -68,6 +70,10 @@ struct query_config {
     int64_t address_clients_max;
     int64_t age_max_ms;
     int64_t drain_spread_ms;
+    const char *ws_origins;
+    int64_t ws_subscriptions_max;
+    int64_t ws_message_bytes_max;
+    int64_t ws_pong_timeout_ms;
     int64_t catchup_threads;
     int64_t catchup_jobs_max;
     int64_t catchup_bytes;
@@ -112,6 +118,7 @@ MUST_CHECK enum err query_topic_get(const struct query *query, struct strview na
                                     size_t *ret_topic, struct err_info *info);
 
 void query_handle_get_events(struct http_request *request);
+void query_handle_get_ws(struct http_request *request);
 void query_handle_get_latest(struct http_request *request);
 void query_handle_get_history(struct http_request *request);
 void query_handle_get_top(struct http_request *request);

@@ -2,7 +2,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "events_request.h"
+#include "query_ws.h"
 
 #define HEAD_BYTES_MAX 16384
 #define RETRY_LATER_MS 10000 /* for those that are turned away */
@@ -33,20 +33,11 @@ static enum err turn_away(struct http_request *request, struct streams *streams,
     return ERR_OK;
 }
 
-static struct reading *reading_make(struct events_request *events)
-{
-    struct reading *reading = reading_new(events->topics, events->topic_count);
-    reading->is_envelope = events->is_envelope;
-    reading->format = events->format;
-    reading->filter = TAKE(events->filter);
-    return reading;
-}
-
 static enum err open_stream(struct http_request *request, struct streams *streams,
                             struct events_request *events, struct crowd_client *client)
 {
     struct stream_params params = {
-        .start = events->start, .is_snapshot = events->is_snapshot, .slow = events->slow};
+        .feed = {.start = events->start, .is_snapshot = events->is_snapshot, .slow = events->slow}};
     bool is_chunked = true;
     buf_init(&params.head, HEAD_BYTES_MAX);
     enum err e = http_stream_head(request, events->content_type, &params.head, &is_chunked);
@@ -58,10 +49,10 @@ static enum err open_stream(struct http_request *request, struct streams *stream
         buf_free(&params.head);
         return e;
     }
-    params.asked = events->asked;
+    params.feed.asked = events->asked;
     events->asked = (struct cursor){0};
-    params.reading = reading_make(events);
-    params.reading->is_chunked = is_chunked;
+    params.feed.reading = events_request_reading(events);
+    params.feed.reading->is_chunked = is_chunked;
     params.client = client;
     stream_open(streams, &params);
     return ERR_OK;
@@ -72,7 +63,12 @@ static enum err handle(struct http_request *request, struct events_request *even
 {
     const struct query *query = http_request_context(request);
     struct shard *shard = http_worker_state(http_request_worker(request));
-    enum err e = events_request_read(request, query, events, info);
+    if (http_websocket_is_asked(request)) {
+        enum err e = events_request_read_http(request, query, events, info);
+        return e ? e : query_open_socket(request, events, info);
+    }
+    enum err e = events_request_format(request, events, info);
+    e = e ? e : events_request_read_http(request, query, events, info);
     if (e) {
         return e;
     }

@@ -4,6 +4,7 @@
 
 enum {
     STREAMS,
+    SUBSCRIPTIONS,
     FRAMES,
     BYTES,
     ENDS,
@@ -23,7 +24,10 @@ enum {
 };
 
 static struct metric families[] = {
-    [STREAMS] = {"millrace_query_streams", METRIC_GAUGE, "Event streams that are open.", NULL},
+    [STREAMS] = {"millrace_query_streams", METRIC_GAUGE,
+                 "Event streams and WebSockets that are open.", NULL},
+    [SUBSCRIPTIONS] = {"millrace_query_subscriptions", METRIC_GAUGE,
+                       "Subscriptions of the WebSockets that are open.", NULL},
     [FRAMES] = {"millrace_query_frames_total", METRIC_COUNTER, "Events written to streams.", NULL},
     [BYTES] = {"millrace_query_bytes_total", METRIC_COUNTER, "Bytes written to streams.", NULL},
     [ENDS] =
@@ -93,16 +97,17 @@ static const char *const slow_names[QUERY_SLOW_COUNT] = {
 };
 
 static struct {
-    struct metric_series *streams, *frames, *bytes, *ends[QUERY_END_COUNT], *catchups,
-        *catchups_now, *gaps, *slow[QUERY_SLOW_COUNT], *delivery, *waits;
+    struct metric_series *streams, *subscriptions, *frames, *bytes, *ends[QUERY_END_COUNT],
+        *catchups, *catchups_now, *gaps, *slow[QUERY_SLOW_COUNT], *delivery, *waits;
 } series;
 
-static _Atomic int64_t streams_open, catchups_open, waits_open;
+static _Atomic int64_t streams_open, subscriptions_open, catchups_open, waits_open;
 
 static void on_collect(void *context)
 {
     (void)context;
     metric_set(series.streams, (double)atomic_load(&streams_open));
+    metric_set(series.subscriptions, (double)atomic_load(&subscriptions_open));
     metric_set(series.catchups_now, (double)atomic_load(&catchups_open));
     metric_set(series.waits, (double)atomic_load(&waits_open));
 }
@@ -110,6 +115,7 @@ static void on_collect(void *context)
 void query_metrics_start(void)
 {
     series.streams = METRIC(families[STREAMS], NULL);
+    series.subscriptions = METRIC(families[SUBSCRIPTIONS], NULL);
     series.frames = METRIC(families[FRAMES], NULL);
     series.bytes = METRIC(families[BYTES], NULL);
     series.catchups = METRIC(families[CATCHUPS], NULL);
@@ -148,6 +154,16 @@ void query_metrics_stream_end(enum query_end why)
 {
     atomic_fetch_sub(&streams_open, 1);
     metric_add(series.ends[why], 1);
+}
+
+void query_metrics_subscription_begin(void)
+{
+    atomic_fetch_add(&subscriptions_open, 1);
+}
+
+void query_metrics_subscription_end(void)
+{
+    atomic_fetch_sub(&subscriptions_open, 1);
 }
 
 void query_metrics_turned_away(void)

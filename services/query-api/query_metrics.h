@@ -23,6 +23,8 @@ void query_metrics_start(void);
 struct query_topic_metrics query_metrics_topic(const char *topic);
 void query_metrics_stream_begin(void);
 void query_metrics_stream_end(enum query_end why);
+void query_metrics_subscription_begin(void);
+void query_metrics_subscription_end(void);
 void query_metrics_turned_away(void); /* it has not begun */
 void query_metrics_sent(int64_t frames, int64_t bytes);
 void query_metrics_delivery(double seconds);

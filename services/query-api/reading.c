@@ -16,6 +16,7 @@ void reading_free(struct reading *reading)
             free(reading->topics[i].next);
         }
         filter_free(reading->filter);
+        free(reading->subscription);
         free(reading);
     }
 }
@@ -233,7 +234,7 @@ static enum reading_result topic_fill(struct reading *reading, struct reading_to
     const struct ring *ring = &source->rings[topic->topic];
     size_t begin = out->len, scan_max = reading->filter ? SCAN_FILTERED_MAX : SCAN_MAX;
     for (size_t scanned = 0; topic->sequence < ring->end; scanned++) {
-        if (out->len - begin >= bytes_max || scanned == scan_max) {
+        if (out->len - begin >= bytes_max || scanned == scan_max || !reading_may_send(reading)) {
             return READING_MORE;
         }
         topic_hand_out(reading, topic, source, ring_at(ring, topic->sequence), out);

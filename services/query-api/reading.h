@@ -26,7 +26,8 @@
 
 enum reading_format {
     READING_SSE,
-    READING_LINES, /* a JSON object a line */
+    READING_LINES,    /* a JSON object a line */
+    READING_MESSAGES, /* the same object as a WebSocket's message, with the subscription in it */
 };
 
 enum reading_mode {
@@ -55,6 +56,9 @@ struct reading {
     enum reading_format format;
     struct filter *filter; /* owned; NULL: every record */
     bool is_chunked;       /* HTTP/1.0 gets events without chunk framing */
+    char *subscription;    /* owned; MESSAGES: a JSON string */
+    bool has_credit; /* it is sent `credit` more records, then nothing until it has some again */
+    int64_t credit;
     uint8_t topic_count;
     struct reading_topic topics[]; /* topic_count */
 };
@@ -78,6 +82,10 @@ enum reading_result {
     READING_LOST, /* what comes next has left the ring */
 };
 
+static inline bool reading_may_send(const struct reading *reading)
+{
+    return !reading->has_credit || reading->credit > 0;
+}
 void reading_free(struct reading *reading); /* NULL is a no-op */
 DEALLOC(reading_free) struct reading *reading_new(const uint16_t *topics, size_t count);
 
@@ -95,13 +103,13 @@ bool reading_forget_remade(struct reading *reading, const struct reading_source 
 void reading_append_event(const struct reading *reading, const struct reading_source *source,
                           const char *name, struct strview data, struct buf *out);
 /* A record or a gap, under the present position. */
-void reading_append_frame(const struct reading *reading, const struct reading_source *source,
+void reading_append_frame(struct reading *reading, const struct reading_source *source,
                           const struct frame *frame, struct buf *out);
 /* A comment that also carries the position: a client that sees no event moves on as well. */
 void reading_append_heartbeat(const struct reading *reading, const struct reading_source *source,
                               struct buf *out);
 
-/* CATCHUP: a record from Kafka; skipped when it has been seen. */
+/* CATCHUP: a record from Kafka; skipped when it has been seen. Credit is the caller's to look at. */
 void reading_take(struct reading *reading, const struct reading_source *source,
                   const struct frame *frame, struct buf *out);
 /* CATCHUP: nothing lies before `next` that is still to be read. */

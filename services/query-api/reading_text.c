@@ -1,4 +1,5 @@
-/* What a reading says, as text: server-sent events, or a JSON object a line.
+/* What a reading says, as text: server-sent events, a JSON object a line, or the same objects as messages
+ * of a WebSocket, which begin with {"subscription":…,
  *
  *     event: gap\n id: orders~0=7\n data: {…}\n \n        {"event":"gap","id":"orders~0=7","data":{…}}\n
  *     id: orders~0=8\n data: <value>\n \n                 {"id":"orders~0=8","topic":…,"value":<value>}\n
@@ -8,6 +9,8 @@
 #include "reading_inside.h"
 
 #include <inttypes.h>
+
+#include "http/websocket.h"
 
 static void put_view(struct buf *out, struct strview view)
 {
@@ -99,10 +102,22 @@ static void put_sse_frame(const struct reading *reading, const struct reading_so
 
 /* --- lines ------------------------------------------------------------------------------------------- */
 
-static void put_line_event(const struct reading *reading, const struct reading_source *source,
-                           const char *name, struct strview data, struct buf *out)
+/* Up to the first member that is not the subscription. */
+static void put_object(const struct reading *reading, struct buf *out)
 {
-    PUT(out, "{\"event\":\"");
+    PUT(out, "{");
+    if (reading->format == READING_MESSAGES) {
+        PUT(out, "\"subscription\":");
+        put_view(out, sv(reading->subscription));
+        PUT(out, ",");
+    }
+}
+
+static void put_object_event(const struct reading *reading, const struct reading_source *source,
+                             const char *name, struct strview data, struct buf *out)
+{
+    put_object(reading, out);
+    PUT(out, "\"event\":\"");
     put_view(out, name ? sv(name) : SV("position"));
     PUT(out, "\"");
     put_id(reading, source, ",\"id\":\"", "\"", out);
@@ -110,59 +125,87 @@ static void put_line_event(const struct reading *reading, const struct reading_s
         PUT(out, ",\"data\":");
         put_view(out, data);
     }
-    PUT(out, "}\n");
+    PUT(out, "}");
 }
 
-static void put_line_frame(const struct reading *reading, const struct reading_source *source,
-                           const struct frame *frame, struct buf *out)
+static void put_object_frame(const struct reading *reading, const struct reading_source *source,
+                             const struct frame *frame, struct buf *out)
 {
     if (frame->kind == FRAME_GAP) {
-        put_line_event(reading, source, "gap", frame->value, out);
+        put_object_event(reading, source, "gap", frame->value, out);
         return;
     }
-    put_view(out, frame->kind == FRAME_DELETE ? SV("{\"event\":\"delete\",") : SV("{"));
+    put_object(reading, out);
+    put_view(out, frame->kind == FRAME_DELETE ? SV("\"event\":\"delete\",") : SV(""));
     put_id(reading, source, "\"id\":\"", "\",", out);
     frame_append_members(out, frame, source->names[frame->topic]);
-    PUT(out, "}\n");
+    PUT(out, "}");
 }
 
 /* --- either ------------------------------------------------------------------------------------------ */
 
+static size_t item_open(const struct reading *reading, struct buf *out)
+{
+    size_t mark;
+    if (reading->format != READING_MESSAGES) {
+        return sse_chunk_open(out, reading->is_chunked);
+    }
+    CHECK(websocket_open(out, &mark) == ERR_OK);
+    return mark;
+}
+
+static void item_close(const struct reading *reading, size_t mark, struct buf *out)
+{
+    switch (reading->format) {
+    case READING_MESSAGES:
+        websocket_close(out, mark);
+        return;
+    case READING_LINES:
+        PUT(out, "\n");
+        break;
+    case READING_SSE:
+        break;
+    }
+    sse_chunk_close(out, mark, reading->is_chunked);
+}
+
 void reading_append_greeting(const struct reading *reading, int64_t retry_ms, struct buf *out)
 {
     if (reading->format == READING_SSE) {
-        size_t mark = sse_chunk_open(out, reading->is_chunked);
+        size_t mark = item_open(reading, out);
         CHECK(buf_printf(out, ":ok\n\nretry: %" PRId64 "\n\n", retry_ms) == ERR_OK);
-        sse_chunk_close(out, mark, reading->is_chunked);
+        item_close(reading, mark, out);
     }
 }
 
 void reading_append_heartbeat(const struct reading *reading, const struct reading_source *source,
                               struct buf *out)
 {
-    size_t mark = sse_chunk_open(out, reading->is_chunked);
+    size_t mark = item_open(reading, out);
     if (reading->format == READING_SSE) {
         PUT(out, ":hb\n");
         put_sse_event(reading, source, NULL, (struct strview){0}, out);
     } else {
-        put_line_event(reading, source, NULL, (struct strview){0}, out);
+        put_object_event(reading, source, NULL, (struct strview){0}, out);
     }
-    sse_chunk_close(out, mark, reading->is_chunked);
+    item_close(reading, mark, out);
 }
 
 void reading_append_event(const struct reading *reading, const struct reading_source *source,
                           const char *name, struct strview data, struct buf *out)
 {
-    size_t mark = sse_chunk_open(out, reading->is_chunked);
-    (reading->format == READING_SSE ? put_sse_event : put_line_event)(reading, source, name, data,
-                                                                      out);
-    sse_chunk_close(out, mark, reading->is_chunked);
+    size_t mark = item_open(reading, out);
+    (reading->format == READING_SSE ? put_sse_event : put_object_event)(reading, source, name, data,
+                                                                        out);
+    item_close(reading, mark, out);
 }
 
-void reading_append_frame(const struct reading *reading, const struct reading_source *source,
+void reading_append_frame(struct reading *reading, const struct reading_source *source,
                           const struct frame *frame, struct buf *out)
 {
-    size_t mark = sse_chunk_open(out, reading->is_chunked);
-    (reading->format == READING_SSE ? put_sse_frame : put_line_frame)(reading, source, frame, out);
-    sse_chunk_close(out, mark, reading->is_chunked);
+    size_t mark = item_open(reading, out);
+    (reading->format == READING_SSE ? put_sse_frame : put_object_frame)(reading, source, frame,
+                                                                        out);
+    item_close(reading, mark, out);
+    reading->credit -= reading->has_credit && frame->kind != FRAME_GAP;
 }

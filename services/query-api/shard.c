@@ -70,6 +70,12 @@ static size_t inbox_take(struct shard *shard)
     return count;
 }
 
+static void clients_pump(struct shard *shard, bool is_burst)
+{
+    ws_pump(&shard->sockets, is_burst);
+    streams_pump(&shard->streams, is_burst); /* and counts what both have sent */
+}
+
 /* A burst larger than the ring must not pass clients by that had no chance to take it: they are
  * served each time a part of the ring's size has been added. */
 static int64_t frames_take(struct shard *shard, size_t count)
@@ -83,7 +89,7 @@ static int64_t frames_take(struct shard *shard, size_t count)
         waits_note(&shard->waits, frame->topic);
         ring_take(&shard->rings[frame->topic], frame);
         if (added >= part) {
-            streams_pump(&shard->streams, true);
+            clients_pump(shard, true);
             added = 0;
         }
     }
@@ -97,9 +103,9 @@ static void on_wake(void *context, uint32_t events)
     uint64_t ignored;
     (void)!read(shard->event_fd, &ignored, sizeof ignored); /* only empties the counter */
     int64_t newest_us = frames_take(shard, inbox_take(shard));
-    streams_pump(&shard->streams, false);
+    clients_pump(shard, false);
     waits_look(&shard->waits, clock_mono_us());
-    if (newest_us && shard->streams.count) {
+    if (newest_us && shard->streams.count + shard->sockets.count) {
         query_metrics_delivery((double)(clock_mono_us() - newest_us) / 1e6);
     }
 }
@@ -112,6 +118,7 @@ static void on_tick(void *context)
          i++) {
         metric_set(shard->config->metrics[i].ring_bytes, (double)shard->rings[i].bytes);
     }
+    ws_tick(&shard->sockets, clock_mono_us());
     streams_tick(&shard->streams, clock_mono_us());
     waits_look(&shard->waits, clock_mono_us());
 }
@@ -135,13 +142,17 @@ enum err shard_new(const struct shard_config *config, struct http_worker *worker
     }
     shard->selectors = selector_machine_new();
     shard->waits.config = config->waits;
-    shard->streams =
-        (struct streams){.config = &config->streams,
-                         .worker = worker,
-                         .source = {shard->rings, config->streams.topics, shard->selectors},
-                         .wake = shard_wake,
-                         .wake_context = shard,
-                         .random = (uint64_t)clock_mono_us() | 1};
+    shard->site = (struct feed_site){
+        .config = &config->feeds,
+        .source = {shard->rings, config->feeds.topics, shard->selectors},
+        .wake = shard_wake,
+        .wake_context = shard,
+    };
+    shard->streams = (struct streams){.config = &config->streams,
+                                      .worker = worker,
+                                      .site = &shard->site,
+                                      .random = (uint64_t)clock_mono_us() | 1};
+    shard->sockets = (struct ws_sockets){.config = &config->sockets, .streams = &shard->streams};
     shard->watch = http_worker_watch(worker, fd, EPOLLIN, on_wake, shard);
     if (!shard->watch) {
         shard_free(shard);
@@ -157,6 +168,7 @@ void shard_free(struct shard *shard)
     if (!shard) {
         return;
     }
+    ws_deinit(&shard->sockets);
     streams_deinit(&shard->streams);
     selector_machine_free(shard->selectors);
     if (shard->watch) {
@@ -175,4 +187,10 @@ void shard_free(struct shard *shard)
     free(shard->taken);
     free(shard->rings);
     free(shard);
+}
+
+void shard_drain(struct shard *shard)
+{
+    streams_drain(&shard->streams);
+    ws_drain(&shard->sockets);
 }

@@ -15,9 +15,12 @@
 #include "query_metrics.h"
 #include "stream.h"
 #include "waits.h"
+#include "ws_socket.h"
 
 struct shard_config {
     struct stream_config streams;
+    struct feed_config feeds;
+    struct ws_config sockets;
     size_t topic_count;
     const struct query_topic_metrics *metrics; /* by topic */
     int64_t ring_bytes_max;                    /* a topic */
@@ -29,7 +32,9 @@ struct shard {
     struct http_worker *worker;
     struct ring *rings;                 /* topic_count */
     struct selector_machine *selectors; /* of all its streams */
+    struct feed_site site;
     struct streams streams;
+    struct ws_sockets sockets;
     struct waits waits;
     int event_fd;
     struct http_watch *watch;
@@ -45,6 +50,8 @@ struct shard {
 MUST_CHECK enum err shard_new(const struct shard_config *config, struct http_worker *worker,
                               struct shard **ret);
 void shard_free(struct shard *shard); /* NULL is a no-op; closes its streams */
+/* Tells every client to come back elsewhere, each at a moment of its own. */
+void shard_drain(struct shard *shard);
 /* Takes one reference of each frame over. */
 void shard_publish(struct shard *shard, struct frame *const *frames, size_t count);
 /* The reader waits no more: from now on what it publishes may be dropped. */

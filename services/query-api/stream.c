@@ -1,6 +1,6 @@
 #define _GNU_SOURCE /* EPOLLRDHUP */
 
-#include "stream_inside.h"
+#include "stream.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -16,9 +16,36 @@
 #define ROUNDS_MAX     16  /* of one turn */
 #define OUT_KEPT_BYTES 512 /* of an idle client's buffer */
 #define END_TIMEOUT_US 2000000
+#define OUT_BYTES_MAX  ((size_t)1 << 30)
+
+struct stream {
+    struct streams *set;
+    size_t index; /* in set->list */
+    struct http_stream http;
+    struct http_watch *watch;
+    struct feed feed;
+    struct buf out;
+    size_t sent; /* of out */
+    int64_t wrote_us;
+    int64_t heartbeat_us;
+    int64_t due_us; /* when it is to end as due_end says; INT64_MAX: never */
+    enum query_end due_end;
+    struct crowd_client *client;
+    bool is_waiting; /* for the socket */
+    bool is_ending;
+    enum query_end end;
+};
+
+enum outcome {
+    IDLE,    /* nothing to send */
+    SENT,    /* or prepared: go on */
+    BLOCKED, /* the socket takes no more */
+    GONE,
+};
 
 /* These may free it. */
 static void stream_pump(struct stream *stream, bool is_burst);
+static void stream_end(struct stream *stream, enum query_end why);
 static void stream_free(struct stream *stream, enum query_end why);
 
 /* --- writing ------------------------------------------------------------------------------------------ */
@@ -31,9 +58,14 @@ static void count_sent(struct stream *stream, size_t frames, ssize_t bytes)
     stream->set->sent_bytes += bytes;
 }
 
+static bool has_out(const struct stream *stream)
+{
+    return stream->sent < stream->out.len || http_stream_is_pending(&stream->http);
+}
+
 static enum outcome flush(struct stream *stream)
 {
-    while (stream_has_out(stream)) {
+    while (has_out(stream)) {
         struct iovec rest = {stream->out.data + stream->sent, stream->out.len - stream->sent};
         ssize_t sent = http_stream_send(&stream->http, &rest, rest.iov_len ? 1 : 0);
         if (sent < 0) {
@@ -59,17 +91,19 @@ static void shared_sent(struct stream *stream, const struct iovec *parts, size_t
         CHECK(buf_append(&stream->out, bytes + sent, parts[whole].iov_len - sent) == ERR_OK);
         whole++;
     }
-    reading_advance(stream->reading, whole);
+    reading_advance(stream->feed.reading, whole);
     stream->set->sent_frames += (int64_t)whole;
 }
+
+static enum outcome fed(struct stream *stream, enum feed_result result);
 
 static enum outcome send_shared(struct stream *stream)
 {
     struct iovec parts[GATHER_MAX];
     size_t count;
-    if (reading_gather(stream->reading, &stream->set->source, parts, GATHER_MAX, &count) ==
-        READING_LOST) {
-        return stream_lost(stream);
+    if (reading_gather(stream->feed.reading, &stream->set->site->source, parts, GATHER_MAX,
+                       &count) == READING_LOST) {
+        return fed(stream, feed_lost(&stream->feed, &stream->out));
     }
     if (count == 0) {
         return IDLE;
@@ -87,15 +121,20 @@ static enum outcome send_shared(struct stream *stream)
     return SENT;
 }
 
-static enum outcome produce(struct stream *stream)
+static enum outcome fed(struct stream *stream, enum feed_result result)
 {
-    if (reading_forget_remade(stream->reading, &stream->set->source)) {
-        return stream_remade(stream);
+    switch (result) {
+    case FEED_SHARED:
+        return send_shared(stream);
+    case FEED_ENDED:
+        stream_end(stream, stream->feed.end);
+        return GONE;
+    case FEED_SENT:
+        return SENT;
+    case FEED_IDLE:
+        break;
     }
-    if (stream->was_blocked && stream_is_to_conflate(stream)) {
-        return stream_lost(stream);
-    }
-    return stream->reading->mode == READING_SHARED ? send_shared(stream) : stream_feed(stream);
+    return IDLE;
 }
 
 static void wait_for_socket(struct stream *stream, bool is_waiting)
@@ -110,29 +149,24 @@ static void wait_for_socket(struct stream *stream, bool is_waiting)
 static void rest(struct stream *stream)
 {
     wait_for_socket(stream, false);
-    stream->was_blocked = false;
+    feed_rested(&stream->feed);
     if (stream->out.capacity > OUT_KEPT_BYTES) {
         buf_free(&stream->out);
     }
 }
 
-/* More is there than may be sent now. Who is to catch up needs positions of its own for that, which
- * can be had only as long as the ring has what comes next. */
+/* More is there than may be sent now. */
 static void pause_sending(struct stream *stream)
 {
     wait_for_socket(stream, true);
-    if (stream->slow == STREAM_CATCH_UP) {
-        reading_leave_shared(stream->reading, &stream->set->source);
-    }
+    feed_paused(&stream->feed);
 }
 
 static void blocked(struct stream *stream)
 {
-    pause_sending(stream);
-    stream->was_blocked = true;
-    if (!stream->is_ending && stream->slow == STREAM_DISCONNECT && stream->reading->has_caught_up &&
-        reading_is_lost(stream->reading, &stream->set->source)) {
-        stream_end(stream, QUERY_END_LAGGED);
+    wait_for_socket(stream, true);
+    if (!stream->is_ending && feed_blocked(&stream->feed) == FEED_ENDED) {
+        stream_end(stream, stream->feed.end);
     }
 }
 
@@ -140,7 +174,7 @@ static void blocked(struct stream *stream)
  * now may be gone at the next turn. */
 static bool has_turn(const struct stream *stream, int round, bool is_burst)
 {
-    enum reading_mode mode = stream->reading->mode;
+    enum reading_mode mode = stream->feed.reading->mode;
     return round < ROUNDS_MAX || (is_burst && (mode == READING_COPY || mode == READING_SHARED));
 }
 
@@ -162,7 +196,7 @@ static void stream_pump(struct stream *stream, bool is_burst)
             stream_free(stream, stream->end);
             return;
         }
-        switch (produce(stream)) {
+        switch (fed(stream, feed_next(&stream->feed, &stream->out))) {
         case IDLE:
             rest(stream);
             return;
@@ -201,7 +235,7 @@ static void stream_tick(struct stream *stream, int64_t now_us)
         stream_end(stream, stream->due_end);
         return;
     }
-    if (stream_has_out(stream) || stream->is_waiting) {
+    if (has_out(stream) || stream->is_waiting) {
         if (now_us - stream->wrote_us > config->stall_timeout_ms * 1000) {
             stream_end(stream, QUERY_END_STALLED);
         }
@@ -209,35 +243,15 @@ static void stream_tick(struct stream *stream, int64_t now_us)
     }
     if (now_us - stream->heartbeat_us > config->heartbeat_ms * 1000) {
         stream->heartbeat_us = now_us;
-        reading_append_heartbeat(stream->reading, &stream->set->source, &stream->out);
+        feed_append_heartbeat(&stream->feed, &stream->out);
         stream_pump(stream, false);
     }
 }
 
 /* --- the end -------------------------------------------------------------------------------------------------- */
 
-static const struct {
-    const char *event, *data;
-} farewells[QUERY_END_COUNT] = {
-    [QUERY_END_LAGGED] =
-        {"lagged",
-         "{\"policy\":\"disconnect\",\"detail\":\"records have left the memory before they were "
-         "taken; reconnect with the last id\"}"},
-    [QUERY_END_STALLED] =
-        {"lagged",
-         "{\"policy\":\"disconnect\",\"detail\":\"nothing was taken for too long; reconnect with "
-         "the last id\"}"},
-    [QUERY_END_LIMIT] = {"error", "{\"detail\":\"too many clients are catching up; reconnect "
-                                  "later\"}"},
-    [QUERY_END_FAILED] = {"error", "{\"detail\":\"records cannot be read from Kafka now; reconnect "
-                                   "with the last id\"}"},
-    [QUERY_END_ROTATED] = {"shutdown", "{\"detail\":\"the stream has been open for long; reconnect "
-                                       "with the last id\"}"},
-    [QUERY_END_SHUTDOWN] = {"shutdown", "{\"detail\":\"the server is shutting down; reconnect with "
-                                        "the last id\"}"},
-};
-
-void stream_end(struct stream *stream, enum query_end why)
+/* Tells why and closes, now or when the client has taken what it is owed. */
+static void stream_end(struct stream *stream, enum query_end why)
 {
     if (stream->is_ending) {
         return;
@@ -245,10 +259,9 @@ void stream_end(struct stream *stream, enum query_end why)
     stream->is_ending = true;
     stream->end = why;
     stream->wrote_us = clock_mono_us(); /* from which the time to take it counts */
-    catchup_end(TAKE(stream->job));
-    snapshot_free(TAKE(stream->snapshot));
-    stream_append_event(stream, farewells[why].event, sv(farewells[why].data));
-    if (stream->reading->is_chunked) {
+    feed_stop(&stream->feed);
+    feed_append_farewell(&stream->feed, why, &stream->out);
+    if (stream->feed.reading->is_chunked) {
         CHECK(buf_append_view(&stream->out, SV("0\r\n\r\n")) == ERR_OK);
     }
     stream_pump(stream, false);
@@ -260,24 +273,20 @@ static void stream_free(struct stream *stream, enum query_end why)
     struct stream *last = set->list[--set->count];
     set->list[stream->index] = last;
     last->index = stream->index;
-    catchup_end(stream->job);
-    snapshot_free(stream->snapshot);
     /* Before the client can see the end: one that comes back at once finds its place free. */
     atomic_fetch_sub(set->config->total, 1);
     crowd_leave(stream->client);
     query_metrics_stream_end(why);
     http_watch_close(stream->watch);
     http_stream_close(&stream->http);
-    cursor_free(&stream->asked);
-    reading_free(stream->reading);
+    feed_deinit(&stream->feed);
     buf_free(&stream->out);
     free(stream);
 }
 
 /* --- the beginning ------------------------------------------------------------------------------------------------ */
 
-/* Bounds what the kernel holds for a client, and how long it believes in one that is silent. */
-static void socket_prepare(int fd, const struct stream_config *config)
+void stream_socket_prepare(int fd, const struct stream_config *config)
 {
     int bytes = (int)config->send_buffer_bytes, unsent = bytes / 4;
     /* Ours comes first: it can still be told. */
@@ -297,7 +306,7 @@ static uint64_t set_random(struct streams *set)
 }
 
 /* At 80 to 100 % of the age, so that those that came together do not come back together. */
-static int64_t due_us(struct streams *set, int64_t now_us)
+int64_t streams_due_us(struct streams *set, int64_t now_us)
 {
     int64_t age_us = set->config->age_max_ms * 1000;
     return age_us ? now_us + age_us - (int64_t)(set_random(set) % (uint64_t)(age_us / 5 + 1))
@@ -322,26 +331,22 @@ void stream_open(struct streams *set, struct stream_params *params)
     int64_t now_us = clock_mono_us();
     *stream = (struct stream){.set = set,
                               .http = params->http,
-                              .reading = params->reading,
-                              .asked = params->asked,
                               .out = params->head,
-                              .start = params->start,
-                              .is_snapshot = params->is_snapshot,
-                              .slow = params->slow,
                               .client = params->client,
-                              .due_us = due_us(set, now_us),
+                              .due_us = streams_due_us(set, now_us),
                               .due_end = QUERY_END_ROTATED,
                               .wrote_us = now_us,
                               .heartbeat_us = now_us};
-    stream->out.bytes_max = STREAM_OUT_BYTES_MAX;
-    socket_prepare(stream->http.fd, set->config);
+    feed_init(&stream->feed, set->site, &params->feed);
+    stream->out.bytes_max = OUT_BYTES_MAX;
+    stream_socket_prepare(stream->http.fd, set->config);
     set_add(set, stream);
     stream->watch = http_worker_watch(set->worker, stream->http.fd, EPOLLRDHUP, on_ready, stream);
     if (!stream->watch) { /* epoll's own limit */
         stream_free(stream, QUERY_END_GONE);
         return;
     }
-    reading_append_greeting(stream->reading, streams_retry_ms(set, set->config->retry_ms),
+    reading_append_greeting(stream->feed.reading, streams_retry_ms(set, set->config->retry_ms),
                             &stream->out);
     if (set->is_draining) {
         stream_end(stream, QUERY_END_SHUTDOWN);
@@ -371,13 +376,18 @@ void streams_tick(struct streams *set, int64_t now_us)
     }
 }
 
+int64_t streams_drain_due_us(struct streams *set, int64_t now_us)
+{
+    uint64_t spread_us = (uint64_t)set->config->drain_spread_ms * 1000;
+    return now_us + (int64_t)(set_random(set) % (spread_us + 1));
+}
+
 void streams_drain(struct streams *set)
 {
     int64_t now_us = clock_mono_us();
-    uint64_t spread_us = (uint64_t)set->config->drain_spread_ms * 1000;
     set->is_draining = true;
     for (size_t i = 0; i < set->count; i++) {
-        set->list[i]->due_us = now_us + (int64_t)(set_random(set) % (spread_us + 1));
+        set->list[i]->due_us = streams_drain_due_us(set, now_us);
         set->list[i]->due_end = QUERY_END_SHUTDOWN;
     }
     streams_tick(set, now_us);

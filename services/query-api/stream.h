@@ -6,7 +6,7 @@
  *
  * A client that takes nothing for stall_timeout is told so, as far as its socket takes it, and closed;
  * it may come back with its last id. One that takes too little is dealt with as it asked: see
- * stream_slow.
+ * feed_slow.
  *
  * THREADS  the worker's.
  */
@@ -14,31 +14,18 @@
 
 #include <stdatomic.h>
 
-#include "catchup.h"
 #include "crowd.h"
+#include "feed.h"
 #include "http/http.h"
-#include "query_metrics.h"
-#include "reading.h"
-#include "snapshot.h"
 
 struct stream_config {
-    const struct strview *topics;
     int64_t heartbeat_ms;
     int64_t stall_timeout_ms;
     int64_t send_buffer_bytes;
     int64_t retry_ms;
     int64_t age_max_ms;      /* 0: none */
     int64_t drain_spread_ms; /* over which streams end when the process is to */
-    struct catchup *catchup;
-    struct snapshots *snapshots;
-    atomic_size_t *total; /* streams of all workers */
-};
-
-/* What becomes of a client that is too slow for the rings; it is told (`event: lagged`). */
-enum stream_slow {
-    STREAM_DISCONNECT,
-    STREAM_CONFLATE, /* the latest values replace what it has missed */
-    STREAM_CATCH_UP, /* what it has missed comes from Kafka */
+    atomic_size_t *total;    /* streams of all workers */
 };
 
 struct stream;
@@ -46,9 +33,7 @@ struct stream;
 struct streams {
     const struct stream_config *config;
     struct http_worker *worker;
-    struct reading_source source;
-    void (*wake)(void *context); /* any thread: streams_pump is to be called */
-    void *wake_context;
+    struct feed_site *site;
     uint64_t random; /* not 0 */
     struct stream **list;
     size_t count, capacity;
@@ -58,11 +43,7 @@ struct streams {
 
 struct stream_params {
     struct http_stream http;
-    struct reading *reading;    /* taken over */
-    struct cursor asked;        /* taken over */
-    struct reading_start start; /* without `asked` */
-    bool is_snapshot;           /* the latest values first, unless there is `asked` */
-    enum stream_slow slow;
+    struct feed_params feed;
     struct crowd_client *client; /* taken over */
     struct buf head;             /* taken over: status line and fields */
 };
@@ -77,5 +58,11 @@ void streams_pump(struct streams *set, bool is_burst);
 void streams_tick(struct streams *set, int64_t now_us);
 /* Tells every client to come back elsewhere, at a moment of its own. */
 void streams_drain(struct streams *set);
+/* When one that begins now is to end, for its age; INT64_MAX: never. */
+int64_t streams_due_us(struct streams *set, int64_t now_us);
+/* When one that is there ends in a drain that has begun now. */
+int64_t streams_drain_due_us(struct streams *set, int64_t now_us);
+/* Bounds what the kernel holds for a client, and how long it believes in one that is silent. */
+void stream_socket_prepare(int fd, const struct stream_config *config);
 /* Time to wait before reconnecting, different for each client. */
 int64_t streams_retry_ms(struct streams *set, int64_t base_ms);

@@ -84,7 +84,8 @@ static inline void echo_tick(void *context)
 
 static inline void echo_handle(struct http_request *request, struct echo *echo)
 {
-    static const struct http_websocket_hooks hooks = {echo_on_message, echo_on_room, echo_on_end};
+    static const struct http_websocket_hooks hooks = {
+        .on_message = echo_on_message, .on_room = echo_on_room, .on_end = echo_on_end};
     CHECK(echo->count < ECHO_SOCKETS_MAX);
     struct echo_socket *socket = must_alloc(sizeof *socket);
     const struct http_websocket_params params = {
@@ -100,7 +101,7 @@ static inline void echo_handle(struct http_request *request, struct echo *echo)
     CHECK(socket->websocket != NULL);
     echo->sockets[echo->count++] = socket;
     echo->open++;
-    http_websocket_pump(socket->websocket);
+    http_websocket_pump(socket->websocket, false);
 }
 
 static inline void echo_drain(struct echo *echo)
@@ -108,7 +109,7 @@ static inline void echo_drain(struct echo *echo)
     for (size_t i = echo->count; i > 0; i--) {
         struct http_websocket *websocket = echo->sockets[i - 1]->websocket;
         http_websocket_close(websocket, WEBSOCKET_GOING_AWAY, SV("draining"));
-        http_websocket_pump(websocket);
+        http_websocket_pump(websocket, false);
     }
 }
 
