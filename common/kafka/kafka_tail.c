@@ -19,6 +19,8 @@
 
 #define GAP_QUERY_MS 5000
 #define LEADERS_MS   1000
+#define SHORT_MS     500
+#define SHORT_TRIES  10
 
 struct tail_partition {
     char *topic;
@@ -36,6 +38,7 @@ struct kafka_tail {
     int fd;
     struct tail_partition *partitions;
     size_t count, capacity;
+    int end_failures;                   /* in a row, of asking for the ends */
     const rd_kafka_topic_t *memo_topic; /* the last message's place in partitions */
     size_t memo;
 };
@@ -379,9 +382,30 @@ static enum err ends_query(struct kafka_tail *tail, int64_t timeout_ms, struct e
 }
 #endif
 
+/* Who leads now: librdkafka asks the leader that it remembers, be it dead, for as long as that is not
+ * refreshed (10 s). */
+static void leaders_refresh(struct kafka_tail *tail)
+{
+    const struct rd_kafka_metadata *metadata;
+    if (!rd_kafka_metadata(tail->client, 0, NULL, &metadata, SHORT_MS)) {
+        rd_kafka_metadata_destroy(metadata);
+    }
+}
+
 enum err kafka_tail_mark_end(struct kafka_tail *tail, int64_t timeout_ms, struct err_info *info)
 {
-    return tail->count > 0 ? ends_query(tail, timeout_ms, info) : ERR_OK;
+    if (tail->count == 0) {
+        return ERR_OK;
+    }
+    /* The first tries are short: an answer takes milliseconds where there is a leader, and a broker that
+     * died has a successor within seconds, which should not be waited out by an old question. */
+    bool is_short = tail->end_failures < SHORT_TRIES && timeout_ms > SHORT_MS;
+    enum err e = ends_query(tail, is_short ? SHORT_MS : timeout_ms, info);
+    tail->end_failures = e ? tail->end_failures + 1 : 0;
+    if (e) {
+        leaders_refresh(tail);
+    }
+    return e;
 }
 
 static bool partition_is_caught_up(const struct tail_partition *partition)
