@@ -7,6 +7,7 @@ itself brings, and as many processes that run it as the test wants.
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
 from typing import Any, Callable, Iterable, Mapping
@@ -39,7 +40,7 @@ class Pipeline:
         self._dir = run_dir / self.name
         self._dir.mkdir(parents=True)
         self._bin_dir = bin_dir
-        self._flags = list(flags)
+        self.flags = list(flags)    # of workers that are made from here on
         self._create_topics(topics)
         self._file = self._dir / "pipeline.json"
         self._file.write_text(json.dumps(file))
@@ -59,7 +60,7 @@ class Pipeline:
     def _worker(self, number: int, flags: Iterable[str] = (), crash_at: str = "", stop_at: str = "") -> Process:
         argv = [str(self._bin_dir / "analytics"), f"--kafka.bootstrap.servers={self.bootstrap}",
                 "--http.host=127.0.0.1", f"--http.port={self._base + number}", "--log.format=json",
-                f"--pipeline.file={self._file}", *self._flags, *flags]
+                f"--pipeline.file={self._file}", *self.flags, *flags]
         armed = {name: at for name, at in (("MILLRACE_CRASH_AT", crash_at), ("MILLRACE_STOP_AT", stop_at)) if at}
         return Process(f"{self.name}-{number}", argv, self._dir / f"worker-{number}.log", armed, cwd=self._dir)
 
@@ -108,6 +109,26 @@ class Pipeline:
         """Kill a worker; another one, not yet started, stands in its place."""
         self.kill(number)
         self.workers[number] = self._worker(number)
+
+    def leave(self, number: int) -> None:
+        """SIGTERM to a worker, which drains; another one, not yet started, stands in its place."""
+        ended = self.workers[number].stop(STOP_SECONDS)
+        assert ended.is_clean, self.workers[number].trouble(f"ended with {ended}")
+        self.workers[number] = self._worker(number)
+
+    def assigned(self, number: int) -> int:
+        """Source partitions of a worker; 0 while it is not ready, or does not listen yet."""
+        try:
+            health = self.health(number)
+        except OSError:
+            return 0
+        found = re.search(r"(\d+) source partitions", health)
+        return int(found[1]) if found else 0
+
+    def await_assigned(self, count: int, *numbers: int) -> None:
+        """Until these workers have so many source partitions between them."""
+        wait_for(f"{self.name}: {numbers} have {count} partitions", READY_SECONDS,
+                 lambda: sum(map(self.assigned, numbers)) == count)
 
     def kill_all(self) -> None:
         for worker in self.workers:

@@ -3,11 +3,11 @@
 Three pipelines run side by side, each with two workers. At each point worker 0 of each ends itself
 as SIGKILL would (worker_crash.h), under load; it is started again, and everything that each pipeline
 ever put out is recounted from its inputs. Then a member that joins while all are loaded, one that
-goes for good, and one that slept through its session with a transaction open.
+goes for good, one that slept through its session with a transaction open, and one whose transaction is given up, or
+ended late.
 
-By hand: MILLRACE_BROKERS=3 MILLRACE_ROUNDS=3 goes three times to each point, and kills a broker with the
-workers in all rounds but the first; `-s` shows how long each pipeline took from the crash until its
-results were exact.
+`run-long kills` goes to each point as often as it is told to, on three brokers, kills a broker with the
+workers in all rounds but the first, and says how long it took from the crash until all results were exact.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import pytest
 from conftest import CLUSTER_SECONDS_MAX, ROOT
 from harness.kafka import KafkaCluster
 from harness.platform import Layout
-from harness.reader import out_of_sync, read_topic
+from harness.reader import out_of_sync
 from harness.settle import settle_until
 from harness.verify import Discrepancy, format_discrepancies
 from harness.waiting import wait_for
@@ -35,12 +35,22 @@ SEED = os.environ.get("MILLRACE_SEED", "20240607")
 ROUNDS = int(os.environ.get("MILLRACE_ROUNDS", "1"))
 BROKERS = int(os.environ.get("MILLRACE_BROKERS", "1"))
 EXACT_SECONDS = 60.0
-# in-abort and in-revoke have tests of their own: it takes more than load to get there.
-POINTS = ("after-process", "before-flush", "before-offsets", "after-send-offsets", "after-commit", "after-apply",
-          "in-restore", "after-assign")
-ONCE_A_START = ("in-restore", "after-assign")    # load does not bring a worker there again
-# A member that is gone is noticed soon. Repartition topics are kept: they are recounted.
-FLAGS = ("--kafka.session.timeout.ms=3000", "--kafka.heartbeat.interval.ms=500", "--repartition.purge.interval=1h")
+# Points that load brings a worker to, with the highest pass at which it may die: each record passes the first.
+OFTEN = {"between-outputs": 60, "after-process": 3, "between-changelogs": 6, "before-flush": 3, "before-offsets": 3,
+         "after-send-offsets": 3, "after-commit": 3, "in-apply": 6, "after-apply": 3}
+# Points of a start. The others have tests of their own: it takes more than load to get there.
+ONCE_A_START = ("after-init", "before-assign", "after-assign", "in-restore", "after-restore")
+GIVING_UP = ("in-revoke", "after-revoke")
+# A member that is gone is noticed soon, unless brokers fall too: then as by default, which is longer than a
+# coordinator is away. Repartition topics are kept: they are recounted.
+SHORT_SESSION = ("--kafka.session.timeout.ms=3000", "--kafka.heartbeat.interval.ms=500")
+FLAGS = (*(SHORT_SESSION if BROKERS == 1 else ()), "--repartition.purge.interval=1h")
+IN_DOUBT = ("--kafka.transaction.timeout.ms=2000", "--kafka.message.timeout.ms=1500", "--kafka.socket.timeout.ms=1500",
+            "--commit.interval=1s", "--kafka.session.timeout.ms=30000")
+
+
+# Of each pipeline: how many source partitions a worker has that is alone, and a topic it writes.
+ALONE = {"click-sessions": (3, "click-sessions"), "order-payments": (6, "paid-orders"), "sales": (8, "valid-sales")}
 
 
 class Scene:
@@ -121,9 +131,9 @@ def crash_each(scene: Scene) -> float:
 
 
 @pytest.mark.parametrize("number", range(ROUNDS))
-@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("point", (*OFTEN, *ONCE_A_START))
 def test_killed_at__results_stay_exact(scene: Scene, point: str, number: int) -> None:
-    passes = 1 if point in ONCE_A_START else scene.rng.randint(1, 3)
+    passes = scene.rng.randint(1, OFTEN.get(point, 1))
     broker = scene.rng.randint(1, BROKERS) if BROKERS > 1 and number > 0 else None
     for pipeline in scene.pipelines:
         pipeline.kill(0)
@@ -140,19 +150,23 @@ def test_killed_at__results_stay_exact(scene: Scene, point: str, number: int) ->
         wait_for("the broker caught up", 60.0, lambda: not out_of_sync(scene.cluster.bootstrap))
 
 
-def test_member_joins_under_load__another_dies_giving_up_its_partitions(scene: Scene) -> None:
+@pytest.mark.parametrize("number", range(ROUNDS))
+def test_member_joins_under_load__another_dies_giving_up_its_partitions(scene: Scene, number: int) -> None:
+    points = dict(zip(ALONE, (*GIVING_UP, scene.rng.choice(GIVING_UP))))
     for pipeline in scene.pipelines:
+        pipeline.remove(2)
         pipeline.kill(0)
-        pipeline.start_armed(0, "in-revoke")
-        pipeline.await_ready(0)
+        pipeline.start_armed(0, points[pipeline.name])
+    for pipeline in scene.pipelines:
+        pipeline.await_assigned(ALONE[pipeline.name][0], 0, 1)
     scene.feed(100)
     for pipeline in scene.pipelines:
         pipeline.workers[2].start()
     since = crash_each(scene)
-    for number in (0, 2):
+    for member in (0, 2):
         for pipeline in scene.pipelines:
-            pipeline.await_ready(number)
-    scene.require_exact("in-revoke", since=since)
+            pipeline.await_ready(member)
+    scene.require_exact(f"{', '.join(points.values())} {number}", since=since)
 
 
 def test_member_goes_for_good__the_others_take_over(scene: Scene) -> None:
@@ -164,27 +178,62 @@ def test_member_goes_for_good__the_others_take_over(scene: Scene) -> None:
     scene.require_exact("gone for good", since=since)
 
 
+def stop_each(scene: Scene, stop_at: str, crash_at: Mapping[str, str], *flags: str) -> None:
+    """Load until worker 0 of each pipeline has stopped itself in a transaction."""
+    for pipeline in scene.pipelines:
+        pipeline.kill(0)
+        pipeline.start_armed(0, crash_at.get(pipeline.name, ""), *flags, stop_at=stop_at)
+    for recounted in scene.all:
+        recounted.pipeline.await_stop(0, lambda: recounted.feed(40))
+
+
+def wake_each(scene: Scene) -> float:
+    for pipeline in scene.pipelines:
+        pipeline.workers[0].send_signal(signal.SIGCONT)
+    return time.monotonic()
+
+
+def restart_crashed(scene: Scene) -> None:
+    for pipeline in scene.pipelines:
+        pipeline.await_crash(0)
+        pipeline.workers[0].start()
+    for pipeline in scene.pipelines:
+        pipeline.await_ready(0)
+
+
 def test_zombie_with_an_open_transaction__its_work_does_not_count(scene: Scene) -> None:
     """Worker 0 sleeps in the middle of a transaction; the other one has taken its partitions when it
     wakes up. It has to give up what it did, and dies in doing so."""
-    sales, pipeline = scene.sales, scene.sales.pipeline
-    pipeline.kill(0)
-    pipeline.start_armed(0, "in-abort", "--commit.interval=3s")    # of a cycle of more than 1,000 records
-    pipeline.await_ready(0)
-
-    def count(isolation: str) -> int:
-        return len(read_topic(pipeline.bootstrap, "valid-sales", isolation=isolation))
-
-    before = count("read_uncommitted") - count("read_committed")
-    sales.feed(3000)
-    wait_for("a transaction is open", 10.0, lambda: count("read_uncommitted") - count("read_committed") > before + 100)
-    pipeline.workers[0].send_signal(signal.SIGSTOP)
-    wait_for("the other one takes over", 30.0, lambda: "8 source partitions" in pipeline.health(1))
-    pipeline.workers[0].send_signal(signal.SIGCONT)
-    pipeline.await_crash(0)
-    since = time.monotonic()
-    pipeline.start(0)
+    stop_each(scene, "before-offsets:2", {name: "after-abort" if name == "sales" else "in-abort" for name in ALONE},
+              "--kafka.transaction.timeout.ms=5000", "--kafka.message.timeout.ms=4000",
+              "--kafka.socket.timeout.ms=4000")
+    for pipeline in scene.pipelines:
+        pipeline.await_assigned(ALONE[pipeline.name][0], 1)
+    since = wake_each(scene)
+    restart_crashed(scene)
     scene.require_exact("zombie", since=since)
+
+
+def test_transaction_timed_out__is_done_again(scene: Scene) -> None:
+    """The broker has given up the transaction of a worker that is still a member: it needs another producer,
+    goes back, and dies when it has."""
+    stop_each(scene, "before-offsets:2", dict.fromkeys(ALONE, "after-rewind"), *IN_DOUBT)
+    for pipeline in scene.pipelines:
+        wait_for(f"{pipeline.name}: its transaction is over", 20.0,
+                 lambda: not pipeline.has_open_transaction(ALONE[pipeline.name][1]))
+    since = wake_each(scene)
+    restart_crashed(scene)
+    scene.require_exact("timed out", since=since)
+
+
+def test_late_end_of_a_transaction__does_not_count(scene: Scene) -> None:
+    """What is asked for when the broker has given it up, and another has done the work."""
+    stop_each(scene, "after-send-offsets:2", {}, *IN_DOUBT[:-1])
+    for pipeline in scene.pipelines:
+        pipeline.await_assigned(ALONE[pipeline.name][0], 1)
+    since = wake_each(scene)
+    scene.feed(100)
+    scene.require_exact("late end", since=since)
 
 
 def test_afterwards__all_drain_and_nothing_is_left_over(scene: Scene) -> None:
