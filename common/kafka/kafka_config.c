@@ -126,15 +126,30 @@ static const struct property old_fetch_properties[] = {
 
 static const struct property worker_properties[] = {
     {"isolation.level", "read_committed", PROMISE, "aborted input must not be processed"},
-    {"partition.assignment.strategy", "range", PROMISE,
-     "equal partitions of joined topics meet in one worker; cooperative assignors lose commits "
-     "(librdkafka #4059)"},
+    {"max.poll.interval.ms", "60000", 0, "a stuck worker loses its partitions within a minute"},
+};
+
+/* Where the members agree among themselves who reads what. */
+static const struct property member_properties[] = {
     /* Longer than a cluster takes to replace a dead coordinator (broker.session.timeout.ms 6 s where
      * we set it): a session that ends first costs a join, and a static member may fence itself. Timed
      * from the last heartbeat's answer, so that the interval has to fit in as well. */
     {"session.timeout.ms", "8000", 0, "a dead worker's partitions move within 10 s"},
     {"heartbeat.interval.ms", "1000", 0, "a few of them fit into a session"},
-    {"max.poll.interval.ms", "60000", 0, "a stuck worker loses its partitions within a minute"},
+};
+
+static const struct property range_properties[] = {
+    {"partition.assignment.strategy", "range", 0, "equal partitions of joined topics meet"},
+};
+
+static const struct property cooperative_properties[] = {
+    {"partition.assignment.strategy", "cooperative-sticky", 0, "only what moves stops"},
+};
+
+/* Session and heartbeats are the brokers' (group.consumer.session.timeout.ms); librdkafka refuses ours. */
+static const struct property broker_properties[] = {
+    {"group.protocol", "consumer", 0, "brokers say who reads what"},
+    {"group.remote.assignor", "range", 0, "equal partitions of joined topics meet"},
 };
 
 static const struct property tail_properties[] = {
@@ -144,6 +159,9 @@ static const struct property tail_properties[] = {
 /* Keys that we set at run time, and other names of the rows above. */
 static const struct property reserved_properties[] = {
     {"group.id", NULL, PROMISE, "it is the pipeline's name"},
+    {"group.protocol", NULL, PROMISE, "pipeline.rebalance chooses it"},
+    {"group.remote.assignor", NULL, PROMISE, "pipeline.rebalance chooses it"},
+    {"partition.assignment.strategy", NULL, PROMISE, "pipeline.rebalance chooses it"},
     {"group.instance.id", NULL, PROMISE, "it is made of instance.id and the thread"},
     {"transactional.id", NULL, PROMISE, "it is made of the pipeline, instance.id and the thread"},
     {"request.required.acks", NULL, PROMISE, "acknowledged means stored by all in-sync replicas"},
@@ -160,7 +178,7 @@ struct property_table {
 };
 #define TABLE(rows) {(rows), ARRAY_LEN(rows)}
 
-#define ROLE_TABLES_MAX 3
+#define ROLE_TABLES_MAX 5
 static const struct property_table role_tables[][ROLE_TABLES_MAX] = {
     [KAFKA_ROLE_PRODUCER_ACKED] = {TABLE(common_properties), TABLE(producer_properties),
                                    TABLE(acked_properties)},
@@ -171,7 +189,13 @@ static const struct property_table role_tables[][ROLE_TABLES_MAX] = {
     [KAFKA_ROLE_PRODUCER_TXN] = {TABLE(common_properties), TABLE(producer_properties),
                                  TABLE(txn_properties)},
     [KAFKA_ROLE_CONSUMER_WORKER] = {TABLE(common_properties), TABLE(consumer_properties),
-                                    TABLE(worker_properties)},
+                                    TABLE(worker_properties), TABLE(member_properties),
+                                    TABLE(range_properties)},
+    [KAFKA_ROLE_COOPERATIVE_WORKER] = {TABLE(common_properties), TABLE(consumer_properties),
+                                       TABLE(worker_properties), TABLE(member_properties),
+                                       TABLE(cooperative_properties)},
+    [KAFKA_ROLE_BROKER_WORKER] = {TABLE(common_properties), TABLE(consumer_properties),
+                                  TABLE(worker_properties), TABLE(broker_properties)},
     [KAFKA_ROLE_CONSUMER_TAIL] = {TABLE(common_properties), TABLE(consumer_properties),
                                   TABLE(tail_properties)},
     [KAFKA_ROLE_ADMIN] = {TABLE(common_properties)},
@@ -200,6 +224,11 @@ static enum err property_table_apply(rd_kafka_conf_t *conf, const struct propert
     return ERR_OK;
 }
 
+bool kafka_role_is_consumer(enum kafka_role role)
+{
+    return role >= KAFKA_ROLE_CONSUMER_WORKER && role <= KAFKA_ROLE_CONSUMER_TAIL;
+}
+
 static enum err role_properties_apply(rd_kafka_conf_t *conf, enum kafka_role role,
                                       struct err_info *info)
 {
@@ -209,8 +238,7 @@ static enum err role_properties_apply(rd_kafka_conf_t *conf, enum kafka_role rol
             return e;
         }
     }
-    bool is_consumer = role == KAFKA_ROLE_CONSUMER_WORKER || role == KAFKA_ROLE_CONSUMER_TAIL;
-    if (is_consumer && rd_kafka_version() < KAFKA_VERSION_FETCH_BACKOFF) {
+    if (kafka_role_is_consumer(role) && rd_kafka_version() < KAFKA_VERSION_FETCH_BACKOFF) {
         const struct property_table old = TABLE(old_fetch_properties);
         return property_table_apply(conf, &old, info);
     }

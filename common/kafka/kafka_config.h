@@ -23,18 +23,22 @@ extern const size_t kafka_options_count;
 
 /* Versions of librdkafka that behave differently (rd_kafka_version()). */
 #define KAFKA_VERSION_FETCH_BACKOFF 0x02020000 /* fetch.queue.backoff.ms; before: sleeps of 1 s */
+#define KAFKA_VERSION_GROUPS        0x020c0000 /* group.protocol=consumer is more than a preview */
 #define KAFKA_VERSION_GOOD          0x020d0200 /* 2.13.2: nothing that exactly-once needs is missing */
 
 enum kafka_role {
-    KAFKA_ROLE_PRODUCER_ACKED,  /* each record waited for: small linger, idempotent */
-    KAFKA_ROLE_PRODUCER_HASTY,  /* nobody waits: large linger, lz4 */
-    KAFKA_ROLE_PRODUCER_BULK,   /* throughput: linger, lz4 */
-    KAFKA_ROLE_PRODUCER_TXN,    /* a worker's transactional producer */
-    KAFKA_ROLE_CONSUMER_WORKER, /* group, read_committed, batch, offsets ours */
-    KAFKA_ROLE_CONSUMER_TAIL,   /* no group: tables, restores, live streams */
+    KAFKA_ROLE_PRODUCER_ACKED,     /* each record waited for: small linger, idempotent */
+    KAFKA_ROLE_PRODUCER_HASTY,     /* nobody waits: large linger, lz4 */
+    KAFKA_ROLE_PRODUCER_BULK,      /* throughput: linger, lz4 */
+    KAFKA_ROLE_PRODUCER_TXN,       /* a worker's transactional producer */
+    KAFKA_ROLE_CONSUMER_WORKER,    /* group, read_committed, batch, offsets ours */
+    KAFKA_ROLE_COOPERATIVE_WORKER, /* the same; only what moves stops */
+    KAFKA_ROLE_BROKER_WORKER,      /* the same, by Kafka 4's own protocol (KIP-848) */
+    KAFKA_ROLE_CONSUMER_TAIL,      /* no group: tables, restores, live streams */
     KAFKA_ROLE_ADMIN,
 };
 
+bool kafka_role_is_consumer(enum kafka_role role);
 MUST_CHECK enum err kafka_conf_new(const struct kafka_config *config, enum kafka_role role,
                                    rd_kafka_conf_t **ret, struct err_info *info);
 /* Our override, after the user's; the property must exist. */

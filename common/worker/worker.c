@@ -57,6 +57,16 @@ const struct config_option worker_options[] = {
         "it is missing; empty: nobody is told."),
     CONFIG_ROW(struct worker_config, status_interval_ms, "status.interval", DURATION, "2s", 100,
                60000, "How often it does."),
+    CONFIG_CHOICE_ROW(
+        struct worker_config, state_lost, "pipeline.state.lost", "fail", "fail|empty",
+        "When a store has no changelog although work that fills it is committed (the topic was "
+        "deleted, or the store is new): stop and say so, or begin with an empty one."),
+    CONFIG_CHOICE_ROW(
+        struct worker_config, rebalance, "pipeline.rebalance", "eager", "eager|cooperative|broker",
+        "How partitions move between the members: eager, all stop for a moment; cooperative, only "
+        "what moves stops, for pipelines in which no topics meet; broker, the same by Kafka 4's "
+        "own "
+        "protocol, for all. All members of a pipeline have the same."),
 };
 const size_t worker_options_count = ARRAY_LEN(worker_options);
 
@@ -139,7 +149,7 @@ static void worker_describe(const struct worker *worker)
     log_event(LOG_INFO, "worker_started", "the pipeline runs",
               KV("pipeline", worker->metrics.pipeline), KV("guarantee", config->guarantee),
               KV("threads", worker->thread_count), KV("instance", worker->threads[0].instance),
-              KV("source", worker->plan->sources[0].topic),
+              KV("rebalance", config->rebalance), KV("source", worker->plan->sources[0].topic),
               KV("sources", (int64_t)worker->plan->source_count),
               KV("stages", (int64_t)worker->plan->stage_count),
               KV("stores", (int64_t)worker->plan->store_count),
@@ -182,6 +192,7 @@ enum err worker_start(const struct worker_params *params, struct worker **ret,
     struct worker *worker = must_alloc(sizeof *worker);
     worker->params = *params;
     worker->plan = worker_plan_new(params->pipeline);
+    worker->is_incremental = strcmp(params->config->rebalance, "eager") != 0;
     worker->is_exactly_once = strcmp(params->config->guarantee, "exactly_once") == 0;
     worker->commit_records = params->config->commit_records > 0 ? params->config->commit_records
                              : worker->is_exactly_once          ? COMMIT_RECORDS_EXACTLY_ONCE

@@ -32,6 +32,8 @@ struct worker_config {
     const char *offsets_lost; /* fail | earliest */
     const char *status_topic; /* "" or NULL: nobody is told */
     int64_t status_interval_ms;
+    const char *state_lost; /* fail | empty */
+    const char *rebalance;  /* eager | cooperative | broker */
 };
 extern const struct config_option worker_options[];
 extern const size_t worker_options_count;

@@ -1,9 +1,10 @@
 /* What can be told of a worker's configuration before it runs. */
-#include "worker/worker.h"
+#include "worker/worker_check.h"
 
 #include <string.h>
 
 #include "core/attributes.h"
+#include "worker/worker_plan.h"
 
 static void confp_destroy(rd_kafka_conf_t **conf)
 {
@@ -54,9 +55,71 @@ static enum err producer_check(const struct worker_config *config, const struct 
     return !e && is_exactly_once(config) ? transaction_check(config, conf, info) : e;
 }
 
+enum kafka_role worker_consumer_role(const struct worker_config *config)
+{
+    return strcmp(config->rebalance, "broker") == 0        ? KAFKA_ROLE_BROKER_WORKER
+           : strcmp(config->rebalance, "cooperative") == 0 ? KAFKA_ROLE_COOPERATIVE_WORKER
+                                                           : KAFKA_ROLE_CONSUMER_WORKER;
+}
+
+/* The sticky assignor keeps each partition where it was, whatever the other topics do: equal partitions
+ * of two topics end up with two members, and what should meet does not. */
+static enum err sticky_check(const struct pipeline *pipeline, struct err_info *info)
+{
+    struct worker_plan *plan = worker_plan_new(pipeline);
+    enum err e = ERR_OK;
+    for (unsigned i = 0; !e && i < plan->stage_count; i++) {
+        const struct plan_stage *stage = &plan->stages[i];
+        if (stage->is_copartitioned) {
+            e = err_set(info, ERR_CONFIG,
+                        "pipeline.rebalance=cooperative: records of %s and %s meet, and the "
+                        "cooperative assignor does not give equal partitions of both to one "
+                        "worker; eager and broker do",
+                        plan->sources[stage->sources[0]].topic,
+                        plan->sources[stage->sources[1]].topic);
+        }
+    }
+    worker_plan_free(plan);
+    return e;
+}
+
+/* What is the brokers' to say there; librdkafka refuses it only when a consumer is made. */
+static enum err broker_check(const struct kafka_config *kafka, struct err_info *info)
+{
+    static const char *const theirs[] = {"session.timeout.ms", "heartbeat.interval.ms"};
+    if (rd_kafka_version() < KAFKA_VERSION_GROUPS) {
+        return err_set(info, ERR_CONFIG,
+                       "pipeline.rebalance=broker: librdkafka %s is too old, 2.12 or newer can",
+                       rd_kafka_version_str());
+    }
+    for (size_t i = 0; i < kafka->extra.count * ARRAY_LEN(theirs); i++) {
+        const char *set = kafka->extra.pairs[i / ARRAY_LEN(theirs)].name;
+        const char *name = theirs[i % ARRAY_LEN(theirs)];
+        if (strcmp(set, name) == 0) {
+            return err_set(info, ERR_CONFIG,
+                           "kafka.%s cannot be set with pipeline.rebalance=broker: it is the "
+                           "brokers' group.consumer.%s",
+                           name, name);
+        }
+    }
+    return ERR_OK;
+}
+
+static enum err rebalance_check(const struct worker_config *config,
+                                const struct kafka_config *kafka, const struct pipeline *pipeline,
+                                struct err_info *info)
+{
+    enum kafka_role role = worker_consumer_role(config);
+    enum err e = role == KAFKA_ROLE_BROKER_WORKER        ? broker_check(kafka, info)
+                 : role == KAFKA_ROLE_COOPERATIVE_WORKER ? sticky_check(pipeline, info)
+                                                         : ERR_OK;
+    CLEANUP(confp_destroy) rd_kafka_conf_t *conf = NULL;
+    return e ? e : kafka_conf_new(kafka, role, &conf, info);
+}
+
 enum err worker_check(const struct worker_config *config, const struct kafka_config *kafka,
                       const struct pipeline *pipeline, struct err_info *info)
 {
-    (void)pipeline;
-    return producer_check(config, kafka, info);
+    enum err e = producer_check(config, kafka, info);
+    return e ? e : rebalance_check(config, kafka, pipeline, info);
 }

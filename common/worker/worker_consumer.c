@@ -9,6 +9,7 @@
 #include "core/clock.h"
 #include "kafka/kafka_stats.h"
 #include "log/log.h"
+#include "worker/worker_check.h"
 #include "worker/worker_crash.h"
 
 #define CLOSE_POLL_MS       100
@@ -22,9 +23,9 @@ static const struct config_pair ordered_properties[] = {
 
 /* --- callbacks -------------------------------------------------------------------------------------------- */
 
-/* Everything of this thread goes at once (eager rebalance): what is open is committed, or aborted
- * when the partitions are already another's. Tasks stay parked. */
-static void on_revoked(struct worker_thread *thread)
+/* All that is open is committed, or aborted when the partitions are already another's; what stays ours
+ * goes on from there. */
+static void on_revoked(struct worker_thread *thread, rd_kafka_topic_partition_list_t *list)
 {
     crash_point(CRASH_IN_REVOKE);
     bool is_lost = rd_kafka_assignment_lost(thread->consumer) != 0;
@@ -34,15 +35,20 @@ static void on_revoked(struct worker_thread *thread)
     enum err e = thread->is_recovering ? ERR_KAFKA_FATAL
                  : is_lost             ? worker_cycle_abort(thread)
                                        : worker_cycle_commit(thread);
-    log_event(LOG_INFO, "partitions_revoked", "the group takes the partitions back",
-              KV("thread", thread->label), KV("lost", is_lost), KV("result", err_name(e)));
-    worker_tasks_park(thread);
+    log_event(LOG_INFO, "partitions_revoked", "the group takes partitions back",
+              KV("thread", thread->label), KV("count", list ? list->cnt : 0), KV("lost", is_lost),
+              KV("result", err_name(e)));
+    /* Not here: the batch that is being taken has records from further on. */
+    thread->must_rewind =
+        thread->must_rewind || (thread->worker->is_incremental && e == ERR_TXN_ABORT);
     crash_point(CRASH_AFTER_REVOKE);
+    worker_assign_release(thread, list, is_lost);
 }
 
 static void on_rebalance(rd_kafka_t *consumer, rd_kafka_resp_err_t code,
                          rd_kafka_topic_partition_list_t *list, void *context)
 {
+    (void)consumer;
     struct worker_thread *thread = context;
     if (code == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS) {
         worker_assign_note(thread, list);
@@ -51,8 +57,7 @@ static void on_rebalance(rd_kafka_t *consumer, rd_kafka_resp_err_t code,
     if (code != RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS) {
         log_event(LOG_WARN, "rebalance_error", rd_kafka_err2str(code), KV("thread", thread->label));
     }
-    on_revoked(thread);
-    (void)rd_kafka_assign(consumer, NULL); /* fails only while the client is being destroyed */
+    on_revoked(thread, list);
 }
 
 static int on_stats(rd_kafka_t *client, char *json, size_t bytes, void *context)
@@ -147,7 +152,8 @@ static enum err consumer_conf(struct worker_thread *thread, rd_kafka_conf_t **re
                               struct err_info *info)
 {
     const struct worker_params *params = &thread->worker->params;
-    enum err e = kafka_conf_new(params->kafka, KAFKA_ROLE_CONSUMER_WORKER, ret, info);
+    enum kafka_role role = worker_consumer_role(params->config);
+    enum err e = kafka_conf_new(params->kafka, role, ret, info);
     if (e) {
         return e;
     }
@@ -156,7 +162,9 @@ static enum err consumer_conf(struct worker_thread *thread, rd_kafka_conf_t **re
     rd_kafka_conf_set_stats_cb(*ret, on_stats);
     rd_kafka_conf_set_error_cb(*ret, on_error);
     e = kafka_conf_set(*ret, "group.id", pipeline_name(params->pipeline), info);
-    if (!e) {
+    /* Brokers let a static member of their protocol in again only when its session has ended (45 s): a
+     * worker that was killed comes back sooner as somebody else. */
+    if (!e && role != KAFKA_ROLE_BROKER_WORKER) {
         e = kafka_conf_set(*ret, "group.instance.id", thread->instance, info);
     }
     for (size_t i = 0; !e && thread->worker->plan->has_queues && i < ARRAY_LEN(ordered_properties);

@@ -26,6 +26,7 @@
 #define EARLY_COMMIT_RECORDS 1000
 #define IDLE_COMMIT_US       1000000 /* a position that only moved over markers is committed this late */
 #define RETRY_PAUSE_MS       500
+#define ABORTS_IN_ROW        2    /* from here on a reason is looked for */
 #define ORDERED_RECORDS_MAX  1000 /* of one task, before the others have their turn */
 
 static bool is_stopping(const struct worker_thread *thread)
@@ -60,12 +61,29 @@ static bool on_refresh_table(void *context, unsigned table)
 
 /* --- the commit cycle -------------------------------------------------------------------------------------- */
 
+/* Aborts again and again may have a reason that does not pass. */
+static void changelogs_check(struct worker_thread *thread)
+{
+    struct err_info why = {0}, info = {0};
+    enum err e = worker_topics_changelogs(thread->worker->plan, thread->consumer, &why);
+    if (e == ERR_TOPIC_UNKNOWN) {
+        (void)err_set(&info, ERR_STATE, "a changelog was deleted while it was in use: %s",
+                      err_detail(e, &why));
+        worker_thread_fail(thread, ERR_STATE, &info);
+    }
+}
+
 /* In the loop, where an abort means reading the same records again. */
 static void cycle_settle(struct worker_thread *thread, enum err e)
 {
-    if (e == ERR_TXN_ABORT) {
-        worker_tasks_rewind(thread);
+    thread->aborts_in_row = e == ERR_TXN_ABORT ? thread->aborts_in_row + 1 : 0;
+    if (e != ERR_TXN_ABORT) {
+        return;
     }
+    if (thread->aborts_in_row >= ABORTS_IN_ROW) {
+        changelogs_check(thread);
+    }
+    worker_tasks_rewind(thread);
 }
 
 static bool is_commit_due(const struct worker_thread *thread, int64_t now_us)
@@ -181,7 +199,8 @@ static void batch_process(struct worker_thread *thread, size_t count)
         if (input && input->queue) { /* it has one of its own, which knows nothing of this */
             thread->must_rewind = true;
         }
-        if (e || !input || !may_process(thread)) {
+        /* Below `next`: fetched twice, around a pause that librdkafka makes for a rebalance. */
+        if (e || !input || !may_process(thread) || message->offset < input->next) {
             dropped++;
             continue;
         }
@@ -440,7 +459,7 @@ static enum err topics_check(struct worker_thread *thread, struct err_info *info
     const struct worker *worker = thread->worker;
     bool is_fatal = false;
     enum err e =
-        worker_topics_ready(worker->plan, worker->params.kafka, thread->consumer, &is_fatal, info);
+        worker_topics_ready(worker->plan, &worker->params, thread->consumer, &is_fatal, info);
     if (is_fatal) {
         worker_thread_fail(thread, e, info);
     }

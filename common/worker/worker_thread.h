@@ -115,6 +115,7 @@ struct worker_thread {
     rd_kafka_queue_t *queue;
     int queue_fd;        /* records wait here, or in an input's own queue */
     int consumer_losses; /* in a row, each sooner than a session could be lost */
+    int aborts_in_row;   /* with no commit between them */
     int64_t joined_us;   /* when the last assignment was taken */
     bool has_more;       /* more than a batch was waiting */
     bool has_joined;     /* an assignment was taken, be it empty */
@@ -162,6 +163,7 @@ struct worker {
     struct worker_metrics metrics;
     struct worker_status *status; /* NULL: nobody is told */
     bool is_exactly_once;
+    bool is_incremental; /* rebalances tell what comes and what goes, not what there is */
     int64_t commit_records;
     int stop_fd;  /* eventfd, readable from worker_stop on and never read */
     int ended_fd; /* eventfd: how many threads are at their end */
@@ -216,6 +218,10 @@ void worker_assign_note(struct worker_thread *thread, const rd_kafka_topic_parti
 void worker_assign_step(struct worker_thread *thread);
 /* Nothing is this thread's any more; tasks are kept in case they come straight back. */
 void worker_tasks_park(struct worker_thread *thread);
+/* What the group takes back, of which everything is committed or aborted: `list` alone where rebalances
+ * are incremental and the assignment is not lost, otherwise all. */
+void worker_assign_release(struct worker_thread *thread, rd_kafka_topic_partition_list_t *list,
+                           bool is_lost);
 /* Back to the committed offsets: after an abort, or a commit. */
 void worker_tasks_rewind(struct worker_thread *thread);
 /* All changelogs of the task are read: it starts. */

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "kafka/kafka_topics.h"
 #include "log/log.h"
@@ -17,7 +18,8 @@ struct topics {
     const struct worker_plan *plan;
     const struct kafka_config *kafka;
     rd_kafka_t *client;
-    int32_t *partitions; /* by source; 0: it is not there yet */
+    int32_t *partitions;  /* by source; 0: it is not there yet */
+    bool may_begin_empty; /* stores that have no changelog */
     bool is_fatal;
     struct err_info *info;
 };
@@ -177,6 +179,64 @@ static enum err repartitions_ensure(struct topics *topics)
     return ERR_OK;
 }
 
+/* Whether the group has committed anything of what fills the store. */
+static enum err committed_ask(const struct topics *topics, const struct plan_stage *stage,
+                              bool *ret_is_committed)
+{
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(8);
+    for (unsigned i = 0; i < stage->input_count; i++) {
+        unsigned source = stage->sources[i];
+        for (int32_t p = 0; p < topics->partitions[source]; p++) {
+            rd_kafka_topic_partition_list_add(list, topics->plan->sources[source].topic, p);
+        }
+    }
+    rd_kafka_resp_err_t code = rd_kafka_committed(topics->client, list, ASK_MS);
+    for (int i = 0; i < list->cnt; i++) {
+        *ret_is_committed = *ret_is_committed || list->elems[i].offset >= 0;
+        code = code ? code : list->elems[i].err;
+    }
+    rd_kafka_topic_partition_list_destroy(list);
+    return code ? err_set(topics->info, kafka_err(code), "committed offsets: %s",
+                          rd_kafka_err2str(code))
+                : ERR_OK;
+}
+
+/* A changelog that is gone is not made anew where work was done before: its state would be lost, and
+ * nobody would know. */
+static enum err changelog_lost_check(struct topics *topics, unsigned store,
+                                     const struct plan_stage *stage)
+{
+    int32_t ignored;
+    bool is_committed = false;
+    const char *name = pipeline_store_changelog(topics->plan->pipeline, store);
+    enum err e = kafka_topic_partitions(topics->client, name, ASK_MS, &ignored, topics->info);
+    if (e != ERR_TOPIC_UNKNOWN || topics->may_begin_empty) {
+        return e == ERR_TOPIC_UNKNOWN ? ERR_OK : e;
+    }
+    e = committed_ask(topics, stage, &is_committed);
+    if (!e && is_committed) {
+        topics->is_fatal = true;
+        return err_set(topics->info, ERR_STATE,
+                       "changelog %s is not there, but work that filled it is committed: the state "
+                       "is lost. Reset the group's offsets to do the work again, or, for a store "
+                       "that is new, start once with pipeline.state.lost=empty",
+                       name);
+    }
+    return e;
+}
+
+enum err worker_topics_changelogs(const struct worker_plan *plan, rd_kafka_t *client,
+                                  struct err_info *info)
+{
+    enum err e = ERR_OK;
+    int32_t ignored;
+    for (unsigned i = 0; e != ERR_TOPIC_UNKNOWN && i < plan->store_count; i++) {
+        e = kafka_topic_partitions(client, pipeline_store_changelog(plan->pipeline, i), ASK_MS,
+                                   &ignored, info);
+    }
+    return e;
+}
+
 static enum err changelog_ensure(struct topics *topics, unsigned store)
 {
     const struct pipeline *pipeline = topics->plan->pipeline;
@@ -195,8 +255,11 @@ static enum err changelog_ensure(struct topics *topics, unsigned store)
         .config = settings,
         .config_count = retention_ms < 0 ? 1 : ARRAY_LEN(settings),
     };
-    enum kafka_topic_state state;
-    enum err e = topic_ensure(topics, &spec, &state);
+    enum kafka_topic_state state = KAFKA_TOPIC_CREATED;
+    enum err e = changelog_lost_check(topics, store, stage);
+    if (!e) {
+        e = topic_ensure(topics, &spec, &state);
+    }
     if (!e && state == KAFKA_TOPIC_DIFFERS) {
         topics->is_fatal = true;
         return err_set(topics->info, ERR_CONFIG,
@@ -206,12 +269,13 @@ static enum err changelog_ensure(struct topics *topics, unsigned store)
     return e;
 }
 
-enum err worker_topics_ready(const struct worker_plan *plan, const struct kafka_config *kafka,
+enum err worker_topics_ready(const struct worker_plan *plan, const struct worker_params *params,
                              rd_kafka_t *client, bool *ret_is_fatal, struct err_info *info)
 {
     CLEANUP(intp_free)
     int32_t *partitions = must_alloc((plan->source_count + 1) * sizeof *partitions);
-    struct topics topics = {plan, kafka, client, partitions, false, info};
+    bool may_begin_empty = strcmp(params->config->state_lost, "empty") == 0;
+    struct topics topics = {plan, params->kafka, client, partitions, may_begin_empty, false, info};
     enum err e = sources_ask(&topics);
     if (!e) {
         e = outputs_ask(&topics);

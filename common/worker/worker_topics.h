@@ -10,16 +10,21 @@
  *          3. Repartition topics keep their records for ever, as far as Kafka knows: a record that
  *             waits in one must not expire. What is committed as read is deleted by their reader
  *             (worker_purge).
+ *          4. A changelog that is missing is made only where nothing is committed of what fills its
+ *             store; otherwise the state is lost, which is told (pipeline.state.lost=empty goes on).
  * THREADS  any; the calls block.
  */
 #pragma once
 
 #include <librdkafka/rdkafka.h>
 
-#include "kafka/kafka_config.h"
+#include "worker/worker.h"
 #include "worker/worker_plan.h"
 
 /* Once all are there. *ret_is_fatal: waiting and trying again cannot help. */
 MUST_CHECK enum err worker_topics_ready(const struct worker_plan *plan,
-                                        const struct kafka_config *kafka, rd_kafka_t *client,
+                                        const struct worker_params *params, rd_kafka_t *client,
                                         bool *ret_is_fatal, struct err_info *info);
+/* Whether all changelogs are still there; ERR_TOPIC_UNKNOWN: one is not. */
+MUST_CHECK enum err worker_topics_changelogs(const struct worker_plan *plan, rd_kafka_t *client,
+                                             struct err_info *info);

@@ -3,37 +3,22 @@
 from __future__ import annotations
 
 import json
-import socket
-import struct
 
 import pytest
 
 from conftest import MakeSite
+from harness.kafka import delete_topic
 from harness.platform import Settings
 from harness.reader import ReadError, SseStream, produce, read_topic
 from harness.waiting import wait_for
 from site_under_test import Site
 
 TOPIC = "short-lived"
-DELETE_TOPICS = 20
 
 
 @pytest.fixture(scope="module")
 def site(make_site: MakeSite) -> Site:
     return make_site(settings=Settings(services=("ingest-api", "query-api")))
-
-
-def delete_topic(bootstrap: str, topic: str) -> None:
-    """DeleteTopics, version 1, as it stands in Kafka's protocol guide: no tool on this machine has it."""
-    host, port = bootstrap.split(",")[0].rsplit(":", 1)
-    client, name = b"test", topic.encode()
-    head = struct.pack(">hhih", DELETE_TOPICS, 1, 1, len(client)) + client
-    body = head + struct.pack(">ih", 1, len(name)) + name + struct.pack(">i", 10000)
-    with socket.create_connection((host, int(port)), 10.0) as link, link.makefile("rb") as answer:
-        link.sendall(struct.pack(">i", len(body)) + body)
-        (size,) = struct.unpack(">i", answer.read(4))
-        code = struct.unpack(">h", answer.read(size)[-2:])[0]
-    assert code == 0, f"deleting {topic}: error {code}"
 
 
 def create_topic(site: Site, partitions: int) -> None:

@@ -8,6 +8,8 @@ happens, the pipe closes and the guard takes the brokers down.
 from __future__ import annotations
 
 import os
+import socket
+import struct
 import subprocess
 from pathlib import Path
 from typing import Protocol, Sequence
@@ -17,6 +19,7 @@ from harness.waiting import wait_for
 
 START_SECONDS = 150.0    # scripts/kafka gives brokers 90 s itself; usually 5 s
 STOP_SECONDS = 30.0
+DELETE_TOPICS = 20
 
 _GUARD = 'read -r ended; [ "$ended" = down ] || exec "$0" down --dir "$1" >/dev/null 2>&1'
 
@@ -135,3 +138,17 @@ class DevBroker:
 def bin_dir(root: Path) -> Path:
     """Where the programs are: $MILLRACE_BIN, or the release build."""
     return Path(os.environ.get("MILLRACE_BIN") or root / "build" / "release" / "bin").resolve()
+
+
+def delete_topic(bootstrap: str, topic: str) -> None:
+    """DeleteTopics, version 1, as it stands in Kafka's protocol guide: no tool on this machine has it."""
+    host, port = bootstrap.split(",")[0].rsplit(":", 1)
+    client, name = b"test", topic.encode()
+    head = struct.pack(">hhih", DELETE_TOPICS, 1, 1, len(client)) + client
+    body = head + struct.pack(">ih", 1, len(name)) + name + struct.pack(">i", 10000)
+    with socket.create_connection((host, int(port)), 10.0) as link, link.makefile("rb") as answer:
+        link.sendall(struct.pack(">i", len(body)) + body)
+        (size,) = struct.unpack(">i", answer.read(4))
+        code = struct.unpack(">h", answer.read(size)[-2:])[0]
+    if code != 0:
+        raise KafkaFailed(f"deleting {topic}: error {code}")

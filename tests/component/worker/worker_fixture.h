@@ -124,7 +124,9 @@ static inline void fixture_start(struct fixture *f, const char *pipeline, const 
                                        .commit_bytes = 1 << 20,
                                        .instance_id = "one",
                                        .purge_interval_ms = 30000,
-                                       .offsets_lost = "fail"};
+                                       .offsets_lost = "fail",
+                                       .state_lost = "fail",
+                                       .rebalance = "eager"};
     struct err_info info = {0};
     assert_err(ERR_OK,
                kafka_producer_new(&(struct kafka_producer_params){.config = &f->mock.config,

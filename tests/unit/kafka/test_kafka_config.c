@@ -23,14 +23,14 @@ static void test_conf__each_role__is_accepted_by_librdkafka(void **state)
     (void)state;
     struct kafka_config config = {.bootstrap_servers = "127.0.0.1:1"};
     for (enum kafka_role role = KAFKA_ROLE_PRODUCER_ACKED; role <= KAFKA_ROLE_ADMIN; role++) {
-        bool is_consumer = role == KAFKA_ROLE_CONSUMER_WORKER || role == KAFKA_ROLE_CONSUMER_TAIL;
         struct err_info info = {0};
         rd_kafka_conf_t *conf = NULL;
         assert_err(ERR_OK, kafka_conf_new(&config, role, &conf, &info));
         assert_err(ERR_OK, kafka_conf_set(conf, "group.id", "test", &info));
         char why[256] = "";
-        rd_kafka_t *client = rd_kafka_new(is_consumer ? RD_KAFKA_CONSUMER : RD_KAFKA_PRODUCER, conf,
-                                          why, sizeof why);
+        rd_kafka_t *client =
+            rd_kafka_new(kafka_role_is_consumer(role) ? RD_KAFKA_CONSUMER : RD_KAFKA_PRODUCER, conf,
+                         why, sizeof why);
         if (!client) {
             fail_msg("role %d: %s", role, why);
         }
