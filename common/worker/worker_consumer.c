@@ -12,8 +12,9 @@
 #include "worker/worker_check.h"
 #include "worker/worker_crash.h"
 
-#define CLOSE_POLL_MS       100
-#define CONSUMER_LOSSES_MAX 5
+#define CLOSE_POLL_MS        100
+#define CONSUMER_LOSSES_MAX  5
+#define UNSUPPORTED_ASSIGNOR 112 /* RD_KAFKA_RESP_ERR_…, which older libraries do not name */
 
 /* Where inputs have queues of their own; the user's own values come before these. */
 static const struct config_pair ordered_properties[] = {
@@ -252,7 +253,7 @@ static bool is_incurable(rd_kafka_resp_err_t code)
     switch ((int)code) {
     case RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE:
     case RD_KAFKA_RESP_ERR_UNSUPPORTED_VERSION:
-    case RD_KAFKA_RESP_ERR_UNSUPPORTED_ASSIGNOR:
+    case UNSUPPORTED_ASSIGNOR:
     case RD_KAFKA_RESP_ERR_INCONSISTENT_GROUP_PROTOCOL:
     case RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED:
     case RD_KAFKA_RESP_ERR_GROUP_MAX_SIZE_REACHED:
