@@ -100,21 +100,34 @@ void history_free(struct history *history)
     free(history);
 }
 
+/* The window's place in the orders of time and of keys stays. */
+static void item_update(struct history *history, struct item *item, const struct row_mark *mark,
+                        struct frame *frame)
+{
+    sorted_remove(&history->by_place, item);
+    history->bytes += frame->bytes - item->frame->bytes;
+    frame_unref(item->frame);
+    frame_ref(frame, 1);
+    *item = (struct item){*mark, frame};
+    sorted_add(&history->by_place, item);
+}
+
 static void item_add(struct history *history, const struct row_mark *mark, struct frame *frame)
 {
-    struct item *before = sorted_find(&history->by_time, mark);
-    if (before) {
-        item_remove(history, before);
+    struct item *item = sorted_find(&history->by_time, mark);
+    struct item *there = sorted_find(&history->by_place, mark);
+    if (there && there != item) { /* a place read again: the log was cut, and has grown anew */
+        item_remove(history, there);
     }
-    before = sorted_find(&history->by_place, mark);
-    if (before) { /* a place read again: the log was cut, and has grown anew */
-        item_remove(history, before);
+    if (item) {
+        item_update(history, item, mark, frame);
+        return;
     }
     if (mark->time_ms < history->floor_ms) {
         history->evicted++;
         return;
     }
-    struct item *item = must_alloc(sizeof *item);
+    item = must_alloc(sizeof *item);
     *item = (struct item){*mark, frame};
     frame_ref(frame, 1);
     history->bytes += ITEM_BYTES + frame->bytes;
@@ -288,56 +301,65 @@ static struct rows_query query_resolve(const struct history *history,
     return resolved;
 }
 
-/* Where a walk over rows in the order of time, or over those of one key, begins. */
-static struct row_mark walk_begin(const struct rows_query *query, bool is_one_key)
+/* Where a walk over the rows of all keys, or of one, begins. */
+static struct row_mark walk_begin(const struct rows_query *query, const struct strview *key)
 {
     const struct row_mark *past = query->past;
     int64_t edge_ms = query->is_descending ? query->to_ms : query->from_ms;
-    struct row_mark begin =
-        mark_first(is_one_key ? query->keys[0] : (struct strview){0}, edge_ms, INT32_MIN);
+    struct row_mark begin = mark_first(key ? *key : (struct strview){0}, edge_ms, INT32_MIN);
     if (!past || rows_query_is_past(query, &begin, row_compare_time)) {
         return begin;
     }
-    if (!is_one_key) {
+    if (!key) {
         return *past;
     }
     begin.time_ms = past->time_ms + query->is_descending; /* the key's rows of that time, too */
     return begin;
 }
 
-static bool walk_is_over(const struct rows_query *query, bool is_one_key,
+static bool walk_is_over(const struct rows_query *query, const struct strview *key,
                          const struct row_mark *mark)
 {
-    return (is_one_key && key_compare(mark->key, query->keys[0]) != 0) ||
+    return (key && key_compare(mark->key, *key) != 0) ||
            (query->is_descending ? mark->time_ms < query->from_ms : mark->time_ms >= query->to_ms);
 }
 
-static void read_page(const struct history *history, const struct rows_query *query,
-                      struct rows_view *ret)
+/* A page of the rows of all keys, or of one, and one row more if there is one. */
+static void walk(const struct history *history, const struct rows_query *query,
+                 const struct strview *key, struct rows *rows)
 {
-    bool is_one_key = query->key_count == 1;
-    const struct sorted *sorted = is_one_key ? &history->by_key : &history->by_time;
-    const struct row_mark begin = walk_begin(query, is_one_key);
+    const struct sorted *sorted = key ? &history->by_key : &history->by_time;
+    const struct row_mark begin = walk_begin(query, key);
     struct sorted_place place = sorted_lower(sorted, &begin);
     const struct item *item;
-    while ((item = query->is_descending ? sorted_previous(sorted, &place)
-                                        : sorted_next(sorted, &place)) != NULL &&
-           !walk_is_over(query, is_one_key, &item->mark)) {
-        if (!rows_query_takes(query, &item->mark) ||
-            !rows_query_is_past(query, &item->mark, row_compare_time)) {
-            continue;
-        }
-        if (rows_page_is_full(&ret->rows, query->limit)) {
-            ret->has_more = true;
+    bool is_full = false;
+    for (size_t count = 0; !is_full;) {
+        item = query->is_descending ? sorted_previous(sorted, &place) : sorted_next(sorted, &place);
+        if (!item || walk_is_over(query, key, &item->mark)) {
             return;
         }
-        rows_add(&ret->rows, &item->mark, item->frame);
+        if (rows_query_takes(query, &item->mark) &&
+            rows_query_is_past(query, &item->mark, row_compare_time)) {
+            is_full = rows_page_is_full(rows, count, query->limit);
+            rows_add(rows, &item->mark, item->frame);
+            count++;
+        }
+    }
+}
+
+static void read_keys(const struct history *history, const struct rows_query *query,
+                      struct rows *rows)
+{
+    for (size_t i = 0; i < query->key_count; i++) {
+        if (!rows_query_is_again(query, i)) {
+            walk(history, query, &query->keys[i], rows);
+        }
     }
 }
 
 /* What stands at or past a position of the topic, partition by partition. */
 static void read_changes(const struct history *history, const struct rows_query *query,
-                         struct rows_view *ret)
+                         struct rows *rows)
 {
     struct row_mark from = mark_first((struct strview){0}, 0, INT32_MIN);
     struct sorted_place place = sorted_lower(&history->by_place, &from);
@@ -351,10 +373,21 @@ static void read_changes(const struct history *history, const struct rows_query 
         }
         if (rows_query_takes(query, &item->mark) &&
             rows_query_is_past(query, &item->mark, row_compare_time)) {
-            rows_add(&ret->rows, &item->mark, item->frame);
+            rows_add(rows, &item->mark, item->frame);
         }
     }
-    ret->has_more = rows_cut(&ret->rows, query, row_compare_time);
+}
+
+static void read_rows(const struct history *history, const struct rows_query *query,
+                      struct rows *rows)
+{
+    if (query->after) {
+        read_changes(history, query, rows);
+    } else if (query->key_count) {
+        read_keys(history, query, rows);
+    } else {
+        walk(history, query, NULL, rows);
+    }
 }
 
 void history_read(struct history *history, const struct rows_query *query, struct rows_view *ret)
@@ -363,7 +396,7 @@ void history_read(struct history *history, const struct rows_query *query, struc
     buf_init(&ret->cursor, CURSOR_BYTES_MAX);
     (void)pthread_mutex_lock(&history->lock);
     const struct rows_query resolved = query_resolve(history, query);
-    (query->after ? read_changes : read_page)(history, &resolved, ret);
+    read_rows(history, &resolved, &ret->rows);
     const struct item *oldest = item_oldest(history);
     ret->oldest_ms = oldest ? oldest->mark.time_ms : INT64_MAX;
     ret->is_known = history->cursor.len > 0;
@@ -371,4 +404,5 @@ void history_read(struct history *history, const struct rows_query *query, struc
                        (history->floor_ms == INT64_MIN || resolved.from_ms > history->floor_ms);
     CHECK(buf_append_view(&ret->cursor, buf_view(&history->cursor)) == ERR_OK);
     (void)pthread_mutex_unlock(&history->lock);
+    ret->has_more = rows_cut(&ret->rows, query, row_compare_time);
 }

@@ -147,11 +147,7 @@ static void rows_take_keys(const struct latest *latest, const struct rows_query 
 {
     for (size_t i = 0; i < query->key_count; i++) {
         struct frame **found = hash_map_find(latest->frames, query->keys[i]);
-        bool is_again = false; /* named twice, listed once */
-        for (size_t j = 0; j < i; j++) {
-            is_again = is_again || sv_equal(query->keys[j], query->keys[i]);
-        }
-        if (found && !is_again) {
+        if (found && !rows_query_is_again(query, i)) {
             rows_take(rows, query, *found);
         }
     }

@@ -96,6 +96,16 @@ static bool takes_key(const struct rows_query *query, struct strview key)
     return query->key_count == 0;
 }
 
+bool rows_query_is_again(const struct rows_query *query, size_t index)
+{
+    for (size_t i = 0; i < index; i++) {
+        if (sv_equal(query->keys[i], query->keys[index])) {
+            return true;
+        }
+    }
+    return false;
+}
+
 bool rows_query_takes(const struct rows_query *query, const struct row_mark *mark)
 {
     bool is_in_window =
@@ -153,9 +163,9 @@ void rows_pop(struct rows *rows)
     frame_unref(rows->items[--rows->count].frame);
 }
 
-bool rows_page_is_full(const struct rows *rows, size_t limit)
+bool rows_page_is_full(const struct rows *rows, size_t count, size_t limit)
 {
-    return rows->count >= limit && rows->items[rows->count - 1].mark.key.len <= ROW_KEY_BYTES_MAX;
+    return count >= limit && rows->items[rows->count - 1].mark.key.len <= ROW_KEY_BYTES_MAX;
 }
 
 struct row_order {
@@ -169,10 +179,20 @@ static int row_order(const void *a, const void *b, void *context)
     return order->sign * order->compare(a, b); /* a row begins with its mark */
 }
 
+static bool is_in_order(const struct rows *rows, struct row_order *order)
+{
+    for (size_t i = 1; i < rows->count; i++) {
+        if (row_order(&rows->items[i - 1], &rows->items[i], order) > 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
 bool rows_cut(struct rows *rows, const struct rows_query *query, sorted_compare *compare)
 {
     struct row_order order = {compare, query->is_descending ? -1 : 1};
-    if (rows->count) {
+    if (!is_in_order(rows, &order)) { /* rows of a walk are */
         qsort_r(rows->items, rows->count, sizeof *rows->items, row_order, &order);
     }
     size_t all = rows->count, kept = query->limit < all ? query->limit : all;

@@ -77,7 +77,8 @@ void rows_view_free(struct rows_view *view);
 void rows_free(struct rows *rows); /* a zeroed one is a no-op; leaves it empty */
 void rows_add(struct rows *rows, const struct row_mark *mark, struct frame *frame);
 void rows_pop(struct rows *rows); /* the last one */
-bool rows_page_is_full(const struct rows *rows, size_t limit);
+/* Whether the last `count` rows can be a page. */
+bool rows_page_is_full(const struct rows *rows, size_t count, size_t limit);
 /* Sorts, and keeps the first page; whether rows were left off. */
 bool rows_cut(struct rows *rows, const struct rows_query *query, sorted_compare *compare);
 
@@ -90,6 +91,8 @@ int row_compare_place(const void *a, const void *b);
 
 /* Keys, time and window. */
 bool rows_query_takes(const struct rows_query *query, const struct row_mark *mark);
+/* Whether the key is one before it, too: named twice, listed once. */
+bool rows_query_is_again(const struct rows_query *query, size_t index);
 /* Whether it comes after `past`. */
 bool rows_query_is_past(const struct rows_query *query, const struct row_mark *mark,
                         sorted_compare *compare);

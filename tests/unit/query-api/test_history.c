@@ -462,6 +462,25 @@ static void test_window__latest_is_the_newest_that_is_held(void **state)
     history_free(history);
 }
 
+/* A log that was cut, and has grown anew, has another record where one was read. */
+static void test_place__read_again__is_what_was_read_last(void **state)
+{
+    (void)state;
+    struct history *history = history_make(NEVER_FULL, 0);
+    (void)apply_record(history, "a", 0, 5, 1000, ROW_NO_WINDOW);
+    (void)apply_record(history, "b", 0, 5, 2000, 3000);
+    (void)apply_record(history, "c", 0, 6, 2000, 3000);
+    (void)apply_record(history, "c", 0, 5, 2000, 3000);
+    struct rows_query query = query_all();
+    struct rows_view view;
+    history_read(history, &query, &view);
+    assert_int_equal(1, view.rows.count);
+    assert_sv("c", view.rows.items[0].mark.key);
+    assert_int_equal(5, view.rows.items[0].frame->offset);
+    rows_view_free(&view);
+    history_free(history);
+}
+
 /* Seconds, milliseconds and ISO 8601 are the same window. */
 static void test_window__however_its_bounds_are_written(void **state)
 {
@@ -529,6 +548,7 @@ int main(void)
         cmocka_unit_test(test_remade__nothing_of_the_old_one_stays),
         cmocka_unit_test(test_age__older_records_go__and_do_not_come_back),
         cmocka_unit_test(test_window__latest_is_the_newest_that_is_held),
+        cmocka_unit_test(test_place__read_again__is_what_was_read_last),
         cmocka_unit_test(test_window__however_its_bounds_are_written),
         cmocka_unit_test(test_page__does_not_end_behind_a_key_too_long_for_a_cursor),
     };
