@@ -284,6 +284,10 @@ void rest_handle(struct http_request *http, const struct rest_endpoint *endpoint
     const struct wait_for what = {later.topic, wait_end_us(http, later.wait_ms), answer_again,
                                   endpoint};
     if (!waits_add(&shard->waits, http, &what)) {
-        http_reply_err(http, ERR_OVERLOADED, NULL);
+        struct err_info info = {0};
+        http_reply_err(http,
+                       err_set(&info, ERR_OVERLOADED,
+                               "as many requests wait as there may be (query.waits.max)"),
+                       &info);
     }
 }

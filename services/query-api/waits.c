@@ -42,6 +42,9 @@ bool waits_add(struct waits *waits, struct http_request *request, const struct w
         waits->first->older = wait;
     }
     waits->first = wait;
+    if (!wait->newer || what->deadline_us < waits->due_us) {
+        waits->due_us = what->deadline_us;
+    }
     query_metrics_wait(1);
     http_request_defer(request, on_abandon, wait);
     return true;
@@ -62,15 +65,22 @@ static void wait_try(struct wait *wait, bool is_last)
 
 void waits_look(struct waits *waits, int64_t now_us)
 {
-    bool is_due = waits->has_changed && now_us - waits->looked_us >= WAITS_PAUSE_US;
+    bool has_news = waits->has_changed && now_us - waits->looked_us >= WAITS_PAUSE_US;
+    if (!waits->first || (!has_news && now_us < waits->due_us)) {
+        return;
+    }
+    waits->due_us = INT64_MAX;
     for (struct wait *wait = waits->first, *next; wait; wait = next) {
         next = wait->newer;
         bool is_last = now_us >= wait->what.deadline_us;
-        if (is_last || (is_due && waits->is_changed[wait->what.topic])) {
+        if (!is_last && wait->what.deadline_us < waits->due_us) {
+            waits->due_us = wait->what.deadline_us;
+        }
+        if (is_last || (has_news && waits->is_changed[wait->what.topic])) {
             wait_try(wait, is_last);
         }
     }
-    if (is_due) {
+    if (has_news) {
         memset(waits->is_changed, 0, sizeof waits->is_changed);
         waits->has_changed = false;
         waits->looked_us = now_us;

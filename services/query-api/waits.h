@@ -4,7 +4,8 @@
  *          whatever it is when its time is over, or the worker drains. No thread is held.
  * BOUNDS   waits_max of all workers together; a wait never outlasts its request's own deadline.
  * THREADS  a worker's waits belong to its thread; the count is shared.
- * COST     a change of a topic looks at those that wait for it at most every WAITS_PAUSE_US, all at once.
+ * COST     those that wait for a topic are looked at when it has changed, all at once, but no sooner than
+ *          WAITS_PAUSE_US after the last look: a look reads what each asks for.
  */
 #pragma once
 
@@ -27,7 +28,8 @@ struct waits {
     struct wait *first;
     bool is_changed[READING_TOPICS_MAX];
     bool has_changed;
-    int64_t looked_us; /* when those that wait were last looked at */
+    int64_t looked_us; /* when they were last looked at for changes */
+    int64_t due_us;    /* when the first of them must be answered, or earlier */
 };
 
 struct wait_for {

@@ -7,6 +7,7 @@ import os
 import time
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 from harness.ledger import OK, Entry
 from harness.reader import SseStream, http_get, http_request, produce, read_topic
@@ -129,6 +130,39 @@ def test_latest__is_the_last_value_of_each_product(site: Site) -> None:
     one = http_get(port, f"/latest/{METRICS}/prod-5")
     assert one.status == 200 and "prod-5" in one.body.decode()
     assert http_get(port, f"/latest/{METRICS}/prod-none").status == 404
+
+
+def test_history__is_the_last_value_of_each_window__and_adds_up(site: Site) -> None:
+    last: dict[tuple[str | None, int], tuple[int, dict[str, Decimal]]] = {}
+    for record in site.require_exact().seen.metrics:
+        value = json.loads(record.value or "", parse_float=Decimal, parse_int=Decimal)
+        last[record.key, int(value["window_start"]) * 1000] = (record.offset, value)
+    revenue: dict[str | None, Decimal] = {}
+    for (key, _), (_, value) in last.items():
+        revenue[key] = revenue.get(key, Decimal(0)) + value["total_revenue"]
+    port = site.port("query-api")
+
+    def pages() -> list[dict[str, Any]]:
+        items, cursor = [], ""
+        while True:
+            page = http_get(port, f"/history/{METRICS}?limit=3{cursor}").json()
+            items += page["items"]
+            if "next_cursor" not in page:
+                return items
+            cursor = f"&cursor={page['next_cursor']}"
+
+    def shown() -> bool:
+        items = pages()
+        offsets = {(item["key"], item["window_start"]): item["offset"] for item in items}
+        return len(items) == len(last) and offsets == {place: offset for place, (offset, _) in last.items()}
+
+    wait_for("/history shows the last record of each window", 10.0, shown)
+    answer = http_get(port, f"/aggregates/{METRICS}?aggregate=sum&field=total_revenue&by=key")
+    sums = json.loads(answer.body, parse_float=Decimal, parse_int=Decimal)
+    assert sums["complete"] and sums["skipped"] == 0
+    assert {group["key"]: group["value"] for group in sums["items"]} == revenue
+    top = http_get(port, f"/top/{METRICS}?by=total_revenue&aggregate=sum&n=1").json()["items"][0]
+    assert revenue[top["key"]] == max(revenue.values())
 
 
 def test_every_service__answers_for_operators(site: Site) -> None:
