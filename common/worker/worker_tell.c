@@ -112,6 +112,7 @@ void worker_tell_commit(struct worker_thread *thread)
     }
     tell->commit_us[tell->commits++ % COMMITS_KEPT] = thread->commit_cost_us;
     tell->committing_us += thread->commit_cost_us;
+    tell->committed_ms = clock_now_ms();
 }
 
 /* --- rates --------------------------------------------------------------------------------------------------- */
@@ -313,10 +314,10 @@ static enum err text_all(struct worker_thread *thread)
     ADD(&page, "\"told\":%" PRId64 ",\"state\":\"%s\",\"busy\":%.3f,\"committing\":%.3f",
         clock_now_ms(), thread_word(thread), tell->busy, tell->committing);
     ADD(&page,
-        ",\"commits\":{\"count\":%" PRId64 ",\"aborts\":%" PRId64
+        ",\"commits\":{\"count\":%" PRId64 ",\"aborts\":%" PRId64 ",\"at\":%" PRId64
         ",\"last_ms\":%.3f,\"p95_ms\":%.3f},\"producers_lost\":%" PRId64,
-        tell->commits, tell->aborts, (double)last_us / 1e3, (double)commit_p95_us(tell) / 1e3,
-        worker_output_rebuilds(thread->output));
+        tell->commits, tell->aborts, tell->committed_ms, (double)last_us / 1e3,
+        (double)commit_p95_us(tell) / 1e3, worker_output_rebuilds(thread->output));
     text_counts(&page, tell);
     text_errors(&page, tell);
     text_tasks(&page, thread);

@@ -51,6 +51,7 @@ struct worker_tell {
     size_t flow_count;
     struct metric_series *busy_series;
     int64_t commits, aborts, waited_us, committing_us; /* since the thread began */
+    int64_t committed_ms;                              /* when it last was; 0: never */
     int64_t waited_before_us, committing_before_us;
     int64_t commit_us[COMMITS_KEPT]; /* a ring: what the last ones took */
     double busy, committing;         /* shares of the last second */

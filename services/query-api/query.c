@@ -134,6 +134,7 @@ enum err query_begin(struct query *query, int argc, char **argv, enum config_act
     query->kafka.extra.prefix = "kafka.";
     const struct config_section sections[] = {
         {"Query", query_options, ARRAY_LEN(query_options), &query->config},
+        {"Jobs", jobs_options, jobs_options_count, &query->jobs_config},
         {"Kafka", kafka_options, kafka_options_count, &query->kafka},
     };
     static struct service_params params = {
@@ -300,6 +301,7 @@ enum err query_start(struct query *query, struct err_info *info)
     query->reader = reader_new(query->topics, query->topic_count);
     enum err e = history_start(query, info);
     e = e ? e : catchup_start(query, info);
+    e = e ? e : jobs_start(&query->jobs_config, &query->kafka, &query->jobs, info);
     e = e ? e : listen_start(query, info); /* makes the shards, which the reader fills */
     return e ? e : read_start(query, info);
 }
@@ -309,11 +311,13 @@ enum err query_start(struct query *query, struct err_info *info)
 void query_stop(struct query *query)
 {
     reader_stop(query->reader);
+    jobs_stop(query->jobs);
 }
 
 void query_free(struct query *query)
 {
     crowd_free(query->crowd);
+    jobs_free(query->jobs);
     catchup_free(query->catchup);
     reader_free(query->reader);
     for (size_t i = 0; i < query->topic_count; i++) {
@@ -331,6 +335,8 @@ const struct http_route query_routes[] = {
     {HTTP_GET, "/history/{topic}", query_handle_get_history},
     {HTTP_GET, "/top/{topic}", query_handle_get_top},
     {HTTP_GET, "/aggregates/{topic}", query_handle_get_aggregates},
+    {HTTP_GET, "/jobs", query_handle_get_jobs},
+    {HTTP_GET, "/jobs/{pipeline}", query_handle_get_job},
     {HTTP_GET, "/", query_handle_get_dashboard},
     {HTTP_GET, "/assets/{file}", query_handle_get_asset},
 };

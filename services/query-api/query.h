@@ -12,6 +12,10 @@
  *          rest_text.c, csv.c   the same as JSON, lines, CSV (pure)
  *          fold.c           the largest of rows, and what they come to (pure)
  *          waits.c          requests that wait
+ *          query_jobs.c     GET /jobs, /jobs/{pipeline}
+ *          jobs.c           the thread that reads the status topic, and its lock
+ *          jobs_board.c     what workers have told (pure) …
+ *          jobs_view.c      … and what follows from it
  *          query_pages.c    the dashboard
  *          query_metrics.c  what is counted
  *          reader.c         the thread that reads Kafka for everyone
@@ -38,7 +42,8 @@
  *
  * FLOW     Kafka → reader → frame ─┬→ latest, history
  *                                  └→ inbox of each shard → ring → writev per client
- * THREADS  reader and finder: 1 each · HTTP workers: http.threads · catch-up: sse.catchup.threads. A frame crosses
+ *          Kafka → jobs → board → an answer when it is asked for
+ * THREADS  reader, finder and jobs: 1 each · HTTP workers: http.threads · catch-up: sse.catchup.threads. A frame crosses
  *          threads by an atomic count, once a batch through an inbox; nothing else is shared.
  */
 #pragma once
@@ -46,6 +51,7 @@
 #include <stdatomic.h>
 
 #include "http/http.h"
+#include "jobs.h"
 #include "kafka/kafka_config.h"
 #include "history.h"
 #include "latest.h"
@@ -87,6 +93,8 @@ struct query {
     struct service *service;
     struct query_config config;
     struct kafka_config kafka;
+    struct jobs_config jobs_config;
+    struct jobs *jobs;
     struct strview topics[QUERY_TOPICS_MAX]; /* each ends with a NUL */
     size_t topic_count;
     struct query_topic_metrics metrics[QUERY_TOPICS_MAX];
@@ -123,5 +131,7 @@ void query_handle_get_latest(struct http_request *request);
 void query_handle_get_history(struct http_request *request);
 void query_handle_get_top(struct http_request *request);
 void query_handle_get_aggregates(struct http_request *request);
+void query_handle_get_jobs(struct http_request *request);
+void query_handle_get_job(struct http_request *request);
 void query_handle_get_dashboard(struct http_request *request);
 void query_handle_get_asset(struct http_request *request);

@@ -11,6 +11,8 @@ enum {
     CATCHUPS,
     CATCHUPS_NOW,
     GAPS,
+    JOBS,
+    JOBS_LEFT_OUT,
     SLOW,
     DELIVERY,
     RECORDS,
@@ -47,6 +49,12 @@ static struct metric families[] = {
          "Gaps told to clients: they asked for records that Kafka has no more; raise the topic's "
          "retention.",
          NULL},
+    [JOBS] = {"millrace_query_status_records", METRIC_GAUGE,
+              "Worker threads, and workers, whose status is held.", NULL},
+    [JOBS_LEFT_OUT] = {"millrace_query_status_left_out_total", METRIC_COUNTER,
+                       "Status records that were left out; rising: raise query.status.records.max "
+                       "or query.status.bytes.",
+                       NULL},
     [SLOW] =
         {"millrace_query_slow_total", METRIC_COUNTER,
          "Times that a client was too slow and was brought up to date as it had asked; a steady "
@@ -98,7 +106,8 @@ static const char *const slow_names[QUERY_SLOW_COUNT] = {
 
 static struct {
     struct metric_series *streams, *subscriptions, *frames, *bytes, *ends[QUERY_END_COUNT],
-        *catchups, *catchups_now, *gaps, *slow[QUERY_SLOW_COUNT], *delivery, *waits;
+        *catchups, *catchups_now, *gaps, *jobs, *jobs_left_out, *slow[QUERY_SLOW_COUNT], *delivery,
+        *waits;
 } series;
 
 static _Atomic int64_t streams_open, subscriptions_open, catchups_open, waits_open;
@@ -121,6 +130,8 @@ void query_metrics_start(void)
     series.catchups = METRIC(families[CATCHUPS], NULL);
     series.catchups_now = METRIC(families[CATCHUPS_NOW], NULL);
     series.gaps = METRIC(families[GAPS], NULL);
+    series.jobs = METRIC(families[JOBS], NULL);
+    series.jobs_left_out = METRIC(families[JOBS_LEFT_OUT], NULL);
     series.delivery = METRIC(families[DELIVERY], NULL);
     series.waits = METRIC(families[WAITS], NULL);
     for (size_t i = 0; i < QUERY_END_COUNT; i++) {
@@ -206,4 +217,10 @@ void query_metrics_gap(void)
 void query_metrics_wait(int change)
 {
     atomic_fetch_add(&waits_open, change);
+}
+
+void query_metrics_jobs(size_t records, int64_t left_out)
+{
+    metric_set(series.jobs, (double)records);
+    metric_set(series.jobs_left_out, (double)left_out);
 }

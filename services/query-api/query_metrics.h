@@ -32,5 +32,6 @@ void query_metrics_catchup_begin(void);
 void query_metrics_catchup_end(void);
 void query_metrics_gap(void);
 void query_metrics_wait(int change); /* +1, -1 */
+void query_metrics_jobs(size_t records, int64_t left_out);
 enum query_slow { QUERY_SLOW_CONFLATED, QUERY_SLOW_CAUGHT_UP, QUERY_SLOW_COUNT };
 void query_metrics_slow(enum query_slow how);
