@@ -3,12 +3,12 @@
 import { Feed } from "./feed.js";
 import { Model } from "./model.js";
 import { WindowChart, drawSparkline } from "./chart.js";
+import { clip, clock, compact, duration, put, whole } from "./words.js";
 
 const METRICS = "product-metrics";
 const ORDERS = "processed-orders";
 const ROWS_MAX = 50;
 const CHART_PRODUCTS_MAX = 8;
-const LABEL_MAX = 60; // characters of a product id that are shown
 const FRAME_MS = 120; // at most this often, however fast records come
 const TICK_MS = 500; // ages and rates move without records, too
 const RATE_SECONDS = 10;
@@ -25,28 +25,12 @@ const view = { field: "revenue", sort: "id", isAscending: true, isPaused: false,
 
 // --- Words and figures ---------------------------------------------------------------------------
 
-const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const cents = new Intl.NumberFormat("en", { minimumFractionDigits: 2, maximumFractionDigits: 2 });
-const compact = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
 const FORMATS = {
   revenue: function revenue(n) { return compact.format(n); },
   orders: function orders(n) { return compact.format(n); },
   average: function average(n) { return compact.format(n); },
 };
-const clip = (text) => (text.length > LABEL_MAX ? `${text.slice(0, LABEL_MAX)}…` : text);
-const clock = (ms) => new Date(ms).toLocaleTimeString([], { hour12: false });
-
-function duration(ms) {
-  if (!Number.isFinite(ms)) return "–";
-  if (Math.abs(ms) < 1000) return `${Math.round(ms)} ms`;
-  if (ms < 60_000) return `${(ms / 1000).toFixed(1)} s`;
-  if (ms < 3_600_000) return `${Math.floor(ms / 60_000)} min`;
-  return `${whole.format(ms / 3_600_000)} h`;
-}
-
-function put(element, text) {
-  if (element.textContent !== text) element.textContent = text;
-}
 
 function colourOf(id) {
   if (!colours.has(id)) colours.set(id, colours.size % CHART_PRODUCTS_MAX);

@@ -337,6 +337,7 @@ const struct http_route query_routes[] = {
     {HTTP_GET, "/aggregates/{topic}", query_handle_get_aggregates},
     {HTTP_GET, "/jobs", query_handle_get_jobs},
     {HTTP_GET, "/jobs/{pipeline}", query_handle_get_job},
+    {HTTP_GET, "/jobs-view", query_handle_get_job_view},
     {HTTP_GET, "/", query_handle_get_dashboard},
     {HTTP_GET, "/assets/{file}", query_handle_get_asset},
 };

@@ -16,7 +16,7 @@
  *          jobs.c           the thread that reads the status topic, and its lock
  *          jobs_board.c     what workers have told (pure) …
  *          jobs_view.c      … and what follows from it
- *          query_pages.c    the dashboard
+ *          query_pages.c    the dashboard, the job view
  *          query_metrics.c  what is counted
  *          reader.c         the thread that reads Kafka for everyone
  *          finder.c         topics and partitions as they appear
@@ -134,4 +134,5 @@ void query_handle_get_aggregates(struct http_request *request);
 void query_handle_get_jobs(struct http_request *request);
 void query_handle_get_job(struct http_request *request);
 void query_handle_get_dashboard(struct http_request *request);
+void query_handle_get_job_view(struct http_request *request);
 void query_handle_get_asset(struct http_request *request);

@@ -22,6 +22,11 @@ void query_handle_get_dashboard(struct http_request *request)
     reply_page(request, "index.html");
 }
 
+void query_handle_get_job_view(struct http_request *request)
+{
+    reply_page(request, "jobs.html");
+}
+
 void query_handle_get_asset(struct http_request *request)
 {
     reply_page(request, http_request_param(request, "file"));

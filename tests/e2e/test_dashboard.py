@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+from harness.platform import Settings
+from harness.reader import http_get
+from harness.waiting import wait_for
+from conftest import MakeSite
 from site_under_test import Site
 
 BROWSER_SECONDS = 120.0
@@ -13,6 +21,13 @@ POLL_SECONDS = 0.1
 
 # What a browser test runs to have query-api restarted: it asks by a file, and waits until it is gone.
 ASK = 'touch "{0}"; while [ -e "{0}" ]; do sleep 0.1; done'
+
+
+@pytest.fixture(scope="module")
+def site(make_site: MakeSite) -> Site:
+    """The usual site, whose workers tell how they are five times a second: one that died is soon missed."""
+    often = ["--status.interval=200ms"]
+    return make_site(settings=Settings(flags={"processor": often, "analytics": often}))
 
 
 def test_dashboard__in_chromium(site: Site, tmp_path: Path) -> None:
@@ -47,3 +62,31 @@ def serve_restarts(site: Site, node: subprocess.Popen[bytes], request: Path) -> 
                 site.restart("query-api")
                 request.unlink()
     raise AssertionError(f"the browser tests did not end in {BROWSER_SECONDS:g} s")
+
+
+def job(site: Site, pipeline: str) -> dict[str, Any]:
+    """What GET /jobs says of it; {}: nothing."""
+    answer = http_get(site.port("query-api"), "/jobs")
+    assert answer.status == 200, answer
+    return next((row for row in json.loads(answer.body)["items"] if row["pipeline"] == pipeline), {})
+
+
+def await_job(site: Site, pipeline: str, state: str | None) -> None:
+    """None: it is not there any more."""
+    wait_for(f"{pipeline} is {state}", 30, lambda: job(site, pipeline).get("state") == state)
+
+
+def test_jobs__a_killed_worker_is_missed__one_that_ends_is_not_there(site: Site) -> None:
+    for pipeline in ("orders", "product-metrics"):
+        await_job(site, pipeline, "ok")
+    site.platform.kill("analytics")
+    await_job(site, "product-metrics", "down")
+    assert job(site, "product-metrics")["instance_count"] == {"live": 0, "lost": 1, "failed": 0}
+    site.restart("analytics")
+    await_job(site, "product-metrics", "ok")
+    assert job(site, "product-metrics")["instance_count"] == {"live": 1, "lost": 0, "failed": 0}
+    site.terminate("processor")
+    await_job(site, "orders", None)
+    assert http_get(site.port("query-api"), "/jobs/orders").status == 404
+    site.restart("processor")
+    await_job(site, "orders", "ok")

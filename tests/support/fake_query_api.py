@@ -75,6 +75,12 @@ class Pipeline:
         self.latest[window["product_id"]] = record
 
 
+def documented(path):
+    """The answer that the description shows."""
+    spec = yaml.safe_load((ROOT / "openapi/query-api.yaml").read_text("utf-8"))
+    return spec["paths"][path]["get"]["responses"]["200"]["content"]["application/json"]["example"]
+
+
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     pipeline: Pipeline
@@ -102,6 +108,12 @@ class Handler(BaseHTTPRequestHandler):
         folder, _, name = path.rpartition("/")
         if path == "/":
             self.file(ROOT / "dashboard/index.html")
+        elif path == "/jobs-view":
+            self.file(ROOT / "dashboard/jobs.html")
+        elif path == "/jobs":
+            self.answer(200, documented("/jobs"))
+        elif path == "/jobs/orders":
+            self.answer(200, documented("/jobs/{pipeline}"))
         elif folder == "/assets" and name.startswith("uPlot"):
             self.file(self.uplot / name)
         elif folder == "/assets" and (ROOT / "dashboard" / name).is_file():

@@ -1,0 +1,243 @@
+// jobs.js - the job view: asks for all jobs and for the one that is looked at, every two seconds.
+// Everything in the answers comes from Kafka: it reaches the document as textContent only.
+import { drawGraph } from "./job-graph.js";
+import { clip, clock, compact, duration, put, whole } from "./words.js";
+
+const ASK_MS = 2_000;
+const JOBS_MAX = 200;
+const TASKS_MAX = 200;
+
+const byId = (id) => document.getElementById(id);
+const view = { isPaused: false, isAsking: false, again: false, drawn: "", timer: 0 };
+
+const list = (value) => (Array.isArray(value) ? value : []);
+const text = (value) => (typeof value === "string" ? value : "");
+const number = (value) => (typeof value === "number" ? value : NaN);
+const count = (value) => (Number.isFinite(number(value)) ? (value < 1e5 ? whole : compact).format(value) : "–");
+const rate = (value) => (Number.isFinite(number(value)) ? (value >= 100 ? whole.format(value) : value.toFixed(1)) : "–");
+const percent = (value) => (Number.isFinite(number(value)) ? `${Math.round(value * 100)} %` : "–");
+const bytes = (value) => (Number.isFinite(number(value)) ? `${compact.format(value)}B` : "–");
+const time = (value) => duration(number(value));
+
+/** The pipeline that the address names. */
+const chosen = () => {
+  try { return decodeURIComponent(location.hash.slice(1)); } catch { return ""; }
+};
+
+// --- Tables: rows are reused, so that focus and selection stay -------------------------------------
+
+/** rows of cells: { text, isHead?, kind?, state?, href? }; a table's cells are of the same sort in each row. */
+function fill(table, rows) {
+  const body = table.tBodies[0];
+  while (body.rows.length > rows.length) body.rows[body.rows.length - 1].remove();
+  rows.forEach((cells, i) => {
+    const tr = body.rows[i] ?? body.insertRow();
+    cells.forEach((cell, n) => fillCell(tr, n, cell));
+  });
+}
+
+function fillCell(tr, index, cell) {
+  let element = tr.cells[index];
+  if (!element) {
+    element = document.createElement(cell.isHead ? "th" : "td");
+    if (cell.isHead) element.scope = "row";
+    if (cell.kind) element.className = cell.kind;
+    if (cell.href) element.append(document.createElement("a"));
+    if (cell.state !== undefined) element.append(document.createElement("span"));
+    tr.append(element);
+  }
+  const inner = element.firstElementChild ?? element;
+  if (cell.href && inner.getAttribute("href") !== cell.href) inner.setAttribute("href", cell.href);
+  if (cell.state !== undefined) {
+    inner.className = "badge";
+    inner.dataset.state = cell.state;
+  }
+  put(inner, cell.text);
+}
+
+const figure = (words) => ({ text: words, kind: "number" });
+const wide = (words) => ({ text: words, kind: "number wide" });
+const badge = (state) => ({ text: state, state });
+
+// --- All jobs ----------------------------------------------------------------------------------------
+
+function drawJobs(answer) {
+  const items = list(answer.items).slice(0, JOBS_MAX);
+  byId("empty").hidden = items.length > 0;
+  put(byId("as-of"), Number.isFinite(number(answer.as_of)) ? `as of ${clock(answer.as_of)}` : "");
+  fill(byId("jobs"), items.map((job) => {
+    const instances = job.instance_count ?? {};
+    const dead = (instances.lost || 0) + (instances.failed || 0);
+    return [
+      { text: clip(text(job.pipeline), 40), isHead: true, href: `#${encodeURIComponent(text(job.pipeline))}` },
+      badge(text(job.state)),
+      figure(count(job.lag)),
+      wide(time(job.lag_ms)),
+      wide(time(job.watermark_delay_ms)),
+      figure(rate(job.rates?.in)),
+      wide(rate(job.rates?.out)),
+      wide(percent(job.busy)),
+      wide(`${count(instances.live)}${dead ? ` (${count(dead)} dead)` : ""}`),
+    ];
+  }));
+  markChosen(items);
+  return items;
+}
+
+function markChosen(items) {
+  const rows = byId("jobs").tBodies[0].rows;
+  items.forEach((job, i) => rows[i].setAttribute("aria-current", String(text(job.pipeline) === chosen())));
+}
+
+// --- One job -------------------------------------------------------------------------------------------
+
+function drawFacts(job) {
+  const restore = job.restore?.end > 0 ? `${count(job.restore.position)} of ${count(job.restore.end)}` : "";
+  const facts = [
+    ["Lag", count(job.lag)], ["Behind", time(job.lag_ms)], ["Watermark delay", time(job.watermark_delay_ms)],
+    ["In", `${rate(job.rates?.in)}/s`], ["Out", `${rate(job.rates?.out)}/s`],
+    ["Late", count(job.counts?.late)], ["Filtered", count(job.counts?.filtered)],
+    ["Dead letters", count(job.counts?.dead_lettered)], ["Dropped", count(job.counts?.dropped)],
+    ["Keys", count(job.keys)], ["State", bytes(job.state_bytes)], ...(restore ? [["Restored", restore]] : []),
+  ];
+  byId("facts").replaceChildren(...facts.map(([name, value]) => {
+    const pair = document.createElement("div");
+    const term = document.createElement("dt");
+    const what = document.createElement("dd");
+    term.textContent = name;
+    what.textContent = value;
+    pair.append(term, what);
+    return pair;
+  }));
+}
+
+function drawReasons(job) {
+  const reasons = list(job.reasons);
+  byId("reasons").hidden = reasons.length === 0;
+  byId("reasons").replaceChildren(...reasons.map((reason) => {
+    const item = document.createElement("li");
+    item.textContent = text(reason);
+    return item;
+  }));
+}
+
+const sum = (inputs, name) => inputs.reduce((total, input) => total + (number(input?.[name]) || 0), 0);
+
+function drawTasks(job) {
+  const all = list(job.tasks).map((task) => {
+    const inputs = list(task.inputs);
+    return { ...task, lag: sum(inputs, "lag"), lagMs: Math.max(0, ...inputs.map((i) => number(i?.lag_ms) || 0)) };
+  });
+  const isWell = (task) => task.state === "running";
+  all.sort((a, b) => isWell(a) - isWell(b) || b.lagMs - a.lagMs || b.lag - a.lag || a.stage - b.stage || a.partition - b.partition);
+  put(byId("tasks-count"), all.length > TASKS_MAX ? `${TASKS_MAX} of ${whole.format(all.length)} tasks` : "");
+  fill(byId("tasks"), all.slice(0, TASKS_MAX).map((task) => [
+    { text: `${count(task.stage)} · ${count(task.partition)}`, isHead: true },
+    badge(text(task.state)),
+    figure(count(task.lag)), figure(time(task.lagMs)), figure(time(task.watermark_delay_ms)),
+    figure(count(task.records)), figure(count(task.keys)), figure(bytes(task.state_bytes)),
+    figure(task.restore ? `${count(task.restore.position)} of ${count(task.restore.end)}` : "–"),
+    { text: clip(`${text(task.instance)} · ${count(task.thread)}`, 40) },
+  ]));
+}
+
+function drawInstances(job) {
+  const threads = list(job.instances).flatMap((instance) =>
+    list(instance.threads).map((thread) => ({ ...thread, of: instance })));
+  fill(byId("instances"), threads.map((thread) => [
+    { text: clip(`${text(thread.of.instance)} · ${count(thread.thread)}`, 40), isHead: true },
+    badge(thread.of.state === "live" ? text(thread.state) : text(thread.of.state)),
+    figure(percent(thread.busy)), figure(percent(thread.committing)),
+    figure(time(thread.commits?.last_ms)), figure(time(thread.commits?.p95_ms)),
+    figure(count(thread.commits?.aborts)),
+    figure(`${duration(Math.max(0, number(job.as_of) - number(thread.of.heard_at)))} ago`),
+  ]));
+}
+
+function drawErrors(job) {
+  const errors = list(job.errors).toSorted((a, b) => number(b.at) - number(a.at));
+  byId("no-errors").hidden = errors.length > 0;
+  fill(byId("errors"), errors.map((error) => [
+    { text: Number.isFinite(number(error.at)) ? clock(error.at) : "–", isHead: true },
+    { text: clip(text(error.code)) }, figure(count(error.count)),
+    { text: clip(text(error.during)) }, { text: clip(text(error.text), 240), kind: "wrap" },
+  ]));
+}
+
+function drawJob(job) {
+  byId("job").hidden = false;
+  put(byId("job-title"), text(job.pipeline));
+  byId("job-json").href = `jobs/${encodeURIComponent(text(job.pipeline))}`;
+  drawReasons(job);
+  drawFacts(job);
+  const drawn = JSON.stringify([job.topology, job.flow]);
+  if (drawn !== view.drawn) { // a graph that stays as it is keeps its tool tips
+    view.drawn = drawn;
+    const nodes = drawGraph(byId("graph"), job.topology, job.flow);
+    byId("graph").setAttribute("aria-label", `${nodes} topics and segments; their steps and rates are in the JSON`);
+  }
+  drawTasks(job);
+  drawInstances(job);
+  drawErrors(job);
+}
+
+// --- Asking ----------------------------------------------------------------------------------------------
+
+const STATES = { live: "Live", offline: "Offline, asking again" };
+
+function showState(state) {
+  byId("connection").dataset.state = state;
+  put(byId("connection"), STATES[state]);
+}
+
+/** null: it is not there. Throws when the service cannot say. */
+async function get(path) {
+  const response = await fetch(path, { headers: { accept: "application/json" } });
+  if (response.status === 404) return null;
+  if (!response.ok) throw new Error(`${path}: ${response.status}`);
+  return response.json();
+}
+
+async function ask() {
+  const items = drawJobs((await get("jobs")) ?? {});
+  if (!chosen() && items.length) history.replaceState(null, "", `#${encodeURIComponent(text(items[0].pipeline))}`);
+  const name = chosen();
+  const job = name ? await get(`jobs/${encodeURIComponent(name)}`) : null;
+  if (name !== chosen()) { // another one was chosen meanwhile
+    view.again = true;
+    return;
+  }
+  if (job) drawJob(job);
+  else byId("job").hidden = true;
+  markChosen(items);
+}
+
+async function turn() {
+  clearTimeout(view.timer);
+  if (view.isAsking) {
+    view.again = true;
+    return;
+  }
+  if (!view.isPaused && !document.hidden) {
+    view.isAsking = true;
+    view.again = false;
+    try {
+      await ask();
+      showState("live");
+    } catch {
+      showState("offline");
+    }
+    view.isAsking = false;
+  }
+  view.timer = setTimeout(turn, view.again ? 0 : ASK_MS);
+}
+
+byId("pause").addEventListener("click", () => {
+  view.isPaused = !view.isPaused;
+  byId("pause").setAttribute("aria-pressed", String(view.isPaused));
+  put(byId("pause"), view.isPaused ? "Resume" : "Pause");
+  turn();
+});
+addEventListener("hashchange", turn);
+document.addEventListener("visibilitychange", turn);
+turn();
