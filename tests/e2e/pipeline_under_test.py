@@ -125,6 +125,15 @@ class Pipeline:
         found = re.search(r"(\d+) source partitions", health)
         return int(found[1]) if found else 0
 
+    def committed_at(self, number: int) -> float:
+        """When a worker last committed, as it says itself (seconds since the epoch); 0 while it says nothing."""
+        try:
+            page = http_get(self._base + number, "/metrics").body.decode()
+        except OSError:
+            return 0.0
+        found = re.search(r"^millrace_pipeline_last_commit_timestamp_seconds\{[^}]*\} (\S+)$", page, re.MULTILINE)
+        return float(found[1]) if found else 0.0
+
     def await_assigned(self, count: int, *numbers: int) -> None:
         """Until these workers have so many source partitions between them."""
         wait_for(f"{self.name}: {numbers} have {count} partitions", READY_SECONDS,
