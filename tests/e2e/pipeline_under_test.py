@@ -116,13 +116,16 @@ class Pipeline:
         assert ended.is_clean, self.workers[number].trouble(f"ended with {ended}")
         self.workers[number] = self._worker(number)
 
+    def is_listening(self, number: int) -> bool:
+        """Whether the worker is far enough to be asked, and to take a signal."""
+        try:
+            return bool(self.health(number))
+        except OSError:
+            return False
+
     def assigned(self, number: int) -> int:
         """Source partitions of a worker; 0 while it is not ready, or does not listen yet."""
-        try:
-            health = self.health(number)
-        except OSError:
-            return 0
-        found = re.search(r"(\d+) source partitions", health)
+        found = re.search(r"(\d+) source partitions", self.health(number)) if self.is_listening(number) else None
         return int(found[1]) if found else 0
 
     def committed_at(self, number: int) -> float:

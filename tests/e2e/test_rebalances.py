@@ -128,7 +128,7 @@ def test_members_come_and_go__results_stay_exact(scene: Scene, protocol: str) ->
             number = scene.rng.randint(1, 3)
             if not pipeline.workers[number].was_started:
                 pipeline.workers[number].start()
-            elif scene.rng.random() < 0.5:
+            elif scene.rng.random() < 0.5 or not pipeline.is_listening(number):
                 pipeline.remove(number)
             else:
                 pipeline.leave(number)
