@@ -19,6 +19,8 @@ struct http_decoder {
     enum http_coding coding;
     bool is_at_end; /* a member or frame is complete, and nothing of another has come */
     bool has_more;
+    unsigned char magic_bytes; /* zstd: of the frame's magic number, that have come */
+    bool is_skippable;         /* zstd: the frame, by the first of them */
     union {
         z_stream zlib;
         ZSTD_DCtx *zstd;
@@ -105,6 +107,7 @@ struct http_decoder *http_decoder_take(struct http_decoder_pool *pool, enum http
 static void decoder_reset(struct http_decoder *decoder)
 {
     decoder->is_at_end = decoder->has_more = false;
+    decoder->magic_bytes = 0;
     if (decoder->coding == HTTP_CODING_ZSTD) {
         const size_t reset = ZSTD_DCtx_reset(decoder->zstd, ZSTD_reset_session_only);
         CHECK(!ZSTD_isError(reset));
@@ -184,6 +187,27 @@ static enum err zlib_run(struct http_decoder *decoder, struct strview *in, char 
     return e;
 }
 
+/* Whether what comes next can be a frame of RFC 8878, skippable ones included. Debian's library also
+ * takes what zstd wrote before there was a format, by decoders that nobody cares for any more. */
+static bool zstd_magic_is_ours(struct http_decoder *decoder, const ZSTD_inBuffer *input)
+{
+    static const unsigned char frame[] = {0x28, 0xB5, 0x2F, 0xFD};
+    static const unsigned char skippable[] = {0x50, 0x2A, 0x4D, 0x18}; /* 0x50 to 0x5F */
+    const unsigned char *in = input->src;
+    for (size_t i = input->pos; i < input->size && decoder->magic_bytes < sizeof frame; i++) {
+        const unsigned at = decoder->magic_bytes++;
+        if (at == 0) {
+            decoder->is_skippable = in[i] >> 4 == skippable[0] >> 4;
+        }
+        const bool is_right =
+            decoder->is_skippable ? at == 0 || in[i] == skippable[at] : in[i] == frame[at];
+        if (!is_right) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static enum err zstd_run(struct http_decoder *decoder, struct strview *in, char *out,
                          size_t out_bytes, size_t *ret_len, struct err_info *info)
 {
@@ -192,12 +216,16 @@ static enum err zstd_run(struct http_decoder *decoder, struct strview *in, char 
     bool is_first = !decoder->is_at_end;
     while (output.pos < output.size && (input.pos < input.size || is_first)) {
         is_first = false;
+        if (!zstd_magic_is_ours(decoder, &input)) {
+            return err_set(info, ERR_BODY_CODING, "the body is not zstd (RFC 8878)");
+        }
         const size_t left = ZSTD_decompressStream(decoder->zstd, &output, &input);
         if (ZSTD_isError(left)) {
             return err_set(info, ERR_BODY_CODING, "the body is not zstd: %s",
                            ZSTD_getErrorName(left));
         }
         decoder->is_at_end = left == 0;
+        decoder->magic_bytes = left == 0 ? 0 : decoder->magic_bytes;
     }
     *in = sv_of(in->ptr + input.pos, in->len - input.pos);
     *ret_len = output.pos;

@@ -185,6 +185,23 @@ static void test_http_decoder__rubbish__is_named(void **state)
 }
 
 /* A frame may declare a window of terabytes; memory is taken for 8 MiB at most. */
+static void test_http_decoder__zstd_of_before_its_rfc__is_refused(void **state)
+{
+    (void)state;
+    static const unsigned char legacy[] = {0x25, 0xB5, 0x2F, 0xFD,
+                                           0x04, 0xDC, 0x01, 0x77}; /* 0.5 */
+    for (size_t step = 1; step <= sizeof legacy; step++) {
+        struct http_decoder *decoder = http_decoder_take(&pool, HTTP_CODING_ZSTD);
+        struct strview in = sv_of(legacy, step);
+        struct err_info info = {0};
+        char out[64];
+        size_t len;
+        assert_err(ERR_BODY_CODING, http_decoder_run(decoder, &in, out, sizeof out, &len, &info));
+        assert_non_null(strstr(info.text, "RFC 8878"));
+        http_decoder_give(&pool, decoder);
+    }
+}
+
 static void test_http_decoder__huge_zstd_window__is_refused(void **state)
 {
     (void)state;
@@ -232,6 +249,7 @@ int main(void)
         cmocka_unit_test(test_http_decoder__every_truncation__is_an_error),
         cmocka_unit_test(test_http_decoder__two_in_a_row__gzip_and_zstd_go_on_and_deflate_ends),
         cmocka_unit_test(test_http_decoder__rubbish__is_named),
+        cmocka_unit_test(test_http_decoder__zstd_of_before_its_rfc__is_refused),
         cmocka_unit_test(test_http_decoder__huge_zstd_window__is_refused),
         cmocka_unit_test(test_http_decoder_give__pool__is_bounded_and_forgets),
     };
