@@ -12,6 +12,10 @@
 static const struct config_option ingest_options[] = {
     CONFIG_ROW(struct ingest_config, topics_allow, "topics.allow", LIST, "*", 1, 256,
                "Topics that may be written to: names and patterns (* and ?)."),
+    CONFIG_ROW(struct ingest_config, topics_deny, "topics.deny", LIST,
+               "millrace.*,*-changelog,*-repartition", 0, 256,
+               "Topics that may not, whatever topics.allow says. The default is what workers keep "
+               "for themselves: who writes there falsifies their state."),
     CONFIG_CHOICE_ROW(
         struct ingest_config, topics_naming, "topics.naming", "any", "any|dotted",
         "dotted: only topics named <domain>.<entity>.<event-type> are taken, in small "
@@ -78,6 +82,7 @@ static enum err topics_load(const struct ingest *ingest, struct ingest_topics **
 {
     const struct ingest_topics_params params = {
         .allow = &ingest->config.topics_allow,
+        .deny = &ingest->config.topics_deny,
         .topics_file = ingest->config.topics_file,
         .schemas_dir = ingest->config.schemas_dir,
         .wants_dotted_names = strcmp(ingest->config.topics_naming, "dotted") == 0,

@@ -34,6 +34,7 @@
 
 struct ingest_config {
     struct config_list topics_allow;
+    struct config_list topics_deny;
     const char *topics_file;
     const char *schemas_dir;
     const char *topics_naming;   /* any, dotted */

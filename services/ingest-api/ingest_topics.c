@@ -10,6 +10,7 @@
 
 struct ingest_topics {
     const struct config_list *allow;
+    const struct config_list *deny;
     struct hash_map *rules; /* topic → struct topic_rules: those of the file */
     struct schema_set *schemas;
     bool has_schemas; /* there is a folder of them */
@@ -95,6 +96,7 @@ enum err ingest_topics_load(const struct ingest_topics_params *params, struct in
 {
     struct ingest_topics *topics = must_alloc(sizeof *topics);
     topics->allow = params->allow;
+    topics->deny = params->deny;
     topics->has_schemas = params->schemas_dir[0] != '\0';
     topics->wants_dotted_names = params->wants_dotted_names;
     topics->refuses_unknown_schemas = params->refuses_unknown_schemas;
@@ -124,10 +126,10 @@ void ingest_topics_free(struct ingest_topics *topics)
     free(topics);
 }
 
-static bool is_allowed(const struct ingest_topics *topics, const char *name)
+static bool is_in(const struct config_list *patterns, const char *name)
 {
-    for (size_t i = 0; i < topics->allow->count; i++) {
-        if (glob_match(sv(topics->allow->items[i]), sv(name))) {
+    for (size_t i = 0; i < patterns->count; i++) {
+        if (glob_match(sv(patterns->items[i]), sv(name))) {
             return true;
         }
     }
@@ -174,7 +176,7 @@ static enum err name_check(const struct ingest_topics *topics, const char *name,
                        "the topic \"%s\" %s; names are <domain>.<entity>.<event-type> here", name,
                        fault);
     }
-    return is_allowed(topics, name)
+    return is_in(topics->allow, name) && !is_in(topics->deny, name)
                ? ERR_OK
                : err_set(info, ERR_TOPIC_FORBIDDEN, "the topic \"%s\" may not be written to", name);
 }

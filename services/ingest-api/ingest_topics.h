@@ -19,6 +19,7 @@ struct ingest_topics;
 
 struct ingest_topics_params {
     const struct config_list *allow; /* patterns; lives as long as the topics */
+    const struct config_list *deny;  /* likewise; wins */
     const char *topics_file;         /* "" for none */
     const char *schemas_dir;         /* "" for none */
     bool wants_dotted_names;         /* <domain>.<entity>.<event-type> */

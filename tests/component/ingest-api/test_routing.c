@@ -28,6 +28,17 @@ static void test_names__that_are_not_dotted__refused_with_the_reason(void **stat
     http_answer_free(&answer);
 }
 
+static void test_topics__that_workers_keep__refused_though_all_are_allowed(void **state)
+{
+    static const char *const paths[] = {"/events/millrace.a.status", "/events/a.b.c-changelog",
+                                        "/events/a.b.c-repartition"};
+    for (size_t i = 0; i < ARRAY_LEN(paths); i++) {
+        struct http_answer answer = post(*state, paths[i], "{}");
+        assert_answer(paths[i], &answer, 403, "topic-forbidden");
+        http_answer_free(&answer);
+    }
+}
+
 static void test_key__of_several_parts__all_or_none(void **state)
 {
     struct http_answer answer = post(*state, PLACED, "{\"shop\":\"b\\u00e9\",\"order\":17}");
@@ -128,6 +139,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_names__that_are_not_dotted__refused_with_the_reason),
+        cmocka_unit_test(test_topics__that_workers_keep__refused_though_all_are_allowed),
         cmocka_unit_test(test_key__of_several_parts__all_or_none),
         cmocka_unit_test(test_timestamp__of_the_event_or_said__within_the_window),
         cmocka_unit_test(test_record__that_kafka_would_refuse__refused_here),
