@@ -258,7 +258,8 @@ const char *http_cors_origin(const struct http_request *request); /* NULL: say n
     "authorization, x-api-key, content-type, content-encoding, accept, last-event-id, "            \
     "idempotency-key, x-request-id, x-kafka-key, traceparent, tracestate"
 #define HTTP_CORS_EXPOSE                                                                           \
-    "x-request-id, retry-after, www-authenticate, etag, location, idempotent-replayed"
+    "x-request-id, retry-after, www-authenticate, etag, location, link, idempotent-replayed, "     \
+    "millrace-as-of, millrace-lag, millrace-complete, millrace-next-cursor"
 
 /* --- http_reject.c
  * ----------------------------------------------------------------------------------- */
