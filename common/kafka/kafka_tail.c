@@ -19,7 +19,8 @@
 
 #define GAP_QUERY_MS 5000
 #define LEADERS_MS   1000
-#define SHORT_MS     500
+#define SHORT_MS     1200 /* more than the 500 ms after which librdkafka looks for a leader again */
+#define REFRESH_MS   500
 #define SHORT_TRIES  10
 
 struct tail_partition {
@@ -387,7 +388,7 @@ static enum err ends_query(struct kafka_tail *tail, int64_t timeout_ms, struct e
 static void leaders_refresh(struct kafka_tail *tail)
 {
     const struct rd_kafka_metadata *metadata;
-    if (!rd_kafka_metadata(tail->client, 0, NULL, &metadata, SHORT_MS)) {
+    if (!rd_kafka_metadata(tail->client, 0, NULL, &metadata, REFRESH_MS)) {
         rd_kafka_metadata_destroy(metadata);
     }
 }
