@@ -31,7 +31,6 @@ static void wait_and_expect(struct fixture *f, size_t outputs)
     feed_row(f, "a");
     read_output(f, outputs);
     await_metric(f, "joined_total", "", RECORDS);
-    assert_int_equal(RECORDS, (int)metric_of(f, "joined_total", ""));
     assert_int_equal(0, (int)metric_of(f, "records_out_total", ",target=\"dead_letter\""));
     assert_err(ERR_OK, worker_stop(worker, 20000));
     assert_err(ERR_OK, f->fatal);
@@ -45,6 +44,7 @@ static void test_retry__row_comes_later__each_record_once(void **state)
     feed_row(&f, "b");
     feed_records(&f, RECORDS);
     wait_and_expect(&f, RECORDS);
+    assert_int_equal(RECORDS, (int)metric_of(&f, "joined_total", ""));
     assert_int_equal(RECORDS, (int)metric_of(&f, "records_out_total", ",target=\"output\""));
     fixture_stop(&f);
 }
@@ -58,9 +58,12 @@ static void test_retry__before_a_store__counts_all(void **state)
     feed_row(&f, "b");
     feed_records(&f, RECORDS);
     wait_and_expect(&f, 2);
+    assert_int_equal(RECORDS, (int)metric_of(&f, "joined_total", ""));
     fixture_stop(&f);
 }
 
+/* What an aborted transaction had already sent stays in the mock's retry topic, and is read from it:
+ * that each record comes out once is asserted on real Kafka. */
 static void test_retry__commit_refused__is_done_again(void **state)
 {
     (void)state;
