@@ -169,10 +169,10 @@ static void unmask(struct websocket_reader *reader, char *out, const char *in, s
 static bool is_text_so_far(struct websocket_reader *reader, bool is_end)
 {
     const struct buf *message = &reader->message;
-    struct strview rest = {message->data + reader->checked, message->len - reader->checked};
-    if (rest.len == 0) {
+    if (reader->checked == message->len) {
         return true;
     }
+    struct strview rest = {message->data + reader->checked, message->len - reader->checked};
     size_t valid = utf8_valid_bytes(rest);
     reader->checked += valid;
     return valid == rest.len || (!is_end && utf8_is_cut(rest.ptr + valid, rest.len - valid));
