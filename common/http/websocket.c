@@ -370,11 +370,11 @@ enum err websocket_open(struct buf *out, size_t *ret_mark)
     return e;
 }
 
-void websocket_close(struct buf *out, size_t mark)
+void websocket_close(struct buf *out, size_t mark, bool is_compressed)
 {
     size_t bytes = out->len - mark - WEBSOCKET_HEAD_MAX;
     char *at = out->data + mark;
-    size_t len = websocket_head(at, WEBSOCKET_TEXT, false, bytes);
+    size_t len = websocket_head(at, WEBSOCKET_TEXT, is_compressed, bytes);
     memmove(at + len, at + WEBSOCKET_HEAD_MAX, bytes);
     out->len = mark + len + bytes;
 }

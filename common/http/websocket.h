@@ -101,7 +101,7 @@ MUST_CHECK enum err websocket_append(struct buf *out, enum websocket_opcode opco
 MUST_CHECK enum err websocket_append_close(struct buf *out, uint16_t code, struct strview reason);
 /* What is appended between the two becomes a text message. */
 MUST_CHECK enum err websocket_open(struct buf *out, size_t *ret_mark);
-void websocket_close(struct buf *out, size_t mark);
+void websocket_close(struct buf *out, size_t mark, bool is_compressed);
 
 /* --- compression ------------------------------------------------------------------------------ */
 

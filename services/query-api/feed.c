@@ -325,6 +325,16 @@ static enum feed_result copy(struct feed *feed, struct buf *out)
     return out->len > before || result == READING_MORE ? FEED_SENT : FEED_IDLE;
 }
 
+static enum feed_result copy_shared(struct feed *feed, struct buf *out)
+{
+    size_t before = out->len;
+    enum reading_result result =
+        reading_fill_shared(feed->reading, &feed->site->source, FEED_BYTES, out);
+    return result == READING_LOST ? feed_lost(feed, out)
+           : out->len > before    ? FEED_SENT
+                                  : FEED_IDLE;
+}
+
 /* A client without credit is as slow as one whose socket is full. */
 static enum feed_result wait_for_credit(struct feed *feed, struct buf *out)
 {
@@ -357,7 +367,7 @@ enum feed_result feed_next(struct feed *feed, struct buf *out)
     case READING_SHARED:
         break;
     }
-    return FEED_SHARED;
+    return feed->reading->format == READING_MESSAGES ? copy_shared(feed, out) : FEED_SHARED;
 }
 
 enum feed_result feed_blocked(struct feed *feed)
@@ -394,6 +404,12 @@ void feed_init(struct feed *feed, struct feed_site *site, const struct feed_para
                           .start = params->start,
                           .is_snapshot = params->is_snapshot,
                           .slow = params->slow};
+}
+
+void feed_settle(struct feed *feed)
+{
+    feed_stop(feed);
+    reading_leave_shared(feed->reading, &feed->site->source);
 }
 
 void feed_stop(struct feed *feed)

@@ -83,6 +83,8 @@ void feed_paused(struct feed *feed);
 void feed_rested(struct feed *feed);
 /* Gives up what it holds beside its position. */
 void feed_stop(struct feed *feed);
+/* And has a position of its own, to be told, if what comes next is still there. */
+void feed_settle(struct feed *feed);
 
 void feed_append_event(const struct feed *feed, const char *name, struct strview data,
                        struct buf *out);

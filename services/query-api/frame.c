@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "http/websocket.h"
+
 #define TEXT_BYTES_MAX ((size_t)1 << 30) /* several times what any broker takes as a record */
 
 /* --- text -------------------------------------------------------------------------------------------- */
@@ -102,6 +104,39 @@ void frame_append_members(struct buf *out, const struct frame *frame, struct str
             out->data[i] = ' ';
         }
     }
+}
+
+/* Two that come at once both make it, and one of the two is kept. */
+static struct strview object_publish(_Atomic(struct frame_object *) *place, const struct buf *text)
+{
+    struct frame_object *mine = must_alloc(sizeof *mine + text->len), *first = NULL;
+    mine->len = text->len;
+    memcpy(mine->bytes, text->data, text->len);
+    if (!atomic_compare_exchange_strong(place, &first, mine)) {
+        free(mine);
+        mine = first;
+    }
+    return sv_of(mine->bytes, mine->len);
+}
+
+struct strview frame_object(const struct frame *frame, struct strview topic_name,
+                            struct websocket_codec *codec)
+{
+    struct frame *own = (struct frame *)(uintptr_t)frame; /* the one thing that is not immutable */
+    _Atomic(struct frame_object *) *place = codec ? &own->packed_object : &own->plain_object;
+    const struct frame_object *object = atomic_load(place);
+    if (object) {
+        return sv_of(object->bytes, object->len);
+    }
+    CLEANUP(buf_free) struct buf text, packed;
+    buf_init(&text, TEXT_BYTES_MAX);
+    buf_init(&packed, TEXT_BYTES_MAX);
+    frame_append_members(&text, frame, topic_name);
+    PUT(&text, "}");
+    if (codec) {
+        CHECK(websocket_deflate(codec, WEBSOCKET_WINDOW_MAX, buf_view(&text), &packed) == ERR_OK);
+    }
+    return object_publish(place, codec ? &packed : &text);
 }
 
 /* Headers may repeat a name: the last value wins, as in every JSON object. */
@@ -325,6 +360,8 @@ void frame_ref(struct frame *frame, unsigned count)
 void frame_unref(struct frame *frame)
 {
     if (atomic_fetch_sub_explicit(&frame->refs, 1, memory_order_acq_rel) == 1) {
+        free(frame->plain_object);
+        free(frame->packed_object);
         free(frame);
     }
 }

@@ -11,7 +11,8 @@
  *          `id:` is the reader's position after this record, for every partition of the topic.
  *          A client that asks for several topics, or is elsewhere than the reader, gets `data` under
  *          an id of its own.
- * OWNS     itself: frame_ref and frame_unref, from any thread. Immutable once made.
+ *          WebSockets get another text, which is made when the first of them wants it: frame_object.
+ * OWNS     itself: frame_ref and frame_unref, from any thread. Immutable once made, but for that.
  * COST     one allocation and two copies of the value a record, whatever the number of clients.
  */
 #pragma once
@@ -34,6 +35,12 @@ enum frame_kind {
     FRAME_STATE,  /* not an event: partitions of a topic and where they begin; see frame_state */
 };
 
+/* What a record's object ends with, for all who are sent it. */
+struct frame_object {
+    size_t len;
+    char bytes[];
+};
+
 struct frame {
     atomic_uint refs;
     uint8_t kind; /* enum frame_kind */
@@ -50,7 +57,8 @@ struct frame {
     struct strview data;
     struct strview event;
     struct strview unit;
-    size_t bytes; /* held */
+    size_t bytes;                                               /* held, without the objects */
+    _Atomic(struct frame_object *) plain_object, packed_object; /* NULL: not wanted yet */
 };
 
 /* What FRAME_STATE carries as its value: the topic's partitions as of now. */
@@ -117,5 +125,10 @@ void frame_append_gap(struct buf *out, const struct frame_gap *gap);
 /* The members of the record's envelope, without braces and on one line: topic, partition, offset,
  * timestamp, key, headers, value. */
 void frame_append_members(struct buf *out, const struct frame *frame, struct strview topic_name);
+struct websocket_codec;
+/* frame_append_members and the closing brace, made once, by whoever comes first; any thread. With a codec
+ * the same as the end of a compressed message (websocket_deflate, largest window). */
+struct strview frame_object(const struct frame *frame, struct strview topic_name,
+                            struct websocket_codec *codec);
 /* The value as it stands in JSON: itself when it is JSON, else a string; null for a tombstone. */
 void frame_append_value(struct buf *out, const struct frame *frame);

@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "query_metrics.h"
 #include "ws_talk.h"
@@ -14,7 +15,7 @@ static const struct config_option query_options[] = {
                "Records of each partition, counted from its end, to read at start; 0: all."),
     CONFIG_ROW(struct query_config, ring_bytes, "query.ring.bytes", SIZE, "16MiB", 4096, 1e12,
                "Memory for the newest records of each topic; streams that resume further back read "
-               "from Kafka."),
+               "from Kafka. What WebSockets are sent of them comes to that: about as much again."),
     CONFIG_ROW(struct query_config, latest_keys_max, "query.latest.keys.max", INT, "10000", 1, 1e9,
                "Most keys of each topic whose latest value is held."),
     CONFIG_ROW(struct query_config, history_topics, "query.history.topics", LIST, "product-metrics",
@@ -72,6 +73,10 @@ static const struct config_option query_options[] = {
         struct query_config, ws_origins, "ws.origins", STRING, "", 0, 0,
         "Origins whose pages may open a WebSocket, beside those of the host that is asked: a "
         "comma list, or *."),
+    CONFIG_CHOICE_ROW(struct query_config, ws_compression, "ws.compression", "off", "off|on",
+                      "Whether records whose values have 256 bytes or more are compressed for "
+                      "WebSockets that can "
+                      "take them so: once for all clients, about 5 µs of CPU for a KiB."),
     CONFIG_ROW(struct query_config, ws_subscriptions_max, "ws.subscriptions.max", INT, "32", 1,
                10000, "Most subscriptions of a WebSocket."),
     CONFIG_ROW(struct query_config, ws_message_bytes_max, "ws.message.bytes.max", SIZE, "64KiB",
@@ -244,7 +249,8 @@ static enum err listen_start(struct query *query, struct err_info *info)
                              .stall_timeout_ms = query->config.stall_timeout_ms,
                              .origins = query->config.ws_origins,
                              .protocol = WS_PROTOCOL},
-                    .subscriptions_max = query->config.ws_subscriptions_max},
+                    .subscriptions_max = query->config.ws_subscriptions_max,
+                    .is_compressing = strcmp(query->config.ws_compression, "on") == 0},
         .topic_count = query->topic_count,
         .metrics = query->metrics,
         .ring_bytes_max = query->config.ring_bytes,

@@ -77,6 +77,7 @@ struct query_config {
     int64_t age_max_ms;
     int64_t drain_spread_ms;
     const char *ws_origins;
+    const char *ws_compression;
     int64_t ws_subscriptions_max;
     int64_t ws_message_bytes_max;
     int64_t ws_pong_timeout_ms;

@@ -252,7 +252,8 @@ static enum reading_result topic_fill(struct reading *reading, struct reading_to
 static void try_enter_shared(struct reading *reading, const struct reading_source *source)
 {
     struct reading_topic *topic = &reading->topics[0];
-    bool is_plain = reading->format == READING_SSE && !reading->is_envelope && !reading->filter;
+    bool is_plain = !reading->filter &&
+                    (reading->format == READING_SSE ? !reading->is_envelope : reading->is_sharable);
     if (is_plain && reading->topic_count == 1 &&
         topic_is_at_reader(topic, &source->rings[topic->topic])) {
         reading->mode = READING_SHARED;
@@ -282,6 +283,25 @@ enum reading_result reading_fill(struct reading *reading, const struct reading_s
         try_enter_shared(reading, source);
     }
     return result;
+}
+
+enum reading_result reading_fill_shared(struct reading *reading,
+                                        const struct reading_source *source, size_t bytes_max,
+                                        struct buf *out)
+{
+    struct reading_topic *topic = &reading->topics[0];
+    const struct ring *ring = &source->rings[topic->topic];
+    size_t begin = out->len;
+    if (topic->sequence < ring->oldest) {
+        return READING_LOST;
+    }
+    for (; topic->sequence < ring->end; topic->sequence++) {
+        if (out->len - begin >= bytes_max) {
+            return READING_MORE;
+        }
+        reading_append_frame(reading, source, ring_at(ring, topic->sequence), out);
+    }
+    return READING_HEAD;
 }
 
 enum reading_result reading_gather(const struct reading *reading,

@@ -9,7 +9,8 @@
  *   COPY      from the rings; events are rendered for this client, under its own positions, and
  *             what it has seen already is skipped. So joining the rings from anywhere is exact.
  *   SHARED    one topic, all of it, plain values, exactly where the reader is: the frames' own bytes
- *             are sent, and no positions of its own are kept
+ *             are sent, and no positions of its own are kept. A WebSocket's messages differ by the
+ *             subscription's name, so they are rendered, around what is the same for all (frame_object)
  *
  * INVARIANT  a record at offset o of partition p is handed out only if o ≥ next[p], and then
  *            next[p] = o + 1; otherwise next[p] passes only what is no record, or a gap that is told.
@@ -57,6 +58,8 @@ struct reading {
     struct filter *filter; /* owned; NULL: every record */
     bool is_chunked;       /* HTTP/1.0 gets events without chunk framing */
     char *subscription;    /* owned; MESSAGES: a JSON string */
+    bool is_sharable;      /* MESSAGES: may become SHARED */
+    bool is_compressed;    /* MESSAGES: those that are worth it */
     bool has_credit; /* it is sent `credit` more records, then nothing until it has some again */
     int64_t credit;
     uint8_t topic_count;
@@ -68,6 +71,8 @@ struct reading_source {
     const struct ring *rings;
     const struct strview *names;
     struct selector_machine *selectors;
+    struct websocket_codec *codec; /* NULL: no reading is_compressed */
+    struct buf *scratch;
 };
 
 struct reading_start {
@@ -126,6 +131,10 @@ enum reading_result reading_gather(const struct reading *reading,
                                    const struct reading_source *source, struct iovec *parts,
                                    size_t max, size_t *ret_count);
 void reading_advance(struct reading *reading, size_t frames);
+/* SHARED, MESSAGES: as reading_fill. */
+enum reading_result reading_fill_shared(struct reading *reading,
+                                        const struct reading_source *source, size_t bytes_max,
+                                        struct buf *out);
 /* COPY, lost: back to CATCHUP, nothing is missed. */
 void reading_fall_back(struct reading *reading);
 /* Any mode: the positions become those of a snapshot, by reading_move. */

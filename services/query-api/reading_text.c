@@ -12,6 +12,8 @@
 
 #include "http/websocket.h"
 
+#define WORTH_BYTES 256 /* of a value: below, compression saves nothing that counts */
+
 static void put_view(struct buf *out, struct strview view)
 {
     /* Bounded by the caller's bytes_max and one record, far below the buffer's bound. */
@@ -128,37 +130,53 @@ static void put_object_event(const struct reading *reading, const struct reading
     PUT(out, "}");
 }
 
-static void put_object_frame(const struct reading *reading, const struct reading_source *source,
-                             const struct frame *frame, struct buf *out)
+/* Everything before what all who are sent the record have in common. */
+static void put_object_head(const struct reading *reading, const struct reading_source *source,
+                            const struct frame *frame, struct buf *out)
+{
+    put_object(reading, out);
+    put_view(out, frame->kind == FRAME_DELETE ? SV("\"event\":\"delete\",") : SV(""));
+    if (reading->mode == READING_SHARED) {
+        PUT(out, "\"id\":\"");
+        put_view(out, frame->cursor);
+        PUT(out, "\",");
+    } else {
+        put_id(reading, source, "\"id\":\"", "\",", out);
+    }
+}
+
+static void put_line_frame(const struct reading *reading, const struct reading_source *source,
+                           const struct frame *frame, struct buf *out)
 {
     if (frame->kind == FRAME_GAP) {
         put_object_event(reading, source, "gap", frame->value, out);
         return;
     }
-    put_object(reading, out);
-    put_view(out, frame->kind == FRAME_DELETE ? SV("\"event\":\"delete\",") : SV(""));
-    put_id(reading, source, "\"id\":\"", "\",", out);
+    put_object_head(reading, source, frame, out);
     frame_append_members(out, frame, source->names[frame->topic]);
     PUT(out, "}");
 }
 
 /* --- either ------------------------------------------------------------------------------------------ */
 
-static size_t item_open(const struct reading *reading, struct buf *out)
+static size_t message_open(struct buf *out)
 {
     size_t mark;
-    if (reading->format != READING_MESSAGES) {
-        return sse_chunk_open(out, reading->is_chunked);
-    }
-    CHECK(websocket_open(out, &mark) == ERR_OK);
+    CHECK(websocket_open(out, &mark) == ERR_OK); /* as put_view */
     return mark;
+}
+
+static size_t item_open(const struct reading *reading, struct buf *out)
+{
+    return reading->format == READING_MESSAGES ? message_open(out)
+                                               : sse_chunk_open(out, reading->is_chunked);
 }
 
 static void item_close(const struct reading *reading, size_t mark, struct buf *out)
 {
     switch (reading->format) {
     case READING_MESSAGES:
-        websocket_close(out, mark);
+        websocket_close(out, mark, false);
         return;
     case READING_LINES:
         PUT(out, "\n");
@@ -200,12 +218,48 @@ void reading_append_event(const struct reading *reading, const struct reading_so
     item_close(reading, mark, out);
 }
 
+/* The client's own part stands uncompressed before what was compressed for all. */
+static void put_packed_frame(const struct reading *reading, const struct reading_source *source,
+                             const struct frame *frame, struct buf *out)
+{
+    size_t mark = message_open(out);
+    buf_reset(source->scratch);
+    put_object_head(reading, source, frame, source->scratch);
+    CHECK(websocket_store(buf_view(source->scratch), out) == ERR_OK);
+    put_view(out, frame_object(frame, source->names[frame->topic], source->codec));
+    websocket_close(out, mark, true);
+}
+
+static void put_message_frame(const struct reading *reading, const struct reading_source *source,
+                              const struct frame *frame, struct buf *out)
+{
+    if (frame->kind == FRAME_GAP) {
+        reading_append_event(reading, source, "gap", frame->value, out);
+    } else if (reading->is_compressed && frame->value.len >= WORTH_BYTES) {
+        put_packed_frame(reading, source, frame, out);
+    } else {
+        size_t mark = message_open(out);
+        put_object_head(reading, source, frame, out);
+        if (reading->mode == READING_CATCHUP) { /* a frame of its own: nobody else wants it */
+            frame_append_members(out, frame, source->names[frame->topic]);
+            PUT(out, "}");
+        } else {
+            put_view(out, frame_object(frame, source->names[frame->topic], NULL));
+        }
+        websocket_close(out, mark, false);
+    }
+}
+
 void reading_append_frame(struct reading *reading, const struct reading_source *source,
                           const struct frame *frame, struct buf *out)
 {
-    size_t mark = item_open(reading, out);
-    (reading->format == READING_SSE ? put_sse_frame : put_object_frame)(reading, source, frame,
-                                                                        out);
-    item_close(reading, mark, out);
+    if (reading->format == READING_MESSAGES) {
+        put_message_frame(reading, source, frame, out);
+    } else {
+        size_t mark = item_open(reading, out);
+        (reading->format == READING_SSE ? put_sse_frame : put_line_frame)(reading, source, frame,
+                                                                          out);
+        item_close(reading, mark, out);
+    }
     reading->credit -= reading->has_credit && frame->kind != FRAME_GAP;
 }

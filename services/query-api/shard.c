@@ -7,7 +7,8 @@
 
 #include "core/clock.h"
 
-#define TICK_MS 250
+#define TICK_MS           250
+#define SCRATCH_BYTES_MAX ((size_t)1 << 30) /* 64 positions of CURSOR_BYTES_MAX, and a name */
 
 /* --- the reader's side ------------------------------------------------------------------------------ */
 
@@ -142,9 +143,12 @@ enum err shard_new(const struct shard_config *config, struct http_worker *worker
     }
     shard->selectors = selector_machine_new();
     shard->waits.config = config->waits;
+    shard->codec = config->sockets.is_compressing ? websocket_codec_new() : NULL;
+    buf_init(&shard->scratch, SCRATCH_BYTES_MAX);
     shard->site = (struct feed_site){
         .config = &config->feeds,
-        .source = {shard->rings, config->feeds.topics, shard->selectors},
+        .source = {shard->rings, config->feeds.topics, shard->selectors, shard->codec,
+                   &shard->scratch},
         .wake = shard_wake,
         .wake_context = shard,
     };
@@ -171,6 +175,8 @@ void shard_free(struct shard *shard)
     ws_deinit(&shard->sockets);
     streams_deinit(&shard->streams);
     selector_machine_free(shard->selectors);
+    websocket_codec_free(shard->codec);
+    buf_free(&shard->scratch);
     if (shard->watch) {
         http_watch_close(shard->watch);
     }

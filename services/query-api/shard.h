@@ -32,6 +32,8 @@ struct shard {
     struct http_worker *worker;
     struct ring *rings;                 /* topic_count */
     struct selector_machine *selectors; /* of all its streams */
+    struct websocket_codec *codec;      /* NULL: ws.compression is off */
+    struct buf scratch;
     struct feed_site site;
     struct streams streams;
     struct ws_sockets sockets;

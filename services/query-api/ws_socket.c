@@ -53,7 +53,7 @@ static void subscription_free(struct subscription *subscription)
 static void subscription_remove(struct ws_socket *socket, size_t index)
 {
     struct subscription *subscription = socket->subscriptions[index];
-    feed_stop(&subscription->feed);
+    feed_settle(&subscription->feed);
     feed_append_event(&subscription->feed, "unsubscribed", (struct strview){0},
                       http_websocket_out(socket->http));
     socket->subscriptions[index] = socket->subscriptions[--socket->count];
@@ -82,6 +82,10 @@ static void subscription_add(struct ws_socket *socket, const char *name, int64_t
     events->asked = (struct cursor){0};
     params.reading->is_chunked = false;
     params.reading->subscription = name_as_json(name);
+    /* Who is to catch up needs its own position at any moment. */
+    params.reading->is_sharable = unacked_max == 0 && params.slow != FEED_CATCH_UP;
+    params.reading->is_compressed =
+        http_websocket_window_bits(socket->http) == WEBSOCKET_WINDOW_MAX;
     params.reading->has_credit = unacked_max > 0;
     params.reading->credit = unacked_max;
     *subscription = (struct subscription){
@@ -259,7 +263,7 @@ static void socket_close(struct ws_socket *socket, enum query_end why)
     socket->due_end = why;
     socket->due_us = INT64_MAX;
     for (size_t i = 0; i < socket->count; i++) {
-        feed_stop(&socket->subscriptions[i]->feed);
+        feed_settle(&socket->subscriptions[i]->feed);
         feed_append_farewell(&socket->subscriptions[i]->feed, why, out);
     }
     http_websocket_close(socket->http, WEBSOCKET_GOING_AWAY,
@@ -288,8 +292,10 @@ enum err ws_open(struct ws_sockets *set, struct http_request *request, const str
     static const struct http_websocket_hooks hooks = {
         .on_message = on_message, .on_room = on_room, .on_blocked = on_blocked, .on_end = on_end};
     struct ws_socket *socket = must_alloc(sizeof *socket);
-    const struct http_websocket_params params = {
-        .config = &set->config->http, .hooks = &hooks, .context = socket};
+    const struct http_websocket_params params = {.config = &set->config->http,
+                                                 .hooks = &hooks,
+                                                 .context = socket,
+                                                 .codec = set->streams->site->source.codec};
     *socket = (struct ws_socket){.set = set,
                                  .query = query,
                                  .client = client,

@@ -23,6 +23,7 @@ struct ws_socket;
 struct ws_config {
     struct http_websocket_config http;
     int64_t subscriptions_max;
+    bool is_compressing;
 };
 
 struct ws_sockets {

@@ -215,7 +215,7 @@ static void append(struct buf *out, const char *name, const char *event, const c
         must(buf_append_view(out, SV(",")));
     }
     must(buf_printf(out, "\"event\":\"%s\"%s}", event, more));
-    websocket_close(out, mark);
+    websocket_close(out, mark, false);
 }
 
 void ws_append_event(struct buf *out, const char *name, const char *event)

@@ -211,19 +211,10 @@ static void test_subscribe__every_way_to_begin(void **state)
     site_stop(site);
 }
 
-/* On one socket, at every position that it was told. */
-static void test_resume__at_every_position__the_rest_and_nothing_else(void **state)
+static int resume_everywhere(struct ws *told, struct ws *again, int records)
 {
-    (void)state;
-    static const char *const options[] = {"--http.threads=1", NULL};
-    struct site *site = site_start(options);
-    site_produce_orders(site, 3, 30, 1);
-    site_await_read(site, "orders~0=10,1=10,2=10");
-    struct ws *first = ws_connect(site), *again = ws_connect(site);
-    ws_say(first, SUBSCRIBE(ORDERS ",\"from\":\"earliest\""));
-    ws_await_records(first, 30);
-    int left = 30;
-    const char *at = first->text.data, *end = first->text.data + first->text.len;
+    const char *at = told->text.data, *end = told->text.data + told->text.len;
+    int count = 0;
     while ((at = memmem(at, (size_t)(end - at), ",\"id\":\"", 7)) != NULL) {
         char message[256];
         at += 7;
@@ -235,15 +226,69 @@ static void test_resume__at_every_position__the_rest_and_nothing_else(void **sta
         memset(again->client->last_n, 0, sizeof again->client->last_n);
         ws_forget(again);
         ws_say(again, message);
-        ws_await_records(again, left--);
+        ws_await_records(again, records - count++);
         ws_await_text(again, "\"event\":\"position\"");
         ws_say(again, "{\"action\":\"unsubscribe\",\"subscription\":\"s\"}");
         ws_await_text(again, "\"event\":\"unsubscribed\"");
         assert_true(ws_has(again, "\"id\":\"orders~0=10,1=10,2=10\"}\n"));
     }
-    assert_int_equal(-1, left); /* 31 positions: before each, and at the end */
-    ws_disconnect(first);
+    return count;
+}
+
+/* At every position that was told, to one that was there and to one that came later. */
+static void test_resume__at_every_position__the_rest_and_nothing_else(void **state)
+{
+    (void)state;
+    static const char *const options[] = {"--http.threads=1", NULL};
+    struct site *site = site_start(options);
+    struct ws *live = ws_connect(site), *later = ws_connect(site), *again = ws_connect(site);
+    ws_say(live, SUBSCRIBE(ORDERS));
+    ws_await_text(live, "\"event\":\"position\"");
+    site_produce_orders(site, 3, 30, 1);
+    site_await_read(site, "orders~0=10,1=10,2=10");
+    ws_say(later, SUBSCRIBE(ORDERS ",\"from\":\"earliest\""));
+    ws_await_records(live, 30);
+    ws_await_records(later, 30);
+    assert_int_equal(31, resume_everywhere(live, again, 30)); /* before the first, after each */
+    assert_int_equal(31, resume_everywhere(later, again, 30));
+    ws_disconnect(live);
+    ws_disconnect(later);
     ws_disconnect(again);
+    site_stop(site);
+}
+
+/* --- compression ------------------------------------------------------------------------------ */
+
+static void test_compression__once_for_all__says_the_same(void **state)
+{
+    (void)state;
+    static const char *const options[] = {"--ws.compression=on", NULL};
+    static const char deflate[] = "Sec-WebSocket-Extensions: permessage-deflate\r\n";
+    struct site *site = site_start(options);
+    site_produce_orders(site, 3, 30, 1000); /* some come from the rings, some live */
+    struct ws *packed[3], *plain = ws_connect(site);
+    for (size_t i = 0; i < ARRAY_LEN(packed); i++) {
+        packed[i] = ws_open_as(site, "/ws", deflate, 0);
+        expect_in(packed[i]->client->raw.data, "Sec-WebSocket-Extensions: permessage-deflate; "
+                                               "server_no_context_takeover; "
+                                               "client_no_context_takeover\r\n");
+        ws_say(packed[i], i == 2 ? SUBSCRIBE(ORDERS ",\"from\":\"earliest\",\"filter\":\"n > 0\"")
+                                 : SUBSCRIBE(ORDERS ",\"from\":\"earliest\""));
+    }
+    ws_say(plain, SUBSCRIBE(ORDERS ",\"from\":\"earliest\""));
+    ws_await_records(plain, 30);
+    site_produce_orders(site, 33, 270, 1000);
+    site_produce(site, "orders", 0, "k", "{\"n\":303}"); /* too short */
+    site_flush(site);
+    ws_await_records(plain, 301);
+    assert_int_equal(0, plain->packed);
+    for (size_t i = 0; i < ARRAY_LEN(packed); i++) {
+        ws_await_records(packed[i], 301);
+        assert_int_equal(300, packed[i]->packed);
+        assert_true(packed[i]->client->raw.len < plain->client->raw.len / 2);
+        ws_disconnect(packed[i]);
+    }
+    ws_disconnect(plain);
     site_stop(site);
 }
 
@@ -421,6 +466,7 @@ int main(void)
         cmocka_unit_test(test_events_address__upgraded__is_subscribed_already),
         cmocka_unit_test(test_subscribe__every_way_to_begin),
         cmocka_unit_test(test_resume__at_every_position__the_rest_and_nothing_else),
+        cmocka_unit_test(test_compression__once_for_all__says_the_same),
         cmocka_unit_test(test_acks__no_more_than_was_agreed_on),
         cmocka_unit_test(test_slow__each_policy),
         cmocka_unit_test(test_slow__without_acks__catches_up_from_kafka),

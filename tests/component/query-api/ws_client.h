@@ -3,6 +3,7 @@
  * order. */
 #pragma once
 
+#include "http/websocket.h"
 #include "query_under_test.h"
 #include "websocket_frames.h"
 
@@ -16,6 +17,8 @@ struct ws {
     size_t taken;          /* of client->raw */
     uint16_t close_code;   /* 0: no close has come */
     bool answers_pings;
+    struct websocket_codec *codec; /* made when a compressed message comes */
+    int packed;                    /* messages that were compressed */
 };
 
 static inline void ws_say_frame(struct ws *ws, uint8_t first, const char *payload)
@@ -32,12 +35,29 @@ static inline void ws_say(struct ws *ws, const char *message)
     ws_say_frame(ws, WS_TEXT, message);
 }
 
+static inline void ws_take(struct ws *ws, const struct server_frame *frame);
+
+static inline void ws_unpack(struct ws *ws, const struct server_frame *frame)
+{
+    struct buf message;
+    struct server_frame plain = {.first = WS_TEXT};
+    ws->codec = ws->codec ? ws->codec : websocket_codec_new();
+    ws->packed++;
+    buf_init(&message, 1 << 20);
+    assert_err(ERR_OK, buf_append_view(&message, frame->payload));
+    assert_err(ERR_OK, websocket_inflate(ws->codec, &message, 1 << 20, &plain.payload));
+    ws_take(ws, &plain);
+    buf_free(&message);
+}
+
 static inline void ws_take(struct ws *ws, const struct server_frame *frame)
 {
     if (frame->first == WS_CLOSE) {
         ws->close_code = server_frame_code(frame);
     } else if (frame->first == WS_PING && ws->answers_pings) {
         ws_say_frame(ws, FRAME_FINAL | 10, "");
+    } else if (frame->first == (WS_TEXT | FRAME_RSV1)) {
+        ws_unpack(ws, frame);
     } else if (frame->first == WS_TEXT) {
         size_t at = ws->text.len;
         text_append(&ws->text, frame->payload.ptr, frame->payload.len);
@@ -157,6 +177,7 @@ static inline struct ws *ws_connect(const struct site *site)
 static inline void ws_disconnect(struct ws *ws)
 {
     client_close(ws->client);
+    websocket_codec_free(ws->codec);
     buf_free(&ws->text);
     free(ws);
 }

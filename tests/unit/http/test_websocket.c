@@ -351,7 +351,7 @@ static void test_websocket_open__any_length__is_one_frame(void **state)
         assert_err(ERR_OK, buf_append(&out, "before", 6));
         assert_err(ERR_OK, websocket_open(&out, &mark));
         assert_err(ERR_OK, buf_append(&out, text, lengths[i]));
-        websocket_close(&out, mark);
+        websocket_close(&out, mark, false);
         struct strview rest = {out.data + 6, out.len - 6};
         struct server_frame frame = {0};
         assert_true(server_frame_take(&rest, &frame));
