@@ -33,6 +33,8 @@ static void worker_begin(struct crew *crew, const struct site *site, size_t inde
                                                   .instance_id = instance,
                                                   .purge_interval_ms = 30000,
                                                   .offsets_lost = "fail",
+                                                  .state_lost = "fail",
+                                                  .rebalance = "eager",
                                                   .status_topic = STATUS,
                                                   .status_interval_ms = 100};
     struct err_info info = {0};
