@@ -1,4 +1,5 @@
-"""How long a worker with a million keys needs until it works on, after it was killed.
+"""How long a worker with a million keys needs until it works on, after it was killed; from its changelog,
+and from the copy on local disk and what is new in the changelog.
 
 The worker fills its store once; then it is killed and started again, round by round. `restore` is from
 the group's giving it its partitions to the last task's being back, by the worker's own log; `ready` from
@@ -93,7 +94,8 @@ class _Restores:
 def run(session: Session) -> dict[str, Any]:
     """The sides take turns."""
     keys = QUICK_KEYS if session.plan.quick else KEYS
-    sides = {"changelog": _Restores(session, keys, ())}
+    sides = {"changelog": _Restores(session, keys, ()),
+             "local": _Restores(session, keys, (f"--state.dir={session.directory / 'state'}",))}
     rounds: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
     for restores in sides.values():
         restores.fill()

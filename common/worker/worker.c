@@ -47,6 +47,9 @@ const struct config_option worker_options[] = {
     CONFIG_ROW(struct worker_config, purge_interval_ms, "repartition.purge.interval", DURATION,
                "30s", 1000, 3600000,
                "How often what was read from repartition and retry topics is deleted from them."),
+    CONFIG_ROW(struct worker_config, state_dir, "state.dir", STRING, "", 0, 0,
+               "Folder for a copy of the state, of this instance alone: a restart then reads only "
+               "what is new in the changelogs; empty: all of them are read."),
     CONFIG_CHOICE_ROW(
         struct worker_config, offsets_lost, "pipeline.offsets.lost", "fail", "fail|earliest",
         "When retention has deleted records that were not processed: stop and say so, "
@@ -98,6 +101,8 @@ static enum err thread_prepare(struct worker *worker, int index, const char *ins
     worker_tell_open(thread);
     thread->index_of_stage =
         must_alloc((worker->plan->stage_count + 1) * sizeof *thread->index_of_stage);
+    thread->store_epochs =
+        must_alloc((worker->plan->store_count + 1) * sizeof *thread->store_epochs);
     (void)snprintf(thread->label, sizeof thread->label, "%.50s-%d", pipeline, index);
     (void)snprintf(thread->instance, sizeof thread->instance, "%.140s-%d", instance, index);
     (void)snprintf(thread->transactional_id, sizeof thread->transactional_id, "%.90s-%.140s-%d",
@@ -181,9 +186,25 @@ static void worker_free(struct worker *worker)
     (void)close(worker->ended_fd);
     for (int i = 0; i < WORKER_THREADS_MAX; i++) { /* of those that were never started, too */
         free(worker->threads[i].index_of_stage);
+        free(worker->threads[i].store_epochs);
     }
+    worker_local_free(worker->local);
     worker_plan_free(worker->plan);
     free(worker);
+}
+
+static enum err local_open(struct worker *worker, struct err_info *info)
+{
+    const char *dir = worker->params.config->state_dir;
+    if (!dir || !dir[0] || worker->plan->store_count == 0) {
+        return ERR_OK;
+    }
+    return worker_local_open(
+        &(struct worker_local_params){.dir = dir,
+                                      .pipeline = pipeline_name(worker->params.pipeline),
+                                      .free_bytes_min = LOCAL_FREE_BYTES_MIN,
+                                      .errors = worker->metrics.local_errors},
+        &worker->local, info);
 }
 
 enum err worker_start(const struct worker_params *params, struct worker **ret,
@@ -208,6 +229,7 @@ enum err worker_start(const struct worker_params *params, struct worker **ret,
     enum err e = worker->stop_fd < 0 || worker->ended_fd < 0
                      ? err_set(info, ERR_IO, "eventfd: %s", strerror(errno))
                      : worker_check(params->config, params->kafka, params->pipeline, info);
+    e = e ? e : local_open(worker, info);
     int prepared = 0;
     for (; !e && prepared < worker->thread_count; prepared++) {
         e = thread_prepare(worker, prepared, instance, info);

@@ -30,6 +30,7 @@ struct worker_config {
     int64_t input_wait_ms;
     int64_t purge_interval_ms;
     const char *offsets_lost; /* fail | earliest */
+    const char *state_dir;    /* "": nothing is kept on disk */
     const char *status_topic; /* "" or NULL: nobody is told */
     int64_t status_interval_ms;
     const char *state_lost; /* fail | empty */

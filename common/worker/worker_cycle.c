@@ -126,6 +126,8 @@ enum err worker_emit(void *context, const struct stream_out *out)
     enum err e = worker_output_emit(thread->output, out, &thread->why);
     if (out->target == STREAM_DEAD_LETTER) {
         dead_letter_count(thread, out);
+    } else if (out->target == STREAM_CHANGELOG && thread->worker->local) {
+        worker_keep_record(thread, out);
     }
     crash_point(CRASH_BETWEEN_OUTPUTS);
     return e ? emit_failed(thread, out, e, &thread->why) : ERR_OK;
@@ -348,5 +350,6 @@ enum err worker_cycle_commit(struct worker_thread *thread)
     worker_tell_commit(thread);
     cycle_close(thread);
     crash_point(CRASH_AFTER_APPLY);
+    worker_keep_places(thread, false);
     return ERR_OK;
 }

@@ -11,6 +11,9 @@
 #define RECORDS_BATCH    2000
 #define STEP_BATCHES_MAX 5
 #define MARK_MS          2000
+#define END_MS           1000
+#define ROWS_BATCH       20000
+#define HELD_BYTES       ((size_t)1 << 20) /* of a copy, while its changelog is read */
 #define STALLED_US       10000000
 /* A partition's last records may be a transaction's marker, or compacted away: then its end is told
  * with an answer that has no record, and the broker would hold that back for half a second. Nothing is
@@ -23,7 +26,10 @@ struct worker_restore {
     struct restore_partition {
         unsigned store;
         int32_t partition;
-    } *partitions; /* being restored */
+        struct local_copy *copy; /* NULL: none */
+        bool is_local;           /* the copy's rows come first, then … */
+        int64_t place;           /* … the changelog from here */
+    } *partitions;               /* being restored */
     size_t count, capacity;
     bool is_end_marked;
     int64_t progress_us; /* when a record last came */
@@ -34,12 +40,44 @@ static const char *changelog_of(const struct worker_restore *restore, unsigned s
     return pipeline_store_changelog(restore->pipeline, store);
 }
 
+static enum err tail_add(struct worker_restore *restore, const struct restore_partition *added,
+                         int64_t offset, struct err_info *info)
+{
+    struct kafka_position start = {changelog_of(restore, added->store), added->partition, offset};
+    restore->is_end_marked = false;
+    restore->progress_us = clock_mono_us();
+    return kafka_tail_add(restore->tail, &start, 1, info);
+}
+
+/* Whether the log still has this place; false as well when that cannot be known. */
+static bool has_place(struct worker_restore *restore, const struct restore_partition *partition)
+{
+    int64_t low, high;
+    const char *topic = changelog_of(restore, partition->store);
+    rd_kafka_resp_err_t code = rd_kafka_query_watermark_offsets(
+        kafka_tail_client(restore->tail), topic, partition->partition, &low, &high, END_MS);
+    bool has = !code && partition->place >= low && partition->place <= high;
+    if (!has) {
+        log_event(LOG_WARN, "local_state_stale",
+                  code ? "the changelog's end is not known: all of it is read"
+                       : "the changelog does not have the copy's place: all of it is read",
+                  KV("topic", topic), KV("partition", partition->partition),
+                  KV("offset", partition->place));
+    }
+    return has;
+}
+
 enum err worker_restore_add(struct worker_restore *restore, unsigned store, int32_t partition,
-                            struct err_info *info)
+                            struct local_copy *copy, struct err_info *info)
 {
     CHECK(restore->tail != NULL);
-    struct kafka_position start = {changelog_of(restore, store), partition, KAFKA_EARLIEST};
-    enum err e = kafka_tail_add(restore->tail, &start, 1, info);
+    struct restore_partition added = {.store = store, .partition = partition, .copy = copy};
+    added.place = copy ? local_copy_find(copy, clock_now_ms()) : -1;
+    added.is_local = added.place >= 0 && has_place(restore, &added);
+    if (copy && !added.is_local) {
+        local_copy_clear(copy);
+    }
+    enum err e = added.is_local ? ERR_OK : tail_add(restore, &added, KAFKA_EARLIEST, info);
     if (e) {
         return e;
     }
@@ -48,23 +86,88 @@ enum err worker_restore_add(struct worker_restore *restore, unsigned store, int3
         restore->partitions =
             must_realloc(restore->partitions, restore->capacity * sizeof *restore->partitions);
     }
-    restore->partitions[restore->count++] = (struct restore_partition){store, partition};
-    restore->is_end_marked = false;
-    restore->progress_us = clock_mono_us();
+    restore->partitions[restore->count++] = added;
     return ERR_OK;
 }
 
-void worker_restore_remove(struct worker_restore *restore, unsigned store, int32_t partition)
+static struct restore_partition *partition_find(const struct worker_restore *restore,
+                                                unsigned store, int32_t partition)
 {
     for (size_t i = 0; i < restore->count; i++) {
         if (restore->partitions[i].store == store &&
             restore->partitions[i].partition == partition) {
-            restore->partitions[i] = restore->partitions[--restore->count];
-            kafka_tail_remove(restore->tail, changelog_of(restore, store), partition);
-            return;
+            return &restore->partitions[i];
         }
     }
+    return NULL;
 }
+
+void worker_restore_remove(struct worker_restore *restore, unsigned store, int32_t partition)
+{
+    struct restore_partition *found = partition_find(restore, store, partition);
+    if (!found) {
+        return;
+    }
+    if (!found->is_local) {
+        kafka_tail_remove(restore->tail, changelog_of(restore, store), partition);
+    }
+    *found = restore->partitions[--restore->count];
+}
+
+/* --- rows of copies ---------------------------------------------------------------------------------------- */
+
+struct row_reader {
+    const struct worker_restore_handlers *handlers;
+    const struct restore_partition *partition;
+    size_t count;
+};
+
+static enum err on_row(void *context, struct strview key, struct strview value,
+                       struct err_info *info)
+{
+    struct row_reader *reader = context;
+    reader->count++;
+    return reader->handlers->on_record(reader->handlers->context, reader->partition->store,
+                                       reader->partition->partition, key, value, info);
+}
+
+/* Some rows of one copy. Whatever is wrong with them, the changelog is what counts. */
+static enum err rows_take(struct worker_restore *restore, struct restore_partition *partition,
+                          const struct worker_restore_handlers *handlers, size_t *count,
+                          struct err_info *info)
+{
+    struct row_reader rows = {handlers, partition, 0};
+    const struct local_reader reader = {on_row, &rows};
+    struct err_info why = {0};
+    bool is_end;
+    enum err e = local_copy_read(partition->copy, ROWS_BATCH, &reader, &is_end, &why);
+    *count += rows.count;
+    if (e) {
+        log_event(LOG_WARN, "local_state_lost", err_detail(e, &why),
+                  KV("topic", changelog_of(restore, partition->store)),
+                  KV("partition", partition->partition));
+        local_copy_clear(partition->copy);
+        handlers->on_copy_lost(handlers->context, partition->store, partition->partition);
+        return ERR_OK;
+    }
+    if (is_end) {
+        partition->is_local = false;
+        return tail_add(restore, partition, partition->place, info);
+    }
+    return ERR_OK;
+}
+
+static struct restore_partition *local_first(const struct worker_restore *restore)
+{
+    for (size_t i = 0; i < restore->count; i++) {
+        if (restore->partitions[i].is_local) {
+            return &restore->partitions[i];
+        }
+    }
+    return NULL;
+}
+
+/* --- records of changelogs --------------------------------------------------------------------------------- */
 
 /* The store whose changelog the record is of. */
 static unsigned store_of(const struct worker_restore *restore, const rd_kafka_message_t *message)
@@ -78,22 +181,38 @@ static unsigned store_of(const struct worker_restore *restore, const rd_kafka_me
     return store;
 }
 
+static void copy_keep(struct local_copy *copy, struct strview key, struct strview value)
+{
+    local_copy_put(copy, key, value);
+    if (local_copy_held(copy) >= HELD_BYTES) {
+        local_copy_settle(copy, true);
+    }
+}
+
 static enum err records_take(struct worker_restore *restore,
                              const struct worker_restore_handlers *handlers, size_t *ret_count,
                              struct err_info *info)
 {
     rd_kafka_message_t *messages[RECORDS_BATCH];
     size_t count = kafka_tail_poll(restore->tail, messages, RECORDS_BATCH, 0);
-    const rd_kafka_topic_t *memo = NULL; /* records come in runs of one topic */
-    unsigned store = 0;
+    const struct restore_partition *memo = NULL; /* records come in runs of one partition */
+    const rd_kafka_topic_t *topic = NULL;
     enum err e = ERR_OK;
     for (size_t i = 0; !e && i < count; i++) {
         const rd_kafka_message_t *message = messages[i];
-        store = message->rkt == memo ? store : store_of(restore, message);
-        memo = message->rkt;
+        if (!memo || message->rkt != topic || message->partition != memo->partition) {
+            memo = partition_find(restore, store_of(restore, message), message->partition);
+            topic = message->rkt;
+        }
+        if (!memo) {
+            continue; /* removed since it was fetched */
+        }
+        struct strview key = sv_of(message->key, message->key_len);
         struct strview value = {message->payload, message->payload ? message->len : 0};
-        e = handlers->on_record(handlers->context, store, message->partition,
-                                sv_of(message->key, message->key_len), value, info);
+        e = handlers->on_record(handlers->context, memo->store, memo->partition, key, value, info);
+        if (!e && memo->copy) {
+            copy_keep(memo->copy, key, value);
+        }
     }
     for (size_t i = 0; i < count; i++) {
         rd_kafka_message_destroy(messages[i]);
@@ -102,13 +221,27 @@ static enum err records_take(struct worker_restore *restore,
     return e;
 }
 
+/* All that was read is in it. */
+static void copy_finish(struct worker_restore *restore, const struct restore_partition *done)
+{
+    int64_t next, ignored;
+    if (done->copy) {
+        kafka_tail_position(restore->tail, changelog_of(restore, done->store), done->partition,
+                            &next, &ignored);
+        local_copy_settle(done->copy, true);
+        local_copy_place(done->copy, next > 0 ? next : 0, clock_now_ms());
+    }
+}
+
 static void partitions_finish(struct worker_restore *restore,
                               const struct worker_restore_handlers *handlers)
 {
     for (size_t i = restore->count; i-- > 0;) {
         struct restore_partition done = restore->partitions[i];
-        if (kafka_tail_partition_is_caught_up(restore->tail, changelog_of(restore, done.store),
+        if (!done.is_local &&
+            kafka_tail_partition_is_caught_up(restore->tail, changelog_of(restore, done.store),
                                               done.partition)) {
+            copy_finish(restore, &done);
             worker_restore_remove(restore, done.store, done.partition);
             handlers->on_done(handlers->context, done.store, done.partition);
         }
@@ -130,34 +263,56 @@ static void stall_log(struct worker_restore *restore)
               KV("left", end - position));
 }
 
-enum err worker_restore_step(struct worker_restore *restore,
-                             const struct worker_restore_handlers *handlers, size_t *ret_records,
+static void end_mark(struct worker_restore *restore)
+{
+    if (restore->count == 0 || restore->is_end_marked) {
+        return;
+    }
+    struct err_info why = {0};
+    enum err e = kafka_tail_mark_end(restore->tail, MARK_MS, &why);
+    if (e) {
+        log_event(LOG_WARN, "restore_end_unknown", err_detail(e, &why),
+                  KV("topic", changelog_of(restore, restore->partitions[0].store)));
+    }
+    restore->is_end_marked = e == ERR_OK;
+}
+
+static enum err batches_take(struct worker_restore *restore,
+                             const struct worker_restore_handlers *handlers, size_t *records,
                              struct err_info *info)
 {
-    *ret_records = 0;
-    if (!restore->tail) {
-        return ERR_OK;
-    }
-    if (restore->count > 0 && !restore->is_end_marked) {
-        struct err_info why = {0};
-        enum err e = kafka_tail_mark_end(restore->tail, MARK_MS, &why);
-        if (e) {
-            log_event(LOG_WARN, "restore_end_unknown", err_detail(e, &why),
-                      KV("topic", changelog_of(restore, restore->partitions[0].store)));
-        }
-        restore->is_end_marked = e == ERR_OK;
-    }
-    /* Also with nothing to restore: statistics and errors of the client wait in the same queue, and
-     * keep worker_restore_fd readable until they are taken. */
     size_t count = RECORDS_BATCH;
     for (int i = 0; i < STEP_BATCHES_MAX && count == RECORDS_BATCH; i++) {
         enum err e = records_take(restore, handlers, &count, info);
         if (e) {
             return e;
         }
-        *ret_records += count;
+        *records += count;
     }
-    if (*ret_records > 0) {
+    return ERR_OK;
+}
+
+enum err worker_restore_step(struct worker_restore *restore,
+                             const struct worker_restore_handlers *handlers,
+                             struct worker_restore_counts *ret, struct err_info *info)
+{
+    *ret = (struct worker_restore_counts){0};
+    if (!restore->tail) {
+        return ERR_OK;
+    }
+    struct restore_partition *local = local_first(restore);
+    enum err e = local ? rows_take(restore, local, handlers, &ret->rows, info) : ERR_OK;
+    if (e) {
+        return e;
+    }
+    end_mark(restore);
+    /* Also with nothing to restore: statistics and errors of the client wait in the same queue, and
+     * keep worker_restore_fd readable until they are taken. */
+    e = batches_take(restore, handlers, &ret->records, info);
+    if (e) {
+        return e;
+    }
+    if (ret->records + ret->rows > 0) {
         restore->progress_us = clock_mono_us();
         crash_point(CRASH_IN_RESTORE);
     }
@@ -167,7 +322,17 @@ enum err worker_restore_step(struct worker_restore *restore,
     if (restore->count > 0) {
         stall_log(restore);
     }
+    ret->has_more = local_first(restore) != NULL;
     return ERR_OK;
+}
+
+int64_t worker_restore_end(struct worker_restore *restore, unsigned store, int32_t partition)
+{
+    int64_t low, high;
+    rd_kafka_resp_err_t code = rd_kafka_query_watermark_offsets(kafka_tail_client(restore->tail),
+                                                                changelog_of(restore, store),
+                                                                partition, &low, &high, END_MS);
+    return code ? -1 : high;
 }
 
 bool worker_restore_is_busy(const struct worker_restore *restore)

@@ -1,7 +1,8 @@
 /* worker_restore.h - reads changelog partitions back, beside the poll loop.
  *
  * WHAT     every store has a changelog topic, by the store's index; its partitions are read from
- *          their start. A partition is done when its position has reached the log's end as it was when the
+ *          their start, or where there is a copy on local disk (worker_local.h): first its rows, then
+ *          the changelog from its place on. A partition is done when its position has reached the log's end as it was when the
  *          restore began: by position, so that transaction markers, aborted records and compacted
  *          holes at the tail do not keep it waiting.
  * THREADS  one owner.
@@ -10,6 +11,7 @@
 
 #include "kafka/kafka_config.h"
 #include "stream/task.h"
+#include "worker/worker_local.h"
 
 struct worker_restore;
 
@@ -17,6 +19,9 @@ struct worker_restore_handlers {
     enum err (*on_record)(void *context, unsigned store, int32_t partition, struct strview key,
                           struct strview value, struct err_info *info);
     void (*on_done)(void *context, unsigned store, int32_t partition);
+    /* The copy could not be read; it is empty now. What was handed over of the partition is to be
+     * thrown away, and the partition removed. */
+    void (*on_copy_lost)(void *context, unsigned store, int32_t partition);
     void *context;
 };
 
@@ -24,17 +29,24 @@ void worker_restore_free(struct worker_restore *restore);
 MUST_CHECK enum err worker_restore_new(const struct kafka_config *kafka,
                                        const struct pipeline *pipeline, const char *label,
                                        struct worker_restore **ret, struct err_info *info);
+/* copy: outlives the partition's restore, and is as new as the state when it is done; NULL: none. */
 MUST_CHECK enum err worker_restore_add(struct worker_restore *restore, unsigned store,
-                                       int32_t partition, struct err_info *info);
+                                       int32_t partition, struct local_copy *copy,
+                                       struct err_info *info);
 /* Or none. */
 void worker_restore_remove(struct worker_restore *restore, unsigned store, int32_t partition);
 bool worker_restore_is_busy(const struct worker_restore *restore);
 int worker_restore_fd(const struct worker_restore *restore); /* -1: no stores */
-/* Hands over what waits, then the partitions that are done. *ret_records: how many records. An
- * error is on_record's. */
+struct worker_restore_counts {
+    size_t records, rows; /* of changelogs, of copies */
+    bool has_more;        /* rows, for which there is no event */
+};
+/* Hands over what waits, then the partitions that are done. An error is on_record's. */
 MUST_CHECK enum err worker_restore_step(struct worker_restore *restore,
                                         const struct worker_restore_handlers *handlers,
-                                        size_t *ret_records, struct err_info *info);
+                                        struct worker_restore_counts *ret, struct err_info *info);
+/* Where the changelog of a store ends by now; -1: it is not known. */
+int64_t worker_restore_end(struct worker_restore *restore, unsigned store, int32_t partition);
 /* Of a changelog that is being read; both 0 while its end is not known. */
 void worker_restore_progress(const struct worker_restore *restore, unsigned store,
                              int32_t partition, int64_t *ret_position, int64_t *ret_end);

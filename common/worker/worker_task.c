@@ -30,6 +30,8 @@ static struct worker_task *task_new(struct worker_thread *thread, unsigned numbe
     task->stage = number;
     task->partition = partition;
     task->input_count = stage->input_count;
+    task->copy_count = worker->plan->store_count;
+    task->copies = must_alloc((task->copy_count + 1) * sizeof(struct local_copy *));
     task->flow_told =
         must_alloc(pipeline_counter_count(worker->params.pipeline) * sizeof(uint64_t));
     if (stage->ordered_count > 0) {
@@ -90,6 +92,7 @@ void worker_tasks_free(struct worker_thread *thread)
             worker_input_close(&task->inputs[n]);
         }
         free(task->flow_told);
+        free(task->copies);
         free(task);
     }
     for (unsigned i = 0; i < thread->worker->plan->stage_count; i++) {
@@ -108,6 +111,7 @@ void worker_task_clear(struct worker_thread *thread, struct worker_task *task)
     for (unsigned i = 0; i < stage->store_count && task->state == TASK_RESTORING; i++) {
         worker_restore_remove(thread->restore, stage->stores[i], task->partition);
     }
+    worker_keep_close(thread, task);
     stream_task_free(TAKE(task->stream));
     task->state = TASK_ABSENT;
     task->is_touched = task->is_provisional = task->is_sent = false;
@@ -139,6 +143,7 @@ void worker_task_resolve(struct worker_task *task, bool is_committed)
     } else {
         stream_task_aborted(task->stream);
     }
+    worker_keep_settle(task, is_committed);
     task->is_provisional = task->is_touched = task->is_sent = false;
     for (unsigned i = 0; i < task->input_count; i++) {
         struct worker_input *input = &task->inputs[i];
@@ -184,7 +189,9 @@ enum err worker_task_start(struct worker_thread *thread, struct worker_task *tas
                                          info);
     }
     for (unsigned i = 0; !e && i < stage->store_count; i++) {
-        e = worker_restore_add(thread->restore, stage->stores[i], task->partition, info);
+        unsigned store = stage->stores[i];
+        e = worker_restore_add(thread->restore, store, task->partition,
+                               worker_keep_open(thread, task, store), info);
     }
     return e;
 }

@@ -378,13 +378,29 @@ static void on_restore_done(void *context, unsigned store, int32_t partition)
     }
 }
 
+/* What the task has by now may be wrong: from the start, and without the copy. */
+static void on_restore_copy_lost(void *context, unsigned store, int32_t partition)
+{
+    struct worker_thread *thread = context;
+    struct worker_task *task = restoring_task(thread, store, partition);
+    struct err_info info = {0};
+    worker_task_clear(thread, task);
+    enum err e = worker_task_start(thread, task, &info);
+    if (e) {
+        worker_thread_fail(thread, e, &info);
+    }
+}
+
 static void turn_restore(struct worker_thread *thread)
 {
-    const struct worker_restore_handlers handlers = {on_restore_record, on_restore_done, thread};
+    const struct worker_restore_handlers handlers = {on_restore_record, on_restore_done,
+                                                     on_restore_copy_lost, thread};
     struct err_info info = {0};
-    size_t records = 0;
-    enum err e = worker_restore_step(thread->restore, &handlers, &records, &info);
-    metric_add(thread->worker->metrics.restored_records, (int64_t)records);
+    struct worker_restore_counts counts;
+    enum err e = worker_restore_step(thread->restore, &handlers, &counts, &info);
+    thread->has_more = thread->has_more || counts.has_more;
+    metric_add(thread->worker->metrics.restored_records, (int64_t)counts.records);
+    metric_add(thread->worker->metrics.local_rows, (int64_t)counts.rows);
     if (e) {
         worker_thread_fail(thread, e, &info);
     }
@@ -517,6 +533,7 @@ static void thread_run(struct worker_thread *thread)
         turn_tick(thread);
     }
     cycle_settle(thread, thread->is_recovering ? ERR_OK : worker_cycle_commit(thread));
+    worker_keep_places(thread, true);
 }
 
 void *worker_thread_main(void *context)

@@ -8,6 +8,7 @@
  * worker_order.c     inputs with queues of their own: read in the order of event time, or when due
  * worker_purge.c     deletes what was read from repartition topics
  * worker_tell.c      what it tells of itself
+ * worker_keep.c      what of it is kept on local disk
  */
 #pragma once
 
@@ -75,9 +76,11 @@ struct worker_task {
     struct stream_task *stream; /* NULL when ABSENT or HELD */
     bool is_owned;              /* all of its inputs are; one at least where that is enough */
     size_t restores_left;       /* stores whose changelog is not read yet */
-    bool is_touched;            /* takes part in this cycle */
-    bool is_provisional;        /* `stream` holds what no known commit covers */
-    bool is_sent;               /* its inputs' places went into a commit of unknown outcome */
+    struct local_copy **copies; /* by store: its partition on local disk; NULL: none */
+    unsigned copy_count;
+    bool is_touched;     /* takes part in this cycle */
+    bool is_provisional; /* `stream` holds what no known commit covers */
+    bool is_sent;        /* its inputs' places went into a commit of unknown outcome */
     bool has_metrics;
     struct task_metrics metrics;
     struct stream_task_stats told; /* what the counters have been told */
@@ -145,6 +148,11 @@ struct worker_thread {
         int64_t dead_letters[ERR_COUNT];
         bool has_dead_letters;
     } cycle;
+    struct store_epoch {
+        bool is_known;
+        uint32_t value;
+    } *store_epochs;        /* by store: of its changelog topic */
+    int64_t placed_us;      /* when copies on local disk were last told where changelogs end */
     int64_t committed_us;   /* end of the last commit */
     int64_t commit_cost_us; /* what it took */
     int64_t tick_us, gauges_us;
@@ -162,6 +170,7 @@ struct worker {
     struct worker_plan *plan;
     struct worker_metrics metrics;
     struct worker_status *status; /* NULL: nobody is told */
+    struct worker_local *local;   /* NULL: nothing is kept on disk */
     bool is_exactly_once;
     bool is_incremental; /* rebalances tell what comes and what goes, not what there is */
     int64_t commit_records;
@@ -265,6 +274,18 @@ struct stream_record worker_record(const struct worker_thread *thread,
                                    const rd_kafka_message_t *message);
 /* The message's last header of the name; ptr NULL: it has none. */
 struct strview worker_header(const rd_kafka_message_t *message, const char *name);
+
+/* --- worker_keep.c ------------------------------------------------------------------------------------- */
+
+/* The task's copy of a store; NULL: none is kept. */
+struct local_copy *worker_keep_open(struct worker_thread *thread, struct worker_task *task,
+                                    unsigned store);
+void worker_keep_close(struct worker_thread *thread, struct worker_task *task);
+/* A record that went to a changelog. */
+void worker_keep_record(struct worker_thread *thread, const struct stream_out *out);
+void worker_keep_settle(struct worker_task *task, bool is_committed);
+/* Between cycles: tells copies where their changelogs end, now and then, or because it is the last time. */
+void worker_keep_places(struct worker_thread *thread, bool is_last);
 
 /* --- worker_order.c ------------------------------------------------------------------------------------ */
 

@@ -60,7 +60,7 @@ class Pipeline:
     def _worker(self, number: int, flags: Iterable[str] = (), crash_at: str = "", stop_at: str = "") -> Process:
         argv = [str(self._bin_dir / "analytics"), f"--kafka.bootstrap.servers={self.bootstrap}",
                 "--http.host=127.0.0.1", f"--http.port={self._base + number}", "--log.format=json",
-                f"--pipeline.file={self._file}", *self.flags, *flags]
+                f"--pipeline.file={self._file}", *(flag.replace("NUMBER", str(number)) for flag in self.flags), *flags]
         armed = {name: at for name, at in (("MILLRACE_CRASH_AT", crash_at), ("MILLRACE_STOP_AT", stop_at)) if at}
         return Process(f"{self.name}-{number}", argv, self._dir / f"worker-{number}.log", armed, cwd=self._dir)
 

@@ -44,6 +44,8 @@ GIVING_UP = ("in-revoke", "after-revoke")
 # A member that is gone is noticed soon, unless brokers fall too: then as by default, which is longer than a
 # coordinator is away. Repartition topics are kept: they are recounted.
 SHORT_SESSION = ("--kafka.session.timeout.ms=3000", "--kafka.heartbeat.interval.ms=500")
+# Of every other pipeline: a copy of its state on local disk, of each worker its own.
+KEPT = ("--state.dir=state-NUMBER",)
 FLAGS = (*(SHORT_SESSION if BROKERS == 1 else ()), "--repartition.purge.interval=1h")
 IN_DOUBT = ("--kafka.transaction.timeout.ms=2000", "--kafka.message.timeout.ms=1500", "--kafka.socket.timeout.ms=1500",
             "--commit.interval=1s", "--kafka.session.timeout.ms=30000")
@@ -62,7 +64,8 @@ class Scene:
         self.pipelines: list[Pipeline] = []
 
         def make(file: Mapping[str, Any], topics: Mapping[str, int]) -> Pipeline:
-            self.pipelines.append(Pipeline(cluster, layout.bin_dir, run_dir, file, topics, FLAGS, workers=3))
+            flags = (*FLAGS, *(KEPT if len(self.pipelines) % 2 == 0 else ()))
+            self.pipelines.append(Pipeline(cluster, layout.bin_dir, run_dir, file, topics, flags, workers=3))
             return self.pipelines[-1]
 
         self.sales = Sales(make, SEED)
