@@ -6,11 +6,12 @@
 #include <zlib.h>
 #include <zstd.h>
 
-#define INFLATE_BYTES    40960 /* zlib's documented need: 32 KiB of window, 7 KiB of tables */
-#define POOLED_BYTES     262144
-#define ZSTD_WINDOW_LOG  23
-#define WINDOW_BITS      15
-#define WINDOW_BITS_GZIP (WINDOW_BITS + 16)
+#define INFLATE_BYTES     40960 /* zlib's documented need: 32 KiB of window, 7 KiB of tables */
+#define POOLED_BYTES      262144
+#define ZSTD_WINDOW_LOG   23
+#define ZSTD_HEADER_BYTES 18 /* at most (RFC 8878 §3.1.1.1) */
+#define WINDOW_BITS       15
+#define WINDOW_BITS_GZIP  (WINDOW_BITS + 16)
 
 _Static_assert(((size_t)1 << ZSTD_WINDOW_LOG) == HTTP_ZSTD_WINDOW_BYTES, "the same bound");
 
@@ -19,8 +20,11 @@ struct http_decoder {
     enum http_coding coding;
     bool is_at_end; /* a member or frame is complete, and nothing of another has come */
     bool has_more;
-    unsigned char magic_bytes; /* zstd: of the frame's magic number, that have come */
-    bool is_skippable;         /* zstd: the frame, by the first of them */
+    struct zstd_frame { /* the one that is being decoded */
+        unsigned char start[ZSTD_HEADER_BYTES];
+        size_t start_bytes;
+        uint64_t text_bytes;
+    } frame;
     union {
         z_stream zlib;
         ZSTD_DCtx *zstd;
@@ -107,7 +111,7 @@ struct http_decoder *http_decoder_take(struct http_decoder_pool *pool, enum http
 static void decoder_reset(struct http_decoder *decoder)
 {
     decoder->is_at_end = decoder->has_more = false;
-    decoder->magic_bytes = 0;
+    decoder->frame = (struct zstd_frame){0};
     if (decoder->coding == HTTP_CODING_ZSTD) {
         const size_t reset = ZSTD_DCtx_reset(decoder->zstd, ZSTD_reset_session_only);
         CHECK(!ZSTD_isError(reset));
@@ -189,23 +193,43 @@ static enum err zlib_run(struct http_decoder *decoder, struct strview *in, char 
 
 /* Whether what comes next can be a frame of RFC 8878, skippable ones included. Debian's library also
  * takes what zstd wrote before there was a format, by decoders that nobody cares for any more. */
-static bool zstd_magic_is_ours(struct http_decoder *decoder, const ZSTD_inBuffer *input)
+static bool zstd_magic_is_ours(const struct zstd_frame *frame, const ZSTD_inBuffer *input)
 {
-    static const unsigned char frame[] = {0x28, 0xB5, 0x2F, 0xFD};
+    static const unsigned char plain[] = {0x28, 0xB5, 0x2F, 0xFD};
     static const unsigned char skippable[] = {0x50, 0x2A, 0x4D, 0x18}; /* 0x50 to 0x5F */
     const unsigned char *in = input->src;
-    for (size_t i = input->pos; i < input->size && decoder->magic_bytes < sizeof frame; i++) {
-        const unsigned at = decoder->magic_bytes++;
-        if (at == 0) {
-            decoder->is_skippable = in[i] >> 4 == skippable[0] >> 4;
-        }
-        const bool is_right =
-            decoder->is_skippable ? at == 0 || in[i] == skippable[at] : in[i] == frame[at];
-        if (!is_right) {
+    const size_t in_bytes = input->size - input->pos;
+    for (size_t i = frame->start_bytes; i < sizeof plain && i - frame->start_bytes < in_bytes;
+         i++) {
+        const unsigned char first = frame->start_bytes ? frame->start[0] : in[input->pos];
+        const unsigned char byte = in[input->pos + i - frame->start_bytes];
+        const bool is_skippable = first >> 4 == skippable[0] >> 4;
+        if (byte != (is_skippable ? skippable[i] : plain[i]) && !(is_skippable && i == 0)) {
             return false;
         }
     }
     return true;
+}
+
+/* What a call has taken and given. False for a frame that ends with less than it said it holds: the
+ * library sees that only where the whole frame comes at once. */
+static bool zstd_frame_goes_on(struct zstd_frame *frame, struct strview taken, size_t text_bytes,
+                               bool is_at_end)
+{
+    const size_t room = sizeof frame->start - frame->start_bytes;
+    const size_t kept = taken.len < room ? taken.len : room;
+    if (kept) {
+        memcpy(frame->start + frame->start_bytes, taken.ptr, kept);
+    }
+    frame->start_bytes += kept;
+    frame->text_bytes += text_bytes;
+    if (!is_at_end) {
+        return true;
+    }
+    const unsigned long long said = ZSTD_getFrameContentSize(frame->start, frame->start_bytes);
+    const bool is_whole = said == ZSTD_CONTENTSIZE_UNKNOWN || said == frame->text_bytes;
+    *frame = (struct zstd_frame){0};
+    return is_whole;
 }
 
 static enum err zstd_run(struct http_decoder *decoder, struct strview *in, char *out,
@@ -216,16 +240,21 @@ static enum err zstd_run(struct http_decoder *decoder, struct strview *in, char 
     bool is_first = !decoder->is_at_end;
     while (output.pos < output.size && (input.pos < input.size || is_first)) {
         is_first = false;
-        if (!zstd_magic_is_ours(decoder, &input)) {
+        if (!zstd_magic_is_ours(&decoder->frame, &input)) {
             return err_set(info, ERR_BODY_CODING, "the body is not zstd (RFC 8878)");
         }
+        const size_t in_at = input.pos, out_at = output.pos;
         const size_t left = ZSTD_decompressStream(decoder->zstd, &output, &input);
         if (ZSTD_isError(left)) {
             return err_set(info, ERR_BODY_CODING, "the body is not zstd: %s",
                            ZSTD_getErrorName(left));
         }
         decoder->is_at_end = left == 0;
-        decoder->magic_bytes = left == 0 ? 0 : decoder->magic_bytes;
+        const size_t taken = input.pos - in_at;
+        if (!zstd_frame_goes_on(&decoder->frame, sv_of(taken ? in->ptr + in_at : NULL, taken),
+                                output.pos - out_at, decoder->is_at_end)) {
+            return err_set(info, ERR_BODY_CODING, "a zstd frame is not as long as it says");
+        }
     }
     *in = sv_of(in->ptr + input.pos, in->len - input.pos);
     *ret_len = output.pos;

@@ -202,6 +202,22 @@ static void test_http_decoder__zstd_of_before_its_rfc__is_refused(void **state)
     }
 }
 
+static void test_http_decoder__zstd_frame_shorter_than_it_says__is_refused(void **state)
+{
+    (void)state;
+    static const unsigned char empty[] = {0x28, 0xB5, 0x2F, 0xFD, 0x40, 0x45,
+                                          0x00, 0x63, 0x01, 0x00, 0x00}; /* says 25,600 */
+    static char out[65536];
+    for (size_t room = 16; room <= sizeof out; room = sizeof out + (room == sizeof out)) {
+        struct http_decoder *decoder = http_decoder_take(&pool, HTTP_CODING_ZSTD);
+        struct strview in = sv_of(empty, sizeof empty);
+        struct err_info info = {0};
+        size_t len;
+        assert_err(ERR_BODY_CODING, http_decoder_run(decoder, &in, out, room, &len, &info));
+        http_decoder_give(&pool, decoder);
+    }
+}
+
 static void test_http_decoder__huge_zstd_window__is_refused(void **state)
 {
     (void)state;
@@ -250,6 +266,7 @@ int main(void)
         cmocka_unit_test(test_http_decoder__two_in_a_row__gzip_and_zstd_go_on_and_deflate_ends),
         cmocka_unit_test(test_http_decoder__rubbish__is_named),
         cmocka_unit_test(test_http_decoder__zstd_of_before_its_rfc__is_refused),
+        cmocka_unit_test(test_http_decoder__zstd_frame_shorter_than_it_says__is_refused),
         cmocka_unit_test(test_http_decoder__huge_zstd_window__is_refused),
         cmocka_unit_test(test_http_decoder_give__pool__is_bounded_and_forgets),
     };
