@@ -163,8 +163,12 @@ static void compile_state(struct program_builder *builder, const struct spec *sp
     step->kept.store.bucket_ms = step->bucket_ms ? step->bucket_ms : step->kept.store.bucket_ms;
     (void)builder_add_state(
         builder, spec,
-        &(struct builder_state){
-            .kind = &aggregate_state_kind, .step = step, .store = store_name, .retention_ms = -1});
+        &(struct builder_state){.kind = &aggregate_state_kind,
+                                .step = step,
+                                .store = store_name,
+                                .retention_ms = -1,
+                                .is_ordered =
+                                    step->window->identity}); /* a record may take up another's */
 }
 
 /* Changes of rows: each is taken back before the next one counts. */

@@ -278,6 +278,7 @@ uint16_t builder_add_state(struct program_builder *builder, const struct spec *a
         .segment = builder->segment_index,
         .to = builder->step.behind,
         .retention_ms = params->retention_ms,
+        .is_ordered = params->is_ordered,
     };
     return builder->step.state;
 }

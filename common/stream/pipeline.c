@@ -282,6 +282,11 @@ unsigned pipeline_store_stage(const struct pipeline *pipeline, size_t store)
     return store_at(pipeline, store)->stage;
 }
 
+bool pipeline_store_is_any_order(const struct pipeline *pipeline, size_t store)
+{
+    return !store_at(pipeline, store)->is_ordered;
+}
+
 int64_t pipeline_store_retention_ms(const struct pipeline *pipeline, size_t store)
 {
     return store_at(pipeline, store)->retention_ms;

@@ -93,6 +93,8 @@ const char *pipeline_store_changelog(const struct pipeline *pipeline, size_t sto
 unsigned pipeline_store_stage(const struct pipeline *pipeline, size_t store);
 /* How long the changelog keeps records of rows that were not deleted; -1: for ever (compacted). */
 int64_t pipeline_store_retention_ms(const struct pipeline *pipeline, size_t store);
+/* Whether its records, one of each key, say the same in another order than the changelog's. */
+bool pipeline_store_is_any_order(const struct pipeline *pipeline, size_t store);
 
 /* What a task counts where records pass: what came into each segment (explain.h), and what ended at
  * each of its steps. All that came and did not end there went on. */

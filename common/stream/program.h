@@ -322,6 +322,7 @@ struct program_state {
     uint16_t to;      /* the segment behind it */
     uint16_t stage;
     int64_t retention_ms; /* negative: the changelog is only compacted */
+    bool is_ordered;
 };
 
 struct program_flow {

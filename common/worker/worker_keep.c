@@ -34,7 +34,8 @@ struct local_copy *worker_keep_open(struct worker_thread *thread, struct worker_
 {
     struct worker *worker = thread->worker;
     uint32_t epoch;
-    if (!worker->local || !epoch_get(thread, store, &epoch)) {
+    if (!worker->local || !pipeline_store_is_any_order(worker->params.pipeline, store) ||
+        !epoch_get(thread, store, &epoch)) {
         return NULL;
     }
     CHECK(!task->copies[store]);

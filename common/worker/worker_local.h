@@ -10,6 +10,8 @@
  *          never ahead of the rows. Rows that are ahead of it do no harm: reading the log's records once
  *          more, in order, ends at the same state. So nothing depends on when the process is killed,
  *          nor on a sync: after a power cut an older copy is there, with its own place.
+ * ORDER    rows come back by their keys, not as they were written. Where that would say something else (a
+ *          session's record takes up another session's), no copy is kept: pipeline_store_is_any_order.
  * STALE    a copy is not used, but made anew from the whole changelog, when the topic was made anew, the
  *          log does not have its place (any more), or it is older than LOCAL_AGE_MAX_MS: past the
  *          changelog's delete.retention.ms, tombstones that it has not seen may be gone.

@@ -158,6 +158,29 @@ static void test_local__spoiled__comes_from_the_changelog_again(void **state)
     assert_err(ERR_OK, worker_stop(worker, 20000));
 }
 
+/* Their records say something else in another order. */
+static void test_local__sessions__come_from_the_changelog(void **state)
+{
+    static const char *const text = "{\"sources\": {\"in\": " SOURCE(
+        "in") "}, \"flows\": {\"sessions\": {\"from\": \"in\", \"steps\": [{\"aggregate\": {"
+              "\"by\": \"/id\", \"window\": {\"session\": \"1h\", \"grace\": \"1h\"}, "
+              "\"store\": {\"name\": \"windows\"}, \"emit\": [\"update\"], "
+              "\"result\": {\"id\": \"key\", \"count\": \"count\"}}}], "
+              "\"output\": {\"topic\": \"out\"}}}, " SIDES "}";
+    struct place *place = *state;
+    pipeline_free(place->f.pipeline);
+    pipeline_make(&place->f, text);
+    struct worker *worker = worker_of(&place->f, NULL);
+    feed_counted(place, 10);
+    assert_err(ERR_OK, worker_stop(worker, 20000));
+    worker = worker_of(&place->f, NULL);
+    await_ready(worker, NULL);
+    assert_int_equal(0, (int)local_rows(place));
+    assert_true(restored(place) >= KEYS);
+    expect_count(place, 11);
+    assert_err(ERR_OK, worker_stop(worker, 20000));
+}
+
 static void test_local__folder_in_use__start_is_refused(void **state)
 {
     struct place *place = *state;
@@ -183,6 +206,7 @@ int main(void)
         TEST(test_local__started_again__reads_rows_and_no_changelog),
         TEST(test_local__another_went_on_meanwhile__reads_what_is_new),
         TEST(test_local__spoiled__comes_from_the_changelog_again),
+        TEST(test_local__sessions__come_from_the_changelog),
         TEST(test_local__folder_in_use__start_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
