@@ -17,7 +17,8 @@ from typing import Any, Callable, Iterator, Mapping, Sequence
 from conftest import ROOT
 from harness.reader import Record, read_topics
 from harness.recount import (Event, Out, Row, Within, as_sent, by_time, check_history, check_rows, deduplicate,
-                             events_of, join_streams, join_table, passed_on, sessions, table_of, windows)
+                             events_behind_rekey, events_of, join_streams, join_table, passed_on, sessions, table_of,
+                             windows)
 from harness.verify import Discrepancy
 from pipeline_under_test import Pipeline
 
@@ -225,7 +226,7 @@ class Sales(Recounted):
         once = deduplicate(events_of(topics["sales"], "t"), "id", 30 * MINUTE_MS)
         users = table_of(topics["users"])
         valid, sent = (join_table(once, users, "user", {"region": "region"}, key) for key in (None, "region"))
-        by_region = events_of(topics["sales-regions-repartition"], "t")
+        by_region = events_behind_rekey(topics["sales-regions-repartition"], "t")
         return valid, sent, windows(by_region, "region", 10 * MINUTE_MS, self._window, 5 * MINUTE_MS)
 
     def compare(self, topics: Topics, wanted: Any) -> Iterator[Discrepancy]:

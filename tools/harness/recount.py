@@ -29,6 +29,7 @@ from harness.reader import Record
 from harness.verify import Discrepancy, event_time_ms, parse
 
 HEADER_RESULT = "millrace-result"
+HEADER_SENDER = "millrace-sender"
 NEVER = -1    # no event yet: the watermark of a partition that nothing was in
 
 Row = dict[str, Any]
@@ -88,6 +89,24 @@ def events_of(records: Iterable[Record], time_field: str, delay_ms: int = 0) -> 
         time_ms = event_time_ms(row[time_field])
         highest[record.partition] = max(highest.get(record.partition, NEVER), time_ms)
         events.append(Event(record, row, time_ms, highest[record.partition] - delay_ms))
+    return events
+
+
+def events_behind_rekey(records: Iterable[Record], time_field: str, skew_ms: int = 60_000) -> list[Event]:
+    """The events of a repartition topic. Its event time is the lowest of what its senders say of themselves,
+    without those more than skew_ms behind the furthest; it never goes back."""
+    senders: dict[int, dict[str, int]] = defaultdict(dict)
+    reached: dict[int, int] = {}
+    events = []
+    for event in events_of(records, time_field):
+        partition = event.record.partition
+        name, said = event.record.headers[HEADER_SENDER].split()
+        known = senders[partition]
+        known[name] = max(known.get(name, NEVER), int(said))
+        furthest = max(known.values())
+        senders[partition] = known = {name: at for name, at in known.items() if furthest - at <= skew_ms}
+        reached[partition] = max(reached.get(partition, NEVER), min(known.values()))
+        events.append(replace(event, watermark_ms=reached[partition]))
     return events
 
 

@@ -13,8 +13,8 @@ import pytest
 
 from harness.reader import Record
 from harness.recount import (Event, Out, Row, Within, as_sent, by_time, check_history, check_latest, check_rows,
-                             deduplicate, events_of, join_streams, join_table, join_table_as_of, passed_on, rekeyed,
-                             sessions, table_of, windows)
+                             deduplicate, events_behind_rekey, events_of, join_streams, join_table, join_table_as_of,
+                             passed_on, rekeyed, sessions, table_of, windows)
 
 T = 1_700_000_000_000
 FINAL = {"millrace-result": "final"}
@@ -43,6 +43,16 @@ def shown(key: str, first: int, last: int, amount: Any) -> dict[str, Any]:
 
 
 # --- Rules ---------------------------------------------------------------------------------------------
+
+def test_events_behind_rekey__lowest_sender_that_is_not_too_far_behind() -> None:
+    said = [("1", 10), ("2", 4), ("2", 9), ("1", 70), ("2", 9), ("2", 40), ("1", 60)]
+    records = [Record("in", 0, offset, T, "a", json.dumps({"t": T}), {"millrace-sender": f"{name} {T + 1000 * at}"})
+               for offset, (name, at) in enumerate(said)]
+    events = events_behind_rekey(records, "t")
+    assert [(event.watermark_ms - T) // 1000 for event in events] == [10, 10, 10, 70, 70, 70, 70]
+    assert [(event.watermark_ms - T) // 1000 for event in events_behind_rekey(records, "t", 61_000)] == [
+        10, 10, 10, 10, 10, 40, 40]
+
 
 def test_deduplicate__less_than_ttl_apart__first_counts() -> None:
     log_of = log("in", ("a", 0, {}), ("a", 9, {}), ("a", 10, {}), ("b", 10, {}), ("a", 19, {}))
