@@ -115,15 +115,19 @@ static inline void site_stop(struct site *site)
 static inline void site_produce(struct site *site, const char *topic, int32_t partition,
                                 const char *key, const char *value)
 {
+    const int64_t deadline_us = clock_mono_us() + SITE_DEADLINE_MS * 1000;
     rd_kafka_resp_err_t code;
+    bool is_early; /* the queue is full, or a topic just made is not known with all it has */
     do {
         code = rd_kafka_producev(
             site->producer, RD_KAFKA_V_TOPIC(topic), RD_KAFKA_V_PARTITION(partition),
             RD_KAFKA_V_KEY(key, key ? strlen(key) : 0),
             RD_KAFKA_V_VALUE((char *)(uintptr_t)value, value ? strlen(value) : 0),
             RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_END);
-        (void)rd_kafka_poll(site->producer, code == RD_KAFKA_RESP_ERR__QUEUE_FULL ? 100 : 0);
-    } while (code == RD_KAFKA_RESP_ERR__QUEUE_FULL);
+        is_early =
+            code == RD_KAFKA_RESP_ERR__QUEUE_FULL || code == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION;
+        (void)rd_kafka_poll(site->producer, is_early ? 100 : 0);
+    } while (is_early && clock_mono_us() < deadline_us);
     assert_int_equal(0, code);
 }
 
