@@ -51,6 +51,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     const struct strview coded = sv_of(data + 2, bytes - 2);
     decode(coding, coded, bytes, TEXT_MAX, &whole);
     decode(coding, coded, 1u + data[1] % 16, 1u + data[1] / 16u, &cut);
+    if (whole.len == TEXT_MAX || cut.len == TEXT_MAX) {
+        return 0; /* whether what is behind the last room was looked at is open */
+    }
     FUZZ_CHECK(whole.err == cut.err, "the cut changes the outcome");
     FUZZ_CHECK(whole.err || (whole.len == cut.len && !memcmp(whole.text, cut.text, cut.len)),
                "the cut changes the text");
