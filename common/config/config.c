@@ -31,6 +31,8 @@ struct config {
     char **strings;    /* owned texts */
     size_t string_count;
     size_t error_count;
+    const struct config_order *order; /* NULL: none was given */
+    const char *order_argument;
 };
 
 static char *keep(struct config *config, char *text)
@@ -307,6 +309,31 @@ static enum flag_kind flag_kind_of(const char *argument)
     return FLAG_NONE;
 }
 
+/* The program's order that the argument begins or is: `--flag`, `--flag=…`; NULL: none. */
+static const struct config_order *order_find(const struct config *config, const char *argument)
+{
+    const struct config_order *order = config->program.orders;
+    for (; order && order->flag; order++) {
+        size_t length = strlen(order->flag);
+        if (strncmp(order->flag, argument, length) == 0 &&
+            (!argument[length] || (argument[length] == '=' && order->argument))) {
+            return order;
+        }
+    }
+    return NULL;
+}
+
+static void order_take(struct config *config, const struct config_order *order, char **argv,
+                       int argc, int *index)
+{
+    const char *argument = order->argument ? flag_value(config, argv, argc, index) : "";
+    if (config->order && config->order != order) {
+        complain(config, "%s and %s: one at a time", config->order->flag, order->flag);
+    }
+    config->order = order;
+    config->order_argument = argument ? argument : "";
+}
+
 /* What the command line asks for, in its order; --config is told apart by its NULL key. */
 struct flag {
     const char *argument; /* "--key" or "--key=value"; NULL: value is a configuration file */
@@ -323,6 +350,11 @@ static size_t flags_parse(struct config *config, int argc, char **argv, struct f
         enum flag_kind kind = flag_kind_of(argument);
         if (kind != FLAG_NONE) {
             *ret_kind = kind;
+            continue;
+        }
+        const struct config_order *order = order_find(config, argument);
+        if (order) {
+            order_take(config, order, argv, argc, &i);
             continue;
         }
         if (strncmp(argument, "--", 2) != 0 || !argument[2]) {
@@ -500,8 +532,15 @@ enum err config_load(const struct config_program *program, int argc, char **argv
     if (kind == FLAG_PRINT) {
         print_in_force(config);
     }
-    *ret_action = action_of(kind);
+    *ret_action = kind == FLAG_NONE && config->order ? CONFIG_ORDER : action_of(kind);
     return ERR_OK;
+}
+
+size_t config_order(const struct config *config, const char **ret_argument)
+{
+    CHECK(config->order != NULL);
+    *ret_argument = config->order_argument;
+    return (size_t)(config->order - config->program.orders);
 }
 
 void config_free(struct config *config)

@@ -91,6 +91,12 @@ struct config_program {
     const char *version;
     bool is_listening; /* it serves HTTP, so that --health has somebody to ask */
     bool is_explained; /* it can say what it would do: --explain */
+    /* What else it can do instead of running, ended by a NULL flag; NULL: nothing. */
+    const struct config_order {
+        const char *flag;     /* "--savepoint" */
+        const char *argument; /* "DIR"; NULL: it takes none */
+        const char *help;
+    } *orders;
     const struct config_section *sections;
     size_t section_count;
     struct config_passthrough *passthrough; /* may be NULL */
@@ -108,6 +114,7 @@ enum config_action {
     CONFIG_CHECK,   /* --check: the program validates what it would load, then ends */
     CONFIG_EXPLAIN, /* --explain: the program says what it would do, then ends … */
     CONFIG_DRAW,    /* … --explain=mermaid: as a drawing */
+    CONFIG_ORDER,   /* one of the program's orders: config_order; then it ends */
     CONFIG_HEALTH,  /* --health: the program asks its running self whether it is ready, then ends */
     CONFIG_DONE,    /* --help, --version, --print-config, --print-config-docs were answered */
 };
@@ -116,6 +123,8 @@ void config_free(struct config *config);
 /* Prints what it was asked to on stdout and every error on stderr (ERR_USAGE / ERR_CONFIG). */
 MUST_CHECK enum err config_load(const struct config_program *program, int argc, char **argv,
                                 struct config **ret, enum config_action *ret_action);
+/* Which order CONFIG_ORDER is; *ret_argument: what was given with it, "" where it takes none. */
+size_t config_order(const struct config *config, const char **ret_argument);
 /* Options that are not at their default, for the line logged at start: calls back with key, value
  * (masked) and origin ("file", "environment", "flag"). */
 void config_each_changed(const struct config *config,

@@ -40,6 +40,16 @@ static void print_option_help(const struct config_program *program,
     fprintf(out, value[0] ? " (default %s)\n" : "\n", value);
 }
 
+static void print_orders(const struct config_program *program, FILE *out)
+{
+    for (const struct config_order *order = program->orders; order && order->flag; order++) {
+        char flag[64];
+        (void)snprintf(flag, sizeof flag, "%s%s%s", order->flag, order->argument ? " " : "",
+                       order->argument ? order->argument : "");
+        fprintf(out, "  %-15s %s, and end\n", flag, order->help);
+    }
+}
+
 void config_print_help(const struct config_program *program, FILE *out)
 {
     fprintf(
@@ -48,10 +58,7 @@ void config_print_help(const struct config_program *program, FILE *out)
         "  --config FILE   read options from a JSON file\n"
         "  --print-config  show the configuration in force and where each value is from, and end\n"
         "  --check         check configuration and what it names, and end\n"
-        "%s%s"
-        "  --help, --version\n\n"
-        "Every option is also a key of the file and, as MILLRACE_KEY_WITH_UNDERSCORES, an\n"
-        "environment variable. Precedence: default < file < environment < flag.\n",
+        "%s%s",
         program->name, program->summary, program->name,
         program->is_explained
             ? "  --explain       say what the pipeline does, step by step, and end;\n"
@@ -61,6 +68,11 @@ void config_print_help(const struct config_program *program, FILE *out)
             ? "  --health        ask the service that runs with this configuration whether it is\n"
               "                  ready; 0: it is, 1: it is not, and why\n"
             : "");
+    print_orders(program, out);
+    fprintf(out,
+            "  --help, --version\n\n"
+            "Every option is also a key of the file and, as MILLRACE_KEY_WITH_UNDERSCORES, an\n"
+            "environment variable. Precedence: default < file < environment < flag.\n");
     for (size_t s = 0; s < program->section_count; s++) {
         const struct config_section *section = &program->sections[s];
         fprintf(out, "\n%s:\n", section->title);

@@ -1,9 +1,11 @@
 #include "service/pipeline_service.h"
 
+#include <assert.h>
 #include <stdio.h>
 
 #include "log/log.h"
 #include "stream/explain.h"
+#include "worker/worker_control.h"
 
 static const struct config_option window_options[] = {
     CONFIG_ROW(struct pipeline_window_config, size_ms, "window.size", DURATION, "0", 0, 604800000,
@@ -60,6 +62,54 @@ static enum err pipeline_print(const struct pipeline_service *self, enum explain
     return e;
 }
 
+/* --- orders ------------------------------------------------------------------------------------- */
+
+static enum err pause_set(const struct pipeline_service *self, bool is_paused,
+                          struct err_info *info)
+{
+    const struct worker_control_params params = {.kafka = &self->kafka,
+                                                 .topic = self->worker_config.control_topic,
+                                                 .pipeline = pipeline_name(self->pipeline)};
+    if (!params.topic[0]) {
+        return err_set(info, ERR_CONFIG, "control.topic is empty: no worker would hear of it");
+    }
+    enum err e = worker_control_wish(&params, &(struct control_wish){.is_paused = is_paused}, info);
+    if (!e) {
+        printf("%s is told to %s\n", params.pipeline, is_paused ? "stand still" : "go on");
+    }
+    return e;
+}
+
+static enum err order_pause(const struct pipeline_service *self, const char *ignored,
+                            struct err_info *info)
+{
+    (void)ignored;
+    return pause_set(self, true, info);
+}
+
+static enum err order_resume(const struct pipeline_service *self, const char *ignored,
+                             struct err_info *info)
+{
+    (void)ignored;
+    return pause_set(self, false, info);
+}
+
+static const struct config_order orders[] = {
+    {"--pause", NULL, "let all workers of the pipeline stand still until --resume"},
+    {"--resume", NULL, "let them go on"},
+    {0},
+};
+
+static enum err order_run(const struct pipeline_service *self, struct err_info *info)
+{
+    static enum err (*const runs[])(const struct pipeline_service *self, const char *argument,
+                                    struct err_info *info) = {order_pause, order_resume};
+    static_assert(ARRAY_LEN(runs) + 1 == ARRAY_LEN(orders), "every order is run by something");
+    const char *argument;
+    size_t order = service_order(self->service, &argument);
+    return runs[order](self, argument, info);
+}
+
 enum err pipeline_service_begin(struct pipeline_service *self,
                                 const struct pipeline_service_params *params, int argc, char **argv,
                                 enum config_action *ret_action, struct err_info *info)
@@ -78,6 +128,7 @@ enum err pipeline_service_begin(struct pipeline_service *self,
         .passthrough = &self->kafka.extra,
         .defaults = params->defaults,
         .is_explained = true,
+        .orders = orders,
         .openapi = params->openapi,
     };
     enum err e = service_begin(&self->params, argc, argv, &self->service, ret_action);
@@ -90,6 +141,9 @@ enum err pipeline_service_begin(struct pipeline_service *self,
     }
     if (!e && (*ret_action == CONFIG_EXPLAIN || *ret_action == CONFIG_DRAW)) {
         e = pipeline_print(self, *ret_action == CONFIG_DRAW ? EXPLAIN_MERMAID : EXPLAIN_TEXT, info);
+    }
+    if (!e && *ret_action == CONFIG_ORDER) {
+        e = order_run(self, info);
     }
     return e;
 }

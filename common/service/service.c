@@ -136,6 +136,7 @@ enum err service_begin(const struct service_params *params, int argc, char **arg
         .version = MILLRACE_VERSION,
         .is_listening = params->openapi != NULL,
         .is_explained = params->is_explained,
+        .orders = params->orders,
         .sections = sections,
         .section_count = sections_collect(service, sections),
         .passthrough = params->passthrough,
@@ -156,6 +157,11 @@ enum err service_begin(const struct service_params *params, int argc, char **arg
     config_each_changed(service->config, log_changed_option, NULL);
     service_process_metrics_start(params->name);
     return *ret_action == CONFIG_CHECK ? http_check(service) : ERR_OK;
+}
+
+size_t service_order(const struct service *service, const char **ret_argument)
+{
+    return config_order(service->config, ret_argument);
 }
 
 /* --- while it runs ---------------------------------------------------------------------------- */

@@ -47,6 +47,7 @@ struct service_params {
     struct config_passthrough *passthrough;
     const struct config_default *defaults;
     bool is_explained;                   /* the service answers CONFIG_EXPLAIN and CONFIG_DRAW */
+    const struct config_order *orders;   /* what else it can do; NULL: nothing */
     const struct embedded_file *openapi; /* served at /openapi.json; NULL for a tool, which does not
                                           * listen and has no http options */
 };
@@ -60,6 +61,8 @@ struct service;
  * CONFIG_CHECK: load everything, then service_end without serving. */
 MUST_CHECK enum err service_begin(const struct service_params *params, int argc, char **argv,
                                   struct service **ret, enum config_action *ret_action);
+/* Of CONFIG_ORDER: which of the orders, and what was given with it. */
+size_t service_order(const struct service *service, const char **ret_argument);
 const struct http_config *service_http_config(const struct service *service);
 void service_add_check(struct service *service, const struct service_check *check);
 /* Before service_run; they run in the order they were added. */

@@ -60,6 +60,10 @@ const struct config_option worker_options[] = {
         "it is missing; empty: nobody is told."),
     CONFIG_ROW(struct worker_config, status_interval_ms, "status.interval", DURATION, "2s", 100,
                60000, "How often it does."),
+    CONFIG_ROW(struct worker_config, control_topic, "control.topic", STRING, "millrace.control", 0,
+               0,
+               "Compacted topic where workers hear that a pipeline is to stand still (--pause, "
+               "--savepoint); it is made when it is missing; empty: nobody pauses it."),
     CONFIG_CHOICE_ROW(
         struct worker_config, state_lost, "pipeline.state.lost", "fail", "fail|empty",
         "When a store has no changelog although work that fills it is committed (the topic was "
@@ -188,6 +192,7 @@ static void worker_free(struct worker *worker)
         free(worker->threads[i].index_of_stage);
         free(worker->threads[i].store_epochs);
     }
+    worker_control_stop(worker->control);
     worker_local_free(worker->local);
     worker_plan_free(worker->plan);
     free(worker);
@@ -205,6 +210,19 @@ static enum err local_open(struct worker *worker, struct err_info *info)
                                       .free_bytes_min = LOCAL_FREE_BYTES_MIN,
                                       .errors = worker->metrics.local_errors},
         &worker->local, info);
+}
+
+static enum err control_start(struct worker *worker, struct err_info *info)
+{
+    const char *topic = worker->params.config->control_topic;
+    if (!topic || !topic[0]) {
+        return ERR_OK;
+    }
+    return worker_control_start(
+        &(struct worker_control_params){.kafka = worker->params.kafka,
+                                        .topic = topic,
+                                        .pipeline = pipeline_name(worker->params.pipeline)},
+        &worker->control, info);
 }
 
 enum err worker_start(const struct worker_params *params, struct worker **ret,
@@ -230,6 +248,7 @@ enum err worker_start(const struct worker_params *params, struct worker **ret,
                      ? err_set(info, ERR_IO, "eventfd: %s", strerror(errno))
                      : worker_check(params->config, params->kafka, params->pipeline, info);
     e = e ? e : local_open(worker, info);
+    e = e ? e : control_start(worker, info);
     int prepared = 0;
     for (; !e && prepared < worker->thread_count; prepared++) {
         e = thread_prepare(worker, prepared, instance, info);
@@ -326,21 +345,24 @@ bool worker_is_ready(void *context, char *text, size_t text_bytes)
         [PHASE_JOINING] = "joining the consumer group",
         [PHASE_RESTORING] = "restoring state",
         [PHASE_RUNNING] = "running",
+        [PHASE_PAUSED] = "paused",
         [PHASE_RECOVERING] = "recovering from a lost producer",
         [PHASE_STOPPED] = "stopped",
     };
     const struct worker *worker = context;
     int assigned = 0;
+    bool is_paused = false;
     for (int i = 0; i < worker->thread_count; i++) {
         enum thread_phase phase =
             atomic_load_explicit(&worker->threads[i].phase, memory_order_relaxed);
-        if (phase != PHASE_RUNNING) {
+        is_paused = is_paused || phase == PHASE_PAUSED;
+        if (phase != PHASE_RUNNING && phase != PHASE_PAUSED) {
             (void)snprintf(text, text_bytes, "thread %d: %s", i, words[phase]);
             return false;
         }
         assigned += atomic_load_explicit(&worker->threads[i].assigned, memory_order_relaxed);
     }
-    (void)snprintf(text, text_bytes, "%d source partitions%s", assigned,
-                   assigned == 0 ? ": others have them all" : "");
+    (void)snprintf(text, text_bytes, "%d source partitions%s%s", assigned,
+                   assigned == 0 ? ": others have them all" : "", is_paused ? "; paused" : "");
     return true;
 }

@@ -29,9 +29,10 @@ struct worker_config {
     const char *instance_id; /* "": host name and HTTP port */
     int64_t input_wait_ms;
     int64_t purge_interval_ms;
-    const char *offsets_lost; /* fail | earliest */
-    const char *state_dir;    /* "": nothing is kept on disk */
-    const char *status_topic; /* "" or NULL: nobody is told */
+    const char *offsets_lost;  /* fail | earliest */
+    const char *state_dir;     /* "": nothing is kept on disk */
+    const char *status_topic;  /* "" or NULL: nobody is told */
+    const char *control_topic; /* "" or NULL: nobody pauses it */
     int64_t status_interval_ms;
     const char *state_lost; /* fail | empty */
     const char *rebalance;  /* eager | cooperative | broker */

@@ -58,7 +58,7 @@ static rd_kafka_topic_partition_list_t *list_of(const struct worker_thread *thre
 
 void worker_tasks_pause(struct worker_thread *thread)
 {
-    bool is_flowing = !thread->is_recovering;
+    bool is_flowing = !thread->is_recovering && !thread->is_paused;
     PARTITION_LIST still = list_of(thread, TASK_HELD, is_flowing ? TASK_RESTORING : TASK_ACTIVE);
     PARTITION_LIST active = list_of(thread, TASK_ACTIVE, TASK_ACTIVE);
     if (still->cnt > 0) {
@@ -267,7 +267,7 @@ void worker_task_restored(struct worker_thread *thread, struct worker_task *task
         rd_kafka_topic_partition_list_add(list, worker_input_topic(thread, &task->inputs[i]),
                                           task->partition);
     }
-    if (!thread->is_recovering) {
+    if (!thread->is_recovering && !thread->is_paused) {
         (void)rd_kafka_resume_partitions(thread->consumer, list); /* fails only for unknown ones */
     }
     struct stream_task_stats stats = stream_task_stats(task->stream);

@@ -21,6 +21,7 @@ enum {
     RESTORED,
     LOCAL_ROWS,
     LOCAL_ERRORS,
+    PAUSED,
     LAST_COMMIT,
     TABLE_REJECTS,
     STATUS,
@@ -86,6 +87,9 @@ static struct metric families[FAMILIES] = {
     FAMILY(LOCAL_ERRORS, "local_state_errors_total", COUNTER, "pipeline",
            "Failures of the copy of the state on local disk; the worker goes on without, the next "
            "start reads more of the changelog: look for a full disk"),
+    FAMILY(PAUSED, "paused", GAUGE, "pipeline",
+           "1 while the pipeline stands still because it was paused, or for a savepoint; lag grows "
+           "meanwhile: resume it"),
     FAMILY(LAST_COMMIT, "last_commit_timestamp_seconds", GAUGE, "pipeline",
            "Wall clock of the last commit"),
     FAMILY(TABLE_REJECTS, "table_rejects_total", COUNTER, "pipeline",
@@ -139,6 +143,7 @@ void worker_metrics_open(struct worker_metrics *m, const char *pipeline)
         .restored_records = METRIC(families[RESTORED], pipeline),
         .local_rows = METRIC(families[LOCAL_ROWS], pipeline),
         .local_errors = METRIC(families[LOCAL_ERRORS], pipeline),
+        .paused = METRIC(families[PAUSED], pipeline),
         .last_commit = METRIC(families[LAST_COMMIT], pipeline),
         .table_rejects = METRIC(families[TABLE_REJECTS], pipeline),
         .status_sent = METRIC(families[STATUS], pipeline, "sent"),

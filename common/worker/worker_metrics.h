@@ -22,6 +22,7 @@ struct worker_metrics {
     struct metric_series *producer_rebuilds;
     struct metric_series *rebalances;
     struct metric_series *restored_records, *local_rows, *local_errors;
+    struct metric_series *paused;
     struct metric_series *last_commit;
     struct metric_series *table_rejects;
     struct metric_series *status_sent, *status_lost;

@@ -299,7 +299,7 @@ static const char *thread_word(const struct worker_thread *thread)
         [PHASE_TOPICS] = "topics",   [PHASE_TABLES] = "tables",
         [PHASE_JOINING] = "joining", [PHASE_RESTORING] = "restoring",
         [PHASE_RUNNING] = "running", [PHASE_RECOVERING] = "recovering",
-        [PHASE_STOPPED] = "stopped",
+        [PHASE_STOPPED] = "stopped", [PHASE_PAUSED] = "paused",
     };
     return thread->has_failed ? "failed"
                               : words[atomic_load_explicit(&thread->phase, memory_order_relaxed)];

@@ -137,7 +137,8 @@ static void turn_wait(struct worker_thread *thread)
 
 static bool may_process(const struct worker_thread *thread)
 {
-    return !thread->is_recovering && !thread->has_failed && !thread->must_rewind;
+    return !thread->is_recovering && !thread->has_failed && !thread->must_rewind &&
+           !thread->is_paused;
 }
 
 static enum err record_process(struct worker_thread *thread, struct worker_input *input,
@@ -344,6 +345,33 @@ static void turn_idle_news(struct worker_thread *thread, int64_t now_us)
     }
 }
 
+/* Stands still once everything is committed; goes on from there. Meanwhile the thread keeps its place in
+ * the group, takes partitions and gives them back, and restores: it only processes nothing. */
+static void turn_pause(struct worker_thread *thread)
+{
+    bool is_wanted = worker_control_is_paused(thread->worker->control);
+    if (is_wanted == thread->is_paused || thread->is_recovering || thread->has_failed) {
+        return;
+    }
+    if (is_wanted) {
+        enum err e = worker_cycle_commit(thread);
+        cycle_settle(thread, e);
+        if (e) {
+            return; /* the next turn */
+        }
+        thread->is_paused = true;
+    } else {
+        thread->is_paused = false;
+        worker_tasks_rewind(thread); /* what came meanwhile was dropped */
+    }
+    worker_tasks_pause(thread);
+    metric_set(thread->worker->metrics.paused, thread->is_paused);
+    log_event(LOG_INFO, thread->is_paused ? "thread_paused" : "thread_resumed",
+              thread->is_paused ? "all is committed: nothing more is processed"
+                                : "processing goes on from the committed offsets",
+              KV("thread", thread->label));
+}
+
 static void turn_commit(struct worker_thread *thread)
 {
     if (thread->cycle.is_open && is_commit_due(thread, clock_mono_us())) {
@@ -415,6 +443,8 @@ static void phase_update(struct worker_thread *thread)
         phase = PHASE_JOINING;
     } else if (worker_restore_is_busy(thread->restore)) {
         phase = PHASE_RESTORING;
+    } else if (thread->is_paused) {
+        phase = PHASE_PAUSED;
     }
     phase_set(thread, phase);
 }
@@ -443,7 +473,7 @@ static void turn_tick(struct worker_thread *thread)
     bool has_gauges = now_us - thread->gauges_us >= GAUGES_US;
     for (size_t i = 0; i < thread->task_count; i++) {
         struct worker_task *task = thread->tasks[i];
-        if (task->state == TASK_ACTIVE && !thread->is_recovering) {
+        if (task->state == TASK_ACTIVE && !thread->is_recovering && !thread->is_paused) {
             task_tick(task, clock_now_ms());
         }
         if (has_gauges && task->state >= TASK_RESTORING) {
@@ -455,7 +485,7 @@ static void turn_tick(struct worker_thread *thread)
         worker_tell_step(thread, now_us);
     }
     worker_consumer_check(thread);
-    if (!thread->is_recovering && !thread->pending) {
+    if (!thread->is_recovering && !thread->pending && !thread->is_paused) {
         turn_idle_news(thread, now_us);
         worker_purge_step(thread, now_us);
     }
@@ -501,7 +531,8 @@ static void thread_load(struct worker_thread *thread)
     while (!is_stopping(thread) && !thread->has_failed) {
         worker_output_step(thread->output);
         worker_tables_step(thread->tables);
-        if (worker_output_is_ready(thread->output) && worker_tables_are_loaded(thread->tables)) {
+        if (worker_output_is_ready(thread->output) && worker_tables_are_loaded(thread->tables) &&
+            worker_control_is_known(thread->worker->control)) {
             return;
         }
         struct pollfd fds[] = {
@@ -525,6 +556,7 @@ static void thread_run(struct worker_thread *thread)
         turn_batch(thread);
         turn_queues(thread);
         turn_rewind(thread);
+        turn_pause(thread);
         turn_commit(thread);
         worker_output_step(thread->output); /* only after it was lost */
         worker_assign_step(thread);

@@ -17,6 +17,7 @@
 
 #include "stream/input_order.h"
 #include "worker/worker.h"
+#include "worker/worker_control.h"
 #include "worker/worker_metrics.h"
 #include "worker/worker_output.h"
 #include "worker/worker_plan.h"
@@ -100,6 +101,7 @@ enum thread_phase {
     PHASE_JOINING,   /* waits for its first assignment */
     PHASE_RESTORING, /* some tasks still read their changelogs */
     PHASE_RUNNING,
+    PHASE_PAUSED,     /* has all that it needs, and stands still as it was told */
     PHASE_RECOVERING, /* makes a new producer, or asks what was committed */
     PHASE_STOPPED,
 };
@@ -140,6 +142,7 @@ struct worker_thread {
                              was committed */
     bool has_failed;     /* on_fatal was called */
     bool must_rewind;    /* after the batch, and a commit */
+    bool is_paused;      /* all is committed, nothing is processed */
 
     struct {
         bool is_open;
@@ -169,8 +172,9 @@ struct worker {
     struct worker_params params;
     struct worker_plan *plan;
     struct worker_metrics metrics;
-    struct worker_status *status; /* NULL: nobody is told */
-    struct worker_local *local;   /* NULL: nothing is kept on disk */
+    struct worker_status *status;   /* NULL: nobody is told */
+    struct worker_local *local;     /* NULL: nothing is kept on disk */
+    struct worker_control *control; /* NULL: nobody pauses it */
     bool is_exactly_once;
     bool is_incremental; /* rebalances tell what comes and what goes, not what there is */
     int64_t commit_records;

@@ -16,6 +16,7 @@ struct jobs_record {
 
 enum jobs_state { /* from well to worst */
                   JOBS_OK,
+                  JOBS_PAUSED,
                   JOBS_RESTORING,
                   JOBS_DEGRADED,
                   JOBS_DOWN,

@@ -280,10 +280,14 @@ static bool thread_sum(struct view *view, const json_t *value)
     return is_troubled;
 }
 
+static bool is_in(const json_t *thread, const char *state)
+{
+    return strcmp(text_of(thread, "state"), state) == 0;
+}
+
 static bool is_starting(const json_t *thread)
 {
-    const char *state = text_of(thread, "state");
-    return strcmp(state, "running") != 0 && strcmp(state, "stopped") != 0;
+    return !is_in(thread, "running") && !is_in(thread, "paused") && !is_in(thread, "stopped");
 }
 
 /* --- what is wrong ------------------------------------------------------------------------------------------ */
@@ -309,12 +313,13 @@ static void member_blame(struct view *view, const struct member *member)
 
 static void member_sum(struct view *view, const struct member *member)
 {
-    bool is_troubled = false, is_begun = true;
+    bool is_troubled = false, is_begun = true, is_paused = false;
     view->heard_ms = member->heard_ms > view->heard_ms ? member->heard_ms : view->heard_ms;
     for (size_t i = 0; i < member->count && member->state == MEMBER_LIVE; i++) {
         if (is_current(member, i)) {
             is_troubled |= thread_sum(view, member->from[i]->value);
             is_begun = is_begun && !is_starting(member->from[i]->value);
+            is_paused = is_paused || is_in(member->from[i]->value, "paused");
         }
     }
     if (member->state == MEMBER_LIVE) {
@@ -323,6 +328,9 @@ static void member_sum(struct view *view, const struct member *member)
     if (is_troubled) {
         reason_add(view, JOBS_DEGRADED, member->instance,
                    "has failed at something, and has not committed since");
+    }
+    if (is_paused) {
+        reason_add(view, JOBS_PAUSED, member->instance, "stands still: it was paused");
     }
     if (!is_begun) {
         reason_add(view, JOBS_RESTORING, member->instance, "is starting or restoring");
@@ -400,6 +408,7 @@ static json_t *row_json(const struct view *view)
 {
     static const char *const words[] = {
         [JOBS_OK] = "ok",
+        [JOBS_PAUSED] = "paused",
         [JOBS_RESTORING] = "restoring",
         [JOBS_DEGRADED] = "degraded",
         [JOBS_DOWN] = "down",

@@ -39,6 +39,7 @@ struct fixture {
     struct sample sample;
     struct config_passthrough pass;
     bool is_explained; /* the program is */
+    const struct config_order *orders;
     struct config *config;
     enum config_action action;
 };
@@ -55,7 +56,8 @@ static enum err load(struct fixture *fixture, int argc, char **argv)
                                       .sections = &section,
                                       .section_count = 1,
                                       .passthrough = &fixture->pass,
-                                      .is_explained = fixture->is_explained};
+                                      .is_explained = fixture->is_explained,
+                                      .orders = fixture->orders};
     return config_load(&program, argc, argv, &fixture->config, &fixture->action);
 }
 
@@ -192,6 +194,44 @@ static void test_config_load__explain__is_for_programs_that_can(void **state)
     config_free(f.config);
 }
 
+static const struct config_order orders[] = {
+    {"--stop", NULL, "stop"},
+    {"--save", "DIR", "save"},
+    {0},
+};
+
+static void test_config_load__orders(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *label;
+        char *first, *second;
+        enum err err;
+        size_t order;
+        const char *argument;
+    } rows[] = {
+        {"without an argument", "--stop", "--sample.on", ERR_OK, 0, ""},
+        {"an argument behind it", "--save", "there", ERR_OK, 1, "there"},
+        {"an argument in it", "--sample.on", "--save=there", ERR_OK, 1, "there"},
+        {"two of them", "--stop", "--save=there", ERR_CONFIG, 0, NULL},
+        {"no argument", "--sample.on", "--save", ERR_CONFIG, 0, NULL},
+        {"one that takes none", "--sample.on", "--stop=now", ERR_CONFIG, 0, NULL},
+        {"something like it", "--sample.on", "--saved=there", ERR_CONFIG, 0, NULL},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        print_message("%s\n", rows[i].label);
+        struct fixture f = {.orders = orders};
+        const char *argument;
+        assert_err(rows[i].err, LOAD(&f, rows[i].first, rows[i].second));
+        if (!rows[i].err) {
+            assert_int_equal(CONFIG_ORDER, f.action);
+            assert_int_equal(rows[i].order, config_order(f.config, &argument));
+            assert_string_equal(rows[i].argument, argument);
+        }
+        config_free(f.config);
+    }
+}
+
 static void test_config_parse__units(void **state)
 {
     (void)state;
@@ -216,6 +256,7 @@ int main(void)
         cmocka_unit_test(test_config_load__secret_file_in_the_environment__is_a_property),
         cmocka_unit_test(test_config_load__list__its_items_once_each),
         cmocka_unit_test(test_config_load__explain__is_for_programs_that_can),
+        cmocka_unit_test(test_config_load__orders),
         cmocka_unit_test(test_config_parse__units),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

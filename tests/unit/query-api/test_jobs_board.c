@@ -125,6 +125,7 @@ static void test_state__says_what_is_wrong(void **state)
     } cases[] = {
         {"failed", ",\"state\":\"failed\"", "degraded", "b has failed"},
         {"restoring", ",\"state\":\"restoring\"", "restoring", "b is starting or restoring"},
+        {"paused", ",\"state\":\"paused\"", "paused", "b stands still: it was paused"},
         {"stuck", ",\"told\":1699999000000", "degraded", "b has a thread that is stuck"},
         {"own error", ",\"errors\":[{\"code\":\"io\",\"during\":\"commit\",\"at\":1700000099000}]",
          "degraded", "b has failed at something, and has not committed since"},
