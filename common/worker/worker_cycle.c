@@ -50,10 +50,16 @@ static void dead_letter_count(struct worker_thread *thread, const struct stream_
     }
 }
 
-/* A record that grew too large goes to the dead letters; without its value when even that does not
- * fit: the headers say where the original is. A result that has no original leaves its key there. */
-static enum err too_large_emit(struct worker_thread *thread, const struct stream_out *out,
-                               const struct err_info *reason, struct err_info *info)
+static bool is_refused(enum err e)
+{
+    return e == ERR_RECORD_TOO_LARGE || e == ERR_KAFKA_REJECTED;
+}
+
+/* A record that grew too large, or that its topic refuses, goes to the dead letters; without its value
+ * when even that does not fit: the headers say where the original is. A result that has no original
+ * leaves its key there. */
+static enum err refused_emit(struct worker_thread *thread, const struct stream_out *out,
+                             enum err code, const struct err_info *reason, struct err_info *info)
 {
     const struct pipeline *pipeline = thread->worker->params.pipeline;
     const struct stream_record *source = out->source;
@@ -63,11 +69,11 @@ static enum err too_large_emit(struct worker_thread *thread, const struct stream
         (void)snprintf(offset, sizeof offset, "%lld", (long long)source->offset);
     }
     const struct stream_header headers[] = {
-        {"__streams.errors.exception", sv(err_name(ERR_RECORD_TOO_LARGE))},
+        {"__streams.errors.exception", sv(err_name(code))},
         {"__streams.errors.message", sv(reason->text)},
         {"__streams.errors.topic", sv(source ? pipeline_source_topic(pipeline, source->source)
                                              : pipeline_topic_name(pipeline, out->topic))},
-        {"millrace-error-code", sv(err_name(ERR_RECORD_TOO_LARGE))},
+        {"millrace-error-code", sv(err_name(code))},
         {"millrace-pipeline", sv(pipeline_name(pipeline))},
         {"millrace-step", SV("output")},
         {"__streams.errors.partition", sv(partition)},
@@ -85,7 +91,7 @@ static enum err too_large_emit(struct worker_thread *thread, const struct stream
         .source = source,
     };
     enum err e = worker_output_emit(thread->output, &letter, info);
-    if (e == ERR_RECORD_TOO_LARGE) {
+    if (is_refused(e)) {
         letter.value = (struct strview){NULL, 0};
         e = worker_output_emit(thread->output, &letter, info);
     }
@@ -93,23 +99,28 @@ static enum err too_large_emit(struct worker_thread *thread, const struct stream
     return e;
 }
 
-/* State that its changelog does not take could not be restored: the same would happen again and again. */
-static enum err state_too_large(struct worker_thread *thread, const struct err_info *reason)
+/* What nobody takes: the same would happen again and again. */
+static enum err refused_fail(struct worker_thread *thread, enum err e, const char *what,
+                             const struct err_info *reason)
 {
     struct err_info info = {0};
-    (void)err_set(&info, ERR_STATE, "%s: the pipeline's state cannot be kept", reason->text);
-    worker_thread_fail(thread, ERR_STATE, &info);
-    return ERR_STATE;
+    (void)err_set(&info, e, "%s: %s", reason->text, what);
+    worker_thread_fail(thread, e, &info);
+    return e;
 }
 
 /* What the producer did not take. */
 static enum err emit_failed(struct worker_thread *thread, const struct stream_out *out, enum err e,
                             struct err_info *info)
 {
-    if (e == ERR_RECORD_TOO_LARGE) {
+    if (is_refused(e)) {
         struct err_info reason = *info;
-        e = out->target == STREAM_CHANGELOG ? state_too_large(thread, &reason)
-                                            : too_large_emit(thread, out, &reason, info);
+        e = out->target == STREAM_CHANGELOG
+                ? refused_fail(thread, ERR_STATE, "the pipeline's state cannot be kept", &reason)
+                : refused_emit(thread, out, e, &reason, info);
+    }
+    if (is_refused(e)) {
+        e = refused_fail(thread, e, "nor can it be a dead letter", info);
     }
     if (e) {
         log_event(LOG_WARN, "emit_failed", err_detail(e, info), KV("thread", thread->label),

@@ -9,6 +9,7 @@
 #include "kafka/kafka_topics.h"
 #include "log/log.h"
 #include "worker/worker_crash.h"
+#include "worker/worker_refused.h"
 
 #define STEP_MS             500
 #define REBUILD_PAUSE_MS    200
@@ -29,8 +30,11 @@ struct worker_output {
     bool is_ready;
     int64_t next_try_us;
     int64_t rebuilds;
-    size_t delivery_errors; /* at least once: of this cycle */
+    size_t delivery_errors; /* of this cycle */
     rd_kafka_resp_err_t delivery_code;
+    struct err_info forbidden; /* of this cycle: what is not allowed, or not there; "" */
+    struct worker_refused refused;
+    bool must_remake;           /* at the next begin: batches are to be others */
     int64_t began_us, cycle_us; /* since when it runs, how long it may */
     struct worker_output_counts counts;
     /* The cycle's values: the client borrows them until they are acknowledged. Its own copy, a block of
@@ -48,6 +52,11 @@ static void on_delivery_error(rd_kafka_t *client, const rd_kafka_message_t *mess
     struct worker_output *output = context;
     output->delivery_errors += message->err != 0;
     output->delivery_code = message->err;
+    worker_refused_note(&output->refused, message);
+    if (message->err == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED) {
+        (void)err_set(&output->forbidden, ERR_TOPIC_FORBIDDEN, "topic %s: no right to write to it",
+                      rd_kafka_topic_name(message->rkt));
+    }
 }
 
 static int on_stats(rd_kafka_t *client, char *json, size_t bytes, void *context)
@@ -71,6 +80,22 @@ static bool is_transactional(const struct worker_output *output)
     return output->params.transactional_id != NULL;
 }
 
+/* As large as brokers have shown to take. */
+static enum err batches_set(struct worker_output *output, rd_kafka_conf_t *conf,
+                            struct err_info *info)
+{
+    struct worker_refused *refused = &output->refused;
+    char bytes[24];
+    if (refused->is_alone) {
+        return kafka_conf_set(conf, "batch.num.messages", "1", info);
+    }
+    if (refused->batch_bytes == 0) {
+        refused->batch_bytes = kafka_conf_number(conf, "batch.size");
+    }
+    (void)snprintf(bytes, sizeof bytes, "%lld", (long long)refused->batch_bytes);
+    return kafka_conf_set(conf, "batch.size", bytes, info);
+}
+
 static enum err output_conf(struct worker_output *output, rd_kafka_conf_t **ret,
                             struct err_info *info)
 {
@@ -83,11 +108,12 @@ static enum err output_conf(struct worker_output *output, rd_kafka_conf_t **ret,
     rd_kafka_conf_set_opaque(*ret, output);
     rd_kafka_conf_set_stats_cb(*ret, on_stats);
     rd_kafka_conf_set_error_cb(*ret, on_error);
-    if (is_transactional(output)) { /* what fails makes the transaction fail: no reports needed */
-        return kafka_conf_set(*ret, "transactional.id", output->params.transactional_id, info);
-    }
     rd_kafka_conf_set_dr_msg_cb(*ret, on_delivery_error);
-    return kafka_conf_set(*ret, "delivery.report.only.error", "true", info);
+    e = kafka_conf_set(*ret, "delivery.report.only.error", "true", info);
+    if (!e && is_transactional(output)) {
+        e = kafka_conf_set(*ret, "transactional.id", output->params.transactional_id, info);
+    }
+    return e ? e : batches_set(output, *ret, info);
 }
 
 /* As every client of ours, by a part of the key where there is one: a windowed key belongs where its
@@ -205,6 +231,11 @@ static enum err error_judge(struct worker_output *output, rd_kafka_error_t *erro
         return ERR_OK;
     }
     enum err e;
+    if (rd_kafka_error_code(error) == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED &&
+        !output->forbidden.text[0]) { /* the transaction does not tell which */
+        (void)err_set(&output->forbidden, ERR_TOPIC_FORBIDDEN,
+                      "no right to write to one of the topics: %s", rd_kafka_error_string(error));
+    }
     if (rd_kafka_error_is_fatal(error)) {
         e = output_lose(output, what, rd_kafka_error_string(error), info);
     } else if (rd_kafka_error_txn_requires_abort(error)) {
@@ -228,8 +259,16 @@ static bool is_cycle_over(const struct worker_output *output)
 enum err worker_output_begin(struct worker_output *output)
 {
     CHECK(output->is_ready);
+    if (output->must_remake) {
+        output->must_remake = false;
+        return output_lose(output, "begin",
+                           "all that was refused is found: batches are as large "
+                           "as they were",
+                           NULL);
+    }
     output->counts = (struct worker_output_counts){0};
     output->delivery_errors = 0;
+    output->forbidden.text[0] = '\0';
     output->began_us = clock_mono_us();
     arena_reset(&output->values); /* the cycle before is over: nothing is under way */
     if (!is_transactional(output)) {
@@ -331,8 +370,13 @@ static void *value_keep(struct worker_output *output, struct strview value)
 enum err worker_output_emit(struct worker_output *output, const struct stream_out *out,
                             struct err_info *info)
 {
+    const char *topic = pipeline_topic_name(output->params.pipeline, out->topic);
+    rd_kafka_resp_err_t code = worker_refused_find(&output->refused, topic, out->key, out->value);
+    if (code) {
+        return err_set(info, kafka_err(code), "a record of %zu bytes was refused by topic %s: %s",
+                       out->value.len, topic, rd_kafka_err2str(code));
+    }
     void *value = value_keep(output, out->value);
-    rd_kafka_resp_err_t code;
     while ((code = produce(output, out, value)) == RD_KAFKA_RESP_ERR__QUEUE_FULL) {
         if (is_cycle_over(output)) {
             return err_set(info, ERR_TXN_ABORT, "the producer queue stayed full");
@@ -344,7 +388,6 @@ enum err worker_output_emit(struct worker_output *output, const struct stream_ou
         output->counts.bytes += (int64_t)(out->key.len + out->value.len);
         return ERR_OK;
     }
-    const char *topic = pipeline_topic_name(output->params.pipeline, out->topic);
     if (code == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE) {
         return err_set(info, ERR_RECORD_TOO_LARGE,
                        "a record of %zu bytes is too large for topic %s", out->value.len, topic);
@@ -361,6 +404,15 @@ static int cycle_left_ms(const struct worker_output *output)
 {
     int64_t left_us = output->began_us + output->cycle_us - clock_mono_us();
     return left_us > CALL_MS * 1000 ? (int)(left_us / 1000) : CALL_MS;
+}
+
+static int64_t output_records(const struct worker_output *output)
+{
+    int64_t records = 0;
+    for (int i = 0; i < STREAM_TARGETS; i++) {
+        records += output->counts.records[i];
+    }
+    return records;
 }
 
 /* Group metadata is fetched anew each time: the generation can change without a callback, and a
@@ -421,8 +473,12 @@ enum err worker_output_commit(struct worker_output *output, rd_kafka_t *consumer
                               const rd_kafka_topic_partition_list_t *offsets, struct err_info *info)
 {
     crash_point(CRASH_BEFORE_OFFSETS);
-    return is_transactional(output) ? transaction_commit(output, consumer, offsets, info)
-                                    : acknowledged_commit(output, consumer, offsets, info);
+    enum err e = is_transactional(output) ? transaction_commit(output, consumer, offsets, info)
+                                          : acknowledged_commit(output, consumer, offsets, info);
+    if (!e) {
+        output->must_remake = worker_refused_settle(&output->refused, output_records(output), true);
+    }
+    return e;
 }
 
 /* Leaves nothing under way: its values are forgotten at the next begin. */
@@ -433,12 +489,8 @@ static enum err acknowledged_abort(struct worker_output *output)
     return code ? output_lose(output, "abort", rd_kafka_err2str(code), NULL) : ERR_OK;
 }
 
-enum err worker_output_abort(struct worker_output *output)
+static enum err transaction_abort(struct worker_output *output)
 {
-    crash_point(CRASH_IN_ABORT);
-    if (!is_transactional(output)) { /* what was sent stays; it will come again */
-        return acknowledged_abort(output);
-    }
     enum err e =
         error_judge(output, rd_kafka_abort_transaction(output->client, CALL_MS), "abort", NULL);
     return e == ERR_OK || e == ERR_KAFKA_FATAL
@@ -446,11 +498,34 @@ enum err worker_output_abort(struct worker_output *output)
                : output_lose(output, "abort", "the outcome is not known", NULL);
 }
 
+enum err worker_output_abort(struct worker_output *output)
+{
+    crash_point(CRASH_IN_ABORT);
+    /* At least once, what was sent stays; it will come again. */
+    enum err e = is_transactional(output) ? transaction_abort(output) : acknowledged_abort(output);
+    bool must_remake = !e && worker_refused_settle(&output->refused, output_records(output), false);
+    return must_remake ? output_lose(output, "abort", "a batch was refused: smaller ones", NULL)
+                       : e;
+}
+
 /* --- life -------------------------------------------------------------------------------------------------- */
 
 const struct worker_output_counts *worker_output_counts(const struct worker_output *output)
 {
     return &output->counts;
+}
+
+bool worker_output_is_full(const struct worker_output *output)
+{
+    return output->refused.is_alone && output_records(output) >= REFUSED_ALONE_MAX;
+}
+
+bool worker_output_is_forbidden(const struct worker_output *output, struct err_info *info)
+{
+    if (output->forbidden.text[0]) {
+        *info = output->forbidden;
+    }
+    return output->forbidden.text[0] != '\0';
 }
 
 int64_t worker_output_rebuilds(const struct worker_output *output)

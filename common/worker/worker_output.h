@@ -10,6 +10,9 @@
  *          told as above, and anything else is fatal. A commit or abort that timed out is fatal too:
  *          librdkafka has no KIP-890, so its late EndTxn could end the *next* transaction of the same
  *          producer (librdkafka #5423); a new producer's epoch fences it.
+ *            ERR_RECORD_TOO_LARGE, ERR_KAFKA_REJECTED  of emit: the client or the topic takes no such
+ *                             record; the cycle goes on.
+ *          A record that a broker refuses fails its cycle, once or a few times: worker_refused.h.
  * BOUNDS   emit waits while the producer's queue is full, until the cycle's time is over.
  * OWNS     a copy of each value of the cycle, until the next begins: whoever ends cycles bounds it.
  * THREADS  one owner.
@@ -51,5 +54,9 @@ MUST_CHECK enum err worker_output_commit(struct worker_output *output, rd_kafka_
                                          struct err_info *info);
 MUST_CHECK enum err worker_output_abort(struct worker_output *output);
 const struct worker_output_counts *worker_output_counts(const struct worker_output *output);
+/* Whether the cycle should end before its time: what was refused is looked for. */
+bool worker_output_is_full(const struct worker_output *output);
+/* Whether the last cycle failed for want of a right. */
+bool worker_output_is_forbidden(const struct worker_output *output, struct err_info *info);
 /* How often a producer was lost so far. */
 int64_t worker_output_rebuilds(const struct worker_output *output);

@@ -62,14 +62,20 @@ static bool on_refresh_table(void *context, unsigned table)
 /* --- the commit cycle -------------------------------------------------------------------------------------- */
 
 /* Aborts again and again may have a reason that does not pass. */
-static void changelogs_check(struct worker_thread *thread)
+static void reason_check(struct worker_thread *thread)
 {
     struct err_info why = {0}, info = {0};
-    enum err e = worker_topics_changelogs(thread->worker->plan, thread->consumer, &why);
-    if (e == ERR_TOPIC_UNKNOWN) {
+    const struct worker_plan *plan = thread->worker->plan;
+    if (worker_output_is_forbidden(thread->output, &info)) {
+        worker_thread_fail(thread, ERR_TOPIC_FORBIDDEN, &info);
+    } else if (worker_topics_changelogs(plan, thread->consumer, &why) == ERR_TOPIC_UNKNOWN) {
         (void)err_set(&info, ERR_STATE, "a changelog was deleted while it was in use: %s",
-                      err_detail(e, &why));
+                      err_detail(ERR_TOPIC_UNKNOWN, &why));
         worker_thread_fail(thread, ERR_STATE, &info);
+    } else if (worker_topics_outputs(plan, thread->consumer, &why) == ERR_TOPIC_UNKNOWN) {
+        (void)err_set(&info, ERR_TOPIC_UNKNOWN, "a topic that is written was deleted: %s",
+                      err_detail(ERR_TOPIC_UNKNOWN, &why));
+        worker_thread_fail(thread, ERR_TOPIC_UNKNOWN, &info);
     }
 }
 
@@ -81,18 +87,25 @@ static void cycle_settle(struct worker_thread *thread, enum err e)
         return;
     }
     if (thread->aborts_in_row >= ABORTS_IN_ROW) {
-        changelogs_check(thread);
+        reason_check(thread);
     }
     worker_tasks_rewind(thread);
 }
 
-static bool is_commit_due(const struct worker_thread *thread, int64_t now_us)
+/* Asked after each record, so that a batch of large ones does not become one cycle. */
+static bool is_cycle_full(const struct worker_thread *thread)
 {
     const struct worker *worker = thread->worker;
+    return thread->cycle.records >= worker->commit_records ||
+           worker_output_counts(thread->output)->bytes >= worker->params.config->commit_bytes ||
+           worker_output_is_full(thread->output);
+}
+
+static bool is_commit_due(const struct worker_thread *thread, int64_t now_us)
+{
     int64_t open_us = now_us - thread->cycle.opened_us;
-    if (open_us >= worker->params.config->commit_interval_ms * 1000 ||
-        thread->cycle.records >= worker->commit_records ||
-        worker_output_counts(thread->output)->bytes >= worker->params.config->commit_bytes) {
+    if (open_us >= thread->worker->params.config->commit_interval_ms * 1000 ||
+        is_cycle_full(thread)) {
         return true;
     }
     return thread->cycle.records < EARLY_COMMIT_RECORDS && !thread->has_more &&
@@ -141,8 +154,8 @@ static bool may_process(const struct worker_thread *thread)
            !thread->is_paused;
 }
 
-static enum err record_process(struct worker_thread *thread, struct worker_input *input,
-                               const rd_kafka_message_t *message, struct err_info *info)
+static enum err record_take(struct worker_thread *thread, struct worker_input *input,
+                            const rd_kafka_message_t *message, struct err_info *info)
 {
     struct worker_task *task = input->task;
     enum err e = worker_cycle_open(thread);
@@ -157,6 +170,24 @@ static enum err record_process(struct worker_thread *thread, struct worker_input
         input->next = message->offset + 1;
         input->seen_ms = record.timestamp_ms;
         thread->cycle.records++;
+    }
+    return e;
+}
+
+/* And the commit that it makes due. An error is for cycle_settle. */
+static enum err record_process(struct worker_thread *thread, struct worker_input *input,
+                               const rd_kafka_message_t *message, struct err_info *info)
+{
+    enum err e = record_take(thread, input, message, info);
+    if (e) {
+        return worker_cycle_fail(thread, e, "process", info);
+    }
+    if (!is_cycle_full(thread)) {
+        return ERR_OK;
+    }
+    e = worker_cycle_commit(thread);
+    if (!e) {
+        cycle_settle(thread, e);
     }
     return e;
 }
@@ -210,7 +241,7 @@ static void batch_process(struct worker_thread *thread, size_t count)
     metric_add(thread->worker->metrics.dropped, dropped);
     thread->tell.counts[TELL_DROPPED].count += (uint64_t)dropped;
     if (e) {
-        cycle_settle(thread, worker_cycle_fail(thread, e, "process", &info));
+        cycle_settle(thread, e);
     }
 }
 
@@ -258,7 +289,7 @@ static size_t task_process_ordered(struct worker_thread *thread, struct worker_t
            (message = worker_order_next(task, now_ms, &input)) != NULL) {
         enum err e = record_process(thread, input, message, &info);
         if (e) {
-            cycle_settle(thread, worker_cycle_fail(thread, e, "process", &info));
+            cycle_settle(thread, e);
             break; /* what was taken ahead is dropped */
         }
         worker_order_advance(thread, input, now_ms);
@@ -281,7 +312,7 @@ static size_t task_process_due(struct worker_thread *thread, struct worker_task 
                (message = worker_due_next(thread, input, clock_ms)) != NULL) {
             enum err e = record_process(thread, input, message, &info);
             if (e) {
-                cycle_settle(thread, worker_cycle_fail(thread, e, "process", &info));
+                cycle_settle(thread, e);
                 return count; /* what was taken ahead is dropped */
             }
             worker_due_advance(input);

@@ -237,6 +237,12 @@ enum err worker_topics_changelogs(const struct worker_plan *plan, rd_kafka_t *cl
     return e;
 }
 
+enum err worker_topics_outputs(const struct worker_plan *plan, rd_kafka_t *client,
+                               struct err_info *info)
+{
+    return outputs_ask(&(struct topics){.plan = plan, .client = client, .info = info});
+}
+
 static enum err changelog_ensure(struct topics *topics, unsigned store)
 {
     const struct pipeline *pipeline = topics->plan->pipeline;

@@ -28,3 +28,6 @@ MUST_CHECK enum err worker_topics_ready(const struct worker_plan *plan,
 /* Whether all changelogs are still there; ERR_TOPIC_UNKNOWN: one is not. */
 MUST_CHECK enum err worker_topics_changelogs(const struct worker_plan *plan, rd_kafka_t *client,
                                              struct err_info *info);
+/* The same of outputs, dead letters and late events. */
+MUST_CHECK enum err worker_topics_outputs(const struct worker_plan *plan, rd_kafka_t *client,
+                                          struct err_info *info);

@@ -34,22 +34,24 @@ class Pipeline:
     """A pipeline, its workers by number, and the topics it needs."""
 
     def __init__(self, cluster: KafkaCluster, bin_dir: Path, run_dir: Path, file: Mapping[str, Any],
-                 topics: Mapping[str, int], flags: Iterable[str] = (), workers: int = 1) -> None:
+                 topics: Mapping[str, int], flags: Iterable[str] = (), workers: int = 1,
+                 configs: Mapping[str, Mapping[str, str]] | None = None) -> None:
         self.name = str(file["name"])
         self.bootstrap = cluster.bootstrap
         self._dir = run_dir / self.name
         self._dir.mkdir(parents=True)
         self._bin_dir = bin_dir
         self.flags = list(flags)    # of workers that are made from here on
-        self._create_topics(topics)
+        self._create_topics(topics, configs or {})
         self._file = self._dir / "pipeline.json"
         self._file.write_text(json.dumps(file))
         self._base = ports.free_block(workers)
         self.workers = [self._worker(number) for number in range(workers)]
 
-    def _create_topics(self, topics: Mapping[str, int]) -> None:
+    def _create_topics(self, topics: Mapping[str, int], configs: Mapping[str, Mapping[str, str]]) -> None:
         file = self._dir / "topics.json"
-        file.write_text(json.dumps([{"name": name, "partitions": count, "replication": 3}
+        file.write_text(json.dumps([{"name": name, "partitions": count, "replication": 3,
+                                     "config": configs.get(name, {})}
                                     for name, count in topics.items()]))
         tool = Process("topics", [str(self._bin_dir / "topics"), f"--topics.file={file}",
                                   f"--kafka.bootstrap.servers={self.bootstrap}"], self._dir / "topics.log")

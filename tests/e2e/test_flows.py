@@ -38,8 +38,9 @@ def make_pipeline(cluster: KafkaCluster, layout: Layout, tmp_path: Path) -> Iter
     """Makes pipelines whose workers end with the test."""
     made: list[Pipeline] = []
 
-    def make(file: dict[str, Any], topics: dict[str, int], *flags: str, workers: int = 1) -> Pipeline:
-        made.append(Pipeline(cluster, layout.bin_dir, tmp_path, file, topics, flags, workers))
+    def make(file: dict[str, Any], topics: dict[str, int], *flags: str, workers: int = 1,
+             configs: dict[str, dict[str, str]] | None = None) -> Pipeline:
+        made.append(Pipeline(cluster, layout.bin_dir, tmp_path, file, topics, flags, workers, configs))
         return made[-1]
 
     yield make
@@ -352,4 +353,44 @@ def test_retry__workers_are_killed__each_record_comes_out_once(make_pipeline: Ma
     await_results(pipeline, "torture-users", ("torture-named",), len(known))
     assert times("torture-named") == known
     assert all(pipeline.partitions(f"torture-orders.retry.{n}") == 4 for n in (1, 2, 3))
+    pipeline.stop()
+
+
+# --- Refused by a topic --------------------------------------------------------------------------------
+
+NARROW_BYTES = 30_000
+
+
+def noise(rng: random.Random, count: int) -> str:
+    """Text that compression makes no smaller than half."""
+    return "".join(rng.choices("0123456789abcdef", k=count))
+
+
+@pytest.mark.parametrize("guarantee", ["exactly_once", "at_least_once"])
+def test_topic_takes_less_than_a_batch__only_what_is_too_large_is_a_dead_letter(make_pipeline: MakePipeline,
+                                                                                guarantee: str) -> None:
+    """Records that fit lie in batches that do not, and some do not fit themselves."""
+    name = f"narrow-{guarantee.replace('_', '-')}"
+    file = {"name": name, "source": source(f"{name}-in"), "output": {"topic": f"{name}-out"}}
+    pipeline = make_pipeline(file, {f"{name}-in": 2, f"{name}-out": 2, f"{name}-in.dlq": 1},
+                             f"--pipeline.guarantee={guarantee}",
+                             configs={f"{name}-out": {"max.message.bytes": str(NARROW_BYTES)}})
+    rng = random.Random(SEED + 5)
+    sizes = [3 * NARROW_BYTES if i % 100 == 50 else 1000 for i in range(400)]
+    pipeline.produce(f"{name}-in", ((f"k{i % 7}", {"t": START_MS + i, "n": i, "text": noise(rng, size)})
+                                    for i, size in enumerate(sizes)))
+    pipeline.start()
+    large = [i for i, size in enumerate(sizes) if size > NARROW_BYTES]
+
+    def numbers(topic: str) -> set[int]:
+        pipeline.require_running()
+        return {json.loads(record.value or "")["n"] for record in pipeline.read(topic)}
+
+    wait_for("what is too large is a dead letter", 60.0, lambda: numbers(f"{name}-in.dlq") == set(large))
+    wait_for("all else comes out", 60.0, lambda: len(numbers(f"{name}-out")) == len(sizes) - len(large))
+    letters = pipeline.read(f"{name}-in.dlq")
+    assert {letter.headers["millrace-error-code"] for letter in letters} == {"record-too-large"}
+    if guarantee == "exactly_once":
+        assert len(letters) == len(large)
+        assert len(pipeline.read(f"{name}-out")) == len(sizes) - len(large)
     pipeline.stop()

@@ -246,6 +246,14 @@ static inline void await_ready(struct worker *worker, const char *wanted)
     }
 }
 
+static inline void await_fatal(const struct fixture *f)
+{
+    int64_t deadline_us = clock_mono_us() + DEADLINE_US;
+    while (!__atomic_load_n(&f->fatal, __ATOMIC_SEQ_CST) && clock_mono_us() < deadline_us) {
+        pause_ms(10);
+    }
+}
+
 /* Reads the output until at least `count` records were seen in all. */
 static inline void read_output(struct fixture *f, size_t count)
 {
@@ -293,10 +301,7 @@ static inline void expect_partitions_refused(struct fixture *f, const char *cons
     struct kafka_config config = f->mock.config;
     f->mock.config.bootstrap_servers = other.config.bootstrap_servers;
     struct worker *worker = worker_of(f, NULL);
-    int64_t deadline_us = clock_mono_us() + DEADLINE_US;
-    while (!__atomic_load_n(&f->fatal, __ATOMIC_SEQ_CST) && clock_mono_us() < deadline_us) {
-        pause_ms(10);
-    }
+    await_fatal(f);
     assert_err(ERR_CONFIG, f->fatal);
     assert_err(ERR_OK, worker_stop(worker, 20000));
     f->mock.config = config;
