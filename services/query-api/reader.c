@@ -1,5 +1,6 @@
 #include "reader.h"
 
+#include <poll.h>
 #include <stdlib.h>
 
 #include "core/clock.h"
@@ -11,6 +12,7 @@
 
 #define BATCH_MAX        2000
 #define POLL_MS          50
+#define GATHER_US_MAX    50000
 #define ASSIGN_MAX       1024 /* partitions at once */
 #define REVIEW_PERIOD_US 100000
 #define CUT_WAIT_US      15000000 /* several looks of the finder */
@@ -40,6 +42,7 @@ struct reader {
     struct frame_maker maker;
     struct frame **batch;
     size_t batch_count, batch_capacity;
+    int64_t published_us;         /* the last batch */
     const rd_kafka_topic_t *memo; /* the last message's topic */
     size_t memo_topic;
     int64_t review_due_us;
@@ -95,6 +98,7 @@ static void batch_publish(struct reader *reader)
         frame_unref(reader->batch[i]);
     }
     reader->batch_count = 0;
+    reader->published_us = clock_mono_us();
 }
 
 static void cursor_make(struct topic *topic)
@@ -360,10 +364,28 @@ static void message_take(struct reader *reader, const rd_kafka_message_t *messag
     metric_add(reader->params.metrics[index].records, 1);
 }
 
+/* A batch goes out no earlier than twice the time after the one before that its slowest worker took to hand
+ * that out: streams take half of a worker's time at most, and the more there are the more goes out in
+ * one write. A few streams get each record at once. */
+static int64_t gather_ms(const struct reader *reader)
+{
+    int64_t busy_us = 0;
+    for (size_t s = 0; s < reader->params.shard_count; s++) {
+        int64_t took_us = shard_busy_us(reader->params.shards[s]);
+        busy_us = took_us > busy_us ? took_us : busy_us;
+    }
+    const int64_t apart_us = busy_us * 2 < GATHER_US_MAX ? busy_us * 2 : GATHER_US_MAX;
+    const int64_t left_us = reader->published_us + apart_us - clock_mono_us();
+    return left_us > 0 ? (left_us + 999) / 1000 : 0;
+}
+
 static void records_read(struct reader *reader)
 {
     rd_kafka_message_t *messages[BATCH_MAX];
-    size_t count = kafka_tail_poll(reader->tail, messages, BATCH_MAX, POLL_MS);
+    /* The batch call waits until it has all it may take: it is not to be asked before there is something. */
+    struct pollfd records = {.fd = kafka_tail_fd(reader->tail), .events = POLLIN};
+    (void)poll(&records, 1, POLL_MS);
+    size_t count = kafka_tail_poll(reader->tail, messages, BATCH_MAX, gather_ms(reader));
     int64_t now_us = clock_mono_us();
     for (size_t i = 0; i < count; i++) {
         message_take(reader, messages[i], now_us);

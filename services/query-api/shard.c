@@ -45,6 +45,11 @@ void shard_publish(struct shard *shard, struct frame *const *frames, size_t coun
     }
 }
 
+int64_t shard_busy_us(const struct shard *shard)
+{
+    return atomic_load_explicit(&shard->busy_us, memory_order_relaxed);
+}
+
 void shard_release(struct shard *shard)
 {
     (void)pthread_mutex_lock(&shard->lock);
@@ -103,11 +108,16 @@ static void on_wake(void *context, uint32_t events)
     struct shard *shard = context;
     uint64_t ignored;
     (void)!read(shard->event_fd, &ignored, sizeof ignored); /* only empties the counter */
+    const int64_t begin_us = clock_mono_us();
     int64_t newest_us = frames_take(shard, inbox_take(shard));
     clients_pump(shard, false);
-    waits_look(&shard->waits, clock_mono_us());
+    const int64_t now_us = clock_mono_us();
+    waits_look(&shard->waits, now_us);
+    if (newest_us) {
+        atomic_store_explicit(&shard->busy_us, now_us - begin_us, memory_order_relaxed);
+    }
     if (newest_us && shard->streams.count + shard->sockets.count) {
-        query_metrics_delivery((double)(clock_mono_us() - newest_us) / 1e6);
+        query_metrics_delivery((double)(now_us - newest_us) / 1e6);
     }
 }
 

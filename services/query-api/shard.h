@@ -5,11 +5,12 @@
  *          the worker's thread alone.
  * BOUNDS   the inbox holds inbox_bytes_max; past it the reader waits: a worker that is behind slows
  *          the reading of Kafka down, nothing is dropped.
- * THREADS  shard_publish and shard_release from any thread; the rest on the worker's.
+ * THREADS  shard_publish, shard_busy_us and shard_release from any thread; the rest on the worker's.
  */
 #pragma once
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "http/http.h"
 #include "query_metrics.h"
@@ -40,7 +41,8 @@ struct shard {
     struct waits waits;
     int event_fd;
     struct http_watch *watch;
-    struct frame **taken; /* the inbox' other half */
+    _Atomic int64_t busy_us; /* which the last batch took to hand out */
+    struct frame **taken;    /* the inbox' other half */
     size_t taken_capacity;
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t has_room;
@@ -56,5 +58,7 @@ void shard_free(struct shard *shard); /* NULL is a no-op; closes its streams */
 void shard_drain(struct shard *shard);
 /* Takes one reference of each frame over. */
 void shard_publish(struct shard *shard, struct frame *const *frames, size_t count);
+/* How long the worker took to hand its last batch to its clients. */
+int64_t shard_busy_us(const struct shard *shard);
 /* The reader waits no more: from now on what it publishes may be dropped. */
 void shard_release(struct shard *shard);

@@ -150,7 +150,8 @@ static void rest(struct stream *stream)
 {
     wait_for_socket(stream, false);
     feed_rested(&stream->feed);
-    if (stream->out.capacity > OUT_KEPT_BYTES) {
+    /* Who shares frames needs it for heartbeats only, others for each batch. */
+    if (stream->out.capacity > OUT_KEPT_BYTES || stream->feed.reading->mode == READING_SHARED) {
         buf_free(&stream->out);
     }
 }
