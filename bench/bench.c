@@ -1,11 +1,15 @@
 #include "bench.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <time.h>
 
 static const int BROKER_TIMEOUT_MS = 15000;
@@ -185,6 +189,23 @@ int64_t bench_records(rd_kafka_t *client, const char *topic)
         records += end_offset(client, topic, partition);
     }
     return records;
+}
+
+int bench_connect(int port, int receive_bytes)
+{
+    const int on = 1;
+    struct sockaddr_in address = {.sin_family = AF_INET,
+                                  .sin_port = htons((uint16_t)port),
+                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd >= 0 && receive_bytes) {
+        setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &receive_bytes, sizeof receive_bytes);
+    }
+    if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address)) {
+        bench_die("port %d: %s", port, strerror(errno));
+    }
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    return fd;
 }
 
 double bench_now_s(void)

@@ -41,6 +41,10 @@ int bench_partitions(rd_kafka_t *client, const char *topic);
 /* Sum of the partitions' end offsets: the records of a topic that has no transactions in it. */
 int64_t bench_records(rd_kafka_t *client, const char *topic);
 
+/* A connection to 127.0.0.1, without Nagle's delay. receive_bytes bounds what the kernel holds for us,
+ * 0: its own bound. */
+int bench_connect(int port, int receive_bytes);
+
 double bench_now_s(void); /* monotonic */
 
 /* One more id for an order-independent sum over ids: equal sums mean the same ids equally often. */

@@ -12,6 +12,7 @@ Kafka at speed is a C program of bench/ (bench-load, bench-progress, bench-read,
     jobs.py       enrich and window beside Kafka Streams
     peer.py       builds and starts the Kafka Streams jobs
     latency.py    from POST to SSE
+    fanout.py     events to thousands of live streams, beside Nchan
     footprint.py  memory and start time of each service
     images.py     the same of each container image, and its size
     results.py    result files, their tables, and the block in README.md

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Callable, Sequence
 
 from harness.kafka import bin_dir
-from measure import footprint, images, ingest, jobs, latency, machine, restore, results, scale
+from measure import fanout, footprint, images, ingest, jobs, latency, machine, restore, results, scale
 from measure.session import Plan, Session, say
 
 # In this order: the loudest first, what wants a quiet broker last.
@@ -19,6 +19,7 @@ PARTS: dict[str, Callable[[Session], dict[str, Any]]] = {
     "scale": scale.run,
     "restore": restore.run,
     "latency": latency.run,
+    "fanout": fanout.run,
     "footprint": footprint.run,
     "images": images.run,
 }
@@ -32,7 +33,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("parts", nargs="*", metavar="PART",
                         help=f"{', '.join(PARTS)} (default: all but {', '.join(ONLY_NAMED)}, which needs docker)")
     parser.add_argument("--rounds", type=int, help="of every comparison, the sides taking turns (default 3)")
-    parser.add_argument("--seconds", type=int, help="of load per ingest measurement (default 10)")
+    parser.add_argument("--seconds", type=int, help="of load per measurement of a server (default 10)")
     parser.add_argument("--events", type=int, help="per run of a job, enrich to join (default 5000000)")
     parser.add_argument("--probes", type=int, help="per latency measurement (default 200)")
     parser.add_argument("--threads", type=int, action="append", metavar="N",

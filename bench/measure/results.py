@@ -12,6 +12,7 @@ BEGIN, END = "<!-- bench:start -->", "<!-- bench:end -->"
 SERVER_TITLES = {"ingest-api": "**ingest-api**", "floor": "bare floor", "floor-keyed": "bare floor, keyed",
                  "floor-at-once": "libmicrohttpd alone", "fastapi": "FastAPI, 2 processes"}
 JOB_TITLES = {"millrace": "**Millrace**", "kafka-streams": "Kafka Streams", "floor": "our client alone"}
+FANOUT_TITLES = {"query-api": "**query-api**", "nchan": "Nchan"}
 RESTORE_TITLES = {"changelog": "the changelog", "local": "local disk"}
 Row = Sequence[object]
 
@@ -142,6 +143,19 @@ def _latency(figures: dict[str, Any]) -> tuple[Row, list[Row]]:
     return ("guarantee", "p50 ms", "p95 ms", "p99 ms", "max ms", "probes"), rows
 
 
+def _fanout(figures: dict[str, Any]) -> tuple[Row, list[Row]]:
+    rows: list[Row] = [
+        (f"{FANOUT_TITLES[name]}, {_thousands(figures['streams'])} streams × {rate}/s", _thousands(s["deliveries_per_s"]),
+         f"{s['p50_ms']:,.0f}", f"{s['p99_ms']:,.0f}", f"{s['cpu_us_per_delivery']:.2f}", "")
+        for rate, sides in figures["loads"].items() for name, s in sides.items()]
+    if "stopped_reader" in figures:
+        rows.append((f"{FANOUT_TITLES['query-api']}, × 50/s, and one that reads nothing", "", "",
+                     f"{figures['stopped_reader']['p99_ms_beside_it']:,.0f}", "", ""))
+    rows += [(f"{FANOUT_TITLES[name]}, {_thousands(s['streams'])} idle streams", "", "", "", "", _thousands(s["bytes_each"]))
+             for name, s in figures["idle"].items()]
+    return ("server", "deliveries/s", "p50 ms", "p99 ms", "CPU µs/delivery", "bytes/stream"), rows
+
+
 def _footprint(figures: dict[str, Any]) -> tuple[Row, list[Row]]:
     return ("service", "ready after ms", "idle MiB"), [
         (name, f["ready_ms"], f["rss_mib"]) for name, f in figures.items()]
@@ -165,6 +179,7 @@ SECTIONS: dict[str, tuple[str, Callable[[dict[str, Any]], tuple[Row, list[Row]]]
     "scale": ("What an event costs the engine alone, without Kafka", _scale),
     "restore": ("A worker that was killed, until its state is back", _restore),
     "latency": ("From POST to the SSE event that counts the order", _latency),
+    "fanout": ("Events to many live streams", _fanout),
     "footprint": ("Each service, idle", _footprint),
     "images": ("Each container image", _images),
 }

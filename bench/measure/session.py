@@ -35,7 +35,7 @@ class Plan:
 
     quick: bool
     rounds: int
-    seconds: int            # of load per ingest measurement
+    seconds: int            # of load per measurement of a server
     events: int             # per enrich and window run
     probes: int             # per latency measurement
     threads: Sequence[int]  # of workers and peers, each measured

@@ -1,0 +1,234 @@
+"""Live streams to many readers: query-api beside Nchan, the module of nginx.
+
+Every reader gets every event. The readers are one program of one thread (bench/streams.c), which checks
+that each is given every number once and in order; the server has one thread, nginx one worker. What is
+written goes to Kafka for ours and by POST to Nchan, at the same times (bench/publish.c).
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import shutil
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from harness.platform import is_ready
+from harness.process import Process
+from harness.reader import http_request
+from measure import usage
+from measure.machine import millrace_home
+from measure.session import TOOL_SECONDS, BenchFailed, Session, say
+
+TOPIC = "bench-fanout"
+NCHAN_PACKAGES = ("nginx", "libnginx-mod-nchan")
+FIRST_NUMBER = 1_000_000_000
+FILES_WANTED = 18_000
+RATES = (("50", 50), ("200", 200), ("1000", 1000))    # events a second; Nchan can do less than the second
+NCHAN_CONF = """
+load_module {home}/usr/lib/nginx/modules/ngx_nchan_module.so;
+daemon off;
+master_process off;
+pid {directory}/nchan.pid;
+error_log stderr crit;
+worker_rlimit_nofile {files};
+events {{ worker_connections {files}; }}
+http {{
+    access_log off;
+    nchan_shared_memory_size 256M;
+    client_body_temp_path {directory}/nchan-body;
+    keepalive_requests 1000000000;
+    server {{
+        listen 127.0.0.1:{port} backlog=4096;
+        location = /publish {{
+            nchan_publisher;
+            nchan_channel_id bench;
+            nchan_message_buffer_length 100000;
+            nchan_message_timeout 10m;
+        }}
+        location = /events {{
+            nchan_subscriber eventsource;
+            nchan_channel_id bench;
+            nchan_subscriber_first_message newest;
+        }}
+        location = /ready {{ return 200; }}
+    }}
+}}
+"""
+
+
+@dataclass
+class Side:
+    """One server, and what bench-publish and bench-streams need to be told of it."""
+
+    name: str
+    process: Process
+    port: int
+    path: str
+    publish: tuple[object, ...]
+    next_number: int = FIRST_NUMBER
+    samples: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+
+
+def _start_ours(session: Session) -> Side:
+    port = session.free_port()
+    session.create_topics(f"{TOPIC}:1")
+    process = session.start_service(
+        "query-api", port, "--http.threads=1", f"--query.topics={TOPIC}", "--query.history.topics=",
+        "--query.status.topic=", f"--sse.clients.max={FILES_WANTED}")
+    session.await_ready(process, lambda: is_ready(port))
+    return Side("query-api", process, port, f"/events/{TOPIC}",
+                ("--bootstrap", session.kafka.bootstrap, "--topic", TOPIC))
+
+
+def _nchan_home() -> Path:
+    """Debian's packages, unpacked and not installed: that would start an nginx on port 80."""
+    home = millrace_home() / "bench" / "nchan"
+    if (home / "ready").exists():
+        return home
+    say("fetching Nchan")
+    shutil.rmtree(home, ignore_errors=True)
+    home.mkdir(parents=True)
+    command = f"apt-get download {' '.join(NCHAN_PACKAGES)} && for package in *.deb; do dpkg -x $package .; done"
+    done = subprocess.run(["/bin/sh", "-ec", command], cwd=home, capture_output=True, text=True, check=False)
+    if done.returncode != 0 or len(list(home.glob("*.deb"))) != len(NCHAN_PACKAGES):
+        raise BenchFailed(f"{command}, in {home}:\n{done.stdout}{done.stderr}")
+    (home / "ready").touch()
+    return home
+
+
+def _start_nchan(session: Session) -> Side:
+    home, port = _nchan_home(), session.free_port()
+    conf = session.directory / "nchan.conf"
+    conf.write_text(NCHAN_CONF.format(home=home, directory=session.directory, port=port, files=FILES_WANTED))
+    process = session.start("nchan", [home / "usr" / "sbin" / "nginx", "-p", session.directory, "-c", conf])
+    session.await_ready(process, lambda: _answers(port))
+    return Side("nchan", process, port, "/events", ("--port", port, "--path", "/publish"))
+
+
+def _answers(port: int) -> bool:
+    try:
+        return http_request(port, "GET", "/ready").status == 200
+    except OSError:
+        return False
+
+
+class Readers:
+    """bench-streams, from when all its streams are open."""
+
+    def __init__(self, session: Session, side: Side, streams: int, **options: int) -> None:
+        words = [word for key, value in options.items() for word in (f"--{key}", str(value))]
+        self._process = subprocess.Popen(
+            [session.bin_dir / "bench-streams", "--port", str(side.port), "--path", side.path,
+             "--streams", str(streams), *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert self._process.stdout
+        self._side = side
+        if not self._process.stdout.readline():
+            self.result()
+
+    def result(self) -> dict[str, Any]:
+        """What it measured, once it has ended by itself."""
+        out, err = self._process.communicate(timeout=TOOL_SECONDS)
+        if self._process.returncode != 0:
+            raise BenchFailed(self._side.process.trouble(f"its readers: {err.strip()}"))
+        return json.loads(out.splitlines()[-1])
+
+    def end(self) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+
+def _publish(session: Session, side: Side, rate: int, count: int) -> None:
+    argv = [session.bin_dir / "bench-publish", *map(str, side.publish), "--first", str(side.next_number),
+            "--count", str(count), "--rate", str(rate)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=TOOL_SECONDS)
+    side.next_number += count
+    if done.returncode != 0:
+        raise BenchFailed(side.process.trouble(f"was not written to: {done.stderr.strip()}"))
+
+
+def _one_load(session: Session, side: Side, streams: int, rate: int, stopped: int = 0) -> dict[str, Any]:
+    """rate events a second to every stream, for the plan's seconds; ends when all have all of them."""
+    count = rate * session.plan.seconds
+    readers = Readers(session, side, streams, last=side.next_number + count - 1, stopped=stopped)
+    cpu = usage.cpu_seconds(side.process.pid)
+    _publish(session, side, rate, count)
+    result = readers.result()
+    cpu = usage.cpu_seconds(side.process.pid) - cpu
+    if result["deliveries"] != streams * count:
+        raise BenchFailed(f"{side.name}: {result['deliveries']} deliveries, {streams * count} are due")
+    return {**{key: result[key] for key in ("p50_ms", "p99_ms", "max_ms")},
+            "deliveries_per_s": round(result["deliveries"] / result["seconds"]),
+            "cpu_us_per_delivery": round(cpu / result["deliveries"] * 1e6, 3)}
+
+
+def _median(samples: list[dict[str, Any]]) -> dict[str, Any]:
+    return {key: median(sample[key] for sample in samples) for key in samples[0]}
+
+
+def _loads(session: Session, sides: list[Side], streams: int) -> dict[str, Any]:
+    """Both servers in turn at each rate."""
+    result = {}
+    for title, rate in RATES[:1] if session.plan.quick else RATES:
+        for number in range(session.plan.rounds):
+            for side in sides if number % 2 == 0 else reversed(sides):
+                sample = _one_load(session, side, streams, rate)
+                side.samples.setdefault(title, []).append(sample)
+                say(f"fanout, {streams} streams, {title} events/s, round {number + 1}: {side.name} {sample}")
+        result[title] = {side.name: _median(side.samples[title]) for side in sides}
+    return result
+
+
+def _stopped_reader(session: Session, side: Side, streams: int) -> dict[str, Any]:
+    """The same load with and without a reader that takes nothing, in turn."""
+    samples: dict[int, list[dict[str, Any]]] = {0: [], 1: []}
+    for number in range(session.plan.rounds):
+        for stopped in (0, 1) if number % 2 == 0 else (1, 0):
+            samples[stopped].append(_one_load(session, side, streams, 50, stopped))
+    alone, beside = (_median(samples[stopped])["p99_ms"] for stopped in (0, 1))
+    say(f"fanout, p99 in ms without and with a stopped reader: {alone} and {beside}")
+    return {"p99_ms": alone, "p99_ms_beside_it": beside}
+
+
+def _idle(session: Session, side: Side, streams: int) -> dict[str, Any]:
+    """Memory of the process for streams that nothing comes on."""
+    before = usage.rss_mib(side.process.pid)
+    readers = Readers(session, side, streams)
+    bytes_each = round((usage.rss_mib(side.process.pid) - before) * 1024 * 1024 / streams)
+    readers.end()
+    say(f"fanout, {streams} idle streams: {side.name} {bytes_each} bytes each")
+    return {"streams": streams, "bytes_each": bytes_each}
+
+
+def _drain(session: Session, side: Side, streams: int) -> dict[str, Any]:
+    """SIGTERM with many streams open: each ends whole, and then the process, with 0."""
+    readers = Readers(session, side, streams)
+    session.stop(side.process)
+    result = readers.result()
+    if result["ended_whole"] != streams:
+        raise BenchFailed(f"{side.name}: of {streams} streams {result['ended_whole']} ended whole at SIGTERM")
+    say(f"fanout: SIGTERM with {streams} streams, all ended whole")
+    return {"streams": streams}
+
+
+def run(session: Session) -> dict[str, Any]:
+    """Loads, memory of idle streams, a stopped reader, the end."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    streams, idle, drained = (50, 200, 100) if session.plan.quick else (2000, 15_000, 5000)
+    idles, sides = {}, {}
+    for start in (_start_ours, _start_nchan):
+        side = start(session)
+        sides[side.name] = side
+        idles[side.name] = _idle(session, side, idle)    # first: memory that was used before is used again
+    ours, nchan = sides["query-api"], sides["nchan"]
+    result: dict[str, Any] = {"streams": streams, "loads": _loads(session, [ours, nchan], streams), "idle": idles}
+    if not session.plan.quick:
+        result["stopped_reader"] = _stopped_reader(session, ours, streams)
+    session.kill(nchan.process)    # asked to end, 1.3.6 aborts
+    result["drain"] = _drain(session, ours, drained)
+    session.delete_topics(TOPIC)
+    return result
