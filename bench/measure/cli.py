@@ -16,6 +16,7 @@ from measure.session import Plan, Session, say
 PARTS: dict[str, Callable[[Session], dict[str, Any]]] = {
     **{contest.name: partial(ingest.run, contest=contest) for contest in (ingest.SINGLE, ingest.NDJSON, ingest.HASTY)},
     **{job.name: partial(jobs.run, job=job) for job in (jobs.ENRICH, jobs.WINDOW, jobs.HOPPING, jobs.SESSION, jobs.JOIN)},
+    "commit": jobs.run_commits,
     "scale": scale.run,
     "restore": restore.run,
     "latency": latency.run,

@@ -29,6 +29,8 @@ PARTITIONS = 6
 BAD_EVERY = 1000            # of the orders: dead letters are part of the job
 DEADLINE_SECONDS = 280
 COMMIT_RECORDS = 40_000
+COMMIT_INTERVALS_MS = (10, 30, 100, 300, 1000)
+GUARANTEES = ("exactly_once", "at_least_once")
 JVM_TERMINATED = 143        # how a JVM ends on SIGTERM after its shutdown hooks
 KEYS = 1000                 # users of a minute of clicks
 PEER_STORES = {"enrich": (), "window": ("windows",), "hopping": ("windows",), "session": ("windows",),
@@ -68,6 +70,8 @@ class Variant:
 
     guarantee: str
     threads: int
+    commit_ms: int = COMMIT_MS
+    commit_records: int = COMMIT_RECORDS
 
     @property
     def title(self) -> str:
@@ -125,7 +129,7 @@ def _start_millrace(session: Session, run: Run) -> Process:
     return session.start_service(
         run.job.service, session.free_port(), f"--pipeline.file={_pipeline_copy(session, run)}",
         f"--pipeline.guarantee={run.variant.guarantee}", f"--pipeline.threads={run.variant.threads}",
-        f"--commit.interval={COMMIT_MS}ms", f"--commit.records={COMMIT_RECORDS}")
+        f"--commit.interval={run.variant.commit_ms}ms", f"--commit.records={run.variant.commit_records}")
 
 
 def _start_peer(session: Session, run: Run) -> Process:
@@ -289,8 +293,8 @@ def _load_inputs(session: Session, job: Job) -> dict[str, Any]:
 
 def _variants(session: Session) -> list[Variant]:
     plan = session.plan
-    guarantees = ("exactly_once",) if plan.quick else ("exactly_once", "at_least_once")
-    return [Variant(guarantee, threads) for threads in plan.threads for guarantee in guarantees]
+    return [Variant(guarantee, threads) for threads in plan.threads
+            for guarantee in (GUARANTEES[:1] if plan.quick else GUARANTEES)]
 
 
 def _summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
@@ -324,6 +328,23 @@ def _ratio(ours: dict[str, int], theirs: dict[str, int]) -> float:
     if not ours["events_per_cpu_s"] or not theirs["events_per_cpu_s"]:
         return 0.0
     return round(ours["events_per_cpu_s"] / theirs["events_per_cpu_s"], 2)
+
+
+def run_commits(session: Session) -> dict[str, Any]:
+    """What committing more or less often costs, ours alone; the interval is the only bound."""
+    inputs = _load_inputs(session, ENRICH)
+    runs: dict[tuple[int, str], list[dict[str, Any]]] = {}
+    for number in range(session.plan.rounds):
+        for commit_ms in COMMIT_INTERVALS_MS[-1:] if session.plan.quick else COMMIT_INTERVALS_MS:
+            for guarantee in GUARANTEES:
+                variant = Variant(guarantee, 1, commit_ms, session.plan.events)
+                figures, _ = _measure(session, _new_run(session, ENRICH, variant, inputs, "millrace"), "millrace")
+                runs.setdefault((commit_ms, guarantee), []).append(figures)
+                say(f"commit every {commit_ms} ms, {variant.title}, round {number + 1}: "
+                    f"{figures['whole']['events_per_cpu_s']} per CPU-second")
+    session.delete_topics(*inputs["topics"].values())
+    return {"events": session.plan.events, "intervals": [
+        {"commit_ms": commit_ms, "guarantee": guarantee, **_summary(of)} for (commit_ms, guarantee), of in runs.items()]}
 
 
 def run(session: Session, job: Job) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from statistics import median
 from typing import Any, Callable, Sequence
 
 from measure import drawing
@@ -121,6 +122,13 @@ def _job(figures: dict[str, Any]) -> tuple[Row, list[Row]]:
     return ("job", "events/s", "events per CPU-second", "second half only", "start included", "peak MiB"), rows
 
 
+def _commit(figures: dict[str, Any]) -> tuple[Row, list[Row]]:
+    return ("commit every", "guarantee", "events/s", "events per CPU-second", "commits seen", "peak MiB"), [
+        (f"{i['commit_ms']} ms", i["guarantee"].replace("_", " "), _thousands(i["whole"]["events_per_s"]),
+         _thousands(i["whole"]["events_per_cpu_s"]), median(run["commits_seen"] for run in i["rounds"]),
+         f"{i['peak_rss_mib']:.0f}") for i in figures["intervals"]]
+
+
 def _scale(figures: dict[str, Any]) -> tuple[Row, list[Row]]:
     """What grows is said once, where its own column does."""
     return ("what grows", "keys", "windows", "partitions", "CPU ns/event", "bytes of state/key"), [
@@ -176,6 +184,7 @@ SECTIONS: dict[str, tuple[str, Callable[[dict[str, Any]], tuple[Row, list[Row]]]
     "hopping": ("Windows of ten seconds that begin each second, per user, finals only", _job),
     "session": ("Sessions with a gap of ten seconds, per user, finals only", _job),
     "join": ("Orders joined with payments within ten seconds", _job),
+    "commit": ("Orders joined with products, by how often is committed", _commit),
     "scale": ("What an event costs the engine alone, without Kafka", _scale),
     "restore": ("A worker that was killed, until its state is back", _restore),
     "latency": ("From POST to the SSE event that counts the order", _latency),
