@@ -43,6 +43,7 @@ struct access {
     struct rate_limiter *rate;
     struct rate_limiter *failures;
     struct jwks_source *source; /* NULL without an address */
+    struct tickets *tickets;    /* NULL: none are given or taken */
 };
 
 struct access_view {
@@ -52,6 +53,7 @@ struct access_view {
     struct access_hasher *hasher;
     struct jwt_checker *checker;
     struct token_cache *cache;
+    struct access_principal *guest; /* who came with a ticket last; a reference */
     char scratch[CREDENTIAL_SCRATCH_BYTES];
 };
 
@@ -79,7 +81,8 @@ static void count(enum access_kind kind, enum outcome outcome)
     static const char *const kinds[ACCESS_KINDS] = {[ACCESS_NOBODY] = "none",
                                                     [ACCESS_KEY] = "key",
                                                     [ACCESS_TOKEN] = "token",
-                                                    [ACCESS_CERTIFICATE] = "certificate"};
+                                                    [ACCESS_CERTIFICATE] = "certificate",
+                                                    [ACCESS_TICKET] = "ticket"};
     static const char *const outcomes[OUTCOMES] = {[DONE] = "done",
                                                    [CACHED] = "cached",
                                                    [REFUSED] = "refused",
@@ -96,7 +99,7 @@ static void count(enum access_kind kind, enum outcome outcome)
 static void count_good(const struct access_request *request, enum access_kind kind,
                        enum outcome outcome)
 {
-    if (!request->is_asked_again) {
+    if (!request->is_asked_again && !request->is_let_in) {
         count(kind, outcome);
     }
 }
@@ -156,8 +159,12 @@ static enum err state_load(struct access *access, struct err_info *info)
     if (!e && access->config->jwks_file[0]) {
         e = keys_load(access->config->jwks_file, &keys, info);
     }
+    if (!e && access->tickets) {
+        e = tickets_reload(access->tickets, info);
+    }
     if (e) {
         access_file_unref(file);
+        jwk_set_unref(keys);
         return e;
     }
     state_change(access, file, keys);
@@ -245,14 +252,15 @@ enum err access_new(const struct access_config *config, struct access **ret, str
     access->limits = (struct rate_limits){config->rate_events, (double)config->rate_bytes,
                                           (double)config->rate_burst_ms / 1000};
     CHECK(pthread_mutex_init(&access->lock, NULL) == 0);
-    if (access->is_on) {
+    enum err e = config->tickets ? tickets_new(config->tickets, &access->tickets, info) : ERR_OK;
+    if (!e && access->is_on) {
         access->rate = rate_limiter_new(RATE_SLOTS);
         access->failures = rate_limiter_new(FAILURE_SLOTS);
-        const enum err e = start(access, info);
-        if (e) {
-            access_free(access);
-            return e;
-        }
+        e = start(access, info);
+    }
+    if (e) {
+        access_free(access);
+        return e;
     }
     *ret = access;
     return ERR_OK;
@@ -268,6 +276,7 @@ void access_free(struct access *access)
         jwks_source_stop(access->source);
     }
     state_unref(access->state);
+    tickets_free(access->tickets);
     rate_limiter_free(access->rate);
     rate_limiter_free(access->failures);
     (void)pthread_mutex_destroy(&access->lock); /* nobody holds it */
@@ -326,6 +335,19 @@ static void view_renew(struct access_view *view)
     state_unref(old);
 }
 
+static void view_look(struct access_view *view)
+{
+    if (atomic_load_explicit(&view->access->generation, memory_order_acquire) != view->generation) {
+        view_renew(view);
+    }
+}
+
+unsigned access_view_generation(struct access_view *view)
+{
+    view_look(view);
+    return view->generation;
+}
+
 bool access_view_is_on(const struct access_view *view)
 {
     return view->access->is_on;
@@ -350,6 +372,7 @@ void access_view_free(struct access_view *view)
         access_hasher_free(view->hasher);
         jwt_checker_free(view->checker);
         token_cache_free(view->cache);
+        access_principal_unref(view->guest);
         state_unref(view->state);
         free(view);
     }
@@ -428,6 +451,11 @@ static const char *identify_certificate(struct access_view *view,
     return "the client certificate is not known";
 }
 
+static uint64_t token_rate_id(const char *subject)
+{
+    return XXH3_64bits_withSeed(subject, strlen(subject), ACCESS_TOKEN);
+}
+
 /* A token that was not seen before. */
 static const char *check_token(struct access_view *view, struct strview token, int64_t now_ms,
                                struct access_principal **ret)
@@ -447,8 +475,9 @@ static const char *check_token(struct access_view *view, struct strview token, i
                                               access->config->rights_prefix, view->state->file};
     struct access_principal *principal = access_claims_principal(claims, &rules);
     principal->expires_ms = expires_ms;
-    principal->rate_id =
-        XXH3_64bits_withSeed(principal->name, strlen(principal->name), ACCESS_TOKEN);
+    principal->rate_id = token_rate_id(principal->name);
+    principal->proof = jwt_checker_signer(view->checker);
+    principal->roles = access_file_roles_id(view->state->file);
     *ret = principal;
     return NULL;
 }
@@ -494,6 +523,120 @@ static enum err identify_token(struct access_view *view, const struct access_req
     count_good(request, ACCESS_TOKEN, DONE);
     return ERR_OK;
 }
+
+/* --- who that is now -------------------------------------------------------------------------- */
+
+/* Of whom the ticket was given to, as he is now: no more rights than either has. */
+static struct access_principal *narrowed(const struct access_principal *guest,
+                                         const struct access_principal *now)
+{
+    struct access_principal *principal = access_principal_new(now->kind, now->id, now->name);
+    principal->proof = now->proof;
+    principal->limits = now->limits;
+    principal->rate_id = now->rate_id;
+    principal->expires_ms = now->expires_ms;
+    principal->is_by_ticket = true;
+    memcpy(principal->ticket, guest->ticket, sizeof principal->ticket);
+    for (size_t i = 0; i < guest->rights.count; i++) {
+        const struct access_rule *rule = &guest->rights.rules[i];
+        const struct strview topic = sv_of(rule->pattern, rule->pattern_bytes);
+        if (access_allows(now, rule->right, topic)) {
+            CHECK(access_rights_add(&principal->rights, rule->right, topic, NULL) == ERR_OK);
+        }
+    }
+    return principal;
+}
+
+static struct access_principal *find_now(const struct access_state *state,
+                                         const struct access_principal *principal)
+{
+    if (principal->kind == ACCESS_CERTIFICATE) {
+        return access_file_find_certificate(state->file, sv(principal->id));
+    }
+    const struct access_file_key *key = access_file_find_key(state->file, sv(principal->id));
+    return key && key->principal->proof == principal->proof ? key->principal : NULL;
+}
+
+static bool token_stands(const struct access_state *state, const struct access_principal *principal)
+{
+    return state->keys && jwk_set_has(state->keys, principal->proof) &&
+           access_file_roles_id(state->file) == principal->roles;
+}
+
+static bool has_expired(const struct access_principal *principal, int64_t now_ms)
+{
+    return principal->expires_ms && now_ms >= principal->expires_ms;
+}
+
+static struct access_principal *renewed(const struct access_state *state,
+                                        struct access_principal *principal, int64_t now_ms)
+{
+    if (principal->kind == ACCESS_TOKEN) {
+        return token_stands(state, principal) && !has_expired(principal, now_ms)
+                   ? access_principal_ref(principal)
+                   : NULL;
+    }
+    struct access_principal *now = find_now(state, principal);
+    if (!now || has_expired(now, now_ms)) {
+        return NULL;
+    }
+    return principal->is_by_ticket ? narrowed(principal, now) : access_principal_ref(now);
+}
+
+struct access_principal *access_renew(struct access_view *view, struct access_principal *principal)
+{
+    view_look(view);
+    return renewed(view->state, principal, clock_now_ms());
+}
+
+/* Whom the ticket says that it was given to; NULL: there is more in it than anybody may have. */
+static struct access_principal *guest_of(const struct ticket *ticket)
+{
+    char id[TICKET_ID_BYTES_MAX + 1];
+    memcpy(id, ticket->id.ptr, ticket->id.len);
+    id[ticket->id.len] = '\0';
+    struct access_principal *guest = access_principal_new(ticket->kind, id, id);
+    guest->proof = ticket->proof;
+    guest->roles = ticket->roles;
+    guest->rate_id = token_rate_id(id); /* a token's; the others have theirs from the file */
+    guest->expires_ms = ticket->until_ms;
+    guest->is_by_ticket = true;
+    memcpy(guest->ticket, ticket->number, sizeof guest->ticket);
+    enum err e = ERR_OK;
+    for (struct strview rest = ticket->topics; rest.len && !e;) {
+        const char *comma = memchr(rest.ptr, ',', rest.len);
+        const size_t len = comma ? (size_t)(comma - rest.ptr) : rest.len;
+        e = access_rights_add(&guest->rights, ACCESS_READ, sv_of(rest.ptr, len), NULL);
+        rest = sv_of(rest.ptr + len + (comma != NULL), rest.len - len - (comma != NULL));
+    }
+    if (e) {
+        access_principal_unref(guest);
+        return NULL;
+    }
+    return guest;
+}
+
+static const char *identify_ticket(struct access_view *view, struct strview text, int64_t now_ms,
+                                   struct access_principal **ret)
+{
+    char scratch[TICKET_BYTES_MAX];
+    struct ticket ticket;
+    if (!view->access->tickets) {
+        return "tickets are not taken here";
+    }
+    const char *reason = tickets_read(view->access->tickets, text, now_ms, scratch, &ticket);
+    if (reason) {
+        return reason;
+    }
+    struct access_principal *guest = ticket.kind == ACCESS_NOBODY ? NULL : guest_of(&ticket);
+    access_principal_unref(view->guest);
+    view->guest = guest ? renewed(view->state, guest, now_ms) : NULL;
+    access_principal_unref(guest);
+    *ret = view->guest;
+    return *ret ? NULL : "who was given the ticket is not known any more";
+}
+
+/* --- rates ------------------------------------------------------------------------------------ */
 
 /* What the principal does not have of its own is everybody's. */
 static struct rate_limits limits_of(const struct access *access,
@@ -542,6 +685,9 @@ static enum err identify(struct access_view *view, const struct access_request *
         case ACCESS_CERTIFICATE:
             reason = identify_certificate(view, request, now_ms, &verdict->principal);
             break;
+        case ACCESS_TICKET:
+            reason = identify_ticket(view, credential.text, now_ms, &verdict->principal);
+            break;
         case ACCESS_NOBODY:
         case ACCESS_KINDS:
             reason = "an API key or a token is needed";
@@ -565,11 +711,9 @@ enum err access_identify(struct access_view *view, const struct access_request *
     if (!access->is_on) {
         return ERR_OK;
     }
-    if (atomic_load_explicit(&access->generation, memory_order_acquire) != view->generation) {
-        view_renew(view);
-    }
+    view_look(view);
     const enum err e = identify(view, request, verdict, info);
-    return e ? e : rate_check(view, verdict, info);
+    return e || request->is_let_in ? e : rate_check(view, verdict, info);
 }
 
 /* --- what they may do ------------------------------------------------------------------------- */
@@ -599,4 +743,32 @@ void access_spend(struct access_view *view, const struct access_principal *princ
         rate_limiter_spend(view->access->rate, principal->rate_id, &limits, clock_mono_us(), events,
                            bytes);
     }
+}
+
+/* --- tickets ---------------------------------------------------------------------------------- */
+
+enum err access_ticket_make(struct access_view *view, const struct access_principal *principal,
+                            struct strview topics, char text[TICKET_TEXT_BYTES],
+                            int64_t *ret_expires_ms, struct err_info *info)
+{
+    CHECK(view->access->tickets);
+    struct ticket ticket = {.kind = ACCESS_NOBODY, .id = SV(""), .topics = topics};
+    if (principal) {
+        ticket.kind = principal->kind;
+        ticket.id = sv(principal->id);
+        ticket.proof = principal->proof;
+        ticket.roles = principal->roles;
+        ticket.until_ms = principal->expires_ms;
+    }
+    const enum err e = tickets_write(view->access->tickets, &ticket, clock_now_ms(), text, info);
+    *ret_expires_ms = ticket.expires_ms;
+    return e;
+}
+
+enum err access_ticket_use(struct access_view *view, const struct access_principal *principal,
+                           struct err_info *info)
+{
+    return principal && principal->is_by_ticket
+               ? tickets_use(view->access->tickets, principal->ticket, clock_now_ms(), info)
+               : ERR_OK;
 }

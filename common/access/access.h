@@ -12,6 +12,8 @@
  * OWNS     a principal is borrowed until the next access_identify on the same view; who goes on with
  *          it longer (a stream, a body in pieces) takes a reference.
  * THREADS  a view has one owner; struct access is for all, reload for one thread at a time.
+ * STREAMS  what lasts longer than a request looks at its principal's expires_ms, and asks
+ *          access_renew when access_view_generation has changed.
  * BOUNDS   tokens kept a view, buckets, file entries, token bytes: see access_options.
  * COST     a key: one SHA-256, one lookup. A token seen before: one SHA-256. A token not seen
  *          before: one signature check. bench/micro/bench_access.c has the figures.
@@ -21,6 +23,7 @@
 
 #include "access/access_rights.h"
 #include "access/credential.h"
+#include "access/tickets.h"
 #include "config/config.h"
 
 struct access_config {
@@ -44,6 +47,7 @@ struct access_config {
     int64_t rate_bytes;
     int64_t rate_burst_ms;
     double failures_rate; /* checks of a signature that fail, a second and client address */
+    const struct tickets_config *tickets; /* not an option; NULL: none are given or taken */
 };
 extern const struct config_option access_options[];
 extern const size_t access_options_count;
@@ -84,6 +88,12 @@ MUST_CHECK enum err access_identify(struct access_view *view, const struct acces
 /* ERR_FORBIDDEN unless it has the right. principal NULL (access is off): everybody may. */
 MUST_CHECK enum err access_permit(const struct access_principal *principal, enum access_right right,
                                   struct strview topic, struct err_info *info);
+/* Another number whenever keys, key set or roles have changed since the last call. */
+unsigned access_view_generation(struct access_view *view);
+/* Whom the principal stands for now; a new reference, or NULL: for nobody. What of a token's rights
+ * cannot be told without it (its key or a role has changed) is nobody's. */
+MUST_CHECK struct access_principal *access_renew(struct access_view *view,
+                                                 struct access_principal *principal);
 /* For lists: the same without a word, and without being counted. */
 bool access_allows(const struct access_principal *principal, enum access_right right,
                    struct strview topic);
@@ -92,3 +102,17 @@ bool access_allows(const struct access_principal *principal, enum access_right r
 /* What the request turned out to be; NULL is a no-op. */
 void access_spend(struct access_view *view, const struct access_principal *principal,
                   int64_t events, int64_t bytes);
+
+/* --- tickets ---------------------------------------------------------------------------------- */
+
+/* One that lets who has it read these topics (a comma list), as long as the principal may; it may now,
+ * as the caller has looked. NULL: access is off, and nobody will look at the ticket. ERR_LIMIT: too long. */
+MUST_CHECK enum err access_ticket_make(struct access_view *view,
+                                       const struct access_principal *principal,
+                                       struct strview topics, char text[TICKET_TEXT_BYTES],
+                                       int64_t *ret_expires_ms, struct err_info *info);
+/* What the ticket was for is about to begin: it is good no more. For a principal without one, or NULL, a
+ * no-op. ERR_UNAUTHENTICATED: it has been used; ERR_OVERLOADED. */
+MUST_CHECK enum err access_ticket_use(struct access_view *view,
+                                      const struct access_principal *principal,
+                                      struct err_info *info);

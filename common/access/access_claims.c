@@ -70,7 +70,8 @@ struct access_principal *access_claims_principal(const json_t *claims,
 {
     const char *subject = json_string_value(json_object_get(claims, "sub"));
     const json_t *value = find(claims, rules->rights_claim), *item;
-    struct access_principal *principal = access_principal_new(ACCESS_TOKEN, subject ? subject : "");
+    struct access_principal *principal =
+        access_principal_new(ACCESS_TOKEN, subject ? subject : "", subject ? subject : "");
     if (json_is_string(value)) {
         words_add(&principal->rights, json_string_value(value), rules);
     }

@@ -12,6 +12,6 @@ struct access_claims_rules {
 };
 
 /* What is neither a rule nor a role is for others and gives nothing; so does what is past the
- * bounds. limits, rate_id and expires_ms are left to the caller. */
+ * bounds. limits, rate_id, proof, roles and expires_ms are left to the caller. */
 struct access_principal *access_claims_principal(const json_t *claims,
                                                  const struct access_claims_rules *rules);

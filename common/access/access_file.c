@@ -17,6 +17,7 @@ struct access_file {
     struct hash_map *roles;        /* name → struct access_rights */
     struct hash_map *keys;         /* id → struct access_file_key */
     struct hash_map *certificates; /* subject → struct access_principal * */
+    uint64_t roles_id;
 };
 
 /* Where in the file: "FILE: /keys/3". */
@@ -165,7 +166,7 @@ static enum err load_principal(const struct place *place, const struct access_fi
         return wrong(place, "name", "must be a text of at most 256 bytes");
     }
     struct access_principal *principal =
-        access_principal_new(kind, name ? json_string_value(name) : id.ptr);
+        access_principal_new(kind, id.ptr, name ? json_string_value(name) : id.ptr);
     *ret = principal; /* the file's from here on, good or not */
     principal->rate_id = XXH3_64bits_withSeed(id.ptr, id.len, (XXH64_hash_t)kind);
     enum err e = load_rights(place, file, object, &principal->rights);
@@ -215,7 +216,11 @@ static enum err load_key(const struct place *place, struct access_file *file, js
     if (!digest_parse(json_string_value(json_object_get(object, "sha256")), key->digest)) {
         return wrong(place, "sha256", "must be 64 digits of 0-9 a-f");
     }
-    return load_principal(place, file, object, ACCESS_KEY, id, &key->principal);
+    e = load_principal(place, file, object, ACCESS_KEY, id, &key->principal);
+    if (!e) {
+        key->principal->proof = XXH3_64bits(key->digest, sizeof key->digest);
+    }
+    return e;
 }
 
 static enum err load_certificate(const struct place *place, struct access_file *file,
@@ -272,6 +277,7 @@ static enum err load_roles(struct place *place, struct access_file *file, json_t
             return e;
         }
     }
+    file->roles_id = json_fingerprint(roles);
     return ERR_OK;
 }
 
@@ -376,6 +382,11 @@ const struct access_rights *access_file_find_role(const struct access_file *file
                                                   struct strview name)
 {
     return name.len ? hash_map_find(file->roles, name) : NULL;
+}
+
+uint64_t access_file_roles_id(const struct access_file *file)
+{
+    return file->roles_id;
 }
 
 size_t access_file_key_count(const struct access_file *file)

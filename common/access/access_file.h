@@ -37,5 +37,7 @@ struct access_principal *access_file_find_certificate(const struct access_file *
                                                       struct strview subject);
 const struct access_rights *access_file_find_role(const struct access_file *file,
                                                   struct strview name);
+/* Of all roles: another number when one of them has changed. */
+uint64_t access_file_roles_id(const struct access_file *file);
 size_t access_file_key_count(const struct access_file *file);
 size_t access_file_certificate_count(const struct access_file *file);

@@ -95,11 +95,13 @@ bool access_rights_give(const struct access_rights *rights, enum access_right ri
     return false;
 }
 
-struct access_principal *access_principal_new(enum access_kind kind, const char *name)
+struct access_principal *access_principal_new(enum access_kind kind, const char *id,
+                                              const char *name)
 {
     struct access_principal *principal = must_alloc(sizeof *principal);
     atomic_init(&principal->refs, 1);
     principal->kind = kind;
+    principal->id = must_strdup(id);
     principal->name = must_strdup(name);
     return principal;
 }
@@ -115,6 +117,7 @@ struct access_principal *access_principal_ref(struct access_principal *principal
 void access_principal_unref(struct access_principal *principal)
 {
     if (principal && atomic_fetch_sub_explicit(&principal->refs, 1, memory_order_acq_rel) == 1) {
+        free(principal->id);
         free(principal->name);
         access_rights_free(&principal->rights);
         free(principal);

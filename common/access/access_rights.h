@@ -47,19 +47,35 @@ bool access_rule_parse(struct strview text, enum access_right *ret_right,
 bool access_rights_give(const struct access_rights *rights, enum access_right right,
                         struct strview topic);
 
-enum access_kind { ACCESS_NOBODY, ACCESS_KEY, ACCESS_TOKEN, ACCESS_CERTIFICATE, ACCESS_KINDS };
+enum access_kind {
+    ACCESS_NOBODY,
+    ACCESS_KEY,
+    ACCESS_TOKEN,
+    ACCESS_CERTIFICATE,
+    ACCESS_TICKET, /* of a credential: who comes with it is one of the kinds before */
+    ACCESS_KINDS
+};
+
+#define ACCESS_TICKET_NUMBER_BYTES 16
 
 /* Immutable once made, and counted: who goes on with one after its request takes a reference. */
 struct access_principal {
     atomic_uint refs;
     enum access_kind kind;
     char *name; /* for logs: a key's name, a token's subject, a certificate's */
+    char *id;   /* what finds it again: a key's id, a token's subject, a certificate's name */
+    /* What it was known by. A key of the same id that is another one has another proof; a token has that
+     * of the key it was signed with, and of all roles that its rights may have come from. */
+    uint64_t proof, roles;
     struct access_rights rights;
     struct rate_limits limits;
     uint64_t rate_id;   /* its bucket */
     int64_t expires_ms; /* wall clock, the leeway included; 0: never */
+    bool is_by_ticket;  /* then it may do what the ticket is for, and no more */
+    unsigned char ticket[ACCESS_TICKET_NUMBER_BYTES];
 };
 
-struct access_principal *access_principal_new(enum access_kind kind, const char *name);
+struct access_principal *access_principal_new(enum access_kind kind, const char *id,
+                                              const char *name);
 struct access_principal *access_principal_ref(struct access_principal *principal); /* or NULL */
 void access_principal_unref(struct access_principal *principal); /* NULL is a no-op */

@@ -53,13 +53,15 @@ const char *credential_read(const struct access_request *request,
                             char scratch[CREDENTIAL_SCRATCH_BYTES], struct credential *ret)
 {
     *ret = (struct credential){0};
-    if (request->authorization && request->api_key) {
+    if (!!request->authorization + !!request->api_key + !!request->ticket > 1) {
         return "there are two credentials: send one";
     }
     if (request->authorization) {
         return read_authorization(sv(request->authorization), scratch, ret);
     }
-    if (request->api_key) {
+    if (request->ticket) {
+        *ret = (struct credential){ACCESS_TICKET, sv(request->ticket)};
+    } else if (request->api_key) {
         *ret = (struct credential){ACCESS_KEY, sv(request->api_key)};
     } else if (request->name_count) {
         ret->kind = ACCESS_CERTIFICATE;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "core/base64.h"
+#include "json/json_file.h"
 
 #define RSA_BITS_MIN          2048
 #define RSA_BITS_MAX          8192
@@ -45,6 +46,7 @@ struct jwk {
     unsigned char point[crypto_sign_PUBLICKEYBYTES]; /* Ed25519 */
     unsigned char *secret;
     size_t secret_bytes;
+    uint64_t id;
 };
 
 struct jwk_set {
@@ -308,6 +310,7 @@ static bool key_make(struct making *making, enum jwk_source source)
             return false;
         }
         making->key->kid = kid.len ? must_strdup(kid.ptr) : NULL;
+        making->key->id = json_fingerprint(making->json);
         return making->key->algorithms || refuse(making, "its alg or crv is not known here");
     }
     return refuse(making, "its kty is not known here");
@@ -345,6 +348,21 @@ void jwk_set_unref(struct jwk_set *set)
 size_t jwk_set_count(const struct jwk_set *set)
 {
     return set->count;
+}
+
+uint64_t jwk_id(const struct jwk *key)
+{
+    return key->id;
+}
+
+bool jwk_set_has(const struct jwk_set *set, uint64_t id)
+{
+    for (size_t i = 0; i < set->count; i++) {
+        if (set->keys[i].id == id) {
+            return true;
+        }
+    }
+    return false;
 }
 
 static bool is_taken(const struct jwk_set *set, const struct jwk *key)

@@ -58,6 +58,10 @@ struct jwk_set *jwk_set_ref(struct jwk_set *set);
 void jwk_set_unref(struct jwk_set *set); /* NULL is a no-op */
 size_t jwk_set_count(const struct jwk_set *set);
 
+/* Of all that the set said of the key: a key that was changed is another one. */
+uint64_t jwk_id(const struct jwk *key);
+bool jwk_set_has(const struct jwk_set *set, uint64_t id);
+
 /* The one key for the algorithm that has this kid; without a kid (ptr NULL), the only key for it.
  * *ret_several tells why there is none: more than one would fit. */
 const struct jwk *jwk_set_find(const struct jwk_set *set, struct strview kid,

@@ -15,6 +15,7 @@ struct jwt_checker {
     char *header; /* room for a whole token each */
     char *payload;
     char *signature;
+    uint64_t signer;
 };
 
 /* A token, cut at its dots. */
@@ -58,6 +59,11 @@ struct jwt_checker *jwt_checker_new(const struct jwt_rules *rules)
     checker->payload = must_alloc(room);
     checker->signature = must_alloc(room);
     return checker;
+}
+
+uint64_t jwt_checker_signer(const struct jwt_checker *checker)
+{
+    return checker->signer;
 }
 
 /* --- form ------------------------------------------------------------------------------------- */
@@ -221,6 +227,7 @@ static enum jwt_fault signature_check(struct jwt_checker *checker, const struct 
     if (fault) {
         return fault;
     }
+    checker->signer = jwk_id(key);
     return jwk_verify(key, algorithm, parts->signed_text, parts->signature, checker->context)
                ? JWT_FINE
                : JWT_SIGNATURE;

@@ -63,3 +63,5 @@ DEALLOC(jwt_checker_free) struct jwt_checker *jwt_checker_new(const struct jwt_r
 MUST_CHECK enum jwt_fault jwt_check(struct jwt_checker *checker, const struct jwk_set *keys,
                                     struct strview token, int64_t now_ms, json_t **ret_claims,
                                     int64_t *ret_expires_ms);
+uint64_t
+jwt_checker_signer(const struct jwt_checker *checker); /* jwk_id of the last good token's */

@@ -1,5 +1,8 @@
 #include "json/json_file.h"
 
+#include <stdlib.h>
+#include <xxhash.h>
+
 #include "core/file.h"
 
 #define FILE_BYTES_MAX ((size_t)16 << 20)
@@ -26,4 +29,13 @@ enum err json_text_load(struct strview text, const char *name, json_t **ret, str
     }
     *ret = value;
     return ERR_OK;
+}
+
+uint64_t json_fingerprint(const json_t *value)
+{
+    char *text = value ? json_dumps(value, JSON_COMPACT | JSON_SORT_KEYS | JSON_ENCODE_ANY) : NULL;
+    CHECK(text || !value); /* what was read can be written */
+    const uint64_t hash = text ? XXH3_64bits(text, strlen(text)) : 0;
+    free(text);
+    return hash;
 }

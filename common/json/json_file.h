@@ -14,3 +14,5 @@
 MUST_CHECK enum err json_file_load(const char *path, json_t **ret, struct err_info *info);
 MUST_CHECK enum err json_text_load(struct strview text, const char *name, json_t **ret,
                                    struct err_info *info);
+/* The same for the same JSON, whatever the order of its members; 0 of NULL. */
+uint64_t json_fingerprint(const json_t *value);

@@ -70,10 +70,12 @@ enum err service_access_identify(struct http_request *request, struct access_vie
     const struct access_request asked = {
         .authorization = http_request_header(request, "Authorization"),
         .api_key = http_request_header(request, "X-Api-Key"),
+        .ticket = moment == SERVICE_ACCESS_STREAM ? http_request_query(request, "ticket") : NULL,
         .client = http_request_client(request),
         .names = names,
         .name_count = peer_names(request, names),
         .is_asked_again = moment == SERVICE_ACCESS_HEAD,
+        .is_let_in = moment == SERVICE_ACCESS_AGAIN,
     };
     struct access_verdict verdict;
     const enum err e = access_identify(view, &asked, &verdict, info);
@@ -87,5 +89,16 @@ enum err service_access_identify(struct http_request *request, struct access_vie
         http_reply_header(request, "Retry-After", seconds);
     }
     *ret = verdict.principal;
+    return e;
+}
+
+enum err service_access_permit(struct http_request *request,
+                               const struct access_principal *principal, enum access_right right,
+                               struct strview topic, struct err_info *info)
+{
+    const enum err e = access_permit(principal, right, topic, info);
+    if (e) {
+        http_reply_header(request, "WWW-Authenticate", ACCESS_CHALLENGE_FORBIDDEN);
+    }
     return e;
 }

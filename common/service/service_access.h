@@ -19,8 +19,15 @@ MUST_CHECK enum err service_access_start(struct service *service,
 enum service_access_moment {
     SERVICE_ACCESS_HEAD, /* in a route's open; asked again when the body is there */
     SERVICE_ACCESS_FULL,
+    SERVICE_ACCESS_STREAM, /* the same, for what a browser opens: a ticket is taken, too (?ticket=) */
+    SERVICE_ACCESS_AGAIN, /* it was let in, and has waited */
 };
 /* *ret is borrowed until the next call with the view (access.h), NULL while access is off. */
 MUST_CHECK enum err service_access_identify(struct http_request *request, struct access_view *view,
                                             enum service_access_moment moment,
                                             struct access_principal **ret, struct err_info *info);
+/* access_permit, and WWW-Authenticate where it is refused. */
+MUST_CHECK enum err service_access_permit(struct http_request *request,
+                                          const struct access_principal *principal,
+                                          enum access_right right, struct strview topic,
+                                          struct err_info *info);

@@ -20,6 +20,7 @@ struct fixture {
     char slow_key[ACCESS_KEY_BYTES + 1];
     char old_key[ACCESS_KEY_BYTES + 1];
     struct signer signer;
+    struct tickets_config tickets;
     struct access_config config;
     struct access *access;
     struct access_view *view;
@@ -104,7 +105,10 @@ static int start(void **state)
         .tokens_kept = 64,
         .rate_burst_ms = 1000,
         .failures_rate = 1000,
+        .tickets = &fixture->tickets,
     };
+    fixture->tickets =
+        (struct tickets_config){.secret_file = "", .life_ms = 30000, .used_max = 100};
     buf_init(&fixture->log, 1 << 20);
     log_capture(on_line, &fixture->log);
     struct err_info info = {0};
@@ -633,6 +637,197 @@ static void test_access__log__is_not_flooded(void **state)
     assert_null(strstr(first + 1, "access_refused"));
 }
 
+/* --- what lasts, and tickets ------------------------------------------------------------------ */
+
+static struct access_principal *renewed(struct fixture *fixture, struct access_principal *held)
+{
+    struct access_principal *now = access_renew(fixture->view, held);
+    access_principal_unref(held);
+    return now;
+}
+
+static void reload(struct fixture *fixture)
+{
+    struct err_info info = {0};
+    assert_err(ERR_OK, access_reload(fixture->access, &info));
+}
+
+static struct access_principal *held_by(struct fixture *fixture, const char *credential)
+{
+    struct access_verdict verdict;
+    assert_err(ERR_OK, identify(fixture, credential, &verdict));
+    return access_principal_ref(verdict.principal);
+}
+
+static void test_access_renew__key__as_the_file_says_now(void **state)
+{
+    struct fixture *fixture = *state;
+    struct access_principal *held = held_by(fixture, fixture->key);
+    const unsigned before = access_view_generation(fixture->view);
+    assert_int_equal(before, access_view_generation(fixture->view));
+    keys_write(fixture, "\"name\":\"shop\",\"read\":[\"orders\"]");
+    reload(fixture);
+    assert_int_not_equal(before, access_view_generation(fixture->view));
+    held = renewed(fixture, held);
+    assert_non_null(held);
+    assert_true(access_allows(held, ACCESS_READ, SV("orders")));
+    assert_false(access_allows(held, ACCESS_WRITE, SV("orders")));
+    keys_write(fixture, "\"write\":[\"*\"],\"expires\":\"2020-01-01T00:00:00Z\"");
+    reload(fixture);
+    assert_null(renewed(fixture, held));
+}
+
+/* The same id, another secret: whoever held the old one is nobody. */
+static void test_access_renew__key_replaced__is_nobody(void **state)
+{
+    struct fixture *fixture = *state;
+    struct access_principal *held = held_by(fixture, fixture->key);
+    fixture->key[ACCESS_KEY_BYTES - 1] = fixture->key[ACCESS_KEY_BYTES - 1] == 'x' ? 'y' : 'x';
+    keys_write(fixture, "\"write\":[\"*\"]");
+    reload(fixture);
+    assert_null(renewed(fixture, held));
+}
+
+static void test_access_renew__certificate(void **state)
+{
+    struct fixture *fixture = *state;
+    static const char *const till[] = {"CN=till"};
+    const struct access_request request = {.names = till, .name_count = 1};
+    struct access_verdict verdict;
+    assert_err(ERR_OK, access_identify(fixture->view, &request, &verdict, NULL));
+    struct access_principal *held = access_principal_ref(verdict.principal);
+    reload(fixture);
+    held = renewed(fixture, held);
+    assert_non_null(held);
+    file_write(fixture->keys_path, "{}");
+    reload(fixture);
+    assert_null(renewed(fixture, held));
+}
+
+/* A token stands as long as its signer and the roles are as they were; other keys may come and go. */
+static void test_access_renew__token__its_signer_and_the_roles(void **state)
+{
+    struct fixture *fixture = *state;
+    char *token = token_new(&fixture->signer, "\"viewer\"");
+    struct access_principal *held = held_by(fixture, token), *other = access_principal_ref(held);
+    keys_write(fixture, "\"write\":[\"another\"]");
+    reload(fixture);
+    held = renewed(fixture, held);
+    assert_non_null(held);
+    assert_true(access_allows(held, ACCESS_READ, SV("orders")));
+    file_write(fixture->keys_path, "{\"roles\":{\"viewer\":{\"read\":[\"clicks\"]}}}");
+    reload(fixture);
+    assert_null(renewed(fixture, held));
+
+    keys_write(fixture, "\"write\":[\"another\"]");
+    struct signer next = signer_new("EC", "P-256", "two");
+    jwks_write(fixture, &next);
+    reload(fixture);
+    assert_null(renewed(fixture, other));
+    signer_free(&next);
+    free(token);
+}
+
+static enum err show(struct access_view *view, const char *ticket, struct access_verdict *verdict)
+{
+    const struct access_request request = {.ticket = ticket, .client = "192.0.2.1"};
+    return access_identify(view, &request, verdict, NULL);
+}
+
+static void ticket_make(struct fixture *fixture, const char *credential, const char *topics,
+                        char text[TICKET_TEXT_BYTES])
+{
+    struct access_verdict verdict;
+    int64_t expires_ms;
+    assert_err(ERR_OK, identify(fixture, credential, &verdict));
+    assert_err(ERR_OK, access_ticket_make(fixture->view, verdict.principal, sv(topics), text,
+                                          &expires_ms, NULL));
+    assert_true(expires_ms > clock_now_ms() && expires_ms <= clock_now_ms() + 30000);
+}
+
+static void test_access_ticket__is_whom_it_was_given_to__for_its_topics_once(void **state)
+{
+    struct fixture *fixture = *state;
+    char *token = token_new(&fixture->signer, "\"read:* write:*\"");
+    char text[TICKET_TEXT_BYTES];
+    struct access_verdict verdict, again;
+    struct err_info info = {0};
+    ticket_make(fixture, token, "orders,clicks", text);
+    assert_err(ERR_OK, show(fixture->view, text, &verdict));
+    assert_string_equal("till-7", verdict.principal->name);
+    assert_int_equal(ACCESS_TOKEN, verdict.principal->kind);
+    assert_true(verdict.principal->expires_ms > clock_now_ms() + 3000000);
+    assert_err(ERR_OK, permit(ACCESS_READ, "orders", &verdict));
+    assert_err(ERR_OK, permit(ACCESS_READ, "clicks", &verdict));
+    assert_err(ERR_FORBIDDEN, permit(ACCESS_READ, "others", &verdict));
+    assert_err(ERR_FORBIDDEN, permit(ACCESS_WRITE, "orders", &verdict));
+    assert_err(ERR_OK, access_ticket_use(fixture->view, verdict.principal, &info));
+    assert_err(ERR_OK, show(fixture->view, text, &again));
+    assert_err(ERR_UNAUTHENTICATED, access_ticket_use(fixture->view, again.principal, &info));
+    assert_string_equal("the ticket has been used", info.text);
+
+    assert_err(ERR_OK,
+               identify(fixture, fixture->key, &verdict)); /* who has none has nothing to use */
+    assert_err(ERR_OK, access_ticket_use(fixture->view, verdict.principal, &info));
+    free(token);
+}
+
+static void test_access_ticket__no_more_than_its_key_may_now(void **state)
+{
+    struct fixture *fixture = *state;
+    char text[TICKET_TEXT_BYTES];
+    struct access_verdict verdict;
+    keys_write(fixture, "\"name\":\"shop\",\"read\":[\"orders\",\"clicks\"]");
+    reload(fixture);
+    ticket_make(fixture, fixture->key, "orders,clicks", text);
+    keys_write(fixture, "\"name\":\"shop\",\"read\":[\"clicks\",\"others\"]");
+    reload(fixture);
+    assert_err(ERR_OK, show(fixture->view, text, &verdict));
+    assert_string_equal("shop", verdict.principal->name);
+    assert_err(ERR_FORBIDDEN, permit(ACCESS_READ, "orders", &verdict));
+    assert_err(ERR_OK, permit(ACCESS_READ, "clicks", &verdict));
+    assert_err(ERR_FORBIDDEN, permit(ACCESS_READ, "others", &verdict));
+    struct access_principal *held = access_principal_ref(verdict.principal);
+    assert_err(ERR_OK, access_ticket_use(fixture->view, held, NULL));
+    keys_write(fixture, "\"read\":[\"others\"]"); /* what is open loses the rest */
+    reload(fixture);
+    held = renewed(fixture, held);
+    assert_non_null(held);
+    assert_false(access_allows(held, ACCESS_READ, SV("clicks")));
+    access_principal_unref(held);
+    file_write(fixture->keys_path, "{}");
+    reload(fixture);
+    assert_err(ERR_UNAUTHENTICATED, show(fixture->view, text, &verdict));
+    assert_null(verdict.principal);
+}
+
+static void test_access_ticket__that_is_none__is_refused_with_a_challenge(void **state)
+{
+    struct fixture *fixture = *state;
+    char text[TICKET_TEXT_BYTES];
+    struct access_verdict verdict;
+    int64_t expires_ms;
+    assert_err(ERR_UNAUTHENTICATED, show(fixture->view, "mt_AAAA", &verdict));
+    assert_non_null(strstr(verdict.challenge, "error=\"invalid_token\""));
+    assert_err(ERR_UNAUTHENTICATED, show(fixture->view, "", &verdict));
+    assert_err(ERR_UNAUTHENTICATED, show(fixture->view, fixture->key, &verdict));
+    /* One from before access was switched on is nobody's. */
+    assert_err(ERR_OK,
+               access_ticket_make(fixture->view, NULL, SV("orders"), text, &expires_ms, NULL));
+    assert_err(ERR_UNAUTHENTICATED, show(fixture->view, text, &verdict));
+    /* It is no credential but where it is asked for. */
+    ticket_make(fixture, fixture->key, "orders", text);
+    assert_err(ERR_UNAUTHENTICATED, identify(fixture, text, &verdict));
+    struct access_config config = fixture->config;
+    struct access *access = NULL;
+    config.tickets = NULL;
+    assert_err(ERR_OK, access_new(&config, &access, NULL));
+    struct access_view *view = access_view_new(access);
+    assert_err(ERR_UNAUTHENTICATED, show(view, text, &verdict));
+    access_view_free(view);
+    access_free(access);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(test_##name, start, stop)
 
 int main(void)
@@ -654,6 +849,13 @@ int main(void)
         TEST(access_reload__rights_and_keys__as_the_files_say_now),
         TEST(access_reload__a_wrong_file__changes_nothing),
         TEST(access_reload__while_workers_work__nobody_notices),
+        TEST(access_renew__key__as_the_file_says_now),
+        TEST(access_renew__key_replaced__is_nobody),
+        TEST(access_renew__certificate),
+        TEST(access_renew__token__its_signer_and_the_roles),
+        TEST(access_ticket__is_whom_it_was_given_to__for_its_topics_once),
+        TEST(access_ticket__no_more_than_its_key_may_now),
+        TEST(access_ticket__that_is_none__is_refused_with_a_challenge),
         TEST(access__health__says_what_there_is),
         TEST(access__log__holds_no_secret),
         TEST(access__log__is_not_flooded),

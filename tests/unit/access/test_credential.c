@@ -6,6 +6,7 @@ static const struct {
     const char *label, *authorization, *api_key, *certificate;
     enum access_kind kind;
     const char *text; /* NULL: refused */
+    const char *ticket;
 } rows[] = {
     {"nothing", NULL, NULL, "", ACCESS_NOBODY, ""},
     {"token", "Bearer a.b.c", NULL, "", ACCESS_TOKEN, "a.b.c"},
@@ -18,6 +19,10 @@ static const struct {
     {"certificate", NULL, NULL, "CN=a", ACCESS_CERTIFICATE, ""},
     {"header before certificate", "Bearer a.b.c", NULL, "CN=a", ACCESS_TOKEN, "a.b.c"},
     {"two headers", "Bearer a.b.c", "mr_x_y", "", ACCESS_NOBODY, NULL},
+    {"ticket", NULL, NULL, "", ACCESS_TICKET, "mt_x", "mt_x"},
+    {"ticket before certificate", NULL, NULL, "CN=a", ACCESS_TICKET, "mt_x", "mt_x"},
+    {"ticket and token", "Bearer a.b.c", NULL, "", ACCESS_NOBODY, NULL, "mt_x"},
+    {"ticket and key", NULL, "mr_x_y", "", ACCESS_NOBODY, NULL, "mt_x"},
     {"empty", "", NULL, "", ACCESS_NOBODY, NULL},
     {"scheme alone", "Bearer", NULL, "", ACCESS_NOBODY, NULL},
     {"scheme and a blank", "Bearer ", NULL, "", ACCESS_NOBODY, NULL},
@@ -36,6 +41,7 @@ static void test_credential_read__headers(void **state)
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         const struct access_request request = {.authorization = rows[i].authorization,
                                                .api_key = rows[i].api_key,
+                                               .ticket = rows[i].ticket,
                                                .names = &rows[i].certificate,
                                                .name_count = rows[i].certificate[0] != 0};
         struct credential credential;
