@@ -97,8 +97,9 @@ MUST_CHECK struct access_principal *access_renew(struct access_view *view,
 /* For lists: the same without a word, and without being counted. */
 bool access_allows(const struct access_principal *principal, enum access_right right,
                    struct strview topic);
-/* For WWW-Authenticate with ERR_FORBIDDEN. */
+/* For WWW-Authenticate with ERR_FORBIDDEN, and with ERR_UNAUTHENTICATED of access_ticket_use. */
 #define ACCESS_CHALLENGE_FORBIDDEN "Bearer realm=\"millrace\", error=\"insufficient_scope\""
+#define ACCESS_CHALLENGE_USED      "Bearer realm=\"millrace\", error=\"invalid_token\""
 /* What the request turned out to be; NULL is a no-op. */
 void access_spend(struct access_view *view, const struct access_principal *principal,
                   int64_t events, int64_t bytes);

@@ -40,8 +40,8 @@ const struct config_option access_options[] = {
     CONFIG_ROW(struct access_config, tokens_kept, "access.jwt.cache.entries", INT, "4096", 4,
                1000000, "Checked tokens (their hashes) that a worker remembers until they expire."),
     CONFIG_ROW(struct access_config, rate_events, "access.rate.events", FLOAT, "0", 0, 1e12,
-               "Events a second for each key, token subject or certificate without a rate of its "
-               "own; 0: no limit."),
+               "Events a second (where data are read: requests) for each key, token subject or "
+               "certificate without a rate of its own; 0: no limit."),
     CONFIG_ROW(struct access_config, rate_bytes, "access.rate.bytes", SIZE, "0", 0, 1e12,
                "The same for bytes of bodies."),
     CONFIG_ROW(struct access_config, rate_burst_ms, "access.rate.burst", DURATION, "1s", 1, 3600000,

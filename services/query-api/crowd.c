@@ -5,18 +5,18 @@
 
 #include "core/hash_map.h"
 
-#define ADDRESSES_MAX (1u << 30) /* more than there are streams */
+#define CLIENTS_MAX (1u << 30) /* more than there are streams */
 
 struct crowd {
     pthread_mutex_t lock; /* guards all of it */
     int64_t streams_max;
-    struct hash_map *clients; /* address → struct crowd_client * */
+    struct hash_map *clients; /* name → struct crowd_client * */
 };
 
 struct crowd_client {
     struct crowd *crowd;
     int64_t streams;
-    char *address;
+    char *name;
 };
 
 void crowd_free(struct crowd *crowd)
@@ -36,12 +36,12 @@ struct crowd *crowd_new(int64_t streams_max)
     }
     struct crowd *crowd = must_alloc(sizeof *crowd);
     crowd->streams_max = streams_max;
-    crowd->clients = hash_map_new(sizeof(struct crowd_client *), ADDRESSES_MAX);
+    crowd->clients = hash_map_new(sizeof(struct crowd_client *), CLIENTS_MAX);
     CHECK(pthread_mutex_init(&crowd->lock, NULL) == 0);
     return crowd;
 }
 
-bool crowd_enter(struct crowd *crowd, const char *address, struct crowd_client **ret)
+bool crowd_enter(struct crowd *crowd, const char *name, struct crowd_client **ret)
 {
     *ret = NULL;
     if (!crowd) {
@@ -49,11 +49,11 @@ bool crowd_enter(struct crowd *crowd, const char *address, struct crowd_client *
     }
     bool is_new;
     (void)pthread_mutex_lock(&crowd->lock);
-    struct crowd_client **slot = hash_map_get_or_add(crowd->clients, sv(address), &is_new);
+    struct crowd_client **slot = hash_map_get_or_add(crowd->clients, sv(name), &is_new);
     CHECK(slot);
     if (is_new) {
         *slot = must_alloc(sizeof **slot);
-        **slot = (struct crowd_client){.crowd = crowd, .address = must_strdup(address)};
+        **slot = (struct crowd_client){.crowd = crowd, .name = must_strdup(name)};
     }
     bool is_let_in = (*slot)->streams < crowd->streams_max; /* a new one is */
     if (is_let_in) {
@@ -72,8 +72,8 @@ void crowd_leave(struct crowd_client *client)
     struct crowd *crowd = client->crowd;
     (void)pthread_mutex_lock(&crowd->lock);
     if (--client->streams == 0) {
-        CHECK(hash_map_remove(crowd->clients, sv(client->address)));
-        free(client->address);
+        CHECK(hash_map_remove(crowd->clients, sv(client->name)));
+        free(client->name);
         free(client);
     }
     (void)pthread_mutex_unlock(&crowd->lock);

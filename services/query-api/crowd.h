@@ -1,6 +1,7 @@
-/* crowd.h - how many streams each client address has, so that one cannot take all there are.
+/* crowd.h - how many streams each client has, by its address or as who it is, so that one cannot take
+ * all there are.
  *
- * BOUNDS   streams_max an address.
+ * BOUNDS   streams_max a client.
  * THREADS  any; one lock, taken when a stream begins and when it ends.
  */
 #pragma once
@@ -16,6 +17,6 @@ struct crowd_client;
 void crowd_free(struct crowd *crowd); /* NULL is a no-op; all have left */
 /* streams_max 0: NULL, which counts nobody. */
 struct crowd *crowd_new(int64_t streams_max);
-/* False: the address has as many as it may. *ret is for crowd_leave; NULL when nobody is counted. */
-MUST_CHECK bool crowd_enter(struct crowd *crowd, const char *address, struct crowd_client **ret);
+/* False: the client has as many as it may. *ret is for crowd_leave; NULL when nobody is counted. */
+MUST_CHECK bool crowd_enter(struct crowd *crowd, const char *name, struct crowd_client **ret);
 void crowd_leave(struct crowd_client *client); /* NULL is a no-op */

@@ -8,11 +8,12 @@
 
 /* --- topics ------------------------------------------------------------------------------------------ */
 
-static enum err topic_add(const struct query *query, struct strview name,
-                          struct events_request *ret, struct err_info *info)
+static enum err topic_add(const struct query *query, const struct access_principal *principal,
+                          struct strview name, struct events_request *ret, struct err_info *info)
 {
     size_t topic;
-    enum err e = query_topic_get(query, name, &topic, info);
+    enum err e = access_permit(principal, ACCESS_READ, name, info);
+    e = e ? e : query_topic_get(query, name, &topic, info);
     if (e) {
         return e;
     }
@@ -27,12 +28,12 @@ static enum err topic_add(const struct query *query, struct strview name,
     return ERR_OK;
 }
 
-static enum err read_topics(const struct query *query, const char *list, struct events_request *ret,
-                            struct err_info *info)
+static enum err read_topics(const struct query *query, const struct events_source *source,
+                            struct events_request *ret, struct err_info *info)
 {
-    for (const char *at = list;; at++) {
+    for (const char *at = source->topics;; at++) {
         size_t len = strcspn(at, ",");
-        enum err e = topic_add(query, sv_of(at, len), ret, info);
+        enum err e = topic_add(query, source->principal, sv_of(at, len), ret, info);
         if (e) {
             return e;
         }
@@ -187,7 +188,7 @@ enum err events_request_read(const struct events_source *source, const struct qu
                              struct events_request *ret, struct err_info *info)
 {
     static const char *const switches[] = {"0", "1"};
-    enum err e = read_topics(query, source->topics, ret, info);
+    enum err e = read_topics(query, source, ret, info);
     e = e ? e : read_start(source, ret, info);
     e = e ? e : read_choice(source, "envelope", switches, &ret->is_envelope, info);
     e = e ? e : read_filter(source, ret, info);
@@ -202,7 +203,8 @@ static const char *query_param(const void *context, const char *name)
     return http_request_query(context, name);
 }
 
-enum err events_request_read_http(const struct http_request *request, const struct query *query,
+enum err events_request_read_http(struct http_request *request,
+                                  const struct access_principal *principal,
                                   struct events_request *ret, struct err_info *info)
 {
     const struct events_source source = {
@@ -210,8 +212,13 @@ enum err events_request_read_http(const struct http_request *request, const stru
         .context = request,
         .topics = http_request_param(request, "topics"),
         .last_event_id = http_request_header(request, "Last-Event-ID"),
+        .principal = principal,
     };
-    return events_request_read(&source, query, ret, info);
+    const enum err e = events_request_read(&source, http_request_context(request), ret, info);
+    if (e == ERR_FORBIDDEN) {
+        http_reply_header(request, "WWW-Authenticate", ACCESS_CHALLENGE_FORBIDDEN);
+    }
+    return e;
 }
 
 /* Of those that are liked as well as any other the first: an EventSource asks for the first one. */

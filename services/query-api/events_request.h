@@ -22,19 +22,20 @@ struct events_request {
 struct events_source {
     const char *(*param)(const void *context, const char *name); /* NULL: not given */
     const void *context;
-    const char *topics;        /* a comma list */
-    const char *last_event_id; /* NULL, or what wins over a parameter of that name */
+    const char *topics;                       /* a comma list */
+    const char *last_event_id;                /* NULL, or what wins over a parameter of that name */
+    const struct access_principal *principal; /* who asks; NULL: access is off */
 };
 
 void events_request_deinit(struct events_request *events); /* a zeroed one is a no-op */
-/* On an error, too, the caller deinits it. */
+/* On an error, too, the caller deinits it. ERR_FORBIDDEN: a topic that who asks may not read. */
 MUST_CHECK enum err events_request_read(const struct events_source *source,
                                         const struct query *query, struct events_request *ret,
                                         struct err_info *info);
 /* The same from an HTTP request, whose Accept it leaves alone. */
-MUST_CHECK enum err events_request_read_http(const struct http_request *request,
-                                             const struct query *query, struct events_request *ret,
-                                             struct err_info *info);
+MUST_CHECK enum err events_request_read_http(struct http_request *request,
+                                             const struct access_principal *principal,
+                                             struct events_request *ret, struct err_info *info);
 /* Events or lines, as Accept has it. */
 MUST_CHECK enum err events_request_format(const struct http_request *request,
                                           struct events_request *ret, struct err_info *info);

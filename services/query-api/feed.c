@@ -35,6 +35,10 @@ static const struct {
                                    "with the last id\"}"},
     [QUERY_END_ROTATED] = {"shutdown", "{\"detail\":\"the stream has been open for long; reconnect "
                                        "with the last id\"}"},
+    [QUERY_END_EXPIRED] = {"expired", "{\"detail\":\"the token or key has expired; come back with "
+                                      "another and the last id\"}"},
+    [QUERY_END_REVOKED] = {"revoked", "{\"detail\":\"the key, or the right to read this, was taken "
+                                      "away or changed; come back, with the last id, to hear\"}"},
     [QUERY_END_SHUTDOWN] = {"shutdown", "{\"detail\":\"the server is shutting down; reconnect with "
                                         "the last id\"}"},
 };
@@ -44,6 +48,17 @@ void feed_append_farewell(const struct feed *feed, enum query_end why, struct bu
     if (farewells[why].event) {
         feed_append_event(feed, farewells[why].event, sv(farewells[why].data), out);
     }
+}
+
+bool feed_is_for(const struct feed *feed, const struct guest *guest)
+{
+    const struct reading *reading = feed->reading;
+    for (size_t i = 0; i < reading->topic_count; i++) {
+        if (!guest_may_read(guest, feed->site->config->topics[reading->topics[i].topic])) {
+            return false;
+        }
+    }
+    return true;
 }
 
 static enum feed_result end(struct feed *feed, enum query_end why)

@@ -10,6 +10,7 @@
 #pragma once
 
 #include "catchup.h"
+#include "guest.h"
 #include "query_metrics.h"
 #include "reading.h"
 #include "snapshot.h"
@@ -85,6 +86,9 @@ void feed_rested(struct feed *feed);
 void feed_stop(struct feed *feed);
 /* And has a position of its own, to be told, if what comes next is still there. */
 void feed_settle(struct feed *feed);
+
+/* Whether the guest may read all of its topics. */
+bool feed_is_for(const struct feed *feed, const struct guest *guest);
 
 void feed_append_event(const struct feed *feed, const char *name, struct strview data,
                        struct buf *out);

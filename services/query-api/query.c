@@ -51,6 +51,8 @@ static const struct config_option query_options[] = {
         struct query_config, address_clients_max, "sse.clients.address.max", INT, "0", 0, 1e7,
         "Most streams of a client address, which behind a proxy is the proxy's; 0: no limit of "
         "its own."),
+    CONFIG_ROW(struct query_config, principal_clients_max, "sse.clients.principal.max", INT, "0", 0,
+               1e7, "Most streams of a key, token subject or certificate; 0: no limit of its own."),
     CONFIG_ROW(
         struct query_config, age_max_ms, "sse.age.max", DURATION, "0", 0, 30.0 * 86400000,
         "A stream ends after 80 to 100 % of this, so that streams spread over replicas again; 0: "
@@ -140,6 +142,8 @@ enum err query_begin(struct query *query, int argc, char **argv, enum config_act
     const struct config_section sections[] = {
         {"Query", query_options, ARRAY_LEN(query_options), &query->config},
         {"Jobs", jobs_options, jobs_options_count, &query->jobs_config},
+        {"Access", access_options, access_options_count, &query->access_config},
+        {"Tickets", tickets_options, tickets_options_count, &query->tickets_config},
         {"Kafka", kafka_options, kafka_options_count, &query->kafka},
     };
     static struct service_params params = {
@@ -155,6 +159,7 @@ enum err query_begin(struct query *query, int argc, char **argv, enum config_act
     enum err e = service_begin(&params, argc, argv, &query->service, ret_action);
     if (!e) {
         topics_take(query);
+        query->access_config.tickets = &query->tickets_config;
     }
     return e;
 }
@@ -228,7 +233,8 @@ static enum err catchup_start(struct query *query, struct err_info *info)
 
 static enum err listen_start(struct query *query, struct err_info *info)
 {
-    query->crowd = crowd_new(query->config.address_clients_max);
+    query->crowds.addresses = crowd_new(query->config.address_clients_max);
+    query->crowds.principals = crowd_new(query->config.principal_clients_max);
     query->waits.waits_max = query->config.waits_max;
     query->snapshots.latest = query->latest;
     query->snapshots.snapshots_max = query->config.snapshots_max;
@@ -255,6 +261,7 @@ static enum err listen_start(struct query *query, struct err_info *info)
         .metrics = query->metrics,
         .ring_bytes_max = query->config.ring_bytes,
         .waits = &query->waits,
+        .access = query->access,
     };
     const struct http_route_set routes = {query_routes, query_routes_count, query};
     const struct http_worker_hooks hooks = {
@@ -305,7 +312,8 @@ enum err query_start(struct query *query, struct err_info *info)
     }
     service_add_check(query->service, &(struct service_check){"kafka", check_kafka, query});
     query->reader = reader_new(query->topics, query->topic_count);
-    enum err e = history_start(query, info);
+    enum err e = service_access_start(query->service, &query->access_config, &query->access, info);
+    e = e ? e : history_start(query, info);
     e = e ? e : catchup_start(query, info);
     e = e ? e : jobs_start(&query->jobs_config, &query->kafka, &query->jobs, info);
     e = e ? e : listen_start(query, info); /* makes the shards, which the reader fills */
@@ -322,7 +330,9 @@ void query_stop(struct query *query)
 
 void query_free(struct query *query)
 {
-    crowd_free(query->crowd);
+    access_free(query->access);
+    crowd_free(query->crowds.addresses);
+    crowd_free(query->crowds.principals);
     jobs_free(query->jobs);
     catchup_free(query->catchup);
     reader_free(query->reader);
@@ -343,6 +353,7 @@ const struct http_route query_routes[] = {
     {HTTP_GET, "/aggregates/{topic}", query_handle_get_aggregates},
     {HTTP_GET, "/jobs", query_handle_get_jobs},
     {HTTP_GET, "/jobs/{pipeline}", query_handle_get_job},
+    {HTTP_POST, "/tickets", query_handle_post_tickets, query_open_post_tickets},
     {HTTP_GET, "/jobs-view", query_handle_get_job_view},
     {HTTP_GET, "/", query_handle_get_dashboard},
     {HTTP_GET, "/assets/{file}", query_handle_get_asset},

@@ -16,6 +16,8 @@
  *          jobs.c           the thread that reads the status topic, and its lock
  *          jobs_board.c     what workers have told (pure) …
  *          jobs_view.c      … and what follows from it
+ *          query_tickets.c  POST /tickets
+ *          query_access.c   who may see what: the first question of each of these
  *          query_pages.c    the dashboard, the job view
  *          query_metrics.c  what is counted
  *          reader.c         the thread that reads Kafka for everyone
@@ -32,7 +34,8 @@
  *          feed.c           what a client is sent next, over catch-up or snapshot to the rings (text)
  *          ws_socket.c      a WebSocket and its subscriptions, each a feed; and all of a worker's
  *          ws_talk.c        what its client says
- *          crowd.c          how many streams each address has
+ *          guest.c          whom a stream is for, as long as it lasts
+ *          crowd.c          how many streams each client has
  *          reading.c        what a client has seen and what comes next for it (pure);
  *          reading_begin.c  where it begins
  *          reading_text.c   what it says, as events or lines
@@ -56,7 +59,7 @@
 #include "history.h"
 #include "latest.h"
 #include "reader.h"
-#include "service/service.h"
+#include "service/service_access.h"
 #include "shard.h"
 
 #define QUERY_TOPICS_MAX READING_TOPICS_MAX
@@ -74,6 +77,7 @@ struct query_config {
     const char *slow;
     int64_t snapshots_max;
     int64_t address_clients_max;
+    int64_t principal_clients_max;
     int64_t age_max_ms;
     int64_t drain_spread_ms;
     const char *ws_origins;
@@ -94,6 +98,9 @@ struct query {
     struct service *service;
     struct query_config config;
     struct kafka_config kafka;
+    struct access_config access_config;
+    struct tickets_config tickets_config;
+    struct access *access;
     struct jobs_config jobs_config;
     struct jobs *jobs;
     struct strview topics[QUERY_TOPICS_MAX]; /* each ends with a NUL */
@@ -104,7 +111,7 @@ struct query {
     struct waits_config waits;
     struct catchup *catchup;
     struct snapshots snapshots;
-    struct crowd *crowd;
+    struct guest_crowds crowds;
     struct reader *reader;
     struct shard_config shard_config;
     struct shard *shards[QUERY_SHARDS_MAX]; /* by worker; set before the reader starts */
@@ -134,6 +141,8 @@ void query_handle_get_top(struct http_request *request);
 void query_handle_get_aggregates(struct http_request *request);
 void query_handle_get_jobs(struct http_request *request);
 void query_handle_get_job(struct http_request *request);
+void query_open_post_tickets(struct http_request *request);
+void query_handle_post_tickets(struct http_request *request);
 void query_handle_get_dashboard(struct http_request *request);
 void query_handle_get_job_view(struct http_request *request);
 void query_handle_get_asset(struct http_request *request);

@@ -2,6 +2,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "query_access.h"
 #include "query_ws.h"
 
 #define HEAD_BYTES_MAX 16384
@@ -19,12 +20,10 @@ static void answer_fields(struct http_request *request)
 
 /* A 503 would end an EventSource for good, and is what other clients understand. */
 static enum err turn_away(struct http_request *request, struct streams *streams,
-                          const struct events_request *events, struct err_info *info)
+                          const struct events_request *events)
 {
-    query_metrics_turned_away();
     if (events->format != READING_SSE) {
-        return err_set(info, ERR_OVERLOADED,
-                       "there are as many streams as there may be, here or of this client");
+        return ERR_OVERLOADED;
     }
     char text[64];
     int len = snprintf(text, sizeof text, ":busy\n\nretry: %" PRId64 "\n\n",
@@ -34,7 +33,7 @@ static enum err turn_away(struct http_request *request, struct streams *streams,
 }
 
 static enum err open_stream(struct http_request *request, struct streams *streams,
-                            struct events_request *events, struct crowd_client *client)
+                            struct events_request *events, struct guest *guest)
 {
     struct stream_params params = {
         .feed = {.start = events->start, .is_snapshot = events->is_snapshot, .slow = events->slow}};
@@ -45,7 +44,7 @@ static enum err open_stream(struct http_request *request, struct streams *stream
         e = http_request_take_stream(request, &params.http);
     }
     if (e) {
-        crowd_leave(client);
+        guest_leave(guest);
         buf_free(&params.head);
         return e;
     }
@@ -53,7 +52,7 @@ static enum err open_stream(struct http_request *request, struct streams *stream
     events->asked = (struct cursor){0};
     params.feed.reading = events_request_reading(events);
     params.feed.reading->is_chunked = is_chunked;
-    params.client = client;
+    params.guest = *guest;
     stream_open(streams, &params);
     return ERR_OK;
 }
@@ -61,14 +60,15 @@ static enum err open_stream(struct http_request *request, struct streams *stream
 static enum err handle(struct http_request *request, struct events_request *events,
                        struct err_info *info)
 {
-    const struct query *query = http_request_context(request);
     struct shard *shard = http_worker_state(http_request_worker(request));
-    if (http_websocket_is_asked(request)) {
-        enum err e = events_request_read_http(request, query, events, info);
-        return e ? e : query_open_socket(request, events, info);
+    struct access_principal *principal;
+    enum err e = query_identify(request, SERVICE_ACCESS_STREAM, &principal, info);
+    if (!e && http_websocket_is_asked(request)) {
+        e = events_request_read_http(request, principal, events, info);
+        return e ? e : query_open_socket(request, principal, events, info);
     }
-    enum err e = events_request_format(request, events, info);
-    e = e ? e : events_request_read_http(request, query, events, info);
+    e = e ? e : events_request_format(request, events, info);
+    e = e ? e : events_request_read_http(request, principal, events, info);
     if (e) {
         return e;
     }
@@ -77,11 +77,12 @@ static enum err handle(struct http_request *request, struct events_request *even
         http_reply_bytes(request, 200, events->content_type, (struct strview){0});
         return ERR_OK;
     }
-    struct crowd_client *client;
-    return atomic_load(&query->stream_total) >= (size_t)query->config.clients_max ||
-                   !crowd_enter(query->crowd, http_request_client(request), &client)
-               ? turn_away(request, &shard->streams, events, info)
-               : open_stream(request, &shard->streams, events, client);
+    struct guest guest;
+    e = query_enter(request, principal, &guest, info);
+    if (e == ERR_OVERLOADED) {
+        return turn_away(request, &shard->streams, events);
+    }
+    return e ? e : open_stream(request, &shard->streams, events, &guest);
 }
 
 void query_handle_get_events(struct http_request *request)

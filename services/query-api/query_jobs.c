@@ -1,8 +1,15 @@
 /* GET /jobs and /jobs/{pipeline}. */
 #include "http/http_negotiate.h"
-#include "query.h"
+#include "query_access.h"
 
 #define BODY_BYTES_MAX ((size_t)256 << 20)
+
+/* What workers tell is shown to whom that topic is. */
+static enum err admit(struct http_request *request, struct err_info *info)
+{
+    const struct query *query = http_request_context(request);
+    return query_admit(request, SERVICE_ACCESS_FULL, sv(query->jobs_config.topic), info);
+}
 
 static void answer(struct http_request *request, struct buf *body, const char *etag)
 {
@@ -23,7 +30,8 @@ void query_handle_get_jobs(struct http_request *request)
     char etag[JOBS_ETAG_BYTES];
     struct err_info info = {0};
     buf_init(&body, BODY_BYTES_MAX);
-    enum err e = jobs_list(query->jobs, &body, etag, &info);
+    enum err e = admit(request, &info);
+    e = e ? e : jobs_list(query->jobs, &body, etag, &info);
     if (e) {
         http_reply_err(request, e, &info);
     } else {
@@ -39,8 +47,9 @@ void query_handle_get_job(struct http_request *request)
     struct err_info info = {0};
     json_t *near = NULL;
     buf_init(&body, BODY_BYTES_MAX);
-    enum err e =
-        jobs_show(query->jobs, http_request_param(request, "pipeline"), &body, etag, &near, &info);
+    const char *name = http_request_param(request, "pipeline");
+    enum err e = admit(request, &info);
+    e = e ? e : jobs_show(query->jobs, name, &body, etag, &near, &info);
     if (e) {
         http_reply_problem(request, &(struct http_problem){
                                         .err = e,

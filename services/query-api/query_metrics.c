@@ -35,7 +35,8 @@ static struct metric families[] = {
     [ENDS] =
         {"millrace_query_stream_ends_total", METRIC_COUNTER,
          "Streams that ended; a rise of lagged or stalled: clients or the network are too slow, "
-         "of limit: raise sse.clients.max or add replicas.",
+         "of limit: raise sse.clients.max or add replicas; of revoked: keys or rights were "
+         "changed.",
          "reason"},
     [CATCHUPS] =
         {"millrace_query_catchups_total", METRIC_COUNTER,
@@ -96,6 +97,7 @@ static const char *const end_names[QUERY_END_COUNT] = {
     [QUERY_END_GONE] = "gone",         [QUERY_END_LAGGED] = "lagged",
     [QUERY_END_STALLED] = "stalled",   [QUERY_END_LIMIT] = "limit",
     [QUERY_END_FAILED] = "failed",     [QUERY_END_ROTATED] = "rotated",
+    [QUERY_END_EXPIRED] = "expired",   [QUERY_END_REVOKED] = "revoked",
     [QUERY_END_SHUTDOWN] = "shutdown",
 };
 

@@ -10,6 +10,8 @@ enum query_end {
     QUERY_END_LIMIT,   /* turned away, or too many catch-ups or snapshots */
     QUERY_END_FAILED,  /* its records could not be read from Kafka */
     QUERY_END_ROTATED, /* as old as sse.age.max lets it become */
+    QUERY_END_EXPIRED, /* its token or key has */
+    QUERY_END_REVOKED, /* its key, or the right to what it reads, was taken away */
     QUERY_END_SHUTDOWN,
     QUERY_END_COUNT
 };

@@ -6,6 +6,7 @@
 
 #include "core/clock.h"
 #include "http/http_negotiate.h"
+#include "query_access.h"
 
 #define ETAG_BYTES_MAX ((size_t)4 << 20)
 #define LINK_BYTES_MAX 4096
@@ -39,10 +40,11 @@ static enum err format_choose(struct rest_call *call, struct err_info *info)
 }
 
 static enum err call_begin(struct rest_call *call, const struct rest_endpoint *endpoint,
-                           struct err_info *info)
+                           enum service_access_moment moment, struct err_info *info)
 {
-    enum err e = query_topic_get(call->query, sv(http_request_param(call->http, "topic")),
-                                 &call->topic, info);
+    const struct strview topic = sv(http_request_param(call->http, "topic"));
+    enum err e = query_admit(call->http, moment, topic, info);
+    e = e ? e : query_topic_get(call->query, topic, &call->topic, info);
     if (e) {
         return e;
     }
@@ -238,13 +240,13 @@ struct later {
 };
 
 static struct later answer(struct http_request *http, const struct rest_endpoint *endpoint,
-                           bool may_wait)
+                           enum service_access_moment moment, bool may_wait)
 {
     struct err_info info = {0};
     struct rest_found found = {.skipped = -1};
     struct rest_call call = {.http = http, .query = http_request_context(http)};
     bool waits = false;
-    enum err e = call_begin(&call, endpoint, &info);
+    enum err e = call_begin(&call, endpoint, moment, &info);
     e = e ? e : endpoint->find(&call, &found, &info);
     e = e ? e : reply(&call, &found, may_wait, &waits);
     if (e) {
@@ -260,7 +262,7 @@ static struct later answer(struct http_request *http, const struct rest_endpoint
 
 static bool answer_again(struct http_request *http, bool is_last, const void *endpoint)
 {
-    return answer(http, endpoint, !is_last).wait_ms == 0;
+    return answer(http, endpoint, SERVICE_ACCESS_AGAIN, !is_last).wait_ms == 0;
 }
 
 /* The server's own deadline would make an error of the wait: it ends before. */
@@ -276,8 +278,8 @@ void rest_handle(struct http_request *http, const struct rest_endpoint *endpoint
 {
     struct http_worker *worker = http_request_worker(http);
     struct shard *shard = http_worker_state(worker);
-    const struct later later =
-        answer(http, endpoint, endpoint->can_wait && !http_worker_is_draining(worker));
+    const struct later later = answer(http, endpoint, SERVICE_ACCESS_FULL,
+                                      endpoint->can_wait && !http_worker_is_draining(worker));
     if (later.wait_ms == 0) {
         return;
     }

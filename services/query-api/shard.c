@@ -121,6 +121,17 @@ static void on_wake(void *context, uint32_t events)
     }
 }
 
+/* Keys, roles or the key set for tokens have changed: some clients may not stay. */
+static void clients_renew(struct shard *shard)
+{
+    const unsigned generation = access_view_generation(shard->access);
+    if (generation != shard->access_generation) {
+        shard->access_generation = generation;
+        ws_renew(&shard->sockets, shard->access);
+        streams_renew(&shard->streams, shard->access);
+    }
+}
+
 static void on_tick(void *context)
 {
     struct shard *shard = context;
@@ -129,6 +140,7 @@ static void on_tick(void *context)
          i++) {
         metric_set(shard->config->metrics[i].ring_bytes, (double)shard->rings[i].bytes);
     }
+    clients_renew(shard);
     ws_tick(&shard->sockets, clock_mono_us());
     streams_tick(&shard->streams, clock_mono_us());
     waits_look(&shard->waits, clock_mono_us());
@@ -153,6 +165,8 @@ enum err shard_new(const struct shard_config *config, struct http_worker *worker
     }
     shard->selectors = selector_machine_new();
     shard->waits.config = config->waits;
+    shard->access = access_view_new(config->access);
+    shard->access_generation = access_view_generation(shard->access);
     shard->codec = config->sockets.is_compressing ? websocket_codec_new() : NULL;
     buf_init(&shard->scratch, SCRATCH_BYTES_MAX);
     shard->site = (struct feed_site){
@@ -186,6 +200,7 @@ void shard_free(struct shard *shard)
     streams_deinit(&shard->streams);
     selector_machine_free(shard->selectors);
     websocket_codec_free(shard->codec);
+    access_view_free(shard->access);
     buf_free(&shard->scratch);
     if (shard->watch) {
         http_watch_close(shard->watch);

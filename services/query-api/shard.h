@@ -26,6 +26,7 @@ struct shard_config {
     const struct query_topic_metrics *metrics; /* by topic */
     int64_t ring_bytes_max;                    /* a topic */
     struct waits_config *waits;
+    struct access *access;
 };
 
 struct shard {
@@ -39,6 +40,8 @@ struct shard {
     struct streams streams;
     struct ws_sockets sockets;
     struct waits waits;
+    struct access_view *access;
+    unsigned access_generation; /* that its clients were looked at by */
     int event_fd;
     struct http_watch *watch;
     _Atomic int64_t busy_us; /* which the last batch took to hand out */

@@ -30,7 +30,7 @@ struct stream {
     int64_t heartbeat_us;
     int64_t due_us; /* when it is to end as due_end says; INT64_MAX: never */
     enum query_end due_end;
-    struct crowd_client *client;
+    struct guest guest;
     bool is_waiting; /* for the socket */
     bool is_ending;
     enum query_end end;
@@ -232,8 +232,8 @@ static void stream_tick(struct stream *stream, int64_t now_us)
         }
         return;
     }
-    if (now_us >= stream->due_us) {
-        stream_end(stream, stream->due_end);
+    if (now_us >= stream->due_us || now_us >= stream->guest.expires_us) {
+        stream_end(stream, now_us >= stream->due_us ? stream->due_end : QUERY_END_EXPIRED);
         return;
     }
     if (has_out(stream) || stream->is_waiting) {
@@ -276,7 +276,7 @@ static void stream_free(struct stream *stream, enum query_end why)
     last->index = stream->index;
     /* Before the client can see the end: one that comes back at once finds its place free. */
     atomic_fetch_sub(set->config->total, 1);
-    crowd_leave(stream->client);
+    guest_leave(&stream->guest);
     query_metrics_stream_end(why);
     http_watch_close(stream->watch);
     http_stream_close(&stream->http);
@@ -333,7 +333,7 @@ void stream_open(struct streams *set, struct stream_params *params)
     *stream = (struct stream){.set = set,
                               .http = params->http,
                               .out = params->head,
-                              .client = params->client,
+                              .guest = params->guest,
                               .due_us = streams_due_us(set, now_us),
                               .due_end = QUERY_END_ROTATED,
                               .wrote_us = now_us,
@@ -374,6 +374,16 @@ void streams_tick(struct streams *set, int64_t now_us)
 {
     for (size_t i = set->count; i > 0; i--) {
         stream_tick(set->list[i - 1], now_us);
+    }
+}
+
+void streams_renew(struct streams *set, struct access_view *view)
+{
+    for (size_t i = set->count; i > 0; i--) {
+        struct stream *stream = set->list[i - 1];
+        if (!guest_renew(&stream->guest, view) || !feed_is_for(&stream->feed, &stream->guest)) {
+            stream_end(stream, QUERY_END_REVOKED);
+        }
     }
 }
 

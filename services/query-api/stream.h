@@ -14,8 +14,8 @@
 
 #include <stdatomic.h>
 
-#include "crowd.h"
 #include "feed.h"
+#include "guest.h"
 #include "http/http.h"
 
 struct stream_config {
@@ -44,8 +44,8 @@ struct streams {
 struct stream_params {
     struct http_stream http;
     struct feed_params feed;
-    struct crowd_client *client; /* taken over */
-    struct buf head;             /* taken over: status line and fields */
+    struct guest guest; /* taken over */
+    struct buf head;    /* taken over: status line and fields */
 };
 
 /* It ends by itself, or with the set. */
@@ -58,6 +58,8 @@ void streams_pump(struct streams *set, bool is_burst);
 void streams_tick(struct streams *set, int64_t now_us);
 /* Tells every client to come back elsewhere, at a moment of its own. */
 void streams_drain(struct streams *set);
+/* Who may what has changed: ends those whose clients may not any more. */
+void streams_renew(struct streams *set, struct access_view *view);
 /* When one that begins now is to end, for its age; INT64_MAX: never. */
 int64_t streams_due_us(struct streams *set, int64_t now_us);
 /* When one that is there ends in a drain that has begun now. */

@@ -18,7 +18,7 @@ struct ws_socket {
     size_t index; /* in set->list */
     struct http_websocket *http;
     const struct query *query;
-    struct crowd_client *client;
+    struct guest guest;
     struct subscription **subscriptions;
     size_t count;
     size_t turn;      /* whose it is */
@@ -111,7 +111,7 @@ static enum err subscribe(struct ws_socket *socket, const struct ws_ask *ask, st
                        (long long)socket->set->config->subscriptions_max);
     }
     struct events_request events = {0};
-    enum err e = ws_ask_events(ask, socket->query, &events, info);
+    enum err e = ws_ask_events(ask, socket->query, socket->guest.principal, &events, info);
     if (!e) {
         subscription_add(socket, ask->name, ask->unacked_max, &events);
         ws_append_event(http_websocket_out(socket->http), ask->name, "subscribed");
@@ -240,7 +240,7 @@ static void socket_free(struct ws_socket *socket, enum query_end why)
     set->list[socket->index] = last;
     last->index = socket->index;
     atomic_fetch_sub(set->streams->config->total, 1);
-    crowd_leave(socket->client);
+    guest_leave(&socket->guest);
     query_metrics_stream_end(why);
     for (size_t i = 0; i < socket->count; i++) {
         subscription_free(socket->subscriptions[i]);
@@ -256,6 +256,16 @@ static void on_end(void *context, enum http_websocket_end why, uint16_t code, st
     socket_free(socket, end_of(socket, why));
 }
 
+static const struct {
+    uint16_t code;
+    const char *reason;
+} closes[QUERY_END_COUNT] = {
+    [QUERY_END_SHUTDOWN] = {WEBSOCKET_GOING_AWAY, "the server is shutting down"},
+    [QUERY_END_ROTATED] = {WEBSOCKET_GOING_AWAY, "open for long: come back"},
+    [QUERY_END_EXPIRED] = {WS_UNKNOWN, "the token or key has expired"},
+    [QUERY_END_REVOKED] = {WS_UNKNOWN, "the key was taken away or changed"},
+};
+
 /* May end it. */
 static void socket_close(struct ws_socket *socket, enum query_end why)
 {
@@ -266,9 +276,7 @@ static void socket_close(struct ws_socket *socket, enum query_end why)
         feed_settle(&socket->subscriptions[i]->feed);
         feed_append_farewell(&socket->subscriptions[i]->feed, why, out);
     }
-    http_websocket_close(socket->http, WEBSOCKET_GOING_AWAY,
-                         why == QUERY_END_SHUTDOWN ? SV("the server is shutting down")
-                                                   : SV("open for long: come back"));
+    http_websocket_close(socket->http, closes[why].code, sv(closes[why].reason));
     http_websocket_pump(socket->http, false);
 }
 
@@ -287,7 +295,7 @@ static void set_add(struct ws_sockets *set, struct ws_socket *socket)
 }
 
 enum err ws_open(struct ws_sockets *set, struct http_request *request, const struct query *query,
-                 struct events_request *events, struct crowd_client *client, struct err_info *info)
+                 struct events_request *events, const struct guest *guest, struct err_info *info)
 {
     static const struct http_websocket_hooks hooks = {
         .on_message = on_message, .on_room = on_room, .on_blocked = on_blocked, .on_end = on_end};
@@ -298,12 +306,12 @@ enum err ws_open(struct ws_sockets *set, struct http_request *request, const str
                                                  .codec = set->streams->site->source.codec};
     *socket = (struct ws_socket){.set = set,
                                  .query = query,
-                                 .client = client,
+                                 .guest = *guest,
                                  .due_us = streams_due_us(set->streams, clock_mono_us()),
                                  .due_end = QUERY_END_ROTATED};
     enum err e = http_websocket_accept(request, &params, &socket->http, info);
     if (e || !socket->http) {
-        crowd_leave(client);
+        guest_leave(&socket->guest);
         free(socket);
         return e;
     }
@@ -341,8 +349,8 @@ static void socket_tick(struct ws_socket *socket, int64_t now_us)
     if (http_websocket_is_closing(socket->http)) {
         return;
     }
-    if (now_us >= socket->due_us) {
-        socket_close(socket, socket->due_end);
+    if (now_us >= socket->due_us || now_us >= socket->guest.expires_us) {
+        socket_close(socket, now_us >= socket->due_us ? socket->due_end : QUERY_END_EXPIRED);
         return;
     }
     if (out->len > 0) { /* it is behind */
@@ -367,6 +375,33 @@ void ws_tick(struct ws_sockets *set, int64_t now_us)
     }
     for (size_t i = set->count; i > 0; i--) {
         http_websocket_tick(set->list[i - 1]->http, now_us);
+    }
+}
+
+/* May end it. */
+static void socket_renew(struct ws_socket *socket, struct access_view *view)
+{
+    if (http_websocket_is_closing(socket->http)) {
+        return;
+    }
+    if (!guest_renew(&socket->guest, view)) {
+        socket_close(socket, QUERY_END_REVOKED);
+        return;
+    }
+    for (size_t i = socket->count; i > 0; i--) {
+        struct feed *feed = &socket->subscriptions[i - 1]->feed;
+        if (!feed_is_for(feed, &socket->guest)) {
+            feed_append_farewell(feed, QUERY_END_REVOKED, http_websocket_out(socket->http));
+            subscription_remove(socket, i - 1);
+        }
+    }
+    http_websocket_pump(socket->http, false);
+}
+
+void ws_renew(struct ws_sockets *set, struct access_view *view)
+{
+    for (size_t i = set->count; i > 0; i--) {
+        socket_renew(set->list[i - 1], view);
     }
 }
 

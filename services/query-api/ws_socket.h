@@ -8,7 +8,8 @@
  *          sent at most unacked_max records past the last one: a tab that renders slowly says so,
  *          long before its socket would.
  * ENDS     a subscription that ends is told why and "unsubscribed", the others go on. A drain, or age,
- *          tells every subscription, then closes with 1001.
+ *          tells every subscription, then closes with 1001; so does the end of what the client showed
+ *          of itself, with WS_UNKNOWN. A reload that takes the right to a topic away ends subscriptions.
  * THREADS  the worker's.
  */
 #pragma once
@@ -34,12 +35,14 @@ struct ws_sockets {
 };
 
 /* Answers the request with 101, or leaves the answer to the caller. events NULL: the client will say;
- * else there is a subscription WS_FIRST_NAME for them. client is taken over. */
+ * else there is a subscription WS_FIRST_NAME for them. guest is taken over. */
 #define WS_FIRST_NAME "0"
+#define WS_UNKNOWN    4401 /* as HTTP has it: come back as somebody who is known */
 MUST_CHECK enum err ws_open(struct ws_sockets *set, struct http_request *request,
                             const struct query *query, struct events_request *events,
-                            struct crowd_client *client, struct err_info *info);
+                            const struct guest *guest, struct err_info *info);
 void ws_deinit(struct ws_sockets *set); /* a zeroed one is a no-op; closes what is open */
 void ws_pump(struct ws_sockets *set, bool is_burst);
 void ws_tick(struct ws_sockets *set, int64_t now_us);
 void ws_drain(struct ws_sockets *set);
+void ws_renew(struct ws_sockets *set, struct access_view *view); /* as streams_renew */

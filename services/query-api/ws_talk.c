@@ -182,7 +182,8 @@ static enum err topics_read(const json_t *topics, struct buf *ret, struct err_in
 }
 
 enum err ws_ask_events(const struct ws_ask *ask, const struct query *query,
-                       struct events_request *ret, struct err_info *info)
+                       const struct access_principal *principal, struct events_request *ret,
+                       struct err_info *info)
 {
     CLEANUP(buf_free) struct buf topics;
     struct params params = {.tree = ask->tree};
@@ -192,7 +193,8 @@ enum err ws_ask_events(const struct ws_ask *ask, const struct query *query,
     if (e) {
         return e;
     }
-    const struct events_source source = {.param = param, .context = &params, .topics = topics.data};
+    const struct events_source source = {
+        .param = param, .context = &params, .topics = topics.data, .principal = principal};
     return events_request_read(&source, query, ret, info);
 }
 

@@ -35,6 +35,7 @@ void ws_ask_deinit(struct ws_ask *ask); /* a zeroed one is a no-op */
 MUST_CHECK enum err ws_ask_read(struct strview text, struct ws_ask *ret, struct err_info *info);
 /* What a subscribe or a resume asks for. */
 MUST_CHECK enum err ws_ask_events(const struct ws_ask *ask, const struct query *query,
+                                  const struct access_principal *principal,
                                   struct events_request *ret, struct err_info *info);
 
 /* {"subscription":…,"event":…} as a message; name "": of none. */

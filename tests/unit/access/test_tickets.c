@@ -186,7 +186,7 @@ static void test_tickets_write__longer_than_a_ticket__is_refused(void **state)
                             .id = sv_of(id, TICKET_ID_BYTES_MAX),
                             .topics = sv_of(topics, TICKET_TOPICS_BYTES_MAX)};
     assert_err(ERR_OK, tickets_write(tickets, &ticket, NOW_MS, text, NULL));
-    assert_int_equal(TICKET_TEXT_BYTES - 1, strlen(text));
+    assert_true(strlen(text) < TICKET_TEXT_BYTES);
     assert_null(read_at(tickets, text, NOW_MS));
     ticket.topics.len++;
     assert_err(ERR_LIMIT, tickets_write(tickets, &ticket, NOW_MS, text, NULL));

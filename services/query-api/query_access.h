@@ -1,0 +1,19 @@
+/* query_access.h - who may see what. Every address that shows data asks here first; a test goes through
+ * all addresses (tests/component/query-api/test_access.c).
+ *
+ * RULE     who asks is looked at before anything is said of topics: 401; then the right to read: 403,
+ *          whether or not the topic is there. Pages, documents, health and metrics are open.
+ */
+#pragma once
+
+#include "query.h"
+
+/* Who asks for an answer; it is borrowed until the worker's next request. */
+MUST_CHECK enum err query_identify(struct http_request *request, enum service_access_moment moment,
+                                   struct access_principal **ret, struct err_info *info);
+/* The same, and that he may read the topic; and he pays for a request. */
+MUST_CHECK enum err query_admit(struct http_request *request, enum service_access_moment moment,
+                                struct strview topic, struct err_info *info);
+/* Lets a stream begin: ERR_OVERLOADED, there are as many as there may be; and as guest_enter. */
+MUST_CHECK enum err query_enter(struct http_request *request, struct access_principal *principal,
+                                struct guest *ret, struct err_info *info);

@@ -1,0 +1,88 @@
+/* POST /tickets: for streams of a browser, which sends no header of ours with them. */
+#include "http/http_negotiate.h"
+#include "json/json_file.h"
+#include "query_access.h"
+
+/* One topic of the list, which the principal must be able to read. */
+static enum err topic_add(struct http_request *request, const struct access_principal *principal,
+                          const json_t *item, struct buf *topics, struct err_info *info)
+{
+    const char *name = json_string_value(item);
+    size_t topic;
+    if (!name) {
+        return err_set(info, ERR_REQUEST_PARAM, "/topics: must be an array of topics' names");
+    }
+    enum err e = service_access_permit(request, principal, ACCESS_READ, sv(name), info);
+    e = e ? e : query_topic_get(http_request_context(request), sv(name), &topic, info);
+    e = e ? e : buf_printf(topics, "%s%s", topics->len ? "," : "", name);
+    return e == ERR_LIMIT ? err_set(info, ERR_REQUEST_PARAM,
+                                    "/topics: a ticket holds names of %d bytes altogether",
+                                    TICKET_TOPICS_BYTES_MAX)
+                          : e;
+}
+
+static enum err topics_read(struct http_request *request, const struct access_principal *principal,
+                            struct buf *topics, struct err_info *info)
+{
+    CLEANUP(json_decrefp) json_t *root = NULL;
+    const json_t *item;
+    size_t i;
+    if (!sv_equal(http_request_media_type(request), SV("application/json"))) {
+        return err_set(info, ERR_MEDIA_TYPE, "the body must be application/json");
+    }
+    enum err e = json_text_load(http_request_body(request), "body", &root, info);
+    const json_t *list = json_object_get(root, "topics");
+    if (!e && json_array_size(list) == 0) {
+        e = err_set(info, ERR_REQUEST_PARAM, "/topics: must be an array of topics' names");
+    }
+    json_array_foreach(list, i, item)
+    {
+        e = e ? e : topic_add(request, principal, item, topics, info);
+    }
+    return e;
+}
+
+static enum err answer(struct http_request *request, const struct access_principal *principal,
+                       struct err_info *info)
+{
+    struct shard *shard = http_worker_state(http_request_worker(request));
+    CLEANUP(buf_free) struct buf topics;
+    char ticket[TICKET_TEXT_BYTES];
+    int64_t expires_ms;
+    buf_init(&topics, TICKET_TOPICS_BYTES_MAX + 1); /* and buf_printf's NUL */
+    enum err e = topics_read(request, principal, &topics, info);
+    e = e ? e
+          : access_ticket_make(shard->access, principal, buf_view(&topics), ticket, &expires_ms,
+                               info);
+    if (e) {
+        return e;
+    }
+    access_spend(shard->access, principal, 1, 0);
+    http_reply_header(request, "Cache-Control", "no-store");
+    http_reply_json(
+        request, 201,
+        json_pack("{s:s, s:I}", "ticket", ticket, "expires_at", (json_int_t)expires_ms));
+    return ERR_OK;
+}
+
+/* Before the body: a stranger's is not read. */
+void query_open_post_tickets(struct http_request *request)
+{
+    struct access_principal *principal;
+    struct err_info info = {0};
+    const enum err e = query_identify(request, SERVICE_ACCESS_HEAD, &principal, &info);
+    if (e) {
+        http_reply_err(request, e, &info);
+    }
+}
+
+void query_handle_post_tickets(struct http_request *request)
+{
+    struct access_principal *principal;
+    struct err_info info = {0};
+    enum err e = query_identify(request, SERVICE_ACCESS_FULL, &principal, &info);
+    e = e ? e : answer(request, principal, &info);
+    if (e) {
+        http_reply_err(request, e, &info);
+    }
+}
