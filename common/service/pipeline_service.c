@@ -1,10 +1,12 @@
 #include "service/pipeline_service.h"
 
 #include <assert.h>
+#include <inttypes.h>
 #include <stdio.h>
 
 #include "log/log.h"
 #include "stream/explain.h"
+#include "worker/savepoint_task.h"
 #include "worker/worker_control.h"
 
 static const struct config_option window_options[] = {
@@ -64,16 +66,21 @@ static enum err pipeline_print(const struct pipeline_service *self, enum explain
 
 /* --- orders ------------------------------------------------------------------------------------- */
 
+static enum err control_check(const struct pipeline_service *self, struct err_info *info)
+{
+    return self->worker_config.control_topic[0]
+               ? ERR_OK
+               : err_set(info, ERR_CONFIG, "control.topic is empty: no worker would hear of it");
+}
+
 static enum err pause_set(const struct pipeline_service *self, bool is_paused,
                           struct err_info *info)
 {
     const struct worker_control_params params = {.kafka = &self->kafka,
                                                  .topic = self->worker_config.control_topic,
                                                  .pipeline = pipeline_name(self->pipeline)};
-    if (!params.topic[0]) {
-        return err_set(info, ERR_CONFIG, "control.topic is empty: no worker would hear of it");
-    }
-    enum err e = worker_control_wish(&params, &(struct control_wish){.is_paused = is_paused}, info);
+    enum err e = control_check(self, info);
+    e = e ? e : worker_control_wish(&params, &(struct control_wish){.is_paused = is_paused}, info);
     if (!e) {
         printf("%s is told to %s\n", params.pipeline, is_paused ? "stand still" : "go on");
     }
@@ -94,16 +101,66 @@ static enum err order_resume(const struct pipeline_service *self, const char *ig
     return pause_set(self, false, info);
 }
 
+static struct savepoint_params savepoint_params_of(const struct pipeline_service *self,
+                                                   const char *dir)
+{
+    return (struct savepoint_params){.config = &self->worker_config,
+                                     .kafka = &self->kafka,
+                                     .pipeline = self->pipeline,
+                                     .release = MILLRACE_VERSION,
+                                     .dir = dir};
+}
+
+static enum err order_savepoint(const struct pipeline_service *self, const char *dir,
+                                struct err_info *info)
+{
+    const struct savepoint_params params = savepoint_params_of(self, dir);
+    struct savepoint_told told;
+    enum err e = control_check(self, info);
+    e = e ? e : savepoint_take(&params, &told, info);
+    if (!e) {
+        printf("%s: %" PRIu64 " records in %" PRIu64 " bytes; %s stood still for %" PRId64 " ms\n",
+               dir, told.records, told.bytes, pipeline_name(self->pipeline), told.held_ms);
+    }
+    return e;
+}
+
+static enum err order_restore(const struct pipeline_service *self, const char *dir,
+                              struct err_info *info)
+{
+    const struct savepoint_params params = savepoint_params_of(self, dir);
+    struct savepoint_told told;
+    enum err e = savepoint_restore(&params, &told, info);
+    if (!e) {
+        printf("%s goes on from %s: %" PRIu64 " records written\n", pipeline_name(self->pipeline),
+               dir, told.records);
+    }
+    return e;
+}
+
+static enum err order_state(const struct pipeline_service *self, const char *what,
+                            struct err_info *info)
+{
+    const struct savepoint_params params = savepoint_params_of(self, what);
+    const struct savepoint_question question = {what, self->worker_config.state_store,
+                                                self->worker_config.state_key};
+    return savepoint_show(&params, &question, stdout, info);
+}
+
 static const struct config_order orders[] = {
     {"--pause", NULL, "let all workers of the pipeline stand still until --resume"},
     {"--resume", NULL, "let them go on"},
+    {"--savepoint", "DIR", "save the pipeline's state and offsets while it runs"},
+    {"--restore", "DIR", "bring a pipeline that does not run back to a savepoint"},
+    {"--state", "DIR|live", "show the state in a savepoint, or in Kafka, as lines of JSON"},
     {0},
 };
 
 static enum err order_run(const struct pipeline_service *self, struct err_info *info)
 {
     static enum err (*const runs[])(const struct pipeline_service *self, const char *argument,
-                                    struct err_info *info) = {order_pause, order_resume};
+                                    struct err_info *info) = {
+        order_pause, order_resume, order_savepoint, order_restore, order_state};
     static_assert(ARRAY_LEN(runs) + 1 == ARRAY_LEN(orders), "every order is run by something");
     const char *argument;
     size_t order = service_order(self->service, &argument);

@@ -165,6 +165,7 @@ static void compile_state(struct program_builder *builder, const struct spec *sp
         builder, spec,
         &(struct builder_state){.kind = &aggregate_state_kind,
                                 .step = step,
+                                .kept = &step->kept,
                                 .store = store_name,
                                 .retention_ms = -1,
                                 .is_ordered =

@@ -273,6 +273,7 @@ uint16_t builder_add_state(struct program_builder *builder, const struct spec *a
     pipeline->states[builder->step.state] = (struct program_state){
         .kind = params->kind,
         .step = params->step,
+        .kept = params->kept,
         .store = must_strdup(name),
         .changelog_topic = builder_add_topic(builder, at, changelog, STREAM_CHANGELOG),
         .segment = builder->segment_index,

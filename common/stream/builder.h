@@ -89,10 +89,11 @@ size_t builder_get_table(struct program_builder *builder, const struct spec *obj
 
 struct builder_state {
     const struct step_state_kind *kind;
-    const void *step;     /* what new_state is given */
-    const char *store;    /* name; NULL: <flow>-<step kind>, -2 … when there are more */
-    int64_t retention_ms; /* negative: the changelog is only compacted */
-    bool is_ordered;      /* restoring takes the records in the order in which they were written */
+    const void *step;               /* what new_state is given */
+    const struct kept_config *kept; /* how it is kept; lives as long as the step */
+    const char *store;              /* name; NULL: <flow>-<step kind>, -2 … when there are more */
+    int64_t retention_ms;           /* negative: the changelog is only compacted */
+    bool is_ordered; /* restoring takes the records in the order in which they were written */
 };
 /* The step that is being compiled keeps state. Returns the state's index. */
 uint16_t builder_add_state(struct program_builder *builder, const struct spec *at,

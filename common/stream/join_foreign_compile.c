@@ -22,11 +22,12 @@ void join_foreign_free_none(void *compiled)
 
 static uint16_t add_state(struct program_builder *builder, const struct spec *spec,
                           const struct step_state_kind *kind, const struct join_foreign *join,
-                          const char *store)
+                          const struct kept_config *kept, const char *store)
 {
     return builder_add_state(
         builder, spec,
-        &(struct builder_state){.kind = kind, .step = join, .store = store, .retention_ms = -1});
+        &(struct builder_state){
+            .kind = kind, .step = join, .kept = kept, .store = store, .retention_ms = -1});
 }
 
 /* The right side: where questions come in, and the right table's own segment. */
@@ -40,7 +41,7 @@ static void right_compile(struct program_builder *builder, const struct spec *sp
                    builder->pipeline->states[builder->step.state].store);
     builder->step.behind = answers;
     builder->step.aside = SEGMENT_NONE;
-    (void)add_state(builder, spec, &join_foreign_right_state, join, store);
+    (void)add_state(builder, spec, &join_foreign_right_state, join, &join->right, store);
     join->question.row = builder_field(builder, spec, "/row");
     join->question.to = builder_field(builder, spec, "/to");
     join->question.over = builder_field(builder, spec, "/over");
@@ -56,7 +57,7 @@ static void sides_compile(struct program_builder *builder, const struct spec *sp
                           struct join_foreign *join, const char *store)
 {
     uint16_t left = builder->segment_index;
-    (void)add_state(builder, spec, &join_foreign_left_state, join, store);
+    (void)add_state(builder, spec, &join_foreign_left_state, join, &join->left, store);
     const struct builder_step own = builder->step;
     join->questions = builder_open_topic(builder, spec, "questions");
     uint16_t questions_in = builder->segment_index;

@@ -19,6 +19,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "core/buf.h"
 #include "core/err.h"
 #include "core/strview.h"
 
@@ -95,6 +96,35 @@ unsigned pipeline_store_stage(const struct pipeline *pipeline, size_t store);
 int64_t pipeline_store_retention_ms(const struct pipeline *pipeline, size_t store);
 /* Whether its records, one of each key, say the same in another order than the changelog's. */
 bool pipeline_store_is_any_order(const struct pipeline *pipeline, size_t store);
+
+/* How a store's records look, and the step that keeps them: what a savepoint compares. */
+struct pipeline_store_shape {
+    const char *place, *text; /* of the step: "/steps/1/aggregate", and what the file says there */
+    const char *keys;         /* "plain", "window" or "session": changelog.h */
+    unsigned inputs;          /* values have the next offset of so many sources of the stage */
+    uint32_t layout;          /* a hash of what values mean: equal for equal meaning */
+};
+struct pipeline_store_shape pipeline_store_shape(const struct pipeline *pipeline, size_t store);
+#define PIPELINE_ROW_OFFSETS_MAX 16
+/* A record of the store's changelog, taken apart; borrowed from it. */
+struct pipeline_row {
+    struct strview key, bytes; /* the step's key, what it keeps for it */
+    int64_t time_ms, minor;    /* 0 where its keys have none */
+    size_t offset_count;
+    int64_t offsets[PIPELINE_ROW_OFFSETS_MAX]; /* next ones, by source: it counts what is below */
+};
+MUST_CHECK enum err pipeline_store_row(const struct pipeline *pipeline, size_t store,
+                                       struct strview record_key, struct strview value,
+                                       struct pipeline_row *ret, struct err_info *info);
+/* Appends what the row comes to, as JSON: an aggregate's result, of a slice where windows are made of
+ * several; otherwise its bytes, as a text in base64. */
+MUST_CHECK enum err pipeline_store_show(const struct pipeline *pipeline, size_t store,
+                                        const struct pipeline_row *row, struct buf *out);
+/* The same value, in out, that has no offset above its source's cap: what is below it is all that the
+ * value can have counted, and offsets may begin again there. */
+MUST_CHECK enum err pipeline_store_cap(const struct pipeline *pipeline, size_t store,
+                                       struct strview value, const int64_t *caps, struct buf *out,
+                                       struct err_info *info);
 
 /* What a task counts where records pass: what came into each segment (explain.h), and what ended at
  * each of its steps. All that came and did not end there went on. */

@@ -142,6 +142,9 @@ struct step_commit {
     struct err_info *info;
 };
 
+struct kept_config;
+struct pipeline_row;
+
 struct step_state_kind {
     void *(*new_state)(const void *step);
     void (*free_state)(void *state);
@@ -157,6 +160,9 @@ struct step_state_kind {
     void (*restore_time)(void *state, int64_t watermark_ms);
     /* Adds its share. */
     void (*stats)(const void *state, struct stream_task_stats *stats);
+    /* What a cell of the changelog comes to, as JSON, for people; false: it cannot be told. NULL: none
+     * can. step: as new_state is given it. */
+    bool (*show)(const void *step, const struct pipeline_row *row, struct buf *out);
 };
 
 /* The partition that the step's task works on. */
@@ -315,8 +321,9 @@ struct program_segment {
 
 struct program_state {
     const struct step_state_kind *kind;
-    const void *step; /* what the step that made it was compiled to */
-    char *store;      /* name */
+    const void *step;               /* what the step that made it was compiled to */
+    const struct kept_config *kept; /* how it is kept: a part of that */
+    char *store;                    /* name */
     uint16_t changelog_topic;
     uint16_t segment; /* of the step */
     uint16_t to;      /* the segment behind it */

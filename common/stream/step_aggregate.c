@@ -277,6 +277,19 @@ static void aggregate_stats(const void *task_state, struct stream_task_stats *st
     kept_state_stats(state, stats);
 }
 
+/* A session's cell says which others it took up, too: only what loads it can read that. */
+static bool aggregate_show(const void *config, const struct pipeline_row *row, struct buf *out)
+{
+    const struct aggregate_step *step = config;
+    const struct aggregate_window window = {
+        .key = row->key, .start_ms = row->time_ms, .end_ms = row->time_ms + step->slice_ms};
+    CLEANUP(buf_free) struct buf state; /* where its parts are aligned */
+    buf_init(&state, AGGREGATE_BYTES_MAX);
+    return !step->window->identity && !buf_append_view(&state, row->bytes) &&
+           aggregate_check(&step->aggregate, state.data, state.len) &&
+           !aggregate_render(&step->aggregate, (struct totals *)(void *)state.data, &window, out);
+}
+
 const struct step_state_kind aggregate_state_kind = {
     .new_state = aggregate_state_new,
     .free_state = aggregate_state_free,
@@ -287,6 +300,7 @@ const struct step_state_kind aggregate_state_kind = {
     .wants_commit = aggregate_wants_commit,
     .restore_time = aggregate_restore_time,
     .stats = aggregate_stats,
+    .show = aggregate_show,
 };
 
 const struct step_kind step_aggregate = {

@@ -74,10 +74,12 @@ static void *dedup_compile(struct program_builder *builder, const struct spec *s
                              .bytes_min = sizeof(struct passed),
                              .bytes_max = sizeof(struct passed)};
     const char *name = builder_compile_store(spec, "keys_max", &step->kept.store);
-    (void)builder_add_state(
-        builder, spec,
-        &(struct builder_state){
-            .kind = &dedup_state_kind, .step = &step->kept, .store = name, .retention_ms = -1});
+    (void)builder_add_state(builder, spec,
+                            &(struct builder_state){.kind = &dedup_state_kind,
+                                                    .step = &step->kept,
+                                                    .kept = &step->kept,
+                                                    .store = name,
+                                                    .retention_ms = -1});
     return step;
 }
 

@@ -97,10 +97,12 @@ static void *join_tables_compile(struct program_builder *builder, const struct s
         .bytes_max = JOIN_RESULT_BYTES_MAX,
         .is_cell = is_joined};
     const char *store_name = builder_compile_store(spec, "keys_max", &tables->kept.store);
-    (void)builder_add_state(
-        builder, spec,
-        &(struct builder_state){
-            .kind = &join_state_kind, .step = tables, .store = store_name, .retention_ms = -1});
+    (void)builder_add_state(builder, spec,
+                            &(struct builder_state){.kind = &join_state_kind,
+                                                    .step = tables,
+                                                    .kept = &tables->kept,
+                                                    .store = store_name,
+                                                    .retention_ms = -1});
     (void)join_rows_check_table(builder, spec);
     right_compile(builder, spec, tables);
     builder->pipeline->segments[builder->step.behind]->is_table = true;

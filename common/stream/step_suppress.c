@@ -158,10 +158,12 @@ static void *suppress_compile(struct program_builder *builder, const struct spec
         .bytes_max = CHANGE_BYTES_MAX,
         .is_cell = is_waiting};
     const char *name = builder_compile_store(spec, "records_max", &step->kept.store);
-    (void)builder_add_state(
-        builder, spec,
-        &(struct builder_state){
-            .kind = &suppress_state_kind, .step = step, .store = name, .retention_ms = -1});
+    (void)builder_add_state(builder, spec,
+                            &(struct builder_state){.kind = &suppress_state_kind,
+                                                    .step = step,
+                                                    .kept = &step->kept,
+                                                    .store = name,
+                                                    .retention_ms = -1});
     builder_hold(builder, step->for_ms);
     builder_result_key(builder, builder->scope->result_key);
     builder->pipeline->segments[builder->step.behind]->is_table = step->is_of_table;

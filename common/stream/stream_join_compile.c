@@ -228,10 +228,12 @@ void *stream_join_compile(struct program_builder *builder, const struct spec *sp
     compile_within(spec, join);
     compile_type(spec, join);
     const char *name = builder_compile_store(spec, "records_max", &join->kept.store);
-    (void)builder_add_state(
-        builder, spec,
-        &(struct builder_state){
-            .kind = &stream_join_state_kind, .step = join, .store = name, .retention_ms = -1});
+    (void)builder_add_state(builder, spec,
+                            &(struct builder_state){.kind = &stream_join_state_kind,
+                                                    .step = join,
+                                                    .kept = &join->kept,
+                                                    .store = name,
+                                                    .retention_ms = -1});
     compile_right(builder, spec, join);
     builder_hold(builder, hold_ms(join));
     join->kept.format.layout = layout_of(join, join->kept.format.layout);

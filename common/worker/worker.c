@@ -64,6 +64,24 @@ const struct config_option worker_options[] = {
                0,
                "Compacted topic where workers hear that a pipeline is to stand still (--pause, "
                "--savepoint); it is made when it is missing; empty: nobody pauses it."),
+    CONFIG_ROW(
+        struct worker_config, savepoint_hold_ms, "savepoint.hold", DURATION, "30s", 5000, 600000,
+        "Longest time for which --savepoint lets the pipeline stand still; as a rule it takes "
+        "a second."),
+    CONFIG_ROW(struct worker_config, savepoint_replace, "savepoint.replace", BOOL, "false", 0, 0,
+               "--restore replaces the state and the offsets that are there, instead of refusing."),
+    CONFIG_ROW(
+        struct worker_config, savepoint_restore_ms, "savepoint.restore.timeout", DURATION, "2m",
+        10000, 900000,
+        "Longest time for which --restore writes, all in one transaction; one that was killed "
+        "keeps workers waiting for as long, or until it is done again. Brokers allow 15 "
+        "minutes (transaction.max.timeout.ms)."),
+    CONFIG_ROW(
+        struct worker_config, state_store, "state.store", STRING, "", 0, 0,
+        "The store whose rows --state shows, by its name or its changelog's; empty: how many "
+        "there are, of all."),
+    CONFIG_ROW(struct worker_config, state_key, "state.key", STRING, "", 0, 0,
+               "The key whose rows --state shows; empty: all."),
     CONFIG_CHOICE_ROW(
         struct worker_config, state_lost, "pipeline.state.lost", "fail", "fail|empty",
         "When a store has no changelog although work that fills it is committed (the topic was "

@@ -33,6 +33,10 @@ struct worker_config {
     const char *state_dir;     /* "": nothing is kept on disk */
     const char *status_topic;  /* "" or NULL: nobody is told */
     const char *control_topic; /* "" or NULL: nobody pauses it */
+    int64_t savepoint_hold_ms;
+    bool savepoint_replace;
+    const char *state_store, *state_key;
+    int64_t savepoint_restore_ms;
     int64_t status_interval_ms;
     const char *state_lost; /* fail | empty */
     const char *rebalance;  /* eager | cooperative | broker */

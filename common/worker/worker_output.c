@@ -148,7 +148,8 @@ static void client_open(struct worker_output *output)
     }
     int64_t timeout_ms = kafka_conf_number(rd_kafka_conf(output->client), "transaction.timeout.ms");
     int64_t cycle_ms = timeout_ms * 9 / 10;
-    output->cycle_us = (cycle_ms < CYCLE_MS_MAX ? cycle_ms : CYCLE_MS_MAX) * 1000;
+    int64_t most_ms = output->params.cycle_ms_max ? output->params.cycle_ms_max : CYCLE_MS_MAX;
+    output->cycle_us = (cycle_ms < most_ms ? cycle_ms : most_ms) * 1000;
     for (size_t i = 0; i < output->topic_count; i++) {
         output->topics[i] =
             topic_open(output->client, pipeline_topic_name(output->params.pipeline, i));

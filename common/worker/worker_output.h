@@ -31,6 +31,7 @@ struct worker_output_params {
     const struct pipeline *pipeline;
     const char *transactional_id; /* NULL: at least once */
     const char *label;            /* metric label `client` */
+    int64_t cycle_ms_max; /* longest cycle; 0: 9 s. Nor more than 9/10 of the transaction's */
 };
 
 /* Sent since begin. */

@@ -66,6 +66,30 @@ class Pipeline:
         armed = {name: at for name, at in (("MILLRACE_CRASH_AT", crash_at), ("MILLRACE_STOP_AT", stop_at)) if at}
         return Process(f"{self.name}-{number}", argv, self._dir / f"worker-{number}.log", armed, cwd=self._dir)
 
+    # --- Orders ----------------------------------------------------------------------------------
+
+    def run(self, *words: str, file: Path | None = None) -> subprocess.CompletedProcess[str]:
+        """What --pause, --savepoint and their like do, and say."""
+        return subprocess.run([str(self._bin_dir / "analytics"), f"--kafka.bootstrap.servers={self.bootstrap}",
+                               "--log.format=json", f"--pipeline.file={file or self._file}", *words], cwd=self._dir,
+                              timeout=TOOL_SECONDS, capture_output=True, text=True)
+
+    def order(self, *words: str) -> str:
+        """The same, which has to succeed."""
+        done = self.run(*words)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def refused(self, *words: str, file: Path | None = None) -> str:
+        """The same, which has to fail: why."""
+        done = self.run(*words, file=file)
+        assert done.returncode in (1, 2), done.stdout + done.stderr
+        return done.stderr
+
+    @property
+    def dir(self) -> Path:
+        return self._dir
+
     # --- Workers ---------------------------------------------------------------------------------
 
     def start(self, *numbers: int) -> None:

@@ -20,6 +20,7 @@ from harness.waiting import wait_for
 START_SECONDS = 150.0    # scripts/kafka gives brokers 90 s itself; usually 5 s
 STOP_SECONDS = 30.0
 DELETE_TOPICS = 20
+DELETE_GROUPS = 42
 
 _GUARD = 'read -r ended; [ "$ended" = down ] || exec "$0" down --dir "$1" >/dev/null 2>&1'
 
@@ -140,15 +141,25 @@ def bin_dir(root: Path) -> Path:
     return Path(os.environ.get("MILLRACE_BIN") or root / "build" / "release" / "bin").resolve()
 
 
-def delete_topic(bootstrap: str, topic: str) -> None:
-    """DeleteTopics, version 1, as it stands in Kafka's protocol guide: no tool on this machine has it."""
+def _delete(bootstrap: str, call: int, version: int, name: str, tail: bytes = b"") -> None:
+    """DeleteTopics or DeleteGroups of one name, as they stand in Kafka's protocol guide: no tool on this machine has
+    them. The answer's last two bytes are the name's error code."""
     host, port = bootstrap.split(",")[0].rsplit(":", 1)
-    client, name = b"test", topic.encode()
-    head = struct.pack(">hhih", DELETE_TOPICS, 1, 1, len(client)) + client
-    body = head + struct.pack(">ih", 1, len(name)) + name + struct.pack(">i", 10000)
+    client, text = b"test", name.encode()
+    head = struct.pack(">hhih", call, version, 1, len(client)) + client
+    body = head + struct.pack(">ih", 1, len(text)) + text + tail
     with socket.create_connection((host, int(port)), 10.0) as link, link.makefile("rb") as answer:
         link.sendall(struct.pack(">i", len(body)) + body)
         (size,) = struct.unpack(">i", answer.read(4))
         code = struct.unpack(">h", answer.read(size)[-2:])[0]
     if code != 0:
-        raise KafkaFailed(f"deleting {topic}: error {code}")
+        raise KafkaFailed(f"deleting {name}: error {code}")
+
+
+def delete_topic(bootstrap: str, topic: str) -> None:
+    _delete(bootstrap, DELETE_TOPICS, 1, topic, struct.pack(">i", 10000))
+
+
+def delete_group(bootstrap: str, group: str) -> None:
+    """On a cluster of one broker, which coordinates all groups."""
+    _delete(bootstrap, DELETE_GROUPS, 0, group)

@@ -10,7 +10,9 @@
 #include "stream/task.h"
 #include "test.h"
 
-#define KEPT_TEXT_BYTES  512
+#ifndef KEPT_TEXT_BYTES
+#define KEPT_TEXT_BYTES 512
+#endif
 #define KEPT_HEADERS_MAX 10
 #define KEPT_RECORDS_MAX 4096
 
