@@ -19,7 +19,7 @@ def test_only_broker_killed_and_restarted(make_site: MakeSite) -> None:
     site.stop_load()
     site.require_exact(90.0)
     site.stop_cleanly()
-    site.close()    # two clusters at once would be too much for a small machine
+    site.close()    # a fourth broker would be too much for a small machine
 
 
 def test_each_of_three_brokers_killed_and_restarted(make_site: MakeSite) -> None:
