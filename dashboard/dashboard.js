@@ -3,6 +3,7 @@
 import { Feed } from "./feed.js";
 import { Model } from "./model.js";
 import { WindowChart, drawSparkline } from "./chart.js";
+import { ask, isSignedIn } from "./sign-in.js";
 import { clip, clock, compact, duration, put, whole } from "./words.js";
 
 const METRICS = "product-metrics";
@@ -231,6 +232,14 @@ function addCurl(what, command) {
   byId("curls").append(item);
 }
 
+function showCurls() {
+  const curl = isSignedIn() ? 'curl -H "Authorization: Bearer $MILLRACE_KEY"' : "curl";
+  byId("curls").replaceChildren();
+  addCurl("Latest window of every product", `${curl} ${location.origin}/latest/${METRICS}`);
+  addCurl("Live windows, as they change", `${curl} -N ${location.origin}/events/${METRICS}`);
+  addCurl("Processed orders with partition, offset and headers", `${curl} -N '${location.origin}/events/${ORDERS}?envelope=1'`);
+}
+
 async function copy(code, button) {
   try {
     await navigator.clipboard.writeText(code.textContent);
@@ -246,8 +255,8 @@ async function copy(code, button) {
 
 async function loadSnapshot() {
   try {
-    const response = await fetch(`latest/${METRICS}`, { headers: { accept: "application/json" } });
-    if (!response.ok) return; // the stream fills the table all the same
+    const response = await ask(`latest/${METRICS}`);
+    if (!response.ok) return; // the stream fills the table all the same, or says why not
     const { lag, items } = await response.json();
     const now = Date.now();
     view.lag = lag;
@@ -266,12 +275,12 @@ function takeRecord(record) {
   schedule();
 }
 
-const STATES = { connecting: "Connecting", live: "Live", offline: "Offline, reconnecting" };
+const STATES = { connecting: "Connecting", live: "Live", offline: "Offline, reconnecting", forbidden: "No right to read this" };
 let noticeTimer = 0;
 
 function showState(state) {
   const pill = byId("connection");
-  const wasOffline = pill.dataset.state === "offline";
+  const wasOffline = pill.dataset.state === "offline" || pill.dataset.state === "forbidden";
   pill.dataset.state = state;
   put(pill, STATES[state]);
   if (state === "live" && wasOffline) loadSnapshot();
@@ -282,6 +291,8 @@ const NOTICES = {
   lagged: "This page was too slow for the stream, so records were skipped. The table was loaded anew.",
   shutdown: "The service is restarting. The page reconnects by itself.",
   error: "The service reported an error on the stream. The page reconnects by itself.",
+  expired: "The key or token has expired.",
+  revoked: "What the key or token may read has changed.",
 };
 
 function showNotice(name, detail) {
@@ -307,10 +318,8 @@ addEventListener("themechange", () => {
 });
 document.addEventListener("visibilitychange", schedule);
 setInterval(schedule, TICK_MS);
-
-addCurl("Latest window of every product", `curl ${location.origin}/latest/${METRICS}`);
-addCurl("Live windows, as they change", `curl -N ${location.origin}/events/${METRICS}`);
-addCurl("Processed orders with partition, offset and headers", `curl -N '${location.origin}/events/${ORDERS}?envelope=1'`);
+addEventListener("credentialchange", showCurls);
+showCurls();
 
 loadSnapshot();
 new Feed([METRICS, ORDERS], {

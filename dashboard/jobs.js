@@ -1,6 +1,7 @@
 // jobs.js - the job view: asks for all jobs and for the one that is looked at, every two seconds.
 // Everything in the answers comes from Kafka: it reaches the document as textContent only.
 import { drawGraph } from "./job-graph.js";
+import { ask as fetchKnown, isSignedIn } from "./sign-in.js";
 import { clip, clock, compact, duration, put, whole } from "./words.js";
 
 const ASK_MS = 2_000;
@@ -168,6 +169,7 @@ function drawJob(job) {
   byId("job").hidden = false;
   put(byId("job-title"), text(job.pipeline));
   byId("job-json").href = `jobs/${encodeURIComponent(text(job.pipeline))}`;
+  byId("job-json").hidden = isSignedIn(); // a link sends no key
   drawReasons(job);
   drawFacts(job);
   const drawn = JSON.stringify([job.topology, job.flow]);
@@ -183,17 +185,20 @@ function drawJob(job) {
 
 // --- Asking ----------------------------------------------------------------------------------------------
 
-const STATES = { live: "Live", offline: "Offline, asking again" };
+const STATES = { live: "Live", offline: "Offline, asking again", forbidden: "No right to read this" };
 
 function showState(state) {
   byId("connection").dataset.state = state;
   put(byId("connection"), STATES[state]);
 }
 
+class Forbidden extends Error {}
+
 /** null: it is not there. Throws when the service cannot say. */
 async function get(path) {
-  const response = await fetch(path, { headers: { accept: "application/json" } });
+  const response = await fetchKnown(path);
   if (response.status === 404) return null;
+  if (response.status === 403) throw new Forbidden(path);
   if (!response.ok) throw new Error(`${path}: ${response.status}`);
   return response.json();
 }
@@ -224,8 +229,8 @@ async function turn() {
     try {
       await ask();
       showState("live");
-    } catch {
-      showState("offline");
+    } catch (error) {
+      showState(error instanceof Forbidden ? "forbidden" : "offline");
     }
     view.isAsking = false;
   }

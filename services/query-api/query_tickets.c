@@ -10,7 +10,7 @@ static enum err topic_add(struct http_request *request, const struct access_prin
     const char *name = json_string_value(item);
     size_t topic;
     if (!name) {
-        return err_set(info, ERR_REQUEST_PARAM, "/topics: must be an array of topics' names");
+        return err_set(info, ERR_REQUEST_PARAM, "/topics: one is no text");
     }
     enum err e = service_access_permit(request, principal, ACCESS_READ, sv(name), info);
     e = e ? e : query_topic_get(http_request_context(request), sv(name), &topic, info);
@@ -32,8 +32,9 @@ static enum err topics_read(struct http_request *request, const struct access_pr
     }
     enum err e = json_text_load(http_request_body(request), "body", &root, info);
     const json_t *list = json_object_get(root, "topics");
-    if (!e && json_array_size(list) == 0) {
-        e = err_set(info, ERR_REQUEST_PARAM, "/topics: must be an array of topics' names");
+    if (!e && (json_array_size(list) == 0 || json_array_size(list) > QUERY_TOPICS_MAX)) {
+        e = err_set(info, ERR_REQUEST_PARAM, "/topics: must be an array of 1 to %d topics' names",
+                    QUERY_TOPICS_MAX);
     }
     json_array_foreach(list, i, item)
     {

@@ -391,6 +391,7 @@ static void socket_renew(struct ws_socket *socket, struct access_view *view)
     for (size_t i = socket->count; i > 0; i--) {
         struct feed *feed = &socket->subscriptions[i - 1]->feed;
         if (!feed_is_for(feed, &socket->guest)) {
+            feed_settle(feed);
             feed_append_farewell(feed, QUERY_END_REVOKED, http_websocket_out(socket->http));
             subscription_remove(socket, i - 1);
         }

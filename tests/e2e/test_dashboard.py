@@ -40,7 +40,9 @@ def test_dashboard__in_chromium(site: Site, tmp_path: Path) -> None:
     site.start_load(20)
     site.await_acknowledged(20)
     with open(tmp_path / "browser.log", "wb") as log:
-        node = subprocess.Popen(["node", "--test", "--test-concurrency=1", *sorted(folder.glob("*.test.mjs"))],
+        # Who is asked who they are is test_access.py's.
+        files = sorted(path for path in folder.glob("*.test.mjs") if path.name != "access.test.mjs")
+        node = subprocess.Popen(["node", "--test", "--test-concurrency=1", *files],
                                 stdout=log, stderr=subprocess.STDOUT, env=env)
         try:
             code = serve_restarts(site, node, request)

@@ -168,6 +168,8 @@ class Handler(BaseHTTPRequestHandler):
                     stream.put(b"event: shutdown\ndata: {}\n\n")
                     stream.put(None)
             self.answer(204, b"")
+        elif self.path == "/tickets":
+            self.answer(201, {"ticket": "none", "expires_at": int(time.time() * 1000) + 30000})
         elif self.path == "/events/orders":
             now = int(time.time() * 1000)
             self.pipeline.take(json.loads(body), now)
