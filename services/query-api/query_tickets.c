@@ -32,6 +32,10 @@ static enum err topics_read(struct http_request *request, const struct access_pr
     }
     enum err e = json_text_load(http_request_body(request), "body", &root, info);
     const json_t *list = json_object_get(root, "topics");
+    if (!e &&
+        json_object_size(root) != 1) { /* what is not known might have been meant to bind it */
+        e = err_set(info, ERR_REQUEST_PARAM, "the body must be an object with topics, no more");
+    }
     if (!e && (json_array_size(list) == 0 || json_array_size(list) > QUERY_TOPICS_MAX)) {
         e = err_set(info, ERR_REQUEST_PARAM, "/topics: must be an array of 1 to %d topics' names",
                     QUERY_TOPICS_MAX);

@@ -394,6 +394,7 @@ static void test_tickets__what_is_no_request_for_one(void **state)
         {"{", "application/json", 400},
         {"", "application/json", 400},
         {"[]", "application/json", 400},
+        {"{\"topics\":[\"orders\"],\"life\":1}", "application/json", 400},
         {"{\"topics\":[\"orders\",\"late\"]}", "application/json", 403},
         {"{\"topics\":[\"nowhere\"]}", "application/json", 404},
     };
