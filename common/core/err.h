@@ -57,6 +57,8 @@
     X(ERR_REFERENCE_MISSING,   "reference-missing",     422, 0, "the table has no row for the event") \
     X(ERR_SCRIPT,              "script",                422, 0, "the pipeline's script failed on the event") \
     X(ERR_SCRIPT_RETRY,        "script-retry",          422, 0, "the pipeline's script wants the event again later") \
+    X(ERR_RECORD_WAITS,        "record-waits",          503, 1, "the record is to be tried again where it is") \
+    X(ERR_RECORD_REFUSED,      "record-refused",        422, 0, "the pipeline ends at a record that it refuses") \
     X(ERR_LATE,                "late",                  422, 0, "the event came after its window had closed") \
     /* topics and Kafka */                                                                         \
     X(ERR_TOPIC_FORBIDDEN,     "topic-forbidden",       403, 0, "the topic is not open for this use") \

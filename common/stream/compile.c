@@ -69,13 +69,33 @@ static void compile_sides(struct program_builder *builder, const struct spec *fi
     }
 }
 
+/* --- errors -------------------------------------------------------------------------------------*/
+
+/* What becomes of a record that is refused, when it is not tried again (any more). */
+static void compile_errors(struct program_builder *builder, const struct spec *file)
+{
+    static const char *const names[] = {"deserialize", "validate", "process", "produce", NULL};
+    static const char *const policies[] = {[PIPELINE_DEAD_LETTER] = "dead_letter",
+                                           [PIPELINE_SKIP] = "skip",
+                                           [PIPELINE_FAIL] = "fail",
+                                           NULL};
+    struct spec errors = spec_member(file, "errors");
+    if (!errors.value || !spec_is_object(&errors, names)) {
+        return;
+    }
+    for (enum pipeline_class class = 0; class < PIPELINE_CLASSES; class ++) {
+        builder->pipeline->policies[class] = (enum pipeline_policy)spec_get_choice(
+            &errors, pipeline_class_name(class), policies, PIPELINE_DEAD_LETTER);
+    }
+}
+
 /* --- the file -----------------------------------------------------------------------------------*/
 
 void builder_compile_file(struct program_builder *builder, const struct spec *file)
 {
-    static const char *const names[] = {"$schema",     "name",   "source", "tables",
-                                        "steps",       "output", "flows",  "sources",
-                                        "dead_letter", "late",   "retry",  NULL};
+    static const char *const names[] = {"$schema", "name",   "source",  "tables",      "steps",
+                                        "output",  "flows",  "sources", "dead_letter", "late",
+                                        "retry",   "errors", NULL};
     struct pipeline *pipeline = builder->pipeline;
     if (!spec_is_object(file, names)) {
         return;
@@ -84,6 +104,7 @@ void builder_compile_file(struct program_builder *builder, const struct spec *fi
     pipeline->name = must_strdup(spec_get_text(file, "name", NULL));
     builder_check_topic(&name, pipeline->name); /* topics and groups are named after it */
     builder_compile_retry(builder, file);
+    compile_errors(builder, file);
     builder_compile_tables(builder, file);
     builder_compile_flows(builder, file);
     if (builder->loader.errors->count == 0) {

@@ -5,19 +5,34 @@
 
 /* --- what the file says -------------------------------------------------------------------------*/
 
+/* How many there are. */
+static size_t durations_compile(const struct spec *delays, int64_t ret_ms[RETRIES_MAX])
+{
+    size_t count = json_array_size(delays->value);
+    if (count == 0 || count > RETRIES_MAX) {
+        spec_error(delays, ERR_CONFIG, "an array of 1 to %d durations is needed", RETRIES_MAX);
+        return 1; /* so that the rest is looked at */
+    }
+    for (size_t i = 0; i < count; i++) {
+        struct spec delay = spec_element(delays, i);
+        ret_ms[i] = spec_duration(&delay);
+    }
+    return count;
+}
+
 static void delays_compile(const struct spec *retry, struct program_retry *policy)
 {
-    struct spec delays;
-    size_t count = spec_has(retry, "delays", &delays) ? json_array_size(delays.value) : 1;
-    if (count == 0 || count > RETRIES_MAX) {
-        spec_error(&delays, ERR_CONFIG, "an array of 1 to %d durations is needed", RETRIES_MAX);
-        count = 1; /* so that the rest is looked at */
+    struct spec in_place = spec_member(retry, "in_place"), delays = spec_member(retry, "delays");
+    if (in_place.value) {
+        policy->in_place_count = durations_compile(&in_place, policy->in_place_ms);
     }
-    for (size_t i = 0; i < count && delays.value; i++) {
-        struct spec delay = spec_element(&delays, i);
-        policy->delays_ms[i] = spec_duration(&delay);
+    if (delays.value) {
+        policy->count = durations_compile(&delays, policy->delays_ms);
+    } else if (!in_place.value) {
+        spec_error(retry, ERR_CONFIG, "\"delays\", \"in_place\" or both are needed");
+    } else if (spec_member(retry, "topic").value) {
+        spec_error(retry, ERR_CONFIG, "\"topic\" is for \"delays\"");
     }
-    policy->count = count;
 }
 
 static void reasons_compile(const struct spec *retry, struct program_retry *policy)
@@ -45,7 +60,7 @@ static void reasons_compile(const struct spec *retry, struct program_retry *poli
 
 void builder_compile_retry(struct program_builder *builder, const struct spec *file)
 {
-    static const char *const names[] = {"topic", "delays", "on", NULL};
+    static const char *const names[] = {"topic", "in_place", "delays", "on", NULL};
     struct spec retry = spec_member(file, "retry");
     if (retry.value && spec_is_object(&retry, names)) {
         delays_compile(&retry, &builder->pipeline->retry);
@@ -110,7 +125,7 @@ void builder_add_retries(struct program_builder *builder, const struct spec *fil
     struct spec retry = spec_member(file, "retry");
     char prefix[TOPIC_NAME_BYTES_MAX + 8];
     size_t count = 0;
-    if (pipeline->retry.count == 0) {
+    if (pipeline->retry.count + pipeline->retry.in_place_count == 0) {
         return;
     }
     const char *topic = spec_get_text(&retry, "topic", "");
@@ -118,6 +133,7 @@ void builder_add_retries(struct program_builder *builder, const struct spec *fil
         if (!stage_has_retries(pipeline, s)) {
             continue;
         }
+        pipeline->stages[s].waits = pipeline->retry.in_place_count > 0;
         const char *of = pipeline->sources[pipeline->stages[s].sources[0]].topic;
         (void)snprintf(prefix, sizeof prefix, "%s%s", *topic ? topic : of, *topic ? "" : ".retry");
         for (unsigned try = 1; try <= pipeline->retry.count; try++) {

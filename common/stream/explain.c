@@ -140,6 +140,38 @@ static void text_retry(struct page *page, const struct program_source *source)
     ADD(page, "%s", source->retry == retry->count ? "\n" : "");
 }
 
+/* What is tried again before that. */
+static void text_waits(struct page *page)
+{
+    const struct program_retry *retry = &page->pipeline->retry;
+    char text[DURATION_BYTES];
+    ADD(page, "      refused for");
+    for (size_t i = 0; i < retry->reason_count; i++) {
+        ADD(page, "%s %s", i ? "," : "", err_name(retry->reasons[i]));
+    }
+    ADD(page, ": first tried again where it is, with all behind it waiting,");
+    for (size_t i = 0; i < retry->in_place_count; i++) {
+        ADD(page, "%s after %s", i ? "," : "", duration(retry->in_place_ms[i], text));
+    }
+    ADD(page, "\n");
+}
+
+/* Only what is not left to the dead letters. */
+static void text_errors(struct page *page)
+{
+    static const char *const words[] = {
+        [PIPELINE_SKIP] = "only counted", [PIPELINE_FAIL] = "nothing goes on"};
+    bool is_first = true;
+    for (enum pipeline_class class = 0; class < PIPELINE_CLASSES; class ++) {
+        enum pipeline_policy policy = pipeline_policy(page->pipeline, class);
+        if (policy != PIPELINE_DEAD_LETTER) {
+            ADD(page, "%s  %s: %s\n", is_first ? "\nrefused records\n" : "",
+                pipeline_class_name(class), words[policy]);
+            is_first = false;
+        }
+    }
+}
+
 static void text_stage(struct page *page, size_t stage)
 {
     const struct pipeline *pipeline = page->pipeline;
@@ -154,6 +186,9 @@ static void text_stage(struct page *page, size_t stage)
         text_source(page, &pipeline->sources[found->sources[i]]);
         text_steps(page, pipeline->segments[pipeline->sources[found->sources[i]].segment]);
         text_ends(page, pipeline->segments[pipeline->sources[found->sources[i]].segment]);
+    }
+    if (found->waits) {
+        text_waits(page);
     }
     for (size_t s = 0; s < pipeline->segment_count; s++) {
         if (pipeline->segments[s]->stage == stage && !is_source(pipeline, s)) {
@@ -191,6 +226,7 @@ static void text_page(struct page *page)
         text_stage(page, stage);
     }
     text_stores(page);
+    text_errors(page);
 }
 
 /* --- mermaid ------------------------------------------------------------------------------------*/

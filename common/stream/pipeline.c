@@ -221,6 +221,34 @@ size_t pipeline_stage_count(const struct pipeline *pipeline)
     return pipeline->stage_count;
 }
 
+bool pipeline_stage_waits(const struct pipeline *pipeline, size_t stage)
+{
+    CHECK(stage < pipeline->stage_count);
+    return pipeline->stages[stage].waits;
+}
+
+int64_t pipeline_wait_ms(const struct pipeline *pipeline, unsigned tries)
+{
+    CHECK(tries < pipeline->retry.in_place_count);
+    return pipeline->retry.in_place_ms[tries];
+}
+
+const char *pipeline_class_name(enum pipeline_class class)
+{
+    static const char *const names[] = {
+        [PIPELINE_DESERIALIZE] = "deserialize",
+        [PIPELINE_VALIDATE] = "validate",
+        [PIPELINE_PROCESS] = "process",
+        [PIPELINE_PRODUCE] = "produce",
+    };
+    return names[class];
+}
+
+enum pipeline_policy pipeline_policy(const struct pipeline *pipeline, enum pipeline_class class)
+{
+    return pipeline->policies[class];
+}
+
 bool pipeline_stage_is_copartitioned(const struct pipeline *pipeline, size_t stage)
 {
     CHECK(stage < pipeline->stage_count);

@@ -49,6 +49,23 @@ MUST_CHECK enum err pipeline_compile(const json_t *document, const char *path,
                                      struct pipeline_overrides overrides, struct pipeline **ret,
                                      struct pipeline_errors *errors);
 
+/* What a record is refused as, and what becomes of it then. */
+enum pipeline_class {
+    PIPELINE_DESERIALIZE, /* it cannot be read: no JSON, no time */
+    PIPELINE_VALIDATE,    /* a `validate` or `require` step says no */
+    PIPELINE_PROCESS,     /* any other step does */
+    PIPELINE_PRODUCE,     /* what was made of it is not taken by its topic */
+};
+#define PIPELINE_CLASSES (PIPELINE_PRODUCE + 1)
+enum pipeline_policy {
+    PIPELINE_DEAD_LETTER,
+    PIPELINE_SKIP, /* only counted */
+    PIPELINE_FAIL, /* nothing goes on */
+};
+
+const char *pipeline_class_name(enum pipeline_class class);
+enum pipeline_policy pipeline_policy(const struct pipeline *pipeline, enum pipeline_class class);
+
 /* What a record that a pipeline writes is for. */
 enum stream_target {
     STREAM_OUTPUT,
@@ -56,9 +73,10 @@ enum stream_target {
     STREAM_REPARTITION, /* read back by the pipeline itself */
     STREAM_DEAD_LETTER,
     STREAM_LATE,
-    STREAM_RETRY, /* read back by the pipeline itself, when it is time */
+    STREAM_RETRY,   /* read back by the pipeline itself, when it is time */
+    STREAM_SKIPPED, /* goes nowhere: told, as a dead letter would be, to be counted */
 };
-#define STREAM_TARGETS (STREAM_RETRY + 1)
+#define STREAM_TARGETS (STREAM_SKIPPED + 1)
 
 const char *pipeline_name(const struct pipeline *pipeline);
 /* Of what the file says, and of what was changed in it: equal for equal pipelines. */
@@ -77,6 +95,10 @@ unsigned pipeline_source_stage(const struct pipeline *pipeline, size_t source);
 size_t pipeline_source_dead_letter(const struct pipeline *pipeline, size_t source);
 
 size_t pipeline_stage_count(const struct pipeline *pipeline);
+/* Whether records of its sources may be tried again where they are. */
+bool pipeline_stage_waits(const struct pipeline *pipeline, size_t stage);
+/* How long a record waits that was tried so often where it is; it is less than what may be. */
+int64_t pipeline_wait_ms(const struct pipeline *pipeline, unsigned tries);
 /* Whether its sources must have the same number of partitions. */
 bool pipeline_stage_is_copartitioned(const struct pipeline *pipeline, size_t stage);
 

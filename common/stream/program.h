@@ -185,6 +185,7 @@ struct step_kind {
     bool takes_null;  /* it looks at a record without a value, too; others are passed by */
     bool has_late;    /* it can find a record late */
     bool is_last;     /* no step follows it in its flow */
+    bool is_check;    /* its refusals are of PIPELINE_VALIDATE, others' of PIPELINE_PROCESS */
     enum err passing[2]; /* reasons of its refusals that may pass by themselves; ERR_OK: none */
     /* What a task's copy of the step works with, beside state; NULL: nothing. */
     void *(*new_local)(const void *step);
@@ -340,11 +341,14 @@ struct program_stage {
     size_t source_count;
     uint16_t sources[SOURCES_MAX];
     uint16_t retry_topics[RETRIES_MAX]; /* where something in it is tried again */
+    bool waits;                         /* its records may be tried again where they are */
     bool is_copartitioned;
 };
 
 struct program_retry {
-    size_t count; /* how often; 0: never */
+    size_t in_place_count; /* how often, with all that is behind it waiting; 0: never */
+    int64_t in_place_ms[RETRIES_MAX];
+    size_t count; /* and then how often by way of a topic; 0: never */
     int64_t delays_ms[RETRIES_MAX];
     size_t reason_count;
     enum err reasons[RETRY_REASONS_MAX];
@@ -363,6 +367,7 @@ struct pipeline {
     char *name;
     uint64_t hash;
     struct program_retry retry;
+    enum pipeline_policy policies[PIPELINE_CLASSES];
     size_t counter_count;
     size_t source_count;
     struct program_source sources[SOURCES_MAX];

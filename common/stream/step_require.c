@@ -34,4 +34,5 @@ const struct step_kind step_require = {
     .compile = require_compile,
     .free_step = require_free,
     .run = require_run,
+    .is_check = true,
 };

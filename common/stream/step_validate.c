@@ -63,4 +63,5 @@ const struct step_kind step_validate = {
     .free_step = validate_free,
     .run = validate_run,
     .reads_event = true,
+    .is_check = true,
 };

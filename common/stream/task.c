@@ -109,6 +109,22 @@ static void task_hear(struct stream_task *task, const struct program_source *sou
                       senders_hear(&task->senders[source->input]->now, &sender));
 }
 
+static void failure_tell(const struct stream_task *task, struct err_info *info)
+{
+    if (info) {
+        *info = task->failure;
+    }
+}
+
+static enum err process_failed(const struct stream_task *task, enum err e, struct err_info *info)
+{
+    if (e != ERR_RECORD_WAITS && e != ERR_RECORD_REFUSED) {
+        return err_set(info, e, "a record could not be written");
+    }
+    failure_tell(task, info);
+    return e;
+}
+
 enum err stream_task_process(struct stream_task *task, const struct stream_record *record,
                              const struct stream_sink *sink, struct err_info *info)
 {
@@ -121,7 +137,7 @@ enum err stream_task_process(struct stream_task *task, const struct stream_recor
     enum err e = source->retry ? task_run_retry(task, source, record)
                                : task_run_source(task, source, record);
     if (e) {
-        return err_set(info, e, "a record could not be written");
+        return process_failed(task, e, info);
     }
     if (source->retry || source->is_apart) {
         return ERR_OK; /* time went on when it came for the first time, or elsewhere */
@@ -188,6 +204,9 @@ enum err stream_task_before_commit(struct stream_task *task, const struct stream
         };
         enum err e =
             task->states[i] ? state->kind->before_commit(task->states[i], &commit) : ERR_OK;
+        if (e == ERR_RECORD_REFUSED) {
+            failure_tell(task, info);
+        }
         if (e) {
             return e;
         }

@@ -14,7 +14,9 @@
  *          lowest event time first (stream_task_time) makes it repeatable.
  * RULES    1. A bad record is never an error: it goes out as STREAM_DEAD_LETTER with its original
  *             bytes, a late one as STREAM_LATE, and process says ERR_OK.
- *          2. An error of process or before_commit means that emit failed: abort.
+ *          2. An error of process or before_commit: abort. ERR_RECORD_WAITS: the record is to be
+ *             processed again, with one try more, after pipeline_wait_ms. ERR_RECORD_REFUSED: the
+ *             pipeline's `errors` say that nothing goes on. Any other is emit's.
  *          3. Offsets of a source's partition rise; a record that a restored window already holds
  *             (replayed at least once) is not counted again.
  * OWNS     what emit is given is borrowed for that call only: the worker copies (or produces with
@@ -38,6 +40,7 @@ struct stream_record {
     int64_t offset;
     int64_t timestamp_ms;      /* Kafka's; negative: none */
     struct strview key, value; /* ptr NULL = null */
+    unsigned tries;            /* how often it was tried where it is, before this time */
     struct strview note;       /* its header pipeline_source_note; ptr NULL: none */
     const void *origin;        /* the worker's own, for forwarding headers */
 };
@@ -90,6 +93,7 @@ struct stream_task_stats {
     uint64_t joined;
     uint64_t dead_lettered;
     uint64_t retried; /* refused, to be tried again */
+    uint64_t skipped; /* refused, and only counted */
     uint64_t late;
     uint64_t replayed; /* rule 3 */
     uint64_t changelog_records;

@@ -56,6 +56,7 @@ struct stream_task {
     /* Of the dead letter being made: here, not on the stack of each record, since it is large and
      * rarely used. */
     struct err_info why;
+    struct err_info failure; /* of ERR_RECORD_WAITS, ERR_RECORD_REFUSED */
 };
 
 static inline const struct program_source *task_source(const struct stream_task *task,
@@ -99,14 +100,18 @@ struct task_refusal {
     const struct program_segment *segment;
     const char *place;
     enum err reason; /* with task->why */
+    enum pipeline_class class;
 };
 
-/* The original bytes, with why and where. */
-MUST_CHECK enum err task_emit_dead_letter(struct stream_task *task, const struct step_out *in,
-                                          const struct task_refusal *refusal);
-/* Whether such a refusal is one that is tried again … */
+/* What the pipeline says becomes of it: the original bytes with why and where to the dead letters, as
+ * long as it is not tried again. */
+MUST_CHECK enum err task_refuse(struct stream_task *task, const struct step_out *in,
+                                const struct task_refusal *refusal);
+/* Whether such a refusal is one that is tried again where the record is … */
+bool task_waits(const struct stream_task *task, const struct step_out *in, enum err reason);
+/* … or by way of a topic … */
 bool task_tries_again(const struct stream_task *task, const struct step_out *in, enum err reason);
-/* … which puts it into a topic until then … */
+/* … into which it goes until then … */
 MUST_CHECK enum err task_emit_retry(struct stream_task *task, const struct step_out *in,
                                     const struct task_refusal *refusal);
 /* … from where it goes on. */

@@ -4,7 +4,8 @@
 
 #include "stream/task_inside.h"
 
-#define TEXT_BYTES 32
+#define TEXT_BYTES  32
+#define PLACE_BYTES 512
 
 static struct strview text_of(char text[TEXT_BYTES], int64_t value)
 {
@@ -37,18 +38,21 @@ static struct stream_out side_out(const struct step_out *in, enum stream_target 
                                .source = origin};
 }
 
-/* KIP-1034's header names, then ours. */
-enum err task_emit_dead_letter(struct stream_task *task, const struct step_out *in,
-                               const struct task_refusal *refusal)
+/* KIP-1034's header names, then ours. Skipped, it is told the same, and goes nowhere. */
+static enum err refusal_emit(struct stream_task *task, const struct step_out *in,
+                             const struct task_refusal *refusal, enum stream_target target)
 {
-    char partition[TEXT_BYTES], offset[TEXT_BYTES];
+    char partition[TEXT_BYTES], offset[TEXT_BYTES], at[PLACE_BYTES];
     const struct stream_record *origin = in->origin;
     const struct program_source *source = source_of(task, refusal->segment, origin);
     struct strview code = sv(err_name(refusal->reason));
+    (void)snprintf(at, sizeof at, "at %s%s", task->pipeline->name, refusal->place);
     const struct stream_header headers[] = {
         {"__streams.errors.exception", code},
         {"__streams.errors.message", sv(err_detail(refusal->reason, &task->why))},
+        {"__streams.errors.stacktrace", sv(at)},
         {"millrace-error-code", code},
+        {"millrace-error-class", sv(pipeline_class_name(refusal->class))},
         {"millrace-pipeline", sv(task->pipeline->name)},
         {"millrace-step", sv(refusal->place)},
         /* Where the record is; one that was made of several is nowhere, and one that was tried again
@@ -58,10 +62,45 @@ enum err task_emit_dead_letter(struct stream_task *task, const struct step_out *
         {"__streams.errors.offset", text_of(offset, origin ? origin->offset : 0)},
     };
     bool has_place = origin && !source->retry;
-    const struct stream_out out = side_out(in, STREAM_DEAD_LETTER, source->dead_letter_topic,
-                                           headers, ARRAY_LEN(headers) - (has_place ? 0 : 3));
-    task->stats.dead_lettered++;
+    const struct stream_out out = side_out(in, target, source->dead_letter_topic, headers,
+                                           ARRAY_LEN(headers) - (has_place ? 0 : 3));
+    task->stats.dead_lettered += target == STREAM_DEAD_LETTER;
+    task->stats.skipped += target == STREAM_SKIPPED;
     return task->sink->emit(task->sink->context, &out);
+}
+
+/* Nothing goes on: who is to look at it is told which record it is. */
+static enum err refusal_tell(struct stream_task *task, const struct step_out *in,
+                             const struct task_refusal *refusal, enum err e)
+{
+    const struct stream_record *origin = in->origin;
+    const char *why = err_detail(refusal->reason, &task->why);
+    if (!origin) {
+        return err_set(&task->failure, e, "a result is refused at %s: %s", refusal->place, why);
+    }
+    return err_set(&task->failure, e, "%s [%d] @ %lld is refused at %s: %s: %s",
+                   task->pipeline->sources[origin->source].topic, origin->partition,
+                   (long long)origin->offset, refusal->place, err_name(refusal->reason), why);
+}
+
+enum err task_refuse(struct stream_task *task, const struct step_out *in,
+                     const struct task_refusal *refusal)
+{
+    if (task_waits(task, in, refusal->reason)) {
+        return refusal_tell(task, in, refusal, ERR_RECORD_WAITS);
+    }
+    if (task_tries_again(task, in, refusal->reason)) {
+        return task_emit_retry(task, in, refusal);
+    }
+    switch (pipeline_policy(task->pipeline, refusal->class)) {
+    case PIPELINE_DEAD_LETTER:
+        return refusal_emit(task, in, refusal, STREAM_DEAD_LETTER);
+    case PIPELINE_SKIP:
+        return refusal_emit(task, in, refusal, STREAM_SKIPPED);
+    case PIPELINE_FAIL:
+        break;
+    }
+    return refusal_tell(task, in, refusal, ERR_RECORD_REFUSED);
 }
 
 enum err task_emit_late(struct stream_task *task, const struct program_segment *segment,

@@ -36,6 +36,14 @@ bool task_tries_again(const struct stream_task *task, const struct step_out *in,
     return tries_of(task, in) < retry->count && program_retries(retry, reason);
 }
 
+/* A result of several records is nowhere; what was in a topic of retries has waited. */
+bool task_waits(const struct stream_task *task, const struct step_out *in, enum err reason)
+{
+    const struct program_retry *retry = &task->pipeline->retry;
+    return in->origin && tries_of(task, in) == 0 && in->origin->tries < retry->in_place_count &&
+           program_retries(retry, reason);
+}
+
 enum err task_emit_retry(struct stream_task *task, const struct step_out *in,
                          const struct task_refusal *refusal)
 {
@@ -108,8 +116,8 @@ enum err task_run_retry(struct stream_task *task, const struct program_source *s
     }
     if (reason) {
         segment = task->pipeline->segments[source->segment];
-        return task_emit_dead_letter(task, &in,
-                                     &(struct task_refusal){segment, source->place, reason});
+        return task_refuse(
+            task, &in, &(struct task_refusal){segment, source->place, reason, PIPELINE_PROCESS});
     }
     return task_take(task, segment, &in);
 }

@@ -236,12 +236,9 @@ static const struct step_out *run_result(const struct program_segment *segment,
 }
 
 static enum err run_refuse(struct stream_task *task, const struct program_segment *segment,
-                           const struct step_run *run, const char *place)
+                           const struct step_run *run, const char *place, enum pipeline_class class)
 {
-    const struct task_refusal refusal = {segment, place, run->reason};
-    return task_tries_again(task, run->in, run->reason)
-               ? task_emit_retry(task, run->in, &refusal)
-               : task_emit_dead_letter(task, run->in, &refusal);
+    return task_refuse(task, run->in, &(struct task_refusal){segment, place, run->reason, class});
 }
 
 /* To all that read the segment, or to the one branch that was chosen. */
@@ -253,7 +250,8 @@ static enum err run_pass_on(struct stream_task *task, const struct program_segme
         output_key(segment, run, frame, &key) ? run_result(segment, run, frame) : NULL;
     if (!out) {
         return run_refuse(task, segment, run,
-                          segment->has_output ? segment->output_place : segment->place);
+                          segment->has_output ? segment->output_place : segment->place,
+                          PIPELINE_PROCESS);
     }
     return is_turned ? task_take(task, task->pipeline->segments[run->way.to], out)
                      : segment_end(task, segment, out, key);
@@ -272,7 +270,9 @@ static enum err run_finish(struct stream_task *task, const struct program_segmen
     switch (verdict) {
     case STEP_REJECT:
         step_count(task, segment, step, PIPELINE_REJECTED);
-        return run_refuse(task, segment, run, segment->steps[step].place);
+        return run_refuse(task, segment, run, segment->steps[step].place,
+                          segment->steps[step].kind->is_check ? PIPELINE_VALIDATE
+                                                              : PIPELINE_PROCESS);
     case STEP_LATE:
         step_count(task, segment, step, PIPELINE_LATE);
         return task_emit_late(task, segment, run);
@@ -345,8 +345,9 @@ enum err task_take(struct stream_task *task, const struct program_segment *segme
         doc = &frame->doc;
     }
     if (reason) {
-        e = task_emit_dead_letter(task, in,
-                                  &(struct task_refusal){segment, segment->place, reason});
+        e = task_refuse(
+            task, in,
+            &(struct task_refusal){segment, segment->place, reason, PIPELINE_DESERIALIZE});
     } else {
         fields_resolve(&segment->fields, doc, frame->slots);
         e = segment_work(task, segment, in, doc, frame);
@@ -467,7 +468,8 @@ enum err task_run_source(struct stream_task *task, const struct program_source *
     enum err reason = source_read(task, source, record, frame, &place);
     task->event_ms = in->timestamp_ms;
     if (reason) {
-        e = task_emit_dead_letter(task, in, &(struct task_refusal){segment, place, reason});
+        e = task_refuse(task, in,
+                        &(struct task_refusal){segment, place, reason, PIPELINE_DESERIALIZE});
     } else if (!in->doc && source->tombstones == TOMBSTONES_DROPPED) {
         task->stats.filtered++;
         task->is_taken = true;

@@ -355,7 +355,8 @@ static void tasks_own(struct worker_thread *thread)
                       KV("thread", thread->label));
         }
         for (unsigned n = 0; n < task->input_count; n++) {
-            bool has_queue = task->order.count > 0 || task->inputs[n].is_retry;
+            bool has_queue = task->order.count > 0 || task->inputs[n].is_retry ||
+                             worker_stage(thread, task)->waits;
             if (has_queue && task->inputs[n].is_owned) {
                 worker_input_open(thread, &task->inputs[n]);
             }

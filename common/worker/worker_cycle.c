@@ -22,8 +22,8 @@ static struct strview header_of(const struct stream_out *out, const char *name)
 }
 
 /* All are counted; the words are those of the first one of a cycle. */
-static void dead_letter_tell(struct worker_thread *thread, const struct stream_out *out,
-                             enum err code, bool is_first)
+static void refusal_tell(struct worker_thread *thread, const struct stream_out *out, enum err code,
+                         bool is_first)
 {
     char step[80], text[ERROR_TEXT_BYTES];
     (void)snprintf(step, sizeof step, "%.*s", SV_ARG(header_of(out, "millrace-step")));
@@ -34,17 +34,19 @@ static void dead_letter_tell(struct worker_thread *thread, const struct stream_o
     worker_tell_error(thread, code, step, is_first ? text : NULL);
 }
 
-static void dead_letter_count(struct worker_thread *thread, const struct stream_out *out)
+static void refusal_count(struct worker_thread *thread, const struct stream_out *out)
 {
+    int64_t *counts =
+        out->target == STREAM_SKIPPED ? thread->cycle.skipped : thread->cycle.dead_letters;
     for (size_t i = 0; i < out->header_count; i++) {
         if (strcmp(out->headers[i].name, "millrace-error-code") != 0) {
             continue;
         }
         for (int code = 0; code < ERR_COUNT; code++) {
             if (sv_equal(sv(err_name((enum err)code)), out->headers[i].value)) {
-                bool is_first = thread->cycle.dead_letters[code]++ == 0;
-                dead_letter_tell(thread, out, (enum err)code, is_first);
-                thread->cycle.has_dead_letters = true;
+                bool is_first = counts[code]++ == 0;
+                refusal_tell(thread, out, (enum err)code, is_first);
+                thread->cycle.has_refusals = true;
             }
         }
     }
@@ -73,7 +75,9 @@ static enum err refused_emit(struct worker_thread *thread, const struct stream_o
         {"__streams.errors.message", sv(reason->text)},
         {"__streams.errors.topic", sv(source ? pipeline_source_topic(pipeline, source->source)
                                              : pipeline_topic_name(pipeline, out->topic))},
+        {"__streams.errors.stacktrace", SV("at output")},
         {"millrace-error-code", sv(err_name(code))},
+        {"millrace-error-class", sv(pipeline_class_name(PIPELINE_PRODUCE))},
         {"millrace-pipeline", sv(pipeline_name(pipeline))},
         {"millrace-step", SV("output")},
         {"__streams.errors.partition", sv(partition)},
@@ -90,12 +94,17 @@ static enum err refused_emit(struct worker_thread *thread, const struct stream_o
         .header_count = ARRAY_LEN(headers) - (source ? 0 : 2),
         .source = source,
     };
-    enum err e = worker_output_emit(thread->output, &letter, info);
+    enum err e = ERR_OK;
+    if (pipeline_policy(pipeline, PIPELINE_PRODUCE) == PIPELINE_SKIP) {
+        letter.target = STREAM_SKIPPED;
+    } else {
+        e = worker_output_emit(thread->output, &letter, info);
+    }
     if (is_refused(e)) {
         letter.value = (struct strview){NULL, 0};
         e = worker_output_emit(thread->output, &letter, info);
     }
-    dead_letter_count(thread, &letter);
+    refusal_count(thread, &letter);
     return e;
 }
 
@@ -114,10 +123,16 @@ static enum err emit_failed(struct worker_thread *thread, const struct stream_ou
                             struct err_info *info)
 {
     if (is_refused(e)) {
+        const struct pipeline *pipeline = thread->worker->params.pipeline;
         struct err_info reason = *info;
-        e = out->target == STREAM_CHANGELOG
-                ? refused_fail(thread, ERR_STATE, "the pipeline's state cannot be kept", &reason)
-                : refused_emit(thread, out, e, &reason, info);
+        if (out->target == STREAM_CHANGELOG) {
+            e = refused_fail(thread, ERR_STATE, "the pipeline's state cannot be kept", &reason);
+        } else if (pipeline_policy(pipeline, PIPELINE_PRODUCE) == PIPELINE_FAIL) {
+            e = refused_fail(thread, ERR_RECORD_REFUSED, "`errors` say that nothing goes on",
+                             &reason);
+        } else {
+            e = refused_emit(thread, out, e, &reason, info);
+        }
     }
     if (is_refused(e)) {
         e = refused_fail(thread, e, "nor can it be a dead letter", info);
@@ -134,9 +149,13 @@ static enum err emit_failed(struct worker_thread *thread, const struct stream_ou
 enum err worker_emit(void *context, const struct stream_out *out)
 {
     struct worker_thread *thread = context;
+    if (out->target == STREAM_SKIPPED) {
+        refusal_count(thread, out);
+        return ERR_OK;
+    }
     enum err e = worker_output_emit(thread->output, out, &thread->why);
     if (out->target == STREAM_DEAD_LETTER) {
-        dead_letter_count(thread, out);
+        refusal_count(thread, out);
     } else if (out->target == STREAM_CHANGELOG && thread->worker->local) {
         worker_keep_record(thread, out);
     }
@@ -150,9 +169,10 @@ static void cycle_close(struct worker_thread *thread)
 {
     thread->cycle.is_open = false;
     thread->cycle.records = 0;
-    if (thread->cycle.has_dead_letters) {
+    if (thread->cycle.has_refusals) {
         memset(thread->cycle.dead_letters, 0, sizeof thread->cycle.dead_letters);
-        thread->cycle.has_dead_letters = false;
+        memset(thread->cycle.skipped, 0, sizeof thread->cycle.skipped);
+        thread->cycle.has_refusals = false;
     }
 }
 
@@ -203,12 +223,33 @@ enum err worker_cycle_fail(struct worker_thread *thread, enum err e, const char 
     log_event(LOG_WARN, "cycle_failed", err_detail(e, info), KV("during", what),
               KV("err", err_name(e)), KV("thread", thread->label));
     worker_tell_error(thread, e, what, err_detail(e, info));
+    if (e == ERR_RECORD_REFUSED) { /* what was committed before it stays */
+        worker_thread_fail(thread, e, info);
+    }
     if (!worker_output_is_ready(thread->output)) {
         metric_add(thread->worker->metrics.aborts, 1);
         thread->tell.aborts++;
         cycle_lose(thread);
         return ERR_KAFKA_FATAL;
     }
+    return worker_cycle_abort(thread);
+}
+
+/* The record may have got to an output or a store before it was refused, so that what is committed
+ * has to end before it: what was done since the last commit is dropped, and done again as far as here
+ * while it waits. */
+enum err worker_cycle_wait(struct worker_thread *thread, struct worker_input *input, int64_t offset,
+                           const struct err_info *info)
+{
+    unsigned tries = input->wait.offset == offset ? input->wait.tries : 0;
+    int64_t wait_ms = pipeline_wait_ms(thread->worker->params.pipeline, tries);
+    input->wait.offset = offset;
+    input->wait.tries = tries + 1;
+    input->wait.due_us = clock_mono_us() + wait_ms * 1000;
+    log_event(LOG_INFO, "record_waits", err_detail(ERR_RECORD_WAITS, info),
+              KV("thread", thread->label), KV("tries", (int64_t)tries + 1), KV("wait_ms", wait_ms));
+    worker_tell_error(thread, ERR_RECORD_WAITS, "process", err_detail(ERR_RECORD_WAITS, info));
+    metric_add(thread->worker->metrics.waits, 1);
     return worker_cycle_abort(thread);
 }
 
@@ -309,13 +350,12 @@ static void cycle_tell(struct worker_thread *thread)
 {
     struct worker_metrics *metrics = &thread->worker->metrics;
     const struct worker_output_counts *counts = worker_output_counts(thread->output);
-    for (int i = 0; i < STREAM_TARGETS; i++) {
+    for (int i = 0; i < STREAM_SKIPPED; i++) {
         metric_add(metrics->records_out[i], counts->records[i]);
     }
-    for (int code = 0; thread->cycle.has_dead_letters && code < ERR_COUNT; code++) {
-        if (thread->cycle.dead_letters[code] > 0) {
-            worker_metrics_dead_letters(metrics, (enum err)code, thread->cycle.dead_letters[code]);
-        }
+    for (int code = 0; thread->cycle.has_refusals && code < ERR_COUNT; code++) {
+        worker_metrics_refusals(metrics, (enum err)code, thread->cycle.dead_letters[code],
+                                thread->cycle.skipped[code]);
     }
     metric_add(metrics->records_in, thread->cycle.records); /* after what became of them */
     metric_add(metrics->commits, 1);

@@ -6,6 +6,8 @@ enum {
     RECORDS_IN,
     RECORDS_OUT,
     DEAD_LETTERS,
+    SKIPPED,
+    WAITS,
     JOINED,
     WINDOWS_CLOSED,
     FILTERED,
@@ -52,6 +54,11 @@ static struct metric families[FAMILIES] = {
     FAMILY(
         DEAD_LETTERS, "dead_letters_total", COUNTER, "pipeline,reason",
         "Source records that failed, by reason; rising: look at the dead-letter topic's headers"),
+    FAMILY(SKIPPED, "skipped_total", COUNTER, "pipeline,reason",
+           "Source records that failed and are nowhere, since the pipeline's `errors` say so"),
+    FAMILY(WAITS, "waits_total", COUNTER, "pipeline",
+           "Tries after which a record waits where it is (`retry.in_place`); rising with a lag: "
+           "look for what it waits for"),
     FAMILY(JOINED, "joined_total", COUNTER, "pipeline", "Records that found their table row"),
     FAMILY(WINDOWS_CLOSED, "windows_closed_total", COUNTER, "pipeline",
            "Windows × keys that gave their final result"),
@@ -125,6 +132,7 @@ void worker_metrics_open(struct worker_metrics *m, const char *pipeline)
         [STREAM_DEAD_LETTER] = "dead_letter",
         [STREAM_LATE] = "late",
         [STREAM_RETRY] = "retry",
+        [STREAM_SKIPPED] = NULL, /* it is not written */
     };
     *m = (struct worker_metrics){
         .pipeline = pipeline,
@@ -133,6 +141,7 @@ void worker_metrics_open(struct worker_metrics *m, const char *pipeline)
         .windows_closed = METRIC(families[WINDOWS_CLOSED], pipeline),
         .filtered = METRIC(families[FILTERED], pipeline),
         .late = METRIC(families[LATE], pipeline),
+        .waits = METRIC(families[WAITS], pipeline),
         .dropped = METRIC(families[DROPPED], pipeline),
         .commits = METRIC(families[COMMITS], pipeline),
         .aborts = METRIC(families[ABORTS], pipeline),
@@ -149,14 +158,20 @@ void worker_metrics_open(struct worker_metrics *m, const char *pipeline)
         .status_sent = METRIC(families[STATUS], pipeline, "sent"),
         .status_lost = METRIC(families[STATUS], pipeline, "lost"),
     };
-    for (int i = 0; i < STREAM_TARGETS; i++) {
+    for (int i = 0; i < STREAM_TARGETS && targets[i]; i++) {
         m->records_out[i] = METRIC(families[RECORDS_OUT], pipeline, targets[i]);
     }
 }
 
-void worker_metrics_dead_letters(struct worker_metrics *m, enum err reason, int64_t count)
+void worker_metrics_refusals(struct worker_metrics *m, enum err reason, int64_t dead_letters,
+                             int64_t skipped)
 {
-    metric_add(METRIC(families[DEAD_LETTERS], m->pipeline, err_name(reason)), count);
+    if (dead_letters > 0) {
+        metric_add(METRIC(families[DEAD_LETTERS], m->pipeline, err_name(reason)), dead_letters);
+    }
+    if (skipped > 0) {
+        metric_add(METRIC(families[SKIPPED], m->pipeline, err_name(reason)), skipped);
+    }
 }
 
 struct task_metrics worker_metrics_task(const char *pipeline, unsigned stage, int32_t partition)

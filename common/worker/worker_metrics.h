@@ -14,6 +14,7 @@ struct worker_metrics {
     struct metric_series *windows_closed;
     struct metric_series *filtered;
     struct metric_series *late;
+    struct metric_series *waits;
     struct metric_series *dropped;
     struct metric_series *commits;
     struct metric_series *aborts;
@@ -34,7 +35,8 @@ struct task_metrics {
 };
 
 void worker_metrics_open(struct worker_metrics *metrics, const char *pipeline);
-void worker_metrics_dead_letters(struct worker_metrics *metrics, enum err reason, int64_t count);
+void worker_metrics_refusals(struct worker_metrics *metrics, enum err reason, int64_t dead_letters,
+                             int64_t skipped);
 struct task_metrics worker_metrics_task(const char *pipeline, unsigned stage, int32_t partition);
 void worker_metrics_lag(const char *pipeline, const char *topic, int32_t partition,
                         struct metric_series **ret_records, struct metric_series **ret_seconds);

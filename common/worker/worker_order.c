@@ -1,5 +1,5 @@
 /* Inputs with queues of their own: of a copartitioned stage, read in the order of event time, and those
- * whose records wait to be tried again, read when they are due.
+ * whose records wait, or may wait, to be tried again, read when they are due.
  *
  * The records of an ordinary input come through the consumer's one queue, in whatever order the
  * brokers answer, and are processed as they come. Where order counts that will not do: the input that
@@ -13,7 +13,10 @@
  * the queue is empty, a position that equals the end as the last fetch told it says the same at once.
  * (While a transaction is open behind the position the end is further on, and only the event tells.)
  *
- * What waits to be tried again waits in its topic: all records of one wait equally long, so that the
+ * What is tried again where it is (`retry.in_place`) is the head of its input's run, and not taken from
+ * there until it is due: all behind it waits with it.
+ *
+ * What waits to be tried again by way of a topic waits there: all records of one wait equally long, so that the
  * first one speaks for those behind it. Until it is due nothing more is taken from the queue, and
  * librdkafka stops fetching when that is full; nobody else is held up.
  */
@@ -58,8 +61,8 @@ void worker_input_drop(struct worker_input *input)
         rd_kafka_message_destroy(input->run[input->run_at++]);
     }
     input->run_at = input->run_count = 0;
-    if (input->run && !input->is_retry) {
-        unsigned place = (unsigned)(input - input->task->inputs);
+    unsigned place = (unsigned)(input - input->task->inputs);
+    if (input->run && place < input->task->order.count) {
         input_order_empty(&input->task->order, place, false, 0);
     }
 }
@@ -148,7 +151,7 @@ void worker_order_advance(struct worker_thread *thread, struct worker_input *inp
     head_update(thread, input, now_ms);
 }
 
-/* --- what waits to be tried again ------------------------------------------------------------------------- */
+/* --- what waits, or may wait, to be tried again ------------------------------------------------------------------------- */
 
 /* A record without the header is nothing that we wrote: it is taken at once. */
 static int64_t due_of(const rd_kafka_message_t *message)
@@ -168,7 +171,8 @@ const rd_kafka_message_t *worker_due_next(struct worker_thread *thread, struct w
                                           int64_t clock_ms)
 {
     const rd_kafka_message_t *message = input->queue ? head_of(thread, input) : NULL;
-    return message && due_of(message) <= clock_ms ? message : NULL;
+    bool is_due = message && (!input->is_retry || due_of(message) <= clock_ms);
+    return is_due ? message : NULL;
 }
 
 void worker_due_advance(struct worker_input *input)

@@ -17,6 +17,8 @@
 #define CYCLE_MS_MAX        9000 /* and nine tenths of transaction.timeout.ms: past it brokers abort */
 #define ACKNOWLEDGE_MS      40000 /* at least once: below max.poll.interval.ms */
 #define QUEUE_FULL_PAUSE_MS 20
+#define FLUSH_STEP_MS       20
+#define FLUSH_STEPS         10         /* until a transaction is asked whether it has failed */
 #define PEEK_VERSION        0x020f01ff /* 2.15.1, the pinned one */
 
 /* What the client is told of each record. */
@@ -32,7 +34,7 @@ struct worker_output {
     int64_t rebuilds;
     size_t delivery_errors; /* of this cycle */
     rd_kafka_resp_err_t delivery_code;
-    struct err_info forbidden; /* of this cycle: what is not allowed, or not there; "" */
+    struct err_info forbidden; /* of this cycle: what there is no right to; "" */
     struct worker_refused refused;
     bool must_remake;           /* at the next begin: batches are to be others */
     int64_t began_us, cycle_us; /* since when it runs, how long it may */
@@ -435,11 +437,33 @@ static enum err offsets_send(struct worker_output *output, rd_kafka_t *consumer,
     return e == ERR_KAFKA_TIMEOUT ? output_lose(output, "send offsets", "timed out", info) : e;
 }
 
+/* Of itself the commit waits, as long as it may, for records that librdkafka sends no more once the
+ * transaction has failed. That it has, and why, is the answer to whatever is asked of it: the same
+ * offsets once more change nothing. */
+static enum err records_await(struct worker_output *output, rd_kafka_t *consumer,
+                              const rd_kafka_topic_partition_list_t *offsets, struct err_info *info)
+{
+    int steps = 0;
+    while (rd_kafka_flush(output->client, FLUSH_STEP_MS) && output->delivery_errors == 0 &&
+           !is_cycle_over(output)) {
+        enum err e =
+            ++steps % FLUSH_STEPS == 0 ? offsets_send(output, consumer, offsets, info) : ERR_OK;
+        if (e) {
+            return e;
+        }
+    }
+    return ERR_OK; /* if it has failed, the commit is answered at once */
+}
+
 static enum err transaction_commit(struct worker_output *output, rd_kafka_t *consumer,
                                    const rd_kafka_topic_partition_list_t *offsets,
                                    struct err_info *info)
 {
     enum err e = offsets_send(output, consumer, offsets, info);
+    if (e) {
+        return e;
+    }
+    e = records_await(output, consumer, offsets, info);
     if (e) {
         return e;
     }

@@ -58,7 +58,9 @@ struct worker_plan *worker_plan_new(const struct pipeline *pipeline)
             is_several && (pipeline_stage_is_copartitioned(pipeline, i) || stage->store_count > 0);
         unsigned others = stage->input_count - stage->retry_count;
         stage->ordered_count = stage->is_copartitioned && others > 1 ? others : 0;
-        plan->has_queues = plan->has_queues || stage->ordered_count + stage->retry_count > 0;
+        stage->waits = pipeline_stage_waits(pipeline, i);
+        plan->has_queues =
+            plan->has_queues || stage->waits || stage->ordered_count + stage->retry_count > 0;
     }
     return plan;
 }

@@ -24,6 +24,7 @@ struct plan_stage {
      * behind them are what waits to be tried again. */
     unsigned ordered_count;
     unsigned retry_count;
+    bool waits; /* a record may be tried again where it is: nothing behind it is read meanwhile */
 };
 
 struct plan_source {

@@ -44,6 +44,7 @@ static struct worker_task *task_new(struct worker_thread *thread, unsigned numbe
                                   .is_retry = worker->plan->sources[stage->sources[i]].is_retry,
                                   .committed.offset = OFFSET_NONE,
                                   .next = OFFSET_NONE,
+                                  .wait.offset = OFFSET_NONE,
                                   .seen_ms = -1,
                                   .lag_records = -1,
                                   .lag_ms = -1};

@@ -99,7 +99,7 @@ void worker_tell_commit(struct worker_thread *thread)
     tell->counts[TELL_IN].count += (uint64_t)thread->cycle.records;
     tell->counts[TELL_OUT].count +=
         (uint64_t)worker_output_counts(thread->output)->records[STREAM_OUTPUT];
-    for (int code = 0; thread->cycle.has_dead_letters && code < ERR_COUNT; code++) {
+    for (int code = 0; thread->cycle.has_refusals && code < ERR_COUNT; code++) {
         tell->counts[TELL_DEAD_LETTERED].count += (uint64_t)thread->cycle.dead_letters[code];
     }
     for (size_t i = 0; i < thread->task_count; i++) {

@@ -163,6 +163,7 @@ static enum err record_take(struct worker_thread *thread, struct worker_input *i
         return e;
     }
     struct stream_record record = worker_record(thread, input, message);
+    record.tries = input->wait.offset == message->offset ? input->wait.tries : 0;
     task->is_touched = task->is_provisional = input->is_touched = true;
     input->is_at_end = false;
     e = stream_task_process(task->stream, &record, &thread->sink, info);
@@ -179,6 +180,10 @@ static enum err record_process(struct worker_thread *thread, struct worker_input
                                const rd_kafka_message_t *message, struct err_info *info)
 {
     enum err e = record_take(thread, input, message, info);
+    if (e == ERR_RECORD_WAITS) {
+        thread->aborts_in_row = -1; /* the one that follows is wanted */
+        return worker_cycle_wait(thread, input, message->offset, info);
+    }
     if (e) {
         return worker_cycle_fail(thread, e, "process", info);
     }
@@ -276,6 +281,22 @@ static void turn_batch(struct worker_thread *thread)
     crash_point(CRASH_AFTER_PROCESS);
 }
 
+/* Whether the record is still to be waited for. When it is due it has a cycle of its own, so that no
+ * more is done again when it is refused once more. */
+static bool is_waiting(struct worker_thread *thread, const struct worker_input *input,
+                       const rd_kafka_message_t *message)
+{
+    if (input->wait.offset != message->offset) {
+        return false;
+    }
+    if (clock_mono_us() < input->wait.due_us) {
+        return true;
+    }
+    enum err e = worker_cycle_commit(thread);
+    cycle_settle(thread, e);
+    return e != ERR_OK; /* the message is gone: it will be read again */
+}
+
 /* The records of one task that reads its inputs in order; how many. */
 static size_t task_process_ordered(struct worker_thread *thread, struct worker_task *task,
                                    int64_t now_ms)
@@ -286,7 +307,8 @@ static size_t task_process_ordered(struct worker_thread *thread, struct worker_t
     size_t count = 0;
     worker_order_look(thread, task, now_ms);
     while (count < ORDERED_RECORDS_MAX && may_process(thread) &&
-           (message = worker_order_next(task, now_ms, &input)) != NULL) {
+           (message = worker_order_next(task, now_ms, &input)) != NULL &&
+           !is_waiting(thread, input, message)) {
         enum err e = record_process(thread, input, message, &info);
         if (e) {
             cycle_settle(thread, e);
@@ -299,7 +321,8 @@ static size_t task_process_ordered(struct worker_thread *thread, struct worker_t
     return count;
 }
 
-/* What waited to be tried again and is due; how many. */
+/* The records of inputs with queues of their own, in no order, as far as they need not wait; how
+ * many. */
 static size_t task_process_due(struct worker_thread *thread, struct worker_task *task)
 {
     struct err_info info = {0};
@@ -308,8 +331,9 @@ static size_t task_process_due(struct worker_thread *thread, struct worker_task 
     int64_t clock_ms = clock_now_ms();
     for (unsigned i = 0; i < task->input_count; i++) {
         struct worker_input *input = &task->inputs[i];
-        while (input->is_retry && count < ORDERED_RECORDS_MAX && may_process(thread) &&
-               (message = worker_due_next(thread, input, clock_ms)) != NULL) {
+        while (i >= task->order.count && count < ORDERED_RECORDS_MAX && may_process(thread) &&
+               (message = worker_due_next(thread, input, clock_ms)) != NULL &&
+               !is_waiting(thread, input, message)) {
             enum err e = record_process(thread, input, message, &info);
             if (e) {
                 cycle_settle(thread, e);
@@ -337,7 +361,8 @@ static void turn_queues(struct worker_thread *thread)
         if (task->state == TASK_ACTIVE && task->order.count > 0) {
             count += task_process_ordered(thread, task, now_ms);
         }
-        if (task->state == TASK_ACTIVE && worker_stage(thread, task)->retry_count > 0) {
+        const struct plan_stage *stage = worker_stage(thread, task);
+        if (task->state == TASK_ACTIVE && (stage->retry_count > 0 || stage->waits)) {
             count += task_process_due(thread, task);
         }
     }

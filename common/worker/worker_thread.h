@@ -56,13 +56,18 @@ struct worker_input {
     bool is_touched;        /* records were processed in this cycle */
     bool is_sent;           /* `sent` went into a commit of unknown outcome */
     struct place sent;
+    struct {            /* a record that is tried again where it is */
+        int64_t offset; /* OFFSET_NONE: none is */
+        unsigned tries; /* so far */
+        int64_t due_us;
+    } wait;
     bool is_at_end;
     bool is_lost; /* the log no longer has `next`: from its start at the next rewind */
     struct metric_series *lag, *lag_seconds; /* NULL: never owned */
     int64_t seen_ms;                         /* Kafka's time of the last record; negative: none */
     int64_t lag_records, lag_ms;             /* as of the last gauges; -1: not known */
     int64_t purged;                          /* of a repartition topic: records below are deleted */
-    /* Of one that is read in order, or waits: the partition's own queue, and what was taken from it ahead of its
+    /* Of one that is read in order, or waits, or may wait: the partition's own queue, and what was taken from it ahead of its
      * turn: run[run_at … run_count-1]. */
     rd_kafka_queue_t *queue;
     rd_kafka_message_t **run;
@@ -148,8 +153,8 @@ struct worker_thread {
         bool is_open;
         int64_t opened_us;
         int64_t records;
-        int64_t dead_letters[ERR_COUNT];
-        bool has_dead_letters;
+        int64_t dead_letters[ERR_COUNT], skipped[ERR_COUNT];
+        bool has_refusals;
     } cycle;
     struct store_epoch {
         bool is_known;
@@ -212,6 +217,9 @@ MUST_CHECK enum err worker_cycle_open(struct worker_thread *thread);
 /* Commits what is open; ERR_TXN_ABORT: it was aborted, tasks dropped their deltas (the caller rewinds
  * or parks); ERR_KAFKA_FATAL: the outcome is not known (is_recovering). */
 MUST_CHECK enum err worker_cycle_commit(struct worker_thread *thread);
+/* Notes that the record is to be processed again where it is, and aborts; same errors. */
+MUST_CHECK enum err worker_cycle_wait(struct worker_thread *thread, struct worker_input *input,
+                                      int64_t offset, const struct err_info *info);
 /* Drops what is open; same errors. */
 MUST_CHECK enum err worker_cycle_abort(struct worker_thread *thread);
 /* After any failure inside a cycle: aborts it, or notes that the producer is lost; same errors. */
@@ -305,8 +313,8 @@ const rd_kafka_message_t *worker_order_next(struct worker_task *task, int64_t no
                                             struct worker_input **ret_input);
 /* Past the record that worker_order_next gave. */
 void worker_order_advance(struct worker_thread *thread, struct worker_input *input, int64_t now_ms);
-/* Of an input whose records wait: the next one if it is due, by the clock, borrowed until
- * worker_due_advance; NULL: there is none. */
+/* Of an input with a queue of its own that is not read in order: the next record, borrowed until
+ * worker_due_advance; NULL: there is none, or it waits and is not due by the clock. */
 const rd_kafka_message_t *worker_due_next(struct worker_thread *thread, struct worker_input *input,
                                           int64_t clock_ms);
 void worker_due_advance(struct worker_input *input);

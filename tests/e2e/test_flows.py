@@ -356,9 +356,42 @@ def test_retry__workers_are_killed__each_record_comes_out_once(make_pipeline: Ma
     pipeline.stop()
 
 
+@pytest.mark.parametrize("guarantee", ["exactly_once", "at_least_once"])
+def test_retry_in_place__a_worker_is_killed__order_of_each_key_is_kept(make_pipeline: MakePipeline,
+                                                                       guarantee: str) -> None:
+    """Each product becomes known only when its first order has waited; what is behind that waits, too."""
+    name = f"patient-{guarantee.replace('_', '-')}"
+    file = {**retry_file(name), "retry": {"in_place": ["100ms", "200ms"] + ["300ms"] * 5 + ["1m"]}}
+    topics = {f"{name}-{topic}": 4 for topic in ("orders", "products", "named", "users", "orders.dlq", "orders.late")}
+    pipeline = make_pipeline(file, topics, f"--pipeline.guarantee={guarantee}")
+    rows = [{**row, "product": f"p{i // 100}"} for i, row in enumerate(rows_of(0, 300))]
+    pipeline.produce(f"{name}-orders", ((row["user"], row) for row in rows))
+    pipeline.start()
+    for product in range(3):
+        wait_for("an order waits", 30.0, lambda: "record_waits" in pipeline.log())
+        pipeline.produce(f"{name}-products", [(f"p{product}", {"name": f"Product {product}"})])
+        if product == 1:
+            pipeline.kill(0)
+            pipeline.start(0)
+
+    def first_times(partition: int) -> list[int]:
+        found = [json.loads(record.value or "")["t"] for record in pipeline.read(f"{name}-named")
+                 if record.partition == partition]
+        return list(dict.fromkeys(found)) if guarantee == "at_least_once" else found
+
+    def named() -> list[list[int]]:
+        pipeline.require_running()
+        return [first_times(partition) for partition in range(4)]
+
+    wait_for("all have their names", 60.0, lambda: sum(map(len, named())) == len(rows))
+    assert all(times == sorted(times) for times in named())
+    assert not pipeline.read(f"{name}-orders.dlq")
+    pipeline.stop()
+
+
 # --- Refused by a topic --------------------------------------------------------------------------------
 
-NARROW_BYTES = 30_000
+NARROW_BYTES = 200_000
 
 
 def noise(rng: random.Random, count: int) -> str:
@@ -376,7 +409,7 @@ def test_topic_takes_less_than_a_batch__only_what_is_too_large_is_a_dead_letter(
                              f"--pipeline.guarantee={guarantee}",
                              configs={f"{name}-out": {"max.message.bytes": str(NARROW_BYTES)}})
     rng = random.Random(SEED + 5)
-    sizes = [3 * NARROW_BYTES if i % 100 == 50 else 1000 for i in range(400)]
+    sizes = [3 * NARROW_BYTES if i % 50 == 25 else NARROW_BYTES // 10 for i in range(100)]
     pipeline.produce(f"{name}-in", ((f"k{i % 7}", {"t": START_MS + i, "n": i, "text": noise(rng, size)})
                                     for i, size in enumerate(sizes)))
     pipeline.start()

@@ -1,6 +1,7 @@
 #include "driver.h"
 
 #include <librdkafka/rdkafka.h>
+#include <limits.h>
 #include <stdlib.h>
 
 #include "core/nearest.h"
@@ -110,6 +111,9 @@ static bool is_left(const char *const *names, const char *name)
 static enum err on_emit(void *context, const struct stream_out *out)
 {
     struct driver *driver = context;
+    if (out->target == STREAM_SKIPPED) {
+        return ERR_OK; /* it is nowhere, and so nothing that comes out */
+    }
     struct stream_header headers[HEADERS_MAX];
     const struct record *origin = out->source ? out->source->origin : NULL;
     size_t count = 0;
@@ -205,6 +209,7 @@ static enum err process(struct driver *driver, const struct record *record, stru
                                         .partition = record->partition,
                                         .offset = record->offset,
                                         .timestamp_ms = record->timestamp_ms,
+                                        .tries = UINT_MAX, /* nothing happens while it waits */
                                         .key = record->key,
                                         .value = record->value,
                                         .note = note ? header_of(record, note)

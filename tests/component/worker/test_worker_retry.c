@@ -13,6 +13,24 @@
 #define EIGHT_TIMES                                                                                \
     "\"300ms\",\"300ms\",\"300ms\",\"300ms\",\"300ms\",\"300ms\",\"300ms\",\"300ms\""
 
+#define IN_PLACE(waits)                                                                            \
+    "{\"source\": " SOURCE("in") ", \"tables\": {\"rows\": {\"topic\": \"rows\"}},"                \
+                                 " \"steps\": [" JOIN                                              \
+                                 "], \"output\": {\"topic\": \"out\"}," DEAD_LETTER                \
+                                 ", \"retry\": {\"in_place\": [" waits "]}}"
+#define ERRORS(policies)                                                                           \
+    "{\"source\": " SOURCE("in") ", \"tables\": {\"rows\": {\"topic\": \"rows\"}},"                \
+                                 " \"steps\": [" JOIN                                              \
+                                 "], \"output\": {\"topic\": \"out\"}," DEAD_LETTER                \
+                                 ", \"errors\": {" policies "}}"
+
+static const char *const patient_text = IN_PLACE(EIGHT_TIMES);
+static const char *const brief_text = IN_PLACE("\"1ms\",\"5ms\"");
+static const char *const patient_merge_text =
+    "{\"sources\": " BOTH ", \"tables\": {\"rows\": {\"topic\": \"rows\"}}, \"flows\": {"
+    "\"counts\": {\"from\": [\"left\", \"right\"], \"steps\": [" JOIN "," COUNT "],"
+    " \"output\": {\"topic\": \"copy\"}}}, " SIDES ", \"retry\": {\"in_place\": [" EIGHT_TIMES
+    "]}}";
 static const char *const join_text = RETRIED("", DEAD_LETTER, EIGHT_TIMES);
 static const char *const hopeless_text = RETRIED("", DEAD_LETTER, "\"1ms\",\"5ms\"");
 static const char *const count_text = RETRIED("," COUNT, SIDES, EIGHT_TIMES);
@@ -117,6 +135,132 @@ static void test_retry__restart_meanwhile__goes_on_waiting(void **state)
     fixture_stop(&f);
 }
 
+/* --- where it is ----------------------------------------------------------------------------------------- */
+
+/* In each partition, numbers come for the first time in the order of the inputs. (What an aborted
+ * transaction had sent stays in the mock's topic, and comes again.) */
+static void order_check(const rd_kafka_message_t *message, bool seen[], int64_t last[],
+                        size_t *count)
+{
+    CLEANUP(json_decrefp) json_t *row = json_loadb(message->payload, message->len, 0, NULL);
+    int64_t number = json_integer_value(json_object_get(row, "n"));
+    assert_in_range(number, 1, RECORDS);
+    if (!seen[number]) {
+        assert_true(number > last[message->partition]);
+        last[message->partition] = number;
+        seen[number] = true;
+        (*count)++;
+    }
+}
+
+static void expect_order(struct fixture *f)
+{
+    int64_t deadline_us = clock_mono_us() + DEADLINE_US, last[PARTITIONS] = {0};
+    bool seen[RECORDS + 1] = {false};
+    size_t count = 0;
+    while (count < RECORDS && clock_mono_us() < deadline_us) {
+        rd_kafka_message_t *messages[100];
+        size_t got = kafka_tail_poll(f->tail, messages, ARRAY_LEN(messages), 20);
+        for (size_t i = 0; i < got; i++) {
+            order_check(messages[i], seen, last, &count);
+            rd_kafka_message_destroy(messages[i]);
+        }
+    }
+    assert_int_equal(RECORDS, count);
+}
+
+/* Each second record has no row: nothing behind one of them comes out before it. */
+static void test_in_place__row_comes_later__order_is_kept(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_start(&f, patient_text, "exactly_once");
+    feed_row(&f, "b");
+    feed_records(&f, RECORDS);
+    struct worker *worker = worker_of(&f, NULL);
+    await_metric(&f, "waits_total", "", 1);
+    feed_row(&f, "a");
+    expect_order(&f);
+    await_metric(&f, "joined_total", "", RECORDS);
+    assert_int_equal(0, (int)metric_of(&f, "records_out_total", ",target=\"dead_letter\""));
+    assert_err(ERR_OK, worker_stop(worker, 20000));
+    assert_err(ERR_OK, f.fatal);
+    fixture_stop(&f);
+}
+
+/* Two topics whose records meet: the task reads them in order. */
+static void test_in_place__of_an_ordered_task__all_its_inputs_wait(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_start(&f, patient_merge_text, "exactly_once");
+    feed_times(&f, "left", 20, 0, 10);
+    feed_times(&f, "right", 20, 5, 10);
+    struct worker *worker = worker_of(&f, NULL);
+    await_metric(&f, "waits_total", "", 1);
+    assert_int_equal(0, (int)metric_of(&f, "records_in_total", ""));
+    for (char key[] = "a"; key[0] <= 'h'; key[0]++) {
+        feed_row(&f, key);
+    }
+    await_metric(&f, "joined_total", "", 40);
+    assert_err(ERR_OK, worker_stop(worker, 20000));
+    assert_err(ERR_OK, f.fatal);
+    fixture_stop(&f);
+}
+
+static void test_in_place__tries_are_over__is_a_dead_letter(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_start(&f, brief_text, "at_least_once");
+    feed_row(&f, "b");
+    feed(&f, "in", "k", "{\"id\":\"nobody\",\"t\":1700000000000}");
+    feed(&f, "in", "k", "{\"id\":\"b\",\"t\":1700000000000}");
+    assert_err(ERR_OK, kafka_producer_flush(f.feeder, 20000));
+    struct worker *worker = worker_of(&f, NULL);
+    await_metric(&f, "dead_letters_total", ",reason=\"reference-missing\"", 1);
+    assert_int_equal(2, (int)metric_of(&f, "waits_total", ""));
+    read_output(&f, 1);
+    assert_err(ERR_OK, worker_stop(worker, 20000));
+    assert_err(ERR_OK, f.fatal);
+    fixture_stop(&f);
+}
+
+/* --- what is said of it ------------------------------------------------------------------------------------ */
+
+static void test_errors__skip__is_counted(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_start(&f, ERRORS("\"process\": \"skip\""), "exactly_once");
+    feed_row(&f, "b");
+    feed_records(&f, RECORDS);
+    struct worker *worker = worker_of(&f, NULL);
+    await_metric(&f, "records_in_total", "", RECORDS);
+    assert_int_equal(RECORDS / 2,
+                     (int)metric_of(&f, "skipped_total", ",reason=\"reference-missing\""));
+    assert_int_equal(0, (int)metric_of(&f, "records_out_total", ",target=\"dead_letter\""));
+    assert_int_equal(RECORDS / 2, (int)metric_of(&f, "records_out_total", ",target=\"output\""));
+    assert_err(ERR_OK, worker_stop(worker, 20000));
+    assert_err(ERR_OK, f.fatal);
+    fixture_stop(&f);
+}
+
+static void test_errors__fail__the_worker_ends(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_start(&f, ERRORS("\"process\": \"fail\""), "exactly_once");
+    feed_row(&f, "b");
+    feed_records(&f, 2);
+    struct worker *worker = worker_of(&f, NULL);
+    await_fatal(&f);
+    assert_err(ERR_RECORD_REFUSED, f.fatal);
+    assert_int_equal(0, (int)metric_of(&f, "records_out_total", ",target=\"dead_letter\""));
+    assert_err(ERR_OK, worker_stop(worker, 20000));
+    fixture_stop(&f);
+}
+
 static void test_retry__topic_has_too_few_partitions__is_fatal(void **state)
 {
     (void)state;
@@ -135,6 +279,11 @@ int main(void)
         cmocka_unit_test(test_retry__commit_refused__is_done_again),
         cmocka_unit_test(test_retry__all_delays_over__is_a_dead_letter),
         cmocka_unit_test(test_retry__restart_meanwhile__goes_on_waiting),
+        cmocka_unit_test(test_in_place__row_comes_later__order_is_kept),
+        cmocka_unit_test(test_in_place__of_an_ordered_task__all_its_inputs_wait),
+        cmocka_unit_test(test_in_place__tries_are_over__is_a_dead_letter),
+        cmocka_unit_test(test_errors__skip__is_counted),
+        cmocka_unit_test(test_errors__fail__the_worker_ends),
         cmocka_unit_test(test_retry__topic_has_too_few_partitions__is_fatal),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

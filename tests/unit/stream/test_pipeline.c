@@ -381,7 +381,14 @@ static const struct row BAD[] = {
      "/source/watermark/skew", "unknown member", true},
     {STEP("{\"rekey\":{\"key\":\"a\",\"watermark\":{\"skew\":1}}}"),
      "/steps/0/rekey/watermark/skew", "a duration like", true},
-    {WITH("\"retry\":{}"), "/retry", "\"delays\" is missing", true},
+    {WITH("\"retry\":{}"), "/retry", "\"delays\", \"in_place\" or both are needed", true},
+    {WITH("\"retry\":{\"in_place\":[]}"), "/retry/in_place", "1 to 8 durations", true},
+    {WITH("\"retry\":{\"in_place\":[\"1s\"]}"), "/retry", "no step refuses anything", false},
+    {RETRIED("\"retry\":{\"in_place\":[\"1s\"],\"topic\":\"later\"}"), "/retry",
+     "\"topic\" is for \"delays\"", false},
+    {WITH("\"errors\":{\"validate\":\"drop\"}"), "/errors/validate", "\"skip\"", true},
+    {WITH("\"errors\":{\"prozess\":\"skip\"}"), "/errors/prozess", "did you mean \"process\"",
+     true},
     {WITH("\"retry\":{\"delays\":[]}"), "/retry/delays", "1 to 8 durations", true},
     {WITH(
          "\"retry\":{\"delays\":[\"1s\",\"2s\",\"3s\",\"4s\",\"5s\",\"6s\",\"7s\",\"8s\",\"9s\"]}"),
@@ -585,6 +592,13 @@ static void test_pipeline_schema__agrees_with_the_loader(void **state)
         WITH("\"steps\":[{\"lua\":{\"script\":\"function process(e) return e end\"}}],"
              "\"retry\":{\"topic\":\"later\",\"delays\":[\"10s\"],\"on\":[\"script\"],"
              "\"description\":\"d\"}"),
+        RETRIED("\"retry\":{\"in_place\":[\"100ms\",\"1s\"],\"delays\":[\"10s\"]}"),
+        RETRIED(
+            "\"retry\":{\"in_place\":[\"1s\"]},\"errors\":{\"process\":\"fail\",\"description\":"
+            "\"d\"}"),
+        WITH("\"errors\":{\"deserialize\":\"skip\",\"validate\":\"skip\",\"process\":\"dead_"
+             "letter\","
+             "\"produce\":\"fail\"}"),
         AGGREGATE(WINDOW ",\"emit\":[\"final\"],\"result\":{\"a\":\"key\",\"b\":{\"min\":\"/x\"},"
                          "\"c\":{\"window\":\"start\",\"as\":\"iso8601\"}}"),
     };
