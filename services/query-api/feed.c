@@ -382,7 +382,7 @@ enum feed_result feed_next(struct feed *feed, struct buf *out)
     case READING_SHARED:
         break;
     }
-    return feed->reading->format == READING_MESSAGES ? copy_shared(feed, out) : FEED_SHARED;
+    return reading_is_rendered(feed->reading) ? copy_shared(feed, out) : FEED_SHARED;
 }
 
 enum feed_result feed_blocked(struct feed *feed)

@@ -4,8 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "http/websocket.h"
-
 #define TEXT_BYTES_MAX ((size_t)1 << 30) /* several times what any broker takes as a record */
 
 /* --- text -------------------------------------------------------------------------------------------- */
@@ -106,37 +104,57 @@ void frame_append_members(struct buf *out, const struct frame *frame, struct str
     }
 }
 
-/* Two that come at once both make it, and one of the two is kept. */
-static struct strview object_publish(_Atomic(struct frame_object *) *place, const struct buf *text)
+static void object_append(struct buf *out, const struct frame *frame, struct strview topic_name)
 {
-    struct frame_object *mine = must_alloc(sizeof *mine + text->len), *first = NULL;
-    mine->len = text->len;
-    memcpy(mine->bytes, text->data, text->len);
-    if (!atomic_compare_exchange_strong(place, &first, mine)) {
-        free(mine);
-        mine = first;
-    }
-    return sv_of(mine->bytes, mine->len);
+    frame_append_members(out, frame, topic_name);
+    PUT(out, "}");
 }
 
-struct strview frame_object(const struct frame *frame, struct strview topic_name,
-                            struct websocket_codec *codec)
+/* The one thing of a frame that is not immutable. Two that come at once both make it, and one of the two is
+ * kept. */
+static struct frame *own(const struct frame *frame)
 {
-    struct frame *own = (struct frame *)(uintptr_t)frame; /* the one thing that is not immutable */
-    _Atomic(struct frame_object *) *place = codec ? &own->packed_object : &own->plain_object;
-    const struct frame_object *object = atomic_load(place);
-    if (object) {
-        return sv_of(object->bytes, object->len);
+    return (struct frame *)(uintptr_t)frame;
+}
+
+struct strview frame_object(const struct frame *frame, struct strview topic_name)
+{
+    struct frame_object *object = atomic_load(&frame->object);
+    if (!object) {
+        CLEANUP(buf_free) struct buf text;
+        buf_init(&text, TEXT_BYTES_MAX);
+        object_append(&text, frame, topic_name);
+        struct frame_object *mine = must_alloc(sizeof *mine + text.len);
+        mine->len = text.len;
+        memcpy(mine->bytes, text.data, text.len);
+        if (atomic_compare_exchange_strong(&own(frame)->object, &object, mine)) {
+            object = mine;
+        } else {
+            free(mine);
+        }
     }
-    CLEANUP(buf_free) struct buf text, packed;
-    buf_init(&text, TEXT_BYTES_MAX);
-    buf_init(&packed, TEXT_BYTES_MAX);
-    frame_append_members(&text, frame, topic_name);
-    PUT(&text, "}");
-    if (codec) {
-        CHECK(websocket_deflate(codec, WEBSOCKET_WINDOW_MAX, buf_view(&text), &packed) == ERR_OK);
+    return sv_of(object->bytes, object->len);
+}
+
+const struct gzip_part *frame_part(const struct frame *frame, enum frame_part which,
+                                   struct strview topic_name, struct websocket_codec *codec)
+{
+    struct gzip_part *part = atomic_load(&frame->parts[which]);
+    if (!part) {
+        CLEANUP(buf_free) struct buf text;
+        buf_init(&text, TEXT_BYTES_MAX);
+        if (which == FRAME_PART_OBJECT) {
+            object_append(&text, frame, topic_name);
+        }
+        struct gzip_part *mine =
+            gzip_part_new(codec, which == FRAME_PART_OBJECT ? buf_view(&text) : frame->data);
+        if (atomic_compare_exchange_strong(&own(frame)->parts[which], &part, mine)) {
+            part = mine;
+        } else {
+            free(mine);
+        }
     }
-    return object_publish(place, codec ? &packed : &text);
+    return part;
 }
 
 /* Headers may repeat a name: the last value wins, as in every JSON object. */
@@ -360,8 +378,10 @@ void frame_ref(struct frame *frame, unsigned count)
 void frame_unref(struct frame *frame)
 {
     if (atomic_fetch_sub_explicit(&frame->refs, 1, memory_order_acq_rel) == 1) {
-        free(frame->plain_object);
-        free(frame->packed_object);
+        free(frame->object);
+        for (int i = 0; i < FRAME_PART_COUNT; i++) {
+            free(frame->parts[i]);
+        }
         free(frame);
     }
 }

@@ -11,7 +11,8 @@
  *          `id:` is the reader's position after this record, for every partition of the topic.
  *          A client that asks for several topics, or is elsewhere than the reader, gets `data` under
  *          an id of its own.
- *          WebSockets get another text, which is made when the first of them wants it: frame_object.
+ *          WebSockets, and who wants gzip, get other texts, each made when the first of them wants it:
+ *          frame_object and frame_part.
  * OWNS     itself: frame_ref and frame_unref, from any thread. Immutable once made, but for that.
  * COST     one allocation and two copies of the value a record, whatever the number of clients.
  */
@@ -22,6 +23,7 @@
 #include <stdint.h>
 
 #include "core/buf.h"
+#include "gzip_member.h"
 #include "json/json_scan.h"
 
 /* Of a value that counts as JSON. */
@@ -33,6 +35,13 @@ enum frame_kind {
     FRAME_DELETE, /* a tombstone */
     FRAME_GAP,    /* records up to its offset are not to be had any more */
     FRAME_STATE,  /* not an event: partitions of a topic and where they begin; see frame_state */
+};
+
+/* What is compressed for all who are sent it. */
+enum frame_part {
+    FRAME_PART_OBJECT, /* frame_object */
+    FRAME_PART_DATA,
+    FRAME_PART_COUNT,
 };
 
 /* What a record's object ends with, for all who are sent it. */
@@ -57,8 +66,10 @@ struct frame {
     struct strview data;
     struct strview event;
     struct strview unit;
-    size_t bytes;                                               /* held, without the objects */
-    _Atomic(struct frame_object *) plain_object, packed_object; /* NULL: not wanted yet */
+    size_t bytes; /* held, without what follows */
+    /* NULL: not wanted yet. */
+    _Atomic(struct frame_object *) object;
+    _Atomic(struct gzip_part *) parts[FRAME_PART_COUNT];
 };
 
 /* What FRAME_STATE carries as its value: the topic's partitions as of now. */
@@ -125,10 +136,10 @@ void frame_append_gap(struct buf *out, const struct frame_gap *gap);
 /* The members of the record's envelope, without braces and on one line: topic, partition, offset,
  * timestamp, key, headers, value. */
 void frame_append_members(struct buf *out, const struct frame *frame, struct strview topic_name);
-struct websocket_codec;
-/* frame_append_members and the closing brace, made once, by whoever comes first; any thread. With a codec
- * the same as the end of a compressed message (websocket_deflate, largest window). */
-struct strview frame_object(const struct frame *frame, struct strview topic_name,
-                            struct websocket_codec *codec);
+/* frame_append_members and the closing brace, made once, by whoever comes first; any thread. */
+struct strview frame_object(const struct frame *frame, struct strview topic_name);
+/* The same of a compressed text: with the largest window, see websocket_deflate. */
+const struct gzip_part *frame_part(const struct frame *frame, enum frame_part which,
+                                   struct strview topic_name, struct websocket_codec *codec);
 /* The value as it stands in JSON: itself when it is JSON, else a string; null for a tombstone. */
 void frame_append_value(struct buf *out, const struct frame *frame);

@@ -67,6 +67,11 @@ static const struct config_option query_options[] = {
         "What becomes of a stream whose client is too slow, unless it says so itself "
         "(slow=): it ends; the latest value of each key replaces what it has missed; or "
         "what it has missed is read from Kafka."),
+    CONFIG_CHOICE_ROW(struct query_config, sse_compression, "sse.compression", "off", "off|on",
+                      "Whether streams of those that take it are in gzip. Records whose values "
+                      "have 256 bytes or more "
+                      "are compressed, once for all clients, about 5 µs of CPU for a KiB; what "
+                      "else is sent is not."),
     CONFIG_ROW(
         struct query_config, snapshots_max, "sse.snapshots.max", INT, "1000", 1, 1e6,
         "Most streams at a time that are sent the latest values; further ones are told to come "
@@ -245,6 +250,7 @@ static enum err listen_start(struct query *query, struct err_info *info)
                     .retry_ms = query->config.retry_ms,
                     .age_max_ms = query->config.age_max_ms,
                     .drain_spread_ms = query->config.drain_spread_ms,
+                    .is_compressing = strcmp(query->config.sse_compression, "on") == 0,
                     .total = &query->stream_total},
         .feeds = {.topics = query->topics,
                   .catchup = query->catchup,

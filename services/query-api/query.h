@@ -75,6 +75,7 @@ struct query_config {
     int64_t clients_max;
     int64_t retry_ms;
     const char *slow;
+    const char *sse_compression;
     int64_t snapshots_max;
     int64_t address_clients_max;
     int64_t principal_clients_max;

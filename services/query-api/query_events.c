@@ -2,6 +2,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "http/http_negotiate.h"
 #include "query_access.h"
 #include "query_ws.h"
 
@@ -15,7 +16,7 @@ static void answer_fields(struct http_request *request)
     http_reply_header(request, "Cache-Control", "no-cache, no-store");
     http_reply_header(request, "X-Accel-Buffering", "no"); /* nginx would hold events back */
     http_reply_header(request, "X-Content-Type-Options", "nosniff");
-    http_reply_header(request, "Vary", "Origin");
+    http_reply_header(request, "Vary", "Accept-Encoding, Origin");
 }
 
 /* A 503 would end an EventSource for good, and is what other clients understand. */
@@ -38,6 +39,12 @@ static enum err open_stream(struct http_request *request, struct streams *stream
     struct stream_params params = {
         .feed = {.start = events->start, .is_snapshot = events->is_snapshot, .slow = events->slow}};
     bool is_chunked = true;
+    const bool is_gzip =
+        streams->config->is_compressing &&
+        http_accept_encoding(http_request_header(request, "Accept-Encoding"), "gzip");
+    if (is_gzip) {
+        http_reply_header(request, "Content-Encoding", "gzip");
+    }
     buf_init(&params.head, HEAD_BYTES_MAX);
     enum err e = http_stream_head(request, events->content_type, &params.head, &is_chunked);
     if (!e) {
@@ -53,6 +60,7 @@ static enum err open_stream(struct http_request *request, struct streams *stream
     params.feed.reading = events_request_reading(events);
     params.feed.reading->is_chunked = is_chunked;
     params.guest = *guest;
+    params.feed.reading->is_gzip = is_gzip;
     stream_open(streams, &params);
     return ERR_OK;
 }

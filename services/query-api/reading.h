@@ -10,7 +10,8 @@
  *             what it has seen already is skipped. So joining the rings from anywhere is exact.
  *   SHARED    one topic, all of it, plain values, exactly where the reader is: the frames' own bytes
  *             are sent, and no positions of its own are kept. A WebSocket's messages differ by the
- *             subscription's name, so they are rendered, around what is the same for all (frame_object)
+ *             subscription's name, and gzip by what was before, so they are rendered, around what is the
+ *             same for all (frame_object, frame_part)
  *
  * INVARIANT  a record at offset o of partition p is handed out only if o ≥ next[p], and then
  *            next[p] = o + 1; otherwise next[p] passes only what is no record, or a gap that is told.
@@ -60,6 +61,8 @@ struct reading {
     char *subscription;    /* owned; MESSAGES: a JSON string */
     bool is_sharable;      /* MESSAGES: may become SHARED */
     bool is_compressed;    /* MESSAGES: those that are worth it */
+    bool is_gzip;          /* not MESSAGES: all that is appended is of `gzip` */
+    struct gzip_member gzip;
     bool has_credit; /* it is sent `credit` more records, then nothing until it has some again */
     int64_t credit;
     uint8_t topic_count;
@@ -71,7 +74,7 @@ struct reading_source {
     const struct ring *rings;
     const struct strview *names;
     struct selector_machine *selectors;
-    struct websocket_codec *codec; /* NULL: no reading is_compressed */
+    struct websocket_codec *codec; /* NULL: no reading is_compressed or is_gzip */
     struct buf *scratch;
 };
 
@@ -87,6 +90,11 @@ enum reading_result {
     READING_LOST, /* what comes next has left the ring */
 };
 
+/* SHARED: by reading_fill_shared, not reading_gather. */
+static inline bool reading_is_rendered(const struct reading *reading)
+{
+    return reading->format == READING_MESSAGES || reading->is_gzip;
+}
 static inline bool reading_may_send(const struct reading *reading)
 {
     return !reading->has_credit || reading->credit > 0;
@@ -98,20 +106,22 @@ DEALLOC(reading_free) struct reading *reading_new(const uint16_t *topics, size_t
  * the position, unless the mode is CATCHUP or it takes a snapshot. */
 bool reading_begin(struct reading *reading, const struct reading_source *source,
                    const struct reading_start *start);
-/* What a stream begins with, before there is any position. */
-void reading_append_greeting(const struct reading *reading, int64_t retry_ms, struct buf *out);
+/* What a stream begins with, before there is any position, and what it ends with. */
+void reading_append_greeting(struct reading *reading, const struct reading_source *source,
+                             int64_t retry_ms, struct buf *out);
+void reading_append_end(const struct reading *reading, struct buf *out);
 /* Topics that were deleted and created again since: back to WAITING, to begin with them anew; the
  * others keep their positions. False: there are none. */
 bool reading_forget_remade(struct reading *reading, const struct reading_source *source);
 /* An event of that name (NULL: none) and data (JSON; empty: none), with the present position as its
  * id where there is one. */
-void reading_append_event(const struct reading *reading, const struct reading_source *source,
+void reading_append_event(struct reading *reading, const struct reading_source *source,
                           const char *name, struct strview data, struct buf *out);
 /* A record or a gap, under the present position. */
 void reading_append_frame(struct reading *reading, const struct reading_source *source,
                           const struct frame *frame, struct buf *out);
 /* A comment that also carries the position: a client that sees no event moves on as well. */
-void reading_append_heartbeat(const struct reading *reading, const struct reading_source *source,
+void reading_append_heartbeat(struct reading *reading, const struct reading_source *source,
                               struct buf *out);
 
 /* CATCHUP: a record from Kafka; skipped when it has been seen. Credit is the caller's to look at. */
@@ -131,7 +141,7 @@ enum reading_result reading_gather(const struct reading *reading,
                                    const struct reading_source *source, struct iovec *parts,
                                    size_t max, size_t *ret_count);
 void reading_advance(struct reading *reading, size_t frames);
-/* SHARED, MESSAGES: as reading_fill. */
+/* SHARED, rendered: as reading_fill. */
 enum reading_result reading_fill_shared(struct reading *reading,
                                         const struct reading_source *source, size_t bytes_max,
                                         struct buf *out);

@@ -88,12 +88,28 @@ static void put_sse_event(const struct reading *reading, const struct reading_so
     }
 }
 
+static bool is_in_envelope(const struct reading *reading, const struct frame *frame)
+{
+    return reading->is_envelope && frame->kind == FRAME_RECORD;
+}
+
+/* Everything before the data. */
+static void put_sse_head(const struct reading *reading, const struct reading_source *source,
+                         const struct frame *frame, struct buf *out)
+{
+    if (reading->mode == READING_SHARED) {
+        put_view(out, sv_of(frame->event.ptr, frame->event.len - frame->data.len));
+    } else {
+        put_view(out, frame_event_line(frame));
+        put_sse_id(reading, source, out);
+    }
+}
+
 static void put_sse_frame(const struct reading *reading, const struct reading_source *source,
                           const struct frame *frame, struct buf *out)
 {
-    put_view(out, frame_event_line(frame));
-    put_sse_id(reading, source, out);
-    if (reading->is_envelope && frame->kind == FRAME_RECORD) {
+    put_sse_head(reading, source, frame, out);
+    if (is_in_envelope(reading, frame)) {
         PUT(out, "data: {");
         frame_append_members(out, frame, source->names[frame->topic]);
         PUT(out, "}\n\n");
@@ -172,7 +188,18 @@ static size_t item_open(const struct reading *reading, struct buf *out)
                                                : sse_chunk_open(out, reading->is_chunked);
 }
 
-static void item_close(const struct reading *reading, size_t mark, struct buf *out)
+/* What was appended since becomes a part of the member, as it is. */
+static void store(struct reading *reading, const struct reading_source *source, size_t begin,
+                  struct buf *out)
+{
+    buf_reset(source->scratch);
+    put_view(source->scratch, sv_of(out->data + begin, out->len - begin));
+    out->len = begin;
+    gzip_member_store(&reading->gzip, buf_view(source->scratch), out);
+}
+
+static void item_close(struct reading *reading, const struct reading_source *source, size_t mark,
+                       struct buf *out)
 {
     switch (reading->format) {
     case READING_MESSAGES:
@@ -184,19 +211,40 @@ static void item_close(const struct reading *reading, size_t mark, struct buf *o
     case READING_SSE:
         break;
     }
+    if (reading->is_gzip) {
+        store(reading, source, mark + (reading->is_chunked ? SSE_CHUNK_HEAD : 0), out);
+    }
     sse_chunk_close(out, mark, reading->is_chunked);
 }
 
-void reading_append_greeting(const struct reading *reading, int64_t retry_ms, struct buf *out)
+void reading_append_greeting(struct reading *reading, const struct reading_source *source,
+                             int64_t retry_ms, struct buf *out)
 {
+    if (reading->is_gzip) {
+        size_t mark = sse_chunk_open(out, reading->is_chunked);
+        gzip_member_begin(out);
+        sse_chunk_close(out, mark, reading->is_chunked);
+    }
     if (reading->format == READING_SSE) {
         size_t mark = item_open(reading, out);
         CHECK(buf_printf(out, ":ok\n\nretry: %" PRId64 "\n\n", retry_ms) == ERR_OK);
-        item_close(reading, mark, out);
+        item_close(reading, source, mark, out);
     }
 }
 
-void reading_append_heartbeat(const struct reading *reading, const struct reading_source *source,
+void reading_append_end(const struct reading *reading, struct buf *out)
+{
+    if (reading->is_gzip) {
+        size_t mark = sse_chunk_open(out, reading->is_chunked);
+        gzip_member_end(&reading->gzip, out);
+        sse_chunk_close(out, mark, reading->is_chunked);
+    }
+    if (reading->is_chunked) {
+        PUT(out, "0\r\n\r\n");
+    }
+}
+
+void reading_append_heartbeat(struct reading *reading, const struct reading_source *source,
                               struct buf *out)
 {
     size_t mark = item_open(reading, out);
@@ -206,60 +254,104 @@ void reading_append_heartbeat(const struct reading *reading, const struct readin
     } else {
         put_object_event(reading, source, NULL, (struct strview){0}, out);
     }
-    item_close(reading, mark, out);
+    item_close(reading, source, mark, out);
 }
 
-void reading_append_event(const struct reading *reading, const struct reading_source *source,
+void reading_append_event(struct reading *reading, const struct reading_source *source,
                           const char *name, struct strview data, struct buf *out)
 {
     size_t mark = item_open(reading, out);
     (reading->format == READING_SSE ? put_sse_event : put_object_event)(reading, source, name, data,
                                                                         out);
-    item_close(reading, mark, out);
+    item_close(reading, source, mark, out);
 }
 
-/* The client's own part stands uncompressed before what was compressed for all. */
-static void put_packed_frame(const struct reading *reading, const struct reading_source *source,
-                             const struct frame *frame, struct buf *out)
+/* --- compressed: the client's own part stands as it is around what was compressed for all ------------- */
+
+static void put_packed_message(const struct reading *reading, const struct reading_source *source,
+                               const struct frame *frame, struct buf *out)
 {
     size_t mark = message_open(out);
     buf_reset(source->scratch);
     put_object_head(reading, source, frame, source->scratch);
     CHECK(websocket_store(buf_view(source->scratch), out) == ERR_OK);
-    put_view(out, frame_object(frame, source->names[frame->topic], source->codec));
+    const struct gzip_part *part =
+        frame_part(frame, FRAME_PART_OBJECT, source->names[frame->topic], source->codec);
+    put_view(out, sv_of(part->packed, part->len));
     websocket_close(out, mark, true);
 }
 
-static void put_message_frame(const struct reading *reading, const struct reading_source *source,
-                              const struct frame *frame, struct buf *out)
+/* The text before what is compressed, which of the two that is, and the text behind it. */
+static enum frame_part put_packed_head(const struct reading *reading,
+                                       const struct reading_source *source,
+                                       const struct frame *frame, struct buf *out,
+                                       struct strview *ret_tail)
 {
-    if (frame->kind == FRAME_GAP) {
-        reading_append_event(reading, source, "gap", frame->value, out);
-    } else if (reading->is_compressed && frame->value.len >= WORTH_BYTES) {
-        put_packed_frame(reading, source, frame, out);
-    } else {
-        size_t mark = message_open(out);
+    if (reading->format == READING_LINES) {
         put_object_head(reading, source, frame, out);
-        if (reading->mode == READING_CATCHUP) { /* a frame of its own: nobody else wants it */
-            frame_append_members(out, frame, source->names[frame->topic]);
-            PUT(out, "}");
-        } else {
-            put_view(out, frame_object(frame, source->names[frame->topic], NULL));
-        }
-        websocket_close(out, mark, false);
+        *ret_tail = SV("\n");
+        return FRAME_PART_OBJECT;
     }
+    put_sse_head(reading, source, frame, out);
+    if (is_in_envelope(reading, frame)) {
+        PUT(out, "data: {");
+        *ret_tail = SV("\n\n");
+        return FRAME_PART_OBJECT;
+    }
+    *ret_tail = SV("");
+    return FRAME_PART_DATA;
+}
+
+static void put_packed_item(struct reading *reading, const struct reading_source *source,
+                            const struct frame *frame, struct buf *out)
+{
+    struct strview tail;
+    size_t mark = sse_chunk_open(out, reading->is_chunked);
+    size_t begin = out->len;
+    enum frame_part which = put_packed_head(reading, source, frame, out, &tail);
+    store(reading, source, begin, out);
+    gzip_member_put(&reading->gzip,
+                    frame_part(frame, which, source->names[frame->topic], source->codec), out);
+    gzip_member_store(&reading->gzip, tail, out);
+    sse_chunk_close(out, mark, reading->is_chunked);
+}
+
+/* --- frames ------------------------------------------------------------------------------------------ */
+
+static void put_message(const struct reading *reading, const struct reading_source *source,
+                        const struct frame *frame, struct buf *out)
+{
+    size_t mark = message_open(out);
+    put_object_head(reading, source, frame, out);
+    if (reading->mode == READING_CATCHUP) { /* a frame of its own: nobody else wants it */
+        frame_append_members(out, frame, source->names[frame->topic]);
+        PUT(out, "}");
+    } else {
+        put_view(out, frame_object(frame, source->names[frame->topic]));
+    }
+    websocket_close(out, mark, false);
+}
+
+static void put_item(struct reading *reading, const struct reading_source *source,
+                     const struct frame *frame, struct buf *out)
+{
+    size_t mark = item_open(reading, out);
+    (reading->format == READING_SSE ? put_sse_frame : put_line_frame)(reading, source, frame, out);
+    item_close(reading, source, mark, out);
 }
 
 void reading_append_frame(struct reading *reading, const struct reading_source *source,
                           const struct frame *frame, struct buf *out)
 {
-    if (reading->format == READING_MESSAGES) {
-        put_message_frame(reading, source, frame, out);
+    const bool is_message = reading->format == READING_MESSAGES;
+    const bool is_packed = (reading->is_gzip || reading->is_compressed) &&
+                           frame->kind == FRAME_RECORD && frame->value.len >= WORTH_BYTES;
+    if (is_message && frame->kind == FRAME_GAP) {
+        reading_append_event(reading, source, "gap", frame->value, out);
+    } else if (is_message) {
+        (is_packed ? put_packed_message : put_message)(reading, source, frame, out);
     } else {
-        size_t mark = item_open(reading, out);
-        (reading->format == READING_SSE ? put_sse_frame : put_line_frame)(reading, source, frame,
-                                                                          out);
-        item_close(reading, mark, out);
+        (is_packed ? put_packed_item : put_item)(reading, source, frame, out);
     }
     reading->credit -= reading->has_credit && frame->kind != FRAME_GAP;
 }

@@ -167,7 +167,9 @@ enum err shard_new(const struct shard_config *config, struct http_worker *worker
     shard->waits.config = config->waits;
     shard->access = access_view_new(config->access);
     shard->access_generation = access_view_generation(shard->access);
-    shard->codec = config->sockets.is_compressing ? websocket_codec_new() : NULL;
+    if (config->sockets.is_compressing || config->streams.is_compressing) {
+        shard->codec = websocket_codec_new();
+    }
     buf_init(&shard->scratch, SCRATCH_BYTES_MAX);
     shard->site = (struct feed_site){
         .config = &config->feeds,

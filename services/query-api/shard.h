@@ -34,7 +34,7 @@ struct shard {
     struct http_worker *worker;
     struct ring *rings;                 /* topic_count */
     struct selector_machine *selectors; /* of all its streams */
-    struct websocket_codec *codec;      /* NULL: ws.compression is off */
+    struct websocket_codec *codec;      /* NULL: nothing is compressed */
     struct buf scratch;
     struct feed_site site;
     struct streams streams;

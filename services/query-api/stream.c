@@ -150,8 +150,10 @@ static void rest(struct stream *stream)
 {
     wait_for_socket(stream, false);
     feed_rested(&stream->feed);
-    /* Who shares frames needs it for heartbeats only, others for each batch. */
-    if (stream->out.capacity > OUT_KEPT_BYTES || stream->feed.reading->mode == READING_SHARED) {
+    /* Who is sent the frames' own bytes needs it for heartbeats only, others for each batch. */
+    const struct reading *reading = stream->feed.reading;
+    if (stream->out.capacity > OUT_KEPT_BYTES ||
+        (reading->mode == READING_SHARED && !reading_is_rendered(reading))) {
         buf_free(&stream->out);
     }
 }
@@ -262,9 +264,7 @@ static void stream_end(struct stream *stream, enum query_end why)
     stream->wrote_us = clock_mono_us(); /* from which the time to take it counts */
     feed_stop(&stream->feed);
     feed_append_farewell(&stream->feed, why, &stream->out);
-    if (stream->feed.reading->is_chunked) {
-        CHECK(buf_append_view(&stream->out, SV("0\r\n\r\n")) == ERR_OK);
-    }
+    reading_append_end(stream->feed.reading, &stream->out);
     stream_pump(stream, false);
 }
 
@@ -347,8 +347,8 @@ void stream_open(struct streams *set, struct stream_params *params)
         stream_free(stream, QUERY_END_GONE);
         return;
     }
-    reading_append_greeting(stream->feed.reading, streams_retry_ms(set, set->config->retry_ms),
-                            &stream->out);
+    reading_append_greeting(stream->feed.reading, &set->site->source,
+                            streams_retry_ms(set, set->config->retry_ms), &stream->out);
     if (set->is_draining) {
         stream_end(stream, QUERY_END_SHUTDOWN);
     } else {

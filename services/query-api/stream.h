@@ -25,6 +25,7 @@ struct stream_config {
     int64_t retry_ms;
     int64_t age_max_ms;      /* 0: none */
     int64_t drain_spread_ms; /* over which streams end when the process is to */
+    bool is_compressing;     /* for those that take gzip */
     atomic_size_t *total;    /* streams of all workers */
 };
 

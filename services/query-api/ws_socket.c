@@ -300,10 +300,11 @@ enum err ws_open(struct ws_sockets *set, struct http_request *request, const str
     static const struct http_websocket_hooks hooks = {
         .on_message = on_message, .on_room = on_room, .on_blocked = on_blocked, .on_end = on_end};
     struct ws_socket *socket = must_alloc(sizeof *socket);
-    const struct http_websocket_params params = {.config = &set->config->http,
-                                                 .hooks = &hooks,
-                                                 .context = socket,
-                                                 .codec = set->streams->site->source.codec};
+    const struct http_websocket_params params = {
+        .config = &set->config->http,
+        .hooks = &hooks,
+        .context = socket,
+        .codec = set->config->is_compressing ? set->streams->site->source.codec : NULL};
     *socket = (struct ws_socket){.set = set,
                                  .query = query,
                                  .guest = *guest,

@@ -25,9 +25,11 @@ ASK = 'touch "{0}"; while [ -e "{0}" ]; do sleep 0.1; done'
 
 @pytest.fixture(scope="module")
 def site(make_site: MakeSite) -> Site:
-    """The usual site, whose workers tell how they are five times a second: one that died is soon missed."""
+    """The usual site, whose workers tell how they are five times a second: one that died is soon missed; and
+    whose streams are compressed, since a browser alone can show that it reads each event as it comes."""
     often = ["--status.interval=200ms"]
-    return make_site(settings=Settings(flags={"processor": often, "analytics": often}))
+    return make_site(settings=Settings(flags={"processor": often, "analytics": often,
+                                              "query-api": ["--sse.compression=on"]}))
 
 
 def test_dashboard__in_chromium(site: Site, tmp_path: Path) -> None:
