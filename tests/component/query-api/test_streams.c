@@ -20,7 +20,7 @@ static void test_head__is_what_browsers_and_proxies_need(void **state)
         "\r\nX-Accel-Buffering: no\r\n",
         "\r\nTransfer-Encoding: chunked\r\n",
         "\r\nConnection: keep-alive\r\n",
-        "\r\nVary: Origin\r\n",
+        "\r\nVary: Accept-Encoding, Origin\r\n",
     };
     for (size_t i = 0; i < ARRAY_LEN(lines); i++) {
         client_await_text(client, lines[i]);
