@@ -104,7 +104,10 @@ static void test_jobs__two_workers__one_ends_and_one_dies(void **state)
     (void)state;
     struct site *site = status_site(true);
     struct crew crew;
-    site_produce_orders(site, 1, 30, 10);
+    for (int n = 0; n < 30; n++) {
+        site_produce(site, "orders", n % 2, "k", "{\"n\":1}");
+    }
+    site_flush(site);
     crew_begin(&crew, site);
     await_and_drop(site, "/jobs", "\"instance_count\":{\"live\":2,\"lost\":0,\"failed\":0}");
     await_and_drop(site, "/jobs/copying", "\"task_count\":{\"running\":2,");
