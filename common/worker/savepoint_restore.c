@@ -80,23 +80,25 @@ static enum err topics_check(struct restoring *restoring, struct err_info *info)
     return e;
 }
 
-/* The records from which an input of others is to go on must be there. */
+/* The records from which an input of others is to go on must be there. Where nothing was committed it goes
+ * on at the first, whatever is committed now. */
 static enum err place_check(struct restoring *restoring, const struct savepoint_input *input,
                             int32_t partition, struct err_info *info)
 {
-    int64_t low, high, offset = input->places[partition].offset;
+    int64_t low, high, *offset = &input->places[partition].offset;
     rd_kafka_resp_err_t code = rd_kafka_query_watermark_offsets(
         restoring->group.client, input->topic, partition, &low, &high, ASK_MS);
     if (code) {
         return err_set(info, kafka_err(code), "where %s-%d begins and ends: %s", input->topic,
                        partition, rd_kafka_err2str(code));
     }
-    if (offset >= 0 && (offset < low || offset > high)) {
+    if (*offset >= 0 && (*offset < low || *offset > high)) {
         return err_set(info, ERR_STATE,
                        "%s-%d has offsets %" PRId64 " to %" PRId64 ", the savepoint goes on at "
                        "%" PRId64 ": the records are gone, or the topic is another",
-                       input->topic, partition, low, high, offset);
+                       input->topic, partition, low, high, *offset);
     }
+    *offset = *offset >= 0 ? *offset : low;
     return ERR_OK;
 }
 
@@ -293,22 +295,16 @@ static enum err own_open(struct restoring *restoring, struct err_info *info)
 
 /* --- the transaction ------------------------------------------------------------------------------------------*/
 
-/* Where a partition goes on; negative: nothing was committed, and nothing is. */
+/* Where a partition goes on. */
 static int64_t place_of(const struct restoring *restoring, const struct savepoint_input *input,
                         int32_t partition)
 {
-    int64_t next, end, low, high;
-    if (input->is_own) {
-        kafka_tail_position(restoring->own, input->topic, partition, &next, &end);
-        return end;
-    }
-    if (input->places[partition].offset >= 0) {
+    int64_t next, end;
+    if (!input->is_own) {
         return input->places[partition].offset;
     }
-    return rd_kafka_get_watermark_offsets(restoring->group.client, input->topic, partition, &low,
-                                          &high)
-               ? -1
-               : low; /* as places_check has heard */
+    kafka_tail_position(restoring->own, input->topic, partition, &next, &end);
+    return end;
 }
 
 static uint16_t topic_of(const struct restoring *restoring, const char *name)
@@ -440,14 +436,11 @@ static rd_kafka_topic_partition_list_t *offsets_of(const struct restoring *resto
     for (size_t i = 0; i < restoring->savepoint.input_count; i++) {
         const struct savepoint_input *input = &restoring->savepoint.inputs[i];
         for (int32_t p = 0; p < input->partition_count; p++) {
-            int64_t offset = place_of(restoring, input, p);
-            if (offset >= 0) {
-                rd_kafka_topic_partition_t *element =
-                    rd_kafka_topic_partition_list_add(list, input->topic, p);
-                element->offset = offset;
-                element->metadata = must_strdup(input->places[p].metadata); /* the list frees it */
-                element->metadata_size = strlen(input->places[p].metadata);
-            }
+            rd_kafka_topic_partition_t *element =
+                rd_kafka_topic_partition_list_add(list, input->topic, p);
+            element->offset = place_of(restoring, input, p);
+            element->metadata = must_strdup(input->places[p].metadata); /* the list frees it */
+            element->metadata_size = strlen(input->places[p].metadata);
         }
     }
     return list;

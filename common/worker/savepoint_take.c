@@ -286,24 +286,25 @@ static enum err hold_set(const struct taking *taking, int64_t until_ms, struct e
         &(struct control_wish){.is_hold = true, .until_ms = until_ms}, info);
 }
 
+/* What Kafka does not answer in time is asked again: a transaction may have to be given up first. */
 static enum err rounds_take(struct taking *taking, int64_t until_ms, struct err_info *info)
 {
-    bool is_still = false;
-    enum err e = ERR_OK;
-    while (!e && !is_still) {
-        e = round_take(taking, &is_still, info);
-        if (!e && !is_still && clock_now_ms() + LET_GO_MS > until_ms) {
-            e = err_set(info, ERR_KAFKA_TIMEOUT,
-                        "pipeline %s did not stand still in savepoint.hold: do all its workers "
-                        "listen to %s?",
-                        pipeline_name(taking->params->pipeline),
-                        taking->params->config->control_topic);
-        } else if (!e && !is_still) {
-            (void)poll(NULL, 0,
-                       ROUND_PAUSE_MS); /* workers need a tenth of a second to hear of it */
+    for (;;) {
+        bool is_still = false;
+        enum err e = round_take(taking, &is_still, info);
+        if (is_still || (e && !err_is_retriable(e))) {
+            return e;
         }
+        if (clock_now_ms() + LET_GO_MS > until_ms) {
+            return e ? e
+                     : err_set(info, ERR_KAFKA_TIMEOUT,
+                               "pipeline %s did not stand still in savepoint.hold: do all its "
+                               "workers listen to %s, and are their clocks right?",
+                               pipeline_name(taking->params->pipeline),
+                               taking->params->config->control_topic);
+        }
+        (void)poll(NULL, 0, ROUND_PAUSE_MS); /* workers need a tenth of a second to hear of it */
     }
-    return e;
 }
 
 /* The pipeline goes on whatever became of the savepoint. */
@@ -353,6 +354,8 @@ static enum err log_each(const char *path, void *context,
 }
 
 struct compaction {
+    const struct pipeline *pipeline;
+    size_t store;
     struct hash_map *last; /* number of each key's last record */
     struct savepoint_writer *writer;
 };
@@ -369,21 +372,29 @@ static enum err last_note(void *context, uint64_t number, const struct savepoint
     return ERR_OK;
 }
 
-/* In the order in which they were written, as Kafka's own compaction leaves them. */
+/* In the order in which they were written, as Kafka's own compaction leaves them; and as the pipeline's file
+ * says that they look. */
 static enum err last_write(void *context, uint64_t number, const struct savepoint_record *record,
                            struct err_info *info)
 {
     struct compaction *compaction = context;
     const uint64_t *last = hash_map_find(compaction->last, record->key);
-    return record->value.ptr && *last == number ? savepoint_write(compaction->writer, record, info)
-                                                : ERR_OK;
+    struct pipeline_row ignored;
+    if (!record->value.ptr || *last != number) {
+        return ERR_OK;
+    }
+    enum err e = pipeline_store_row(compaction->pipeline, compaction->store, record->key,
+                                    record->value, &ignored, info);
+    return e ? e : savepoint_write(compaction->writer, record, info);
 }
 
-static enum err log_compact(struct taking *taking, const char *topic, int32_t partition,
+static enum err log_compact(struct taking *taking, size_t store, int32_t partition,
                             struct savepoint_file *ret, struct err_info *info)
 {
+    const char *topic = taking->savepoint.stores[store].changelog;
     char from[SAVEPOINT_PATH_BYTES], to[SAVEPOINT_PATH_BYTES];
-    struct compaction compaction = {hash_map_new(sizeof(uint64_t), KEYS_MAX), NULL};
+    struct compaction compaction = {taking->params->pipeline, store,
+                                    hash_map_new(sizeof(uint64_t), KEYS_MAX), NULL};
     (void)savepoint_path(taking->dir, topic, partition, ".log", from);
     (void)savepoint_path(taking->dir, topic, partition, ".records", to);
     enum err e = savepoint_writer_new(to, &compaction.writer, info);
@@ -417,7 +428,7 @@ static enum err store_finish(struct taking *taking, size_t number, struct err_in
         struct savepoint_file *file = file_add(savepoint, store->changelog, p);
         struct savepoint_writer **writer = &taking->logs[log_of(taking, number, p)];
         e = savepoint_writer_end(TAKE(*writer), file, info);
-        e = e ? e : log_compact(taking, store->changelog, p, file, info);
+        e = e ? e : log_compact(taking, number, p, file, info);
     }
     return e;
 }

@@ -359,7 +359,7 @@ bool worker_is_ready(void *context, char *text, size_t text_bytes)
 {
     static const char *const words[] = {
         [PHASE_TOPICS] = "waiting for Kafka and the pipeline's topics",
-        [PHASE_TABLES] = "loading reference tables",
+        [PHASE_TABLES] = "loading reference tables, or not told yet whether it is paused",
         [PHASE_JOINING] = "joining the consumer group",
         [PHASE_RESTORING] = "restoring state",
         [PHASE_RUNNING] = "running",

@@ -26,12 +26,10 @@
 #define RECORDS_BATCH 100
 #define REPLICATION   3
 #define SEND_MS       10000
-#define VALUE_BYTES   128
-#define KEY_BYTES     300
 
 struct worker_control {
     struct worker_control_params params;
-    char pause_key[KEY_BYTES], hold_key[KEY_BYTES];
+    char pause_key[CONTROL_KEY_BYTES], hold_key[CONTROL_KEY_BYTES];
     pthread_t thread;
     int stop_fd; /* eventfd, readable from stop on */
     struct kafka_tail *tail;
@@ -43,15 +41,15 @@ struct worker_control {
     _Atomic int64_t held_until_ms;
 };
 
-static const char *pause_key(const char *pipeline, char key[KEY_BYTES])
+static const char *pause_key(const char *pipeline, char key[CONTROL_KEY_BYTES])
 {
-    (void)snprintf(key, KEY_BYTES, "%s", pipeline);
+    (void)snprintf(key, CONTROL_KEY_BYTES, "%s", pipeline);
     return key;
 }
 
-static const char *hold_key(const char *pipeline, char key[KEY_BYTES])
+static const char *hold_key(const char *pipeline, char key[CONTROL_KEY_BYTES])
 {
-    (void)snprintf(key, KEY_BYTES, "%s/hold", pipeline);
+    (void)snprintf(key, CONTROL_KEY_BYTES, "%s/hold", pipeline);
     return key;
 }
 
@@ -259,23 +257,29 @@ static enum err record_send(struct kafka_producer *producer, const struct kafka_
                : e;
 }
 
+void worker_control_record(const char *pipeline, const struct control_wish *wish,
+                           char key[CONTROL_KEY_BYTES], char value[CONTROL_VALUE_BYTES])
+{
+    if (wish->is_hold) {
+        (void)hold_key(pipeline, key);
+        (void)snprintf(value, CONTROL_VALUE_BYTES, "{\"v\":1,\"until\":%" PRId64 "}",
+                       wish->until_ms);
+    } else {
+        (void)pause_key(pipeline, key);
+        (void)snprintf(value, CONTROL_VALUE_BYTES, "{\"v\":1,\"paused\":%s,\"at\":%" PRId64 "}",
+                       wish->is_paused ? "true" : "false", clock_now_ms());
+    }
+}
+
 enum err worker_control_wish(const struct worker_control_params *params,
                              const struct control_wish *wish, struct err_info *info)
 {
-    char key[KEY_BYTES], value[VALUE_BYTES];
+    char key[CONTROL_KEY_BYTES], value[CONTROL_VALUE_BYTES];
     enum err reported = ERR_OK;
     struct kafka_producer *producer = NULL;
-    if (wish->is_hold) {
-        (void)snprintf(value, sizeof value, "{\"v\":1,\"until\":%" PRId64 "}", wish->until_ms);
-    } else {
-        (void)snprintf(value, sizeof value, "{\"v\":1,\"paused\":%s,\"at\":%" PRId64 "}",
-                       wish->is_paused ? "true" : "false", clock_now_ms());
-    }
-    const struct kafka_record record = {.topic = params->topic,
-                                        .partition = 0,
-                                        .key = sv(wish->is_hold ? hold_key(params->pipeline, key)
-                                                                : pause_key(params->pipeline, key)),
-                                        .value = sv(value)};
+    worker_control_record(params->pipeline, wish, key, value);
+    const struct kafka_record record = {
+        .topic = params->topic, .partition = 0, .key = sv(key), .value = sv(value)};
     enum err e = topic_ensure(params, info);
     e = e ? e
           : kafka_producer_new(&(struct kafka_producer_params){.config = params->kafka,

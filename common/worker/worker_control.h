@@ -41,5 +41,10 @@ struct control_wish {
     bool is_paused;   /* of a pause */
     int64_t until_ms; /* of a hold; 0: it is over */
 };
+#define CONTROL_KEY_BYTES   300
+#define CONTROL_VALUE_BYTES 128
+/* The record that says so, for who sends it otherwise: to partition 0. */
+void worker_control_record(const char *pipeline, const struct control_wish *wish,
+                           char key[CONTROL_KEY_BYTES], char value[CONTROL_VALUE_BYTES]);
 MUST_CHECK enum err worker_control_wish(const struct worker_control_params *params,
                                         const struct control_wish *wish, struct err_info *info);

@@ -12,7 +12,8 @@
  *          rest_text.c, csv.c   the same as JSON, lines, CSV (pure)
  *          fold.c           the largest of rows, and what they come to (pure)
  *          waits.c          requests that wait
- *          query_jobs.c     GET /jobs, /jobs/{pipeline}
+ *          query_jobs.c     GET /jobs, /jobs/{pipeline}; POST …/pause, …/resume
+ *          control.c        what workers are told
  *          jobs.c           the thread that reads the status topic, and its lock
  *          jobs_board.c     what workers have told (pure) …
  *          jobs_view.c      … and what follows from it
@@ -89,6 +90,8 @@ struct query_config {
     int64_t catchup_threads;
     int64_t catchup_jobs_max;
     int64_t catchup_bytes;
+    const char *control;       /* off|on */
+    const char *control_topic; /* where workers listen */
     struct config_list history_topics;
     struct history_config history;
     int64_t history_scan_max;
@@ -142,6 +145,9 @@ void query_handle_get_top(struct http_request *request);
 void query_handle_get_aggregates(struct http_request *request);
 void query_handle_get_jobs(struct http_request *request);
 void query_handle_get_job(struct http_request *request);
+void query_open_post_job(struct http_request *request);
+void query_handle_post_pause(struct http_request *request);
+void query_handle_post_resume(struct http_request *request);
 void query_open_post_tickets(struct http_request *request);
 void query_handle_post_tickets(struct http_request *request);
 void query_handle_get_dashboard(struct http_request *request);

@@ -1,5 +1,6 @@
-/* GET /jobs and /jobs/{pipeline}. */
+/* GET /jobs and /jobs/{pipeline}; POST /jobs/{pipeline}/pause and /resume. */
 #include "http/http_negotiate.h"
+#include "log/log.h"
 #include "query_access.h"
 
 #define BODY_BYTES_MAX ((size_t)256 << 20)
@@ -59,4 +60,79 @@ void query_handle_get_job(struct http_request *request)
     } else {
         answer(request, &body, etag);
     }
+}
+
+/* --- pause and resume -------------------------------------------------------------------------- */
+
+/* Who may write to the topic that workers listen to may stop pipelines: here, too. */
+static enum err control_admit(struct http_request *request, enum service_access_moment moment,
+                              struct err_info *info)
+{
+    const struct query *query = http_request_context(request);
+    const struct shard *shard = http_worker_state(http_request_worker(request));
+    struct access_principal *principal;
+    enum err e = query_identify(request, moment, &principal, info);
+    e = e ? e
+          : service_access_permit(request, principal, ACCESS_WRITE, sv(query->config.control_topic),
+                                  info);
+    if (!e && !shard->control) {
+        return err_set(info, ERR_FORBIDDEN,
+                       "pipelines are not paused from here: query.control is off");
+    }
+    if (!e && moment == SERVICE_ACCESS_FULL) {
+        access_spend(shard->access, principal, 1, 0);
+    }
+    return e;
+}
+
+/* Before the body. */
+void query_open_post_job(struct http_request *request)
+{
+    struct err_info info = {0};
+    enum err e = control_admit(request, SERVICE_ACCESS_HEAD, &info);
+    if (e) {
+        http_reply_err(request, e, &info);
+    }
+}
+
+/* A page of another origin can make a browser send a request, but not one of this type unasked. */
+static enum err control_check(struct http_request *request, const char *pipeline,
+                              struct err_info *info)
+{
+    const struct query *query = http_request_context(request);
+    CLEANUP(buf_free) struct buf ignored;
+    CLEANUP(json_decrefp) json_t *near = NULL;
+    char etag[JOBS_ETAG_BYTES];
+    buf_init(&ignored, BODY_BYTES_MAX);
+    if (!sv_equal(http_request_media_type(request), SV("application/json"))) {
+        return err_set(info, ERR_MEDIA_TYPE, "the body must be application/json: {}");
+    }
+    return jobs_show(query->jobs, pipeline, &ignored, etag, &near, info);
+}
+
+static void control_handle(struct http_request *request, bool is_paused)
+{
+    const struct shard *shard = http_worker_state(http_request_worker(request));
+    const char *pipeline = http_request_param(request, "pipeline");
+    struct err_info info = {0};
+    enum err e = control_admit(request, SERVICE_ACCESS_FULL, &info);
+    e = e ? e : control_check(request, pipeline, &info);
+    if (e) {
+        http_reply_err(request, e, &info);
+        return;
+    }
+    log_event(LOG_INFO, is_paused ? "job_pause" : "job_resume", "workers are told so",
+              KV("pipeline", pipeline), KV("client", http_request_client(request)),
+              KV("request_id", http_request_id(request)));
+    control_pause(shard->control, request, pipeline, is_paused);
+}
+
+void query_handle_post_pause(struct http_request *request)
+{
+    control_handle(request, true);
+}
+
+void query_handle_post_resume(struct http_request *request)
+{
+    control_handle(request, false);
 }

@@ -166,6 +166,10 @@ enum err shard_new(const struct shard_config *config, struct http_worker *worker
     shard->selectors = selector_machine_new();
     shard->waits.config = config->waits;
     shard->access = access_view_new(config->access);
+    shard->control =
+        config->control_topic
+            ? control_new(&(struct control_params){config->kafka, config->control_topic, worker})
+            : NULL;
     shard->access_generation = access_view_generation(shard->access);
     if (config->sockets.is_compressing || config->streams.is_compressing) {
         shard->codec = websocket_codec_new();
@@ -203,6 +207,7 @@ void shard_free(struct shard *shard)
     selector_machine_free(shard->selectors);
     websocket_codec_free(shard->codec);
     access_view_free(shard->access);
+    control_free(shard->control);
     buf_free(&shard->scratch);
     if (shard->watch) {
         http_watch_close(shard->watch);

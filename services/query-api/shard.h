@@ -12,6 +12,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "control.h"
 #include "http/http.h"
 #include "query_metrics.h"
 #include "stream.h"
@@ -27,6 +28,8 @@ struct shard_config {
     int64_t ring_bytes_max;                    /* a topic */
     struct waits_config *waits;
     struct access *access;
+    const struct kafka_config *kafka;
+    const char *control_topic; /* NULL: nothing is told to workers */
 };
 
 struct shard {
@@ -40,6 +43,7 @@ struct shard {
     struct streams streams;
     struct ws_sockets sockets;
     struct waits waits;
+    struct control *control; /* NULL: nothing is told to workers */
     struct access_view *access;
     unsigned access_generation; /* that its clients were looked at by */
     int event_fd;

@@ -96,7 +96,12 @@ static char *token_new(const char *scope, double seconds)
 
 /* --- every address -------------------------------------------------------------------------------------- */
 
-enum guard { OPEN, OF_TOPIC /* the right to read it */, OF_SOMEBODY /* who is known */ };
+enum guard {
+    OPEN,
+    OF_TOPIC,    /* the right to read it */
+    OF_WRITER,   /* the right to write to one; it is off all the same */
+    OF_SOMEBODY, /* who is known */
+};
 
 /* A route that is not here fails the test: say whether it shows anything, and to whom. */
 static const struct {
@@ -116,6 +121,8 @@ static const struct {
     {HTTP_GET, "/jobs", OF_TOPIC, "/jobs", NULL},
     {HTTP_GET, "/jobs/{pipeline}", OF_TOPIC, "/jobs/orders", NULL},
     {HTTP_GET, "/ws", OF_SOMEBODY, "/ws", NULL}, /* a subscription asks for the right */
+    {HTTP_POST, "/jobs/{pipeline}/pause", OF_WRITER, "/jobs/orders/pause", NULL},
+    {HTTP_POST, "/jobs/{pipeline}/resume", OF_WRITER, "/jobs/orders/resume", NULL},
     {HTTP_POST, "/tickets", OF_TOPIC, "/tickets", NULL},
     {HTTP_GET, "/", OPEN, "/", NULL},
     {HTTP_GET, "/jobs-view", OPEN, "/jobs-view", NULL},
@@ -179,6 +186,8 @@ static int status_of_the_reader(size_t row)
     } rows[] = {{"/latest/orders/k", 200},
                 {"/jobs", 200},
                 {"/jobs/orders", 404},
+                {"/jobs/orders/pause", 403},
+                {"/jobs/orders/resume", 403},
                 {"/ws", 426},
                 {"/tickets", 201}};
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
@@ -196,7 +205,14 @@ static void expect_guarded(const struct site *site, size_t row)
     garbled[ACCESS_KEY_BYTES - 1] = garbled[ACCESS_KEY_BYTES - 1] == 'x' ? 'y' : 'x';
     expect_answer(site, row, NULL, 401);
     expect_answer(site, row, garbled, 401);
-    expect_answer(site, row, writer, addresses[row].guard == OF_TOPIC ? 403 : 426);
+    if (addresses[row].guard == OF_WRITER) {
+        char *text = ask(site, addresses[row].method, addresses[row].target, header_of(writer));
+        expect_status(addresses[row].target, text, 403);
+        expect_in(text, "query.control is off");
+        free(text);
+    } else {
+        expect_answer(site, row, writer, addresses[row].guard == OF_TOPIC ? 403 : 426);
+    }
     expect_answer(site, row, reader, status_of_the_reader(row));
     if (addresses[row].other) { /* only who may read it hears that it is not there */
         const char *target = addresses[row].other;
@@ -260,6 +276,23 @@ static void test_off__everybody_sees_everything__tickets_are_given_all_the_same(
     text = ask(site, HTTP_GET, "/events/orders?ticket=anything", NULL);
     expect_status("/events", text, 200);
     free(text);
+    site_stop(site);
+}
+
+/* Who may write to the topic that workers listen to may pause them; nobody has told of the pipeline. */
+static void test_control__on__is_for_who_may_write(void **state)
+{
+    (void)state;
+    struct site *site = site_start_guarded((const char *const[]){"--query.control=on", NULL});
+    const struct {
+        const char *key;
+        int status;
+    } rows[] = {{NULL, 401}, {reader, 403}, {other, 403}, {writer, 404}};
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        char *text = ask(site, HTTP_POST, "/jobs/orders/pause", header_of(rows[i].key));
+        expect_status("/jobs/orders/pause", text, rows[i].status);
+        free(text);
+    }
     site_stop(site);
 }
 
@@ -654,6 +687,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_address__says_who_may_see_it),
+        cmocka_unit_test(test_control__on__is_for_who_may_write),
         cmocka_unit_test(test_off__everybody_sees_everything__tickets_are_given_all_the_same),
         cmocka_unit_test(test_ticket__opens_one_stream_of_its_topics),
         cmocka_unit_test(test_ticket__not_used_by_what_does_not_begin),

@@ -5,7 +5,8 @@
 #include "stream/pipeline.h"
 #include "worker/worker.h"
 
-#define STATUS "millrace.status"
+#define STATUS  "millrace.status"
+#define CONTROL "millrace.control"
 
 static const char *const copying = "{\"name\":\"copying\",\"source\":{\"topic\":\"orders\"},"
                                    "\"output\":{\"topic\":\"product-metrics\"}}";
@@ -36,6 +37,7 @@ static void worker_begin(struct crew *crew, const struct site *site, size_t inde
                                                   .state_lost = "fail",
                                                   .rebalance = "eager",
                                                   .status_topic = STATUS,
+                                                  .control_topic = CONTROL,
                                                   .status_interval_ms = 100};
     struct err_info info = {0};
     assert_err(ERR_OK, worker_start(&(struct worker_params){.config = &crew->configs[index],
@@ -88,13 +90,14 @@ static struct site *status_site(bool has_topic)
     if (has_topic) {
         mock_kafka_topic(&site->mock, STATUS, 1);
     }
+    mock_kafka_topic(&site->mock, CONTROL, 1);
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
     char why[256];
     CHECK(rd_kafka_conf_set(conf, "bootstrap.servers", site->mock.config.bootstrap_servers, why,
                             sizeof why) == RD_KAFKA_CONF_OK);
     site->producer = rd_kafka_new(RD_KAFKA_PRODUCER, conf, why, sizeof why);
     CHECK(site->producer);
-    site_open(site, (const char *const[]){"--query.topics=orders", NULL});
+    site_open(site, (const char *const[]){"--query.topics=orders", "--query.control=on", NULL});
     return site;
 }
 
@@ -130,6 +133,53 @@ static void test_jobs__two_workers__one_ends_and_one_dies(void **state)
     await_and_drop(site, "/jobs", "\"state\":\"degraded\"");
     assert_err(ERR_OK, worker_stop(crew.workers[1], 20000));
     await_and_drop(site, "/jobs", "\"state\":\"down\"");
+    pipeline_free(crew.pipeline);
+    site_stop(site);
+}
+
+/* The answer; it is the caller's. */
+static char *post(const struct site *site, const char *target, const char *media_type)
+{
+    char request[512];
+    (void)snprintf(request, sizeof request,
+                   "POST %s HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Type: %s\r\n"
+                   "Content-Length: 2\r\n\r\n{}",
+                   target, media_type);
+    struct client *client = client_open_with(site, request, 0);
+    client_await_end(client);
+    char *answer = must_alloc(client->text.len + 1);
+    memcpy(answer, client->text.data, client->text.len);
+    client_close(client);
+    return answer;
+}
+
+static void post_expecting(const struct site *site, const char *target, const char *media_type,
+                           const char *wanted)
+{
+    char *answer = post(site, target, media_type);
+    expect_in(answer, wanted);
+    free(answer);
+}
+
+static void test_jobs__paused_and_resumed__over_http(void **state)
+{
+    (void)state;
+    static const char json[] = "application/json";
+    struct site *site = status_site(true);
+    struct crew crew;
+    crew_begin(&crew, site);
+    await_and_drop(site, "/jobs/copying", "\"state\":\"ok\"");
+    post_expecting(site, "/jobs/copying/pause", json, "202");
+    await_and_drop(site, "/jobs/copying", "\"state\":\"paused\"");
+    await_and_drop(site, "/jobs/copying", "one stands still: it was paused");
+    post_expecting(site, "/jobs/copying/resume", json,
+                   "{\"pipeline\":\"copying\",\"wanted\":\"running\"}");
+    await_and_drop(site, "/jobs/copying", "\"state\":\"ok\"");
+    post_expecting(site, "/jobs/nothing/pause", json, "job-unknown");
+    post_expecting(site, "/jobs/copying/pause", "text/plain", "415");
+    for (size_t i = 0; i < ARRAY_LEN(crew.workers); i++) {
+        assert_err(ERR_OK, worker_stop(crew.workers[i], 20000));
+    }
     pipeline_free(crew.pipeline);
     site_stop(site);
 }
@@ -201,6 +251,7 @@ static void test_jobs__switched_off__is_not_there(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_jobs__paused_and_resumed__over_http),
         cmocka_unit_test(test_jobs__two_workers__one_ends_and_one_dies),
         cmocka_unit_test(test_jobs__etag__saves_the_body),
         cmocka_unit_test(test_jobs__no_topic__nobody_has_told),
