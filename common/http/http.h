@@ -139,6 +139,8 @@ void http_watch_close(struct http_watch *watch); /* does not close fd; safe insi
 void http_worker_every(struct http_worker *worker, int64_t period_ms,
                        void (*on_tick)(void *context), void *context);
 bool http_worker_is_draining(const struct http_worker *worker);
+/* clock_mono_us of the newest event on the worker: of the request line last read, mostly. */
+int64_t http_worker_now_us(const struct http_worker *worker);
 
 /* --- request ---------------------------------------------------------------------------------- */
 
@@ -146,8 +148,14 @@ struct http_worker *http_request_worker(const struct http_request *request);
 void *http_request_context(const struct http_request *request);
 enum http_method http_request_method(const struct http_request *request);
 struct strview http_request_path(const struct http_request *request);
-const char *http_request_param(const struct http_request *request, const char *name);  /* decoded */
-const char *http_request_query(const struct http_request *request, const char *name);  /* or NULL */
+const char *http_request_param(const struct http_request *request, const char *name); /* decoded */
+const char *http_request_query(const struct http_request *request, const char *name); /* or NULL */
+/* Calls on_argument for each of the query's arguments, decoded, in their order; value NULL: none was
+ * given. */
+void http_request_each_query(const struct http_request *request,
+                             void (*on_argument)(void *context, struct strview name,
+                                                 const char *value),
+                             void *context);
 const char *http_request_header(const struct http_request *request, const char *name); /* or NULL */
 /* Calls on_header for each field of the head, as it was sent; a NUL stands behind name and value. */
 void http_request_each_header(const struct http_request *request,
@@ -218,6 +226,11 @@ void http_reply_bytes(struct http_request *request, int status, const char *cont
                       struct strview body); /* copied */
 void http_reply_buf(struct http_request *request, int status, const char *content_type,
                     struct buf *body); /* takes the bytes; body is left empty */
+/* As http_reply_bytes, of few texts that repeat: `body` stays where it is and as it is for as long as
+ * the worker, and each connection keeps its answer for the next time (half a kilobyte). Not for 429
+ * and 503. */
+void http_reply_same(struct http_request *request, int status, const char *content_type,
+                     struct strview body);
 void http_reply_json(struct http_request *request, int status,
                      json_t *body); /* takes the reference */
 /* GET of an embedded file: ETag, 304, gzip when accepted, security headers for pages. */

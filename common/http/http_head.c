@@ -163,7 +163,9 @@ void http_head_field(struct http_head *head, struct strview name, struct strview
         }
         break;
     case 12:
-        if (is_named(name, SV("X-Request-Id")) && http_request_id_is_usable(value)) {
+        if (is_named(name, SV("Content-Type")) && !head->content_type.ptr) {
+            head->content_type = value;
+        } else if (is_named(name, SV("X-Request-Id")) && http_request_id_is_usable(value)) {
             head->request_id = value;
         }
         break;

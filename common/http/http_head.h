@@ -27,8 +27,9 @@ struct http_head {
     unsigned encoding_count;
     struct strview content_encoding; /* the last one */
     struct strview host;
-    struct strview request_id; /* X-Request-Id when it is usable, else empty */
-    const char *origin;        /* NULL when absent */
+    struct strview request_id;   /* X-Request-Id when it is usable, else empty */
+    struct strview content_type; /* the first one */
+    const char *origin;          /* NULL when absent */
 };
 
 void http_head_begin(struct http_head *head);

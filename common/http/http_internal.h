@@ -52,7 +52,11 @@ struct http_connection {
     struct http_tls *tls; /* what it began with; NULL: plain */
     gnutls_session_t session;
     struct http_peer *peer; /* made when asked for */
-    uint64_t client_id;     /* of its address, where requests are counted by it */
+    struct {
+        struct MHD_Response *response; /* NULL: none; in use by no other request than ours */
+        struct strview body;           /* what it was made from */
+    } kept;                            /* the last answer of http_reply_same */
+    uint64_t client_id;                /* of its address, where requests are counted by it */
     enum http_wait wait;
     int fd;
     char client[INET6_ADDRSTRLEN]; /* made when asked for */
@@ -107,7 +111,7 @@ struct http_request {
     struct buf headers;  /* of the answer: name NUL value NUL … */
     struct strview path; /* in path_text */
     bool is_path_too_long;
-    bool is_target_clean;
+    bool is_target_clean, has_query;
     char media_type[128];
     char id[HTTP_REQUEST_ID_MAX + 1];
     char target_text[HTTP_PATH_BYTES];
@@ -250,6 +254,7 @@ void http_body_close(struct http_request *request); /* gives back what it held *
  * ------------------------------------------------------------------------------------ */
 
 enum MHD_Result http_reply_queue(struct http_request *request);
+void http_reply_drop(struct http_request *request); /* request->response, if there is one */
 bool http_origin_is_listed(const char *list, const char *origin); /* commas or blanks between */
 /* Status line and fields of a 101: those given to http_reply_header, CORS, request id. */
 MUST_CHECK enum err http_upgrade_head(struct http_request *request, struct buf *out);

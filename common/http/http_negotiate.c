@@ -141,8 +141,27 @@ bool http_etag_matches(const char *if_none_match, const char *etag)
     return false;
 }
 
+/* Nearly always it is a bare type in small letters: nothing to cut and nothing to change. */
+static size_t bare_type(const char *content_type, char *out, size_t out_bytes)
+{
+    size_t len = 0;
+    for (const char *at = content_type; len + 1 < out_bytes; at++) {
+        const bool is_bare = (*at >= 'a' && *at <= 'z') || (*at >= '+' && *at <= '9' && *at != ',');
+        if (!is_bare) {
+            out[len] = '\0';
+            return *at ? 0 : len;
+        }
+        out[len++] = *at;
+    }
+    return 0;
+}
+
 struct strview http_media_type(const char *content_type, char *out, size_t out_bytes)
 {
+    const size_t len = content_type ? bare_type(content_type, out, out_bytes) : 0;
+    if (len) {
+        return sv_of(out, len);
+    }
     struct strview rest = sv(content_type);
     struct strview name = {0};
     if (!next_part(&rest, ';', &name) || name.len >= out_bytes) {

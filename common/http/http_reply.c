@@ -13,6 +13,7 @@
 #define PROBLEM_TYPE        "application/problem+json"
 #define HEAD_BYTES_MAX      32768 /* http_reply_header's bound, and what else there is */
 #define RETRY_AFTER_DEFAULT "1"   /* seconds */
+#define REQUEST_ID          "X-Request-Id"
 
 /* --- fields every answer has
  * ------------------------------------------------------------------------ */
@@ -59,7 +60,7 @@ static void fields_each(struct http_request *request, const char *content_type,
     if (content_type) {
         add(context, "Content-Type", content_type);
     }
-    add(context, "X-Request-Id", http_request_id(request));
+    add(context, REQUEST_ID, http_request_id(request));
     const char *origin = http_cors_origin(request);
     if (origin) {
         add(context, "Access-Control-Allow-Origin", origin);
@@ -143,12 +144,19 @@ static bool has_field(const struct http_request *request, const char *wanted)
 /* --- giving the answer
  * -------------------------------------------------------------------------------- */
 
+void http_reply_drop(struct http_request *request)
+{
+    if (request->response && request->response != request->connection->kept.response) {
+        MHD_destroy_response(request->response);
+    }
+    request->response = NULL;
+}
+
 enum MHD_Result http_reply_queue(struct http_request *request)
 {
     const enum MHD_Result queued =
         MHD_queue_response(request->mhd, (unsigned)request->status, request->response);
-    MHD_destroy_response(request->response);
-    request->response = NULL;
+    http_reply_drop(request);
     request->state = HTTP_REQUEST_SENDING;
     http_wait_enter(request->connection, HTTP_WAIT_SEND);
     return queued;
@@ -228,6 +236,50 @@ void http_reply_buf(struct http_request *request, int status, const char *conten
     const struct buf taken = *body;
     *body = (struct buf){.bytes_max = taken.bytes_max};
     reply(request, status, content_type, buf_view(&taken), MHD_RESPMEM_MUST_FREE);
+}
+
+/* With nothing in its head but what every answer has, and the connection stays. */
+static bool is_plain(const struct http_request *request)
+{
+    return buf_view(&request->headers).len == 0 && !http_cors_origin(request) &&
+           !is_for_now(request) && request->connection->worker->server->phase == HTTP_SERVING;
+}
+
+/* A connection's answers are given one after another, so that the last one is free again. */
+static void kept_make(struct http_request *request, const char *content_type, struct strview body)
+{
+    struct http_connection *connection = request->connection;
+    struct MHD_Response *response = connection->kept.response;
+    if (response && connection->kept.body.ptr == body.ptr &&
+        connection->kept.body.len == body.len) {
+        (void)MHD_del_response_header(response, REQUEST_ID,
+                                      MHD_get_response_header(response, REQUEST_ID));
+    } else {
+        if (response) {
+            MHD_destroy_response(response);
+        }
+        response = MHD_create_response_from_buffer(body.len, (void *)(uintptr_t)body.ptr,
+                                                   MHD_RESPMEM_MUST_COPY);
+        CHECK(response != NULL);
+        response_add(response, "Content-Type", content_type);
+        connection->kept.response = response;
+        connection->kept.body = body;
+    }
+    response_add(response, REQUEST_ID, http_request_id(request));
+}
+
+void http_reply_same(struct http_request *request, int status, const char *content_type,
+                     struct strview body)
+{
+    if (!is_plain(request)) {
+        http_reply_bytes(request, status, content_type, body);
+        return;
+    }
+    CHECK(is_answerable(request));
+    request->status = status;
+    request->reader = NULL;
+    kept_make(request, content_type, body);
+    reply_later(request, request->connection->kept.response);
 }
 
 static void reply_json_as(struct http_request *request, int status, const char *content_type,
@@ -382,7 +434,7 @@ struct strview http_request_media_type(const struct http_request *request)
 {
     struct http_request *own = (struct http_request *)(uintptr_t)request; /* made on first use */
     if (!own->media_type[0]) {
-        return http_media_type(http_request_header(request, "Content-Type"), own->media_type,
+        return http_media_type(request->head.content_type.ptr, own->media_type,
                                sizeof own->media_type);
     }
     return sv(own->media_type);

@@ -121,10 +121,7 @@ static void request_end(struct http_request *request)
     if (request->is_open_wait) {
         worker->open_waits--;
     }
-    if (request->response) {
-        MHD_destroy_response(request->response);
-        request->response = NULL;
-    }
+    http_reply_drop(request);
     const int64_t now_us = clock_mono_us();
     if (request->status) {
         http_metrics_request(request, now_us);
@@ -209,6 +206,9 @@ static void connection_free(struct http_connection *connection)
         request_end(connection->request);
     }
     http_wait_enter(connection, HTTP_WAIT_NONE);
+    if (connection->kept.response) {
+        MHD_destroy_response(TAKE(connection->kept.response));
+    }
     free(connection->peer);
     http_tls_unref(connection->tls); /* the session is gone: libmicrohttpd tells last */
     counter_add(&worker->connections, -1);
@@ -256,6 +256,7 @@ void *http_on_request_line(void *cls, const char *target, struct MHD_Connection 
     const size_t len = target ? strcspn(target, "?") : 0;
     request->is_path_too_long = len >= sizeof request->target_text;
     request->is_target_clean = target && !has_encoded_nul(target);
+    request->has_query = target && target[len] == '?';
     request->path = sv_of(request->target_text, request->is_path_too_long ? 0 : len);
     memcpy(request->target_text, target ? target : "", request->path.len);
     request->target_text[request->path.len] = '\0';
@@ -603,12 +604,40 @@ const char *http_request_query(const struct http_request *request, const char *n
 {
     const char *value = NULL;
     size_t bytes = 0;
+    if (!request->has_query) {
+        return NULL; /* libmicrohttpd would look through the fields of the head */
+    }
     const enum MHD_Result found = MHD_lookup_connection_value_n(request->mhd, MHD_GET_ARGUMENT_KIND,
                                                                 name, strlen(name), &value, &bytes);
     if (found != MHD_YES) {
         return NULL;
     }
     return value ? value : ""; /* "?hasty" names it without a value */
+}
+
+struct query_pass {
+    void (*on_argument)(void *context, struct strview name, const char *value);
+    void *context;
+};
+
+static enum MHD_Result query_pass_on(void *cls, enum MHD_ValueKind kind, const char *name,
+                                     size_t name_bytes, const char *value, size_t value_bytes)
+{
+    (void)kind, (void)value_bytes; /* no NUL is decoded: the head was refused for one */
+    const struct query_pass *pass = cls;
+    pass->on_argument(pass->context, sv_of(name, name_bytes), value);
+    return MHD_YES;
+}
+
+void http_request_each_query(const struct http_request *request,
+                             void (*on_argument)(void *context, struct strview name,
+                                                 const char *value),
+                             void *context)
+{
+    struct query_pass pass = {on_argument, context};
+    if (request->has_query) {
+        MHD_get_connection_values_n(request->mhd, MHD_GET_ARGUMENT_KIND, query_pass_on, &pass);
+    }
 }
 
 const char *http_request_header(const struct http_request *request, const char *name)

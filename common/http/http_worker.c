@@ -514,6 +514,11 @@ unsigned http_worker_index(const struct http_worker *worker)
     return worker->index;
 }
 
+int64_t http_worker_now_us(const struct http_worker *worker)
+{
+    return worker->now_us;
+}
+
 bool http_worker_is_draining(const struct http_worker *worker)
 {
     return worker->server->phase >= HTTP_DRAINING;

@@ -50,6 +50,13 @@ static void single_taken(struct ingest_batch *batch, int status, struct strview 
     http_reply_buf(batch->request, status, "application/json", &body);
 }
 
+static void single_accepted(struct ingest_batch *batch)
+{
+    const uint16_t topic = batch->results[0].topic;
+    http_reply_same(batch->request, 202, "application/json",
+                    sv(ingest_worker_topic_at(batch->worker, topic)->accepted));
+}
+
 static void single_spooled(struct ingest_batch *batch)
 {
     const struct ingest_worker *worker = batch->worker;
@@ -313,7 +320,7 @@ static void single(struct ingest_batch *batch)
         single_taken(batch, 200, SV("duplicate"));
         break;
     case INGEST_ACCEPTED:
-        single_taken(batch, 202, SV("accepted"));
+        single_accepted(batch);
         break;
     case INGEST_INVALID:
     case INGEST_FAILED:

@@ -60,7 +60,7 @@ struct ingest_batch *ingest_batch_take(struct ingest_worker *worker, struct http
     batch->broken = ERR_OK;
     batch->is_reading = true;
     batch->fault_last = FAULT_NONE;
-    batch->started_us = clock_mono_us();
+    batch->started_us = http_worker_now_us(worker->http);
     return batch;
 }
 

@@ -176,9 +176,32 @@ static void on_field(void *context, struct strview name, struct strview value)
 
 /* --- the query ------------------------------------------------------------------------------------- */
 
-static enum err read_partition(const struct http_request *request, struct ingest_head *head)
+enum { KEY, PARTITION, TIMESTAMP, HASTY, ARGUMENTS };
+
+/* One pass, for a look-up of each goes through the fields of the head as well. */
+struct arguments {
+    const char *texts[ARGUMENTS]; /* NULL: not given; of two, the first */
+};
+
+static void on_argument(void *context, struct strview name, const char *value)
 {
-    const char *text = http_request_query(request, "partition");
+    static const struct strview names[ARGUMENTS] = {
+        [KEY] = {"key", 3},
+        [PARTITION] = {"partition", 9},
+        [TIMESTAMP] = {"timestamp", 9},
+        [HASTY] = {"hasty", 5},
+    };
+    struct arguments *arguments = context;
+    for (int i = 0; i < ARGUMENTS; i++) {
+        if (!arguments->texts[i] && sv_equal(names[i], name)) {
+            arguments->texts[i] = value ? value : ""; /* "?hasty" names it without a value */
+        }
+    }
+}
+
+static enum err read_partition(const struct http_request *request, const char *text,
+                               struct ingest_head *head)
+{
     text = text ? text : http_request_param(request, "partition");
     if (!text) {
         return ERR_OK;
@@ -213,9 +236,9 @@ enum err ingest_timestamp_read(struct strview text, int64_t *ret_ms)
     return ERR_OK;
 }
 
-static enum err read_timestamp(const struct http_request *request, struct ingest_head *head)
+static enum err read_timestamp(const char *text, struct ingest_head *head)
 {
-    const char *texts[] = {head->timestamp_field.ptr, http_request_query(request, "timestamp")};
+    const char *texts[] = {head->timestamp_field.ptr, text};
     for (size_t i = 0; i < ARRAY_LEN(texts); i++) { /* the last that is there wins */
         if (texts[i] && ingest_timestamp_read(sv(texts[i]), &head->timestamp_ms)) {
             return err_set(head->info, ERR_REQUEST_PARAM,
@@ -226,9 +249,8 @@ static enum err read_timestamp(const struct http_request *request, struct ingest
 }
 
 /* One word of few: hasty=no must not be answered before Kafka has the event. */
-static enum err read_hasty(const struct http_request *request, struct ingest_head *head)
+static enum err read_hasty(const char *text, struct ingest_head *head)
 {
-    const char *text = http_request_query(request, "hasty");
     if (!text || strcmp(text, "false") == 0 || strcmp(text, "0") == 0) {
         return ERR_OK;
     }
@@ -240,9 +262,8 @@ static enum err read_hasty(const struct http_request *request, struct ingest_hea
     return ERR_OK;
 }
 
-static enum err read_key(const struct http_request *request, struct ingest_head *head)
+static enum err read_key(const char *text, struct ingest_head *head)
 {
-    const char *text = http_request_query(request, "key");
     const struct strview key = text ? sv(text) : head->key;
     if (key.len > INGEST_KEY_BYTES_MAX || head->key.len > INGEST_KEY_BYTES_MAX) {
         return err_set(head->info, ERR_REQUEST_PARAM, "the key exceeds %d bytes",
@@ -251,6 +272,20 @@ static enum err read_key(const struct http_request *request, struct ingest_head 
     /* An empty key would pin all such records to one partition. */
     head->key = key.len ? key : (struct strview){0};
     return ERR_OK;
+}
+
+static enum err read_query(const struct http_request *request, struct ingest_head *head)
+{
+    struct arguments arguments = {0};
+    http_request_each_query(request, on_argument, &arguments);
+    enum err e = read_hasty(arguments.texts[HASTY], head);
+    if (!e) {
+        e = read_key(arguments.texts[KEY], head);
+    }
+    if (!e) {
+        e = read_partition(request, arguments.texts[PARTITION], head);
+    }
+    return e ? e : read_timestamp(arguments.texts[TIMESTAMP], head);
 }
 
 enum err ingest_head_read(const struct http_request *request, struct ingest_head *head,
@@ -267,25 +302,11 @@ enum err ingest_head_read(const struct http_request *request, struct ingest_head
     head->err = ERR_OK;
     http_request_each_header(request, on_field, head);
     head->is_hasty = head->is_async;
-    enum err e = head->err;
-    if (!e) {
-        e = read_hasty(request, head);
-    }
-    if (!e) {
-        e = read_key(request, head);
-    }
-    if (!e) {
-        e = read_partition(request, head);
-    }
-    if (!e) {
-        e = read_timestamp(request, head);
-    }
+    const enum err e = head->err ? head->err : read_query(request, head);
     if (e) {
         return e;
     }
     head->now_ms = clock_now_ms();
-    head->headers[0] =
-        (struct kafka_header){"millrace-ingest-time", int_text(head->now_ms, head->ingest_time)};
     if (head->writes_all_headers || http_request_id_is_given(request)) {
         ingest_head_add(head, "millrace-request-id", sv(http_request_id(request)));
     }
@@ -304,10 +325,23 @@ void ingest_head_type(struct ingest_head *head, const char *content_type)
     }
 }
 
+const struct kafka_header *ingest_head_time(struct ingest_head *head)
+{
+    if (head->ingest_time_ms != head->now_ms) {
+        head->ingest_time_ms = head->now_ms;
+        head->headers[0] = (struct kafka_header){"millrace-ingest-time",
+                                                 int_text(head->now_ms, head->ingest_time)};
+    }
+    return &head->headers[0];
+}
+
 struct kafka_header *ingest_head_headers(struct ingest_head *head, bool is_timed,
                                          size_t event_count, size_t *ret_count)
 {
     const size_t skip = is_timed || head->writes_all_headers ? 0 : HEADERS_FIRST;
+    if (!skip) {
+        (void)ingest_head_time(head); /* it is the first of them */
+    }
     *ret_count = head->header_count + event_count - skip;
     return head->headers + skip;
 }

@@ -47,7 +47,8 @@ struct ingest_head {
     enum err err;            /* what is wrong with a field */
     struct err_info *info;
     int64_t now_ms;
-    char ingest_time[INT_TEXT_BYTES];                   /* now_ms, behind headers[0] */
+    int64_t ingest_time_ms;           /* what headers[0] says; kept from one request to the next */
+    char ingest_time[INT_TEXT_BYTES]; /* as text */
     struct kafka_header trace[INGEST_TRACE_FIELDS_MAX]; /* traceparent, tracestate */
     struct kafka_header headers[INGEST_HEADERS_MAX]; /* ingest_head_headers; an event's go behind */
     struct ingest_field fields[INGEST_ATTRIBUTES_MAX]; /* ce-* */
@@ -61,6 +62,8 @@ MUST_CHECK enum err ingest_head_read(const struct http_request *request, struct 
 MUST_CHECK enum err ingest_timestamp_read(struct strview text, int64_t *ret_ms);
 /* One more header of the records; name and value are borrowed. */
 void ingest_head_add(struct ingest_head *head, const char *name, struct strview value);
+/* millrace-ingest-time: made when a record is to have it. */
+const struct kafka_header *ingest_head_time(struct ingest_head *head);
 /* The headers of a record, whose event has event_count behind those of the head; is_timed: its
  * timestamp does not tell when it was taken in. */
 struct kafka_header *ingest_head_headers(struct ingest_head *head, bool is_timed,

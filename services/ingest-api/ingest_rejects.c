@@ -64,7 +64,7 @@ void ingest_reject(struct ingest_reading *reading, struct strview bytes, enum er
                                    : reading->event.topic.ptr ? reading->event.topic
                                                               : SV("")},
         {"millrace-request-id", sv(http_request_id(reading->request))},
-        reading->head.headers[0], /* millrace-ingest-time */
+        *ingest_head_time(&reading->head),
         {"content-type", reading->head.content_type.ptr ? reading->head.content_type : SV("")},
     };
     struct kafka_record record = {

@@ -262,6 +262,7 @@ void ingest_worker_stop(void *state)
     for (size_t i = 0; i < hash_map_count(worker->topics); i++) {
         struct ingest_topic_state **slot = hash_map_value_at(worker->topics, i);
         free((*slot)->name);
+        free((*slot)->accepted);
         free(*slot);
     }
     hash_map_free(worker->topics);
@@ -303,6 +304,15 @@ static enum err topic_exists(struct ingest_worker *worker, const char *name,
     return e;
 }
 
+/* A topic's name holds nothing that JSON escapes. */
+static char *accepted_text(struct strview topic)
+{
+    static const char format[] = "{\"status\":\"accepted\",\"topic\":\"%.*s\"}";
+    char *text = must_alloc(sizeof format + topic.len);
+    (void)snprintf(text, sizeof format + topic.len, format, SV_ARG(topic)); /* fits */
+    return text;
+}
+
 /* NULL: too many. */
 static struct ingest_topic_state *topic_state_add(struct ingest_worker *worker, struct strview name)
 {
@@ -313,6 +323,7 @@ static struct ingest_topic_state *topic_state_add(struct ingest_worker *worker, 
     struct ingest_topic_state *state = must_alloc(sizeof *state);
     state->name = must_alloc(name.len + 1);
     memcpy(state->name, name.ptr, name.len);
+    state->accepted = accepted_text(name);
     state->index = (uint16_t)(hash_map_count(worker->topics) - 1);
     state->is_once_required = ingest_once_is_required(worker->ingest->once, state->name);
     for (size_t i = 0; i < INGEST_OUTCOMES; i++) {

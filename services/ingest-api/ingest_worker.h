@@ -20,6 +20,7 @@
 /* What a worker knows about a topic: made at its first event, kept as long as the worker. */
 struct ingest_topic_state {
     char *name;
+    char *accepted; /* the answer to a hasty event */
     uint16_t index; /* in ingest_worker_topic_at */
     struct ingest_topic rules;
     struct kafka_topic_facts facts; /* as of the last request; Kafka's own word goes before rules */

@@ -110,6 +110,18 @@ static inline void handle_defer(struct http_request *request)
     bell_ring(hold(request)->bell);
 }
 
+/* One of two texts that repeat. */
+static inline void handle_same(struct http_request *request)
+{
+    const char *name = http_request_param(request, "name");
+    if (strcmp(name, "more") == 0) {
+        http_reply_header(request, "X-More", "yes");
+    }
+    const bool is_second = strcmp(name, "second") == 0;
+    http_reply_same(request, is_second ? 203 : 202, is_second ? "text/html" : "text/plain",
+                    is_second ? SV("the second") : SV("first"));
+}
+
 static inline void handle_big(struct http_request *request)
 {
     static char big[4 << 20];
@@ -178,11 +190,12 @@ static inline void handle_about(struct http_request *request)
 }
 
 static const struct http_route routes[] = {
-    {HTTP_GET, "/hello", handle_hello},      {HTTP_POST, "/echo/{name}", handle_echo},
-    {HTTP_PUT, "/echo/{name}", handle_echo}, {HTTP_POST, "/defer", handle_defer},
-    {HTTP_POST, "/hold", handle_hold},       {HTTP_GET, "/big", handle_big},
-    {HTTP_GET, "/forget", handle_forget},    {HTTP_GET, "/stream", handle_stream},
-    {HTTP_GET, "/file", handle_file},        {HTTP_GET, "/about", handle_about},
+    {HTTP_GET, "/hello", handle_hello},       {HTTP_POST, "/echo/{name}", handle_echo},
+    {HTTP_PUT, "/echo/{name}", handle_echo},  {HTTP_POST, "/defer", handle_defer},
+    {HTTP_POST, "/hold", handle_hold},        {HTTP_GET, "/big", handle_big},
+    {HTTP_GET, "/forget", handle_forget},     {HTTP_GET, "/stream", handle_stream},
+    {HTTP_GET, "/file", handle_file},         {HTTP_GET, "/about", handle_about},
+    {HTTP_POST, "/same/{name}", handle_same},
 };
 static const struct http_route_set set = {routes, ARRAY_LEN(routes), NULL};
 

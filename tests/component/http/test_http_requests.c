@@ -31,6 +31,64 @@ static void test_http__keep_alive__answers_one_after_the_other(void **state)
     close(fd);
 }
 
+static struct answer same_ask(int fd, const char *name, const char *fields)
+{
+    char text[256];
+    snprintf(text, sizeof text, "POST /same/%s HTTP/1.1\r\n" H "%sContent-Length: 1\r\n\r\n1", name,
+             fields);
+    client_say(fd, text);
+    return answer_read(fd);
+}
+
+static void test_http__same_text_again__has_its_own_head(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *label, *name, *fields;
+        int status;
+        const char *id, *type, *body, *origin, *more; /* NULL: made by us; not there */
+    } rows[] = {
+        {"made", "first", "", 202, NULL, "text/plain", "first", NULL, NULL},
+        {"kept", "first", "", 202, NULL, "text/plain", "first", NULL, NULL},
+        {"taken", "first", "X-Request-Id: r-1\r\n", 202, "r-1", "text/plain", "first", NULL, NULL},
+        {"longer", "first", "X-Request-Id: request-22\r\n", 202, "request-22", "text/plain",
+         "first", NULL, NULL},
+        {"other text", "second", "", 203, NULL, "text/html", "the second", NULL, NULL},
+        {"and back", "first", "X-Request-Id: r-3\r\n", 202, "r-3", "text/plain", "first", NULL,
+         NULL},
+        {"with more", "more", "X-Request-Id: r-4\r\n", 202, "r-4", "text/plain", "first", NULL,
+         "yes"},
+        {"from a page", "first", "Origin: http://good.example\r\n", 202, NULL, "text/plain",
+         "first", "http://good.example", NULL},
+        {"plain again", "first", "X-Request-Id: r-5\r\n", 202, "r-5", "text/plain", "first", NULL,
+         NULL},
+    };
+    char last[HTTP_REQUEST_ID_MAX + 1] = "";
+    const int fd = client_open();
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        const struct answer answer = same_ask(fd, rows[i].name, rows[i].fields);
+        print_message("%s\n", rows[i].label);
+        assert_int_equal(rows[i].status, answer.status);
+        assert_string_equal(rows[i].body, answer.body);
+        assert_string_equal(rows[i].type, answer_field(&answer, "Content-Type"));
+        const char *id = answer_field(&answer, "X-Request-Id");
+        assert_non_null(id);
+        if (rows[i].id) {
+            assert_string_equal(rows[i].id, id);
+        } else {
+            assert_int_equal(16, strlen(id));
+            assert_string_not_equal(last, id);
+            snprintf(last, sizeof last, "%.16s", id);
+        }
+        assert_null(strstr(strstr(answer.head, "X-Request-Id") + 1, "X-Request-Id"));
+        const char *origin = answer_field(&answer, "Access-Control-Allow-Origin");
+        assert_true(rows[i].origin ? origin && strcmp(rows[i].origin, origin) == 0 : !origin);
+        const char *more = answer_field(&answer, "X-More");
+        assert_true(rows[i].more ? more && strcmp(rows[i].more, more) == 0 : !more);
+    }
+    close(fd);
+}
+
 static void test_http__pipelined_requests__are_answered_in_order(void **state)
 {
     (void)state;
@@ -320,6 +378,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_http__keep_alive__answers_one_after_the_other),
+        cmocka_unit_test(test_http__same_text_again__has_its_own_head),
         cmocka_unit_test(test_http__pipelined_requests__are_answered_in_order),
         cmocka_unit_test(test_http__body_in_pieces_and_chunks__arrives_whole),
         cmocka_unit_test(test_http__thousand_deferred_at_once__all_are_answered),
