@@ -70,7 +70,7 @@ static const struct property acked_properties[] = {
 };
 
 static const struct property hasty_properties[] = {
-    {"linger.ms", "50", 0, "nobody waits: full batches"},
+    {"linger.ms", "100", 0, "nobody waits; at 50 the broker works half as much again"},
     {"compression.codec", "lz4", 0, "cheaper than the bytes it saves the broker"},
     {"message.timeout.ms", "120000", 0, "nobody sends it again: rides out more than a failover"},
     {"queue.buffering.max.messages", "1000000", 0, "the bound is in bytes"},
