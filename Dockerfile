@@ -26,7 +26,7 @@ RUN scripts/deps build || { tail -n 50 /millrace/logs/*.log; exit 1; }
 FROM deps AS build
 COPY . .
 RUN cmake --preset release -DMILLRACE_BENCH=OFF -DMILLRACE_WERROR=OFF >/dev/null && \
-    ninja -C build/release ingest-api processor analytics query-api sink event-generator topics
+    ninja -C build/release ingest-api processor analytics query-api sink event-generator topics access-key
 RUN deploy/images/assemble build/release/bin /image
 
 FROM scratch AS runtime
@@ -95,3 +95,9 @@ LABEL org.opencontainers.image.title="topics" \
       org.opencontainers.image.description="Creates the topics of a deployment, then ends"
 COPY --from=build /image/topics/ /
 ENTRYPOINT ["/usr/bin/topics"]
+
+FROM runtime AS access-key
+LABEL org.opencontainers.image.title="access-key" \
+      org.opencontainers.image.description="Makes an API key and its entry for the keys file, then ends"
+COPY --from=build /image/access-key/ /
+ENTRYPOINT ["/usr/bin/access-key"]

@@ -14,7 +14,7 @@ import pytest
 from conftest import ROOT, docker
 
 SERVICES = ("ingest-api", "processor", "analytics", "query-api", "sink")
-PROGRAMS = (*SERVICES, "event-generator", "topics")
+PROGRAMS = (*SERVICES, "event-generator", "topics", "access-key")
 BYTES_MAX = 100_000_000
 FOLDERS = ("etc/", "lib/", "lib64/", "usr/bin/", "usr/share/doc/", "usr/share/millrace/", "var/lib/millrace/")
 DOCKERS_OWN = (".dockerenv", "dev/", "proc/", "sys/", "etc/hostname", "etc/hosts", "etc/resolv.conf", "etc/mtab")

@@ -12,7 +12,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-PROGRAMS = ("ingest-api", "processor", "analytics", "query-api", "sink", "event-generator", "topics")
+PROGRAMS = ("ingest-api", "processor", "analytics", "query-api", "sink", "event-generator", "topics",
+            "access-key")
 WANTED = {"relro": "full", "canary": "yes", "nx": "yes", "pie": "yes", "rpath": "no", "runpath": "no",
           "fortify_source": "yes"}
 # Of librdkafka's hundred objects; an archive built without the flags has one of each.
