@@ -40,7 +40,7 @@ class Pipeline:
         self.bootstrap = cluster.bootstrap
         self._dir = run_dir / self.name
         self._dir.mkdir(parents=True)
-        self._bin_dir = bin_dir
+        self.bin_dir = bin_dir
         self.flags = list(flags)    # of workers that are made from here on
         self._create_topics(topics, configs or {})
         self._file = self._dir / "pipeline.json"
@@ -53,14 +53,14 @@ class Pipeline:
         file.write_text(json.dumps([{"name": name, "partitions": count, "replication": 3,
                                      "config": configs.get(name, {})}
                                     for name, count in topics.items()]))
-        tool = Process("topics", [str(self._bin_dir / "topics"), f"--topics.file={file}",
+        tool = Process("topics", [str(self.bin_dir / "topics"), f"--topics.file={file}",
                                   f"--kafka.bootstrap.servers={self.bootstrap}"], self._dir / "topics.log")
         code = tool.start().wait(TOOL_SECONDS)
         if code != 0:
             raise ProcessFailed(tool.trouble(f"failed with {describe_code(code)}"))
 
     def _worker(self, number: int, flags: Iterable[str] = (), crash_at: str = "", stop_at: str = "") -> Process:
-        argv = [str(self._bin_dir / "analytics"), f"--kafka.bootstrap.servers={self.bootstrap}",
+        argv = [str(self.bin_dir / "analytics"), f"--kafka.bootstrap.servers={self.bootstrap}",
                 "--http.host=127.0.0.1", f"--http.port={self._base + number}", "--log.format=json",
                 f"--pipeline.file={self._file}", *(flag.replace("NUMBER", str(number)) for flag in self.flags), *flags]
         armed = {name: at for name, at in (("MILLRACE_CRASH_AT", crash_at), ("MILLRACE_STOP_AT", stop_at)) if at}

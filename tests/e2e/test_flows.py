@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import subprocess
 from pathlib import Path
 from typing import Any, Callable, Iterator, Sequence
 
@@ -426,4 +427,62 @@ def test_topic_takes_less_than_a_batch__only_what_is_too_large_is_a_dead_letter(
     if guarantee == "exactly_once":
         assert len(letters) == len(large)
         assert len(pipeline.read(f"{name}-out")) == len(sizes) - len(large)
+    pipeline.stop()
+
+
+# --- Sent back ---------------------------------------------------------------------------------------------
+
+def replay(pipeline: Pipeline, topic: str, *flags: str) -> list[dict[str, Any]]:
+    """A run of the tool to its end: what it printed, its summary last."""
+    done = subprocess.run([str(pipeline.bin_dir / "replay"), f"--kafka.bootstrap.servers={pipeline.bootstrap}",
+                           f"--topic={topic}", *flags], capture_output=True, text=True, timeout=60.0)
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_replay__runs_are_cut_off_and_filtered__each_letter_goes_back_once(make_pipeline: MakePipeline) -> None:
+    file = {**retry_file("again"), "retry": {"delays": ["1ms"]}}
+    file["flows"]["named"]["steps"].insert(0, {"require": {"field": "/n", ">=": 0}})
+    topics = {f"again-{topic}": 4 for topic in ("orders", "products", "named", "users", "orders.late")}
+    pipeline = make_pipeline(file, {**topics, "again-orders.dlq": 2})
+    rows = [{**row, "n": -1 if i % 10 == 9 else i, "product": "late"} for i, row in enumerate(rows_of(0, 300))]
+    good = sorted(row["t"] for row in rows if row["n"] >= 0)
+    pipeline.produce("again-orders", ((row["user"], row) for row in rows))
+    pipeline.start()
+
+    def times(topic: str) -> list[int]:
+        pipeline.require_running()
+        return sorted(json.loads(record.value or "")["t"] for record in pipeline.read(topic))
+
+    wait_for("all are dead letters", 60.0, lambda: len(times("again-orders.dlq")) == len(rows))
+    pipeline.produce("again-products", [("late", {"name": "Late"})])
+
+    shown = replay(pipeline, "again-orders.dlq", "--dry-run", "--class=validate")
+    assert shown[-1]["sent"] == len(shown) - 1 == len(rows) - len(good)
+    assert all(line["target"] == "again-orders" and line["code"] == "condition" for line in shown[:-1])
+    assert replay(pipeline, "again-orders.dlq", "--code=reference-missing", "--count=11")[-1]["sent"] == 11
+    slow = subprocess.Popen([str(pipeline.bin_dir / "replay"), f"--kafka.bootstrap.servers={pipeline.bootstrap}",
+                             "--topic=again-orders.dlq", "--class=process", "--rate=50"],
+                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_for("some more go back", 60.0, lambda: len(times("again-named")) > 11)
+    slow.kill()
+    slow.wait()
+    rest = replay(pipeline, "again-orders.dlq", "--code=reference-missing")[-1]
+    assert 0 < rest["sent"] < len(good) - 11
+    assert rest["sent"] + rest["sent_before"] == len(good)
+    wait_for("all have their names", 60.0, lambda: times("again-named") == good)
+    assert {record.headers["millrace-replay"] for record in pipeline.read("again-named")} == {"1"}
+    assert not any(name.startswith("__streams.errors") or name.startswith("millrace-error")
+                   for record in pipeline.read("again-named") for name in record.headers)
+
+    # What is not valid comes back as a dead letter as often as it may, and no more.
+    bad = len(rows) - len(good)
+    for round_number in (1, 2):
+        assert replay(pipeline, "again-orders.dlq", "--replays.max=2")[-1]["sent"] == bad
+        wait_for("they come back", 60.0,
+                 lambda: len(times("again-orders.dlq")) == len(rows) + round_number * bad)
+    end = replay(pipeline, "again-orders.dlq", "--replays.max=2")[-1]
+    assert (end["sent"], end["worn"]) == (0, bad)
+    assert replay(pipeline, "again-orders.dlq", "--discard")[-1]["discarded"] == bad
+    assert times("again-named") == good
     pipeline.stop()

@@ -6,7 +6,7 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PROGRAMS = ("ingest-api", "processor", "analytics", "query-api", "sink", "event-generator", "topics",
-            "dev-broker", "access-key")
+            "dev-broker", "access-key", "replay")
 
 
 def configuration(programs: pathlib.Path) -> str:
