@@ -26,6 +26,7 @@
 #define REPORTS_BATCH    64 /* on the stack, which is zeroed each time */
 #define SERVE_EVENTS_MAX 1000
 #define FREE_WAIT_MS     5000
+#define FLUSH_STEP_MS    10 /* then reports are served: those that wait count as not sent */
 #define METADATA_POLL_MS 10
 #define RECORD_OVERHEAD  100 /* of a batch and a record, about */
 
@@ -540,9 +541,13 @@ enum err kafka_producer_flush(struct kafka_producer *producer, int64_t timeout_m
         if (producer->outstanding == 0) {
             return ERR_OK;
         }
-        if (!wait_for_reports(producer, deadline_us)) {
+        int64_t left_ms = (deadline_us - clock_mono_us() + 999) / 1000;
+        if (left_ms <= 0) {
             return ERR_DRAIN_TIMEOUT;
         }
+        /* Only while it is in there does librdkafka not wait for linger.ms. */
+        (void)rd_kafka_flush(producer->client,
+                             left_ms < FLUSH_STEP_MS ? (int)left_ms : FLUSH_STEP_MS);
     }
 }
 

@@ -306,6 +306,28 @@ static void test_recall__again_and_again__while_nobody_answers(void **state)
     mock_kafka_stop(&mock);
 }
 
+/* A row that a test feeds, or an event at the end of a drain, does not wait for a full batch. */
+static void test_flush__long_linger__is_not_waited_for(void **state)
+{
+    (void)state;
+    static struct config_pair pairs[] = {{"linger.ms", "50000"}};
+    struct mock_kafka mock = mock_kafka_start(1);
+    mock.config.extra.pairs = pairs;
+    mock.config.extra.count = ARRAY_LEN(pairs);
+    mock_kafka_topic(&mock, "orders", 1);
+    struct reports reports = {0};
+    struct err_info info = {0};
+    int32_t partitions;
+    struct kafka_producer *producer = producer_start(&mock, &reports);
+    assert_err(ERR_OK, await_topic(producer, "orders", &partitions));
+    const struct kafka_record record = {.topic = "orders", .partition = -1, .value = SV("{}")};
+    assert_err(ERR_OK, kafka_producer_send(producer, &record, &info));
+    assert_err(ERR_OK, kafka_producer_flush(producer, 30000));
+    assert_int_equal(1, reports.stored);
+    kafka_producer_free(producer);
+    mock_kafka_stop(&mock);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -315,6 +337,7 @@ int main(void)
         cmocka_unit_test(test_fatal_producer__is_replaced_and_its_records_fail),
         cmocka_unit_test(test_recall__gives_the_records_back),
         cmocka_unit_test(test_recall__again_and_again__while_nobody_answers),
+        cmocka_unit_test(test_flush__long_linger__is_not_waited_for),
         cmocka_unit_test(test_free__with_records_outstanding__reports_them_first),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
