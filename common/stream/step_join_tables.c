@@ -6,7 +6,8 @@
  *
  * A change of either side puts the joined row out at once: {"left": …, "right": …}, null where a side
  * has none. What has no row any more, be it that both sides must have one, is a deletion, put out if
- * there was one to delete. */
+ * there was one to delete, or a side's row was deleted: at least once, the cell may be gone while what
+ * was put out of it stands, since a crash came between. */
 #include <stdlib.h>
 
 #include "stream/kept_state.h"
@@ -195,7 +196,7 @@ static enum step_verdict join_change(struct join_state *state, struct step_run *
     if (!row_of(cell, ROW_LEFT).ptr && !row_of(cell, ROW_RIGHT).ptr) {
         store_remove(state->kept.store, cell);
     }
-    run->reason = is_there || was_there ? step_forward(&run->way, &out) : ERR_OK;
+    run->reason = is_there || was_there || !in->value.ptr ? step_forward(&run->way, &out) : ERR_OK;
     return run->reason ? STEP_FAIL : STEP_DONE;
 }
 
