@@ -211,8 +211,8 @@ static bool zstd_magic_is_ours(const struct zstd_frame *frame, const ZSTD_inBuff
     return true;
 }
 
-/* What a call has taken and given. False for a frame that ends with less than it said it holds: the
- * library sees that only where the whole frame comes at once. */
+/* What a call has taken and given. False for a frame that ends with less than it said it holds, which the
+ * library does not see where a frame comes in pieces. */
 static bool zstd_frame_goes_on(struct zstd_frame *frame, struct strview taken, size_t text_bytes,
                                bool is_at_end)
 {
@@ -244,7 +244,11 @@ static enum err zstd_run(struct http_decoder *decoder, struct strview *in, char 
             return err_set(info, ERR_BODY_CODING, "the body is not zstd (RFC 8878)");
         }
         const size_t in_at = input.pos, out_at = output.pos;
+        /* The first byte of a frame goes alone: the library has other code for a frame that it sees whole,
+         * which takes and refuses otherwise, and how a body was cut must not matter. */
+        input.size = !decoder->frame.start_bytes && in_at < in->len ? in_at + 1 : in->len;
         const size_t left = ZSTD_decompressStream(decoder->zstd, &output, &input);
+        input.size = in->len;
         if (ZSTD_isError(left)) {
             return err_set(info, ERR_BODY_CODING, "the body is not zstd: %s",
                            ZSTD_getErrorName(left));

@@ -218,6 +218,24 @@ static void test_http_decoder__zstd_frame_shorter_than_it_says__is_refused(void 
     }
 }
 
+/* The library decodes a frame that it is given whole by other code, which takes this one otherwise. */
+static void test_http_decoder__zstd_run_of_nothing__cut_or_whole_is_the_same(void **state)
+{
+    (void)state;
+    static const unsigned char run[] = {0x28, 0xB5, 0x2F, 0xFD, 0x22, 0x00,
+                                        0x00, 0x00, 0x03, 0x00, 0x00, 0x7B};
+    static char out[64];
+    const struct strview coded = sv_of(run, sizeof run);
+    const struct result whole =
+        decode(HTTP_CODING_ZSTD, coded, coded.len, sizeof out, out, sizeof out);
+    for (size_t step = 1; step < coded.len; step++) {
+        const struct result cut =
+            decode(HTTP_CODING_ZSTD, coded, step, sizeof out, out, sizeof out);
+        assert_int_equal(whole.err, cut.err);
+        assert_int_equal(whole.len, cut.len);
+    }
+}
+
 static void test_http_decoder__huge_zstd_window__is_refused(void **state)
 {
     (void)state;
@@ -267,6 +285,7 @@ int main(void)
         cmocka_unit_test(test_http_decoder__rubbish__is_named),
         cmocka_unit_test(test_http_decoder__zstd_of_before_its_rfc__is_refused),
         cmocka_unit_test(test_http_decoder__zstd_frame_shorter_than_it_says__is_refused),
+        cmocka_unit_test(test_http_decoder__zstd_run_of_nothing__cut_or_whole_is_the_same),
         cmocka_unit_test(test_http_decoder__huge_zstd_window__is_refused),
         cmocka_unit_test(test_http_decoder_give__pool__is_bounded_and_forgets),
     };
