@@ -13,7 +13,7 @@
  *          is named DIR is a savepoint. Whatever is missing, cut or changed in it is found before anything
  *          is done with it (savepoint_open), by name and reason.
  * RELEASE  A newer format is refused. A member that is not known is passed by.
- * BOUNDS   a manifest of 64 MiB; keys of 64 KiB, values of 64 MiB and their head, as in changelogs.
+ * BOUNDS   a manifest of 16 MiB; keys of 64 KiB, values of 64 MiB and their head, as in changelogs.
  * THREADS  one owner.
  */
 #pragma once

@@ -104,26 +104,39 @@ static void test_worker_control__paused_before_the_start__stays_paused(void **st
 }
 
 /* Partitions are taken over by a member that is paused like the other; both go on. */
-static void test_worker_control__members_come_while_it_is_paused__all_go_on(void **state)
+static void share_while_paused(const char *rebalance)
 {
-    (void)state;
     struct fixture f;
+    print_message("%s\n", rebalance);
     controlled_start(&f);
+    f.config.rebalance = rebalance;
     struct worker *first = worker_of(&f, NULL);
     await_ready(first, "4 source partitions");
+    feed_records(&f, RECORDS);
+    await_metric(&f, "records_in_total", "", RECORDS);
     set_paused(&f, true);
     await_ready(first, "4 source partitions; paused");
     struct worker *second = worker_of(&f, "two");
     await_ready(second, "2 source partitions; paused");
     await_ready(first, "2 source partitions; paused");
     feed_records(&f, RECORDS);
+    assert_err(ERR_OK, worker_stop(second, 20000)); /* and given back */
+    await_ready(first, "4 source partitions; paused");
+    assert_int_equal(RECORDS, (int)metric_of(&f, "records_in_total", ""));
     set_paused(&f, false);
-    await_metric(&f, "records_in_total", "", RECORDS);
-    read_output(&f, RECORDS);
-    assert_err(ERR_OK, worker_stop(second, 20000));
+    await_metric(&f, "records_in_total", "", 2 * RECORDS);
+    read_output(&f, 2 * RECORDS);
     assert_err(ERR_OK, worker_stop(first, 20000));
-    assert_int_equal(RECORDS, (int)f.read);
+    assert_int_equal(2 * RECORDS, (int)f.read);
+    assert_err(ERR_OK, f.fatal);
     fixture_stop(&f);
+}
+
+static void test_worker_control__members_come_and_go_while_it_is_paused__all_go_on(void **state)
+{
+    (void)state;
+    share_while_paused("eager");
+    share_while_paused("cooperative");
 }
 
 static void test_worker_control__hold__ends_by_itself(void **state)
@@ -165,7 +178,7 @@ int main(void)
         cmocka_unit_test(test_worker_control__paused_under_way__nothing_is_lost_or_doubled),
         cmocka_unit_test(test_worker_control__again_and_again_under_load__each_record_once),
         cmocka_unit_test(test_worker_control__paused_before_the_start__stays_paused),
-        cmocka_unit_test(test_worker_control__members_come_while_it_is_paused__all_go_on),
+        cmocka_unit_test(test_worker_control__members_come_and_go_while_it_is_paused__all_go_on),
         cmocka_unit_test(test_worker_control__hold__ends_by_itself),
         cmocka_unit_test(test_worker_control__no_topic__it_runs),
     };

@@ -221,6 +221,24 @@ static void expect_caps(const struct fixture *f, size_t store,
     buf_free(&value);
 }
 
+/* What people are shown of it is JSON: an aggregate's result, or a text. */
+static void expect_shown(const struct fixture *f, size_t store,
+                         const struct savepoint_record *record)
+{
+    const struct pipeline_store_shape shape = pipeline_store_shape(f->pipeline, store);
+    struct pipeline_row row;
+    struct buf shown;
+    buf_init(&shown, 1 << 20);
+    assert_err(ERR_OK,
+               pipeline_store_row(f->pipeline, store, record->key, record->value, &row, NULL));
+    assert_err(ERR_OK, pipeline_store_show(f->pipeline, store, &row, &shown));
+    json_t *json = json_loadb(shown.data, shown.len, JSON_DECODE_ANY, NULL);
+    bool is_result = strstr(shape.place, "aggregate") && !strstr(shape.text, "\"session\"");
+    assert_true(is_result ? json_is_object(json) : json_is_string(json));
+    json_decref(json);
+    buf_free(&shown);
+}
+
 static size_t store_load(const struct fixture *f, size_t store, const char *path)
 {
     struct savepoint_reader *reader = NULL;
@@ -238,6 +256,7 @@ static size_t store_load(const struct fixture *f, size_t store, const char *path
         }
         if (!is_end && record.value.ptr) {
             expect_caps(f, store, &record);
+            expect_shown(f, store, &record);
         }
     }
     savepoint_reader_free(reader);
