@@ -83,6 +83,25 @@ static void test_key__mixed_results__told_again(void **state)
     http_answer_free(&again);
 }
 
+/* Accepted is as final as stored: a hasty event is not sent a second time. */
+static void test_key__hasty__told_again_and_stored_once(void **state)
+{
+    struct fixture *fixture = *state;
+    const json_int_t before = clicks_end(fixture);
+    struct http_answer first = post_key(fixture, "/events/clicks?hasty", "h-1", "{\"h\":1}");
+    assert_answer("first", &first, 202, "accepted");
+    struct http_answer again = post_key(fixture, "/events/clicks?hasty", "h-1", "{\"h\":1}");
+    assert_same(&first, &again);
+    http_answer_free(&first);
+    http_answer_free(&again);
+    rd_kafka_message_t *record = record_at(fixture, "clicks", 0, before);
+    assert_sv("{\"h\":1}", record_value(record));
+    assert_int_equal(INGEST_ONCE_EVENT_BYTES,
+                     record_header(record, "millrace-idempotency-key").len);
+    rd_kafka_message_destroy(record);
+    assert_int_equal(before + 2, clicks_end(fixture)); /* it and the question for the end */
+}
+
 static void test_key__another_request__422(void **state)
 {
     struct fixture *fixture = *state;
@@ -537,6 +556,7 @@ int main(void)
         cmocka_unit_test(test_key__same_request_again__same_answer_nothing_produced),
         cmocka_unit_test(test_key__every_record__says_which_event_it_is),
         cmocka_unit_test(test_key__mixed_results__told_again),
+        cmocka_unit_test(test_key__hasty__told_again_and_stored_once),
         cmocka_unit_test(test_key__another_request__422),
         cmocka_unit_test(test_key__not_valid__400),
         cmocka_unit_test(test_key__nothing_stored__key_is_free),
