@@ -32,7 +32,8 @@ class Contest:
 
 SINGLE = Contest("ingest", Load(), (256, 64), (OURS, "floor", "floor-keyed", "fastapi"))
 NDJSON = Contest("ndjson", Load(events=500), (16,), (OURS, "fastapi"))
-HASTY = Contest("hasty", Load(status=202, query="?hasty"), (256,), (OURS, "floor-at-once"), is_stored=False)
+HASTY = Contest("hasty", Load(status=202, query="?hasty"), (256,), (OURS, "floor-at-once", "fastapi"),
+                is_stored=False)
 
 
 def _summary(server: Server, connections: int) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """The gateway that a Python team would write: FastAPI, confluent-kafka, a compiled JSON Schema.
 
 One order a POST, or lines of NDJSON. Answers 201 with every record's partition and offset once Kafka
-has acknowledged all of them (acks=all, idempotent). Tuned where that is customary: orjson, uvloop,
+has acknowledged all of them (acks=all, idempotent); with ?hasty 202 at once, from a producer of its own
+for large batches. Tuned where that is customary: orjson, uvloop,
 httptools, the schema compiled to Python once, one producer a process whose delivery reports a thread
 takes in batches and hands to the event loop once a batch, all records sent before any is awaited.
 """
@@ -37,14 +38,14 @@ class Pending:
 
 
 class Sender:
-    """Owns the producer and the thread that takes its reports."""
+    """Owns a producer and the thread that takes its reports."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, properties: dict[str, Any]) -> None:
         self._loop = loop
         self._producer = Producer({
             "bootstrap.servers": os.environ["BENCH_BOOTSTRAP"], "enable.idempotence": True, "acks": "all",
-            "linger.ms": 2, "partitioner": "murmur2_random", "socket.nagle.disable": True,
-            "queue.buffering.max.messages": 1_000_000})
+            "partitioner": "murmur2_random", "socket.nagle.disable": True,
+            "queue.buffering.max.messages": 1_000_000, **properties})
         self._finished: list[Pending] = []
         self._is_running = True
         self._thread = threading.Thread(target=self._take_reports, daemon=True)
@@ -53,6 +54,9 @@ class Sender:
     def send(self, pending: Pending, index: int, key: str, value: bytes) -> None:
         self._producer.produce(TOPIC, value, key,
                                on_delivery=lambda error, message: self._on_report(pending, index, error, message))
+
+    def send_hasty(self, key: str, value: bytes) -> None:
+        self._producer.produce(TOPIC, value, key)
 
     def close(self) -> None:
         self._is_running = False
@@ -81,9 +85,12 @@ def _complete(finished: list[Pending]) -> None:
 
 @asynccontextmanager
 async def lifespan(application: FastAPI) -> Any:
-    application.state.sender = Sender(asyncio.get_running_loop())
+    loop = asyncio.get_running_loop()
+    application.state.sender = Sender(loop, {"linger.ms": 2})
+    application.state.hasty = Sender(loop, {"linger.ms": 100, "compression.codec": "lz4"})
     yield
     application.state.sender.close()
+    application.state.hasty.close()
 
 
 app = FastAPI(lifespan=lifespan, openapi_url=None)
@@ -104,6 +111,10 @@ async def post_events(request: Request) -> Response:
         return _answer(400, {"detail": str(error)})
     except fastjsonschema.JsonSchemaException as error:
         return _answer(422, {"detail": error.message})
+    if "hasty" in request.query_params:
+        for event, value in zip(events, values):
+            app.state.hasty.send_hasty(event["order_id"], value)
+        return _answer(202, {"status": "accepted", "topic": TOPIC})
     pending = Pending(len(events))
     for index, (event, value) in enumerate(zip(events, values)):
         app.state.sender.send(pending, index, event["order_id"], value)
