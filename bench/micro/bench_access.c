@@ -1,5 +1,5 @@
-/* What it costs to know who asks: an API key, a token seen before, a token not seen before, and what is
- * refused: garbage under a good head for each algorithm, so that the signature is checked in full.
+/* What it costs to know who asks: an API key, a token seen before, a token not seen before, a ticket, and what
+ * is refused: garbage under a good head for each algorithm, so that the signature is checked in full.
  *
  * CPU time, best of five rounds; 512 different credentials in turn. Prints one JSON line per figure. Run
  * it from a release build. */
@@ -21,8 +21,10 @@
 
 struct bench {
     struct access_config config;
+    struct tickets_config tickets;
     struct access_view *view;
     char (*values)[VALUE_BYTES]; /* CREDENTIALS of them */
+    bool is_tickets;             /* else they are header fields */
 };
 
 static char path_keys[] = "/tmp/millrace-bench-XXXXXX", path_jwks[] = "/tmp/millrace-bench-XXXXXX";
@@ -36,7 +38,9 @@ static double cpu_seconds(void)
 
 static enum err ask(struct bench *bench, size_t i)
 {
-    const struct access_request request = {.authorization = bench->values[i],
+    const char *value = bench->values[i];
+    const struct access_request request = {.authorization = bench->is_tickets ? NULL : value,
+                                           .ticket = bench->is_tickets ? value : NULL,
                                            .client = "192.0.2.1"};
     struct access_verdict verdict;
     return access_identify(bench->view, &request, &verdict, NULL);
@@ -102,6 +106,29 @@ static void fill_tokens(struct bench *bench, const struct signer *signer, const 
     }
 }
 
+/* Of tokens, which are there; the altered ones are refused. */
+static void measure_tickets(struct bench *bench)
+{
+    for (size_t i = 0; i < CREDENTIALS; i++) {
+        struct access_verdict verdict;
+        char text[TICKET_TEXT_BYTES];
+        int64_t expires_ms;
+        const struct access_request request = {.authorization = bench->values[i]};
+        CHECK(access_identify(bench->view, &request, &verdict, NULL) == ERR_OK);
+        CHECK(access_ticket_make(bench->view, verdict.principal,
+                                 SV("product-metrics,processed-orders"), text, &expires_ms,
+                                 NULL) == ERR_OK);
+        memcpy(bench->values[i], text, sizeof text);
+    }
+    bench->is_tickets = true;
+    measure(bench, "ticket", ERR_OK, 20);
+    for (size_t i = 0; i < CREDENTIALS; i++) {
+        bench->values[i][60] = bench->values[i][60] == 'A' ? 'B' : 'A';
+    }
+    measure(bench, "ticket, wrong signature", ERR_UNAUTHENTICATED, 20);
+    bench->is_tickets = false;
+}
+
 static void files_write(struct bench *bench, const struct signer *signers,
                         const char *const *algorithms, size_t count)
 {
@@ -145,7 +172,9 @@ static struct access *access_start(struct bench *bench)
         .rate_events = 1e9,
         .rate_burst_ms = 1000,
         .failures_rate = 1e6,
+        .tickets = &bench->tickets,
     };
+    bench->tickets = (struct tickets_config){.secret_file = "", .life_ms = 600000, .used_max = 1};
     if (access_new(&bench->config, &access, &info)) {
         (void)fprintf(stderr, "%s\n", info.text);
         exit(1);
@@ -198,6 +227,8 @@ int main(void)
         (void)snprintf(bench.values[i], VALUE_BYTES, "Bearer eyJhbGciOiJub25lIn0.e30.%zu", i);
     }
     measure(&bench, "no token at all", ERR_UNAUTHENTICATED, 100);
+    fill_tokens(&bench, &signers[0], kinds[0].alg, false);
+    measure_tickets(&bench);
     access_view_free(bench.view);
     access_free(access);
     for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {

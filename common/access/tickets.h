@@ -12,6 +12,8 @@
  * BOUNDS   TICKET_TEXT_BYTES a ticket; used_max numbers in each span of twice a ticket's life, past
  *          which tickets are turned away.
  * THREADS  any; one lock, held for the secret and the numbers.
+ * COST     1.7 µs to read one (bench/micro/bench_access.c); nothing is allocated but by OpenSSL.
+ * SOURCE   docs/adr/0018-tickets.md.
  */
 #pragma once
 
