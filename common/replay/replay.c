@@ -197,8 +197,15 @@ static enum err partitions_open(struct replay *replay, struct err_info *info)
     e = e ? e : marked;
     for (int32_t p = 0; !e && p < replay->partition_count; p++) {
         int64_t next;
-        kafka_tail_position(replay->tail, replay->params.topic, p, &next,
-                            &replay->partitions[p].end);
+        struct partition *partition = &replay->partitions[p];
+        kafka_tail_position(replay->tail, replay->params.topic, p, &next, &partition->end);
+        if (partition->marks.base > partition->end) { /* it would take new records for old ones */
+            e = err_set(info, ERR_STATE,
+                        "%s [%d] ends at offset %lld, group %s has dealt with all below %lld: the "
+                        "topic was made anew; name another group",
+                        replay->params.topic, p, (long long)partition->end, replay->group,
+                        (long long)partition->marks.base);
+        }
     }
     return e;
 }

@@ -26,7 +26,9 @@ static enum err keep(void *context, const struct stream_out *out)
     struct world *world = context;
     world->written++;
     FUZZ_CHECK(out->topic < pipeline_topic_count(world->pipeline), "a topic that there is not");
-    FUZZ_CHECK(pipeline_topic_target(world->pipeline, out->topic) == out->target,
+    enum stream_target target =
+        out->target == STREAM_SKIPPED ? STREAM_DEAD_LETTER : out->target; /* where it would be */
+    FUZZ_CHECK(pipeline_topic_target(world->pipeline, out->topic) == target,
                "a record for the wrong topic");
     if (out->target == STREAM_CHANGELOG) {
         size_t store = store_of(world->pipeline, pipeline_topic_name(world->pipeline, out->topic));
@@ -34,6 +36,12 @@ static enum err keep(void *context, const struct stream_out *out)
                    "what was written cannot be restored");
     }
     return ERR_OK;
+}
+
+/* Nothing can be written wrongly here: what is left are words of the pipeline itself. */
+static bool is_wanted(enum err e)
+{
+    return e == ERR_OK || e == ERR_RECORD_WAITS || e == ERR_RECORD_REFUSED;
 }
 
 static void feed(struct world *world, unsigned source, struct strview event,
@@ -45,7 +53,8 @@ static void feed(struct world *world, unsigned source, struct strview event,
                                        .timestamp_ms = 1700000000000,
                                        .key = SV("k"),
                                        .value = event};
-        FUZZ_CHECK(!stream_task_process(world->task, &record, sink, NULL), "a record is an error");
+        FUZZ_CHECK(is_wanted(stream_task_process(world->task, &record, sink, NULL)),
+                   "a record is an error");
     }
 }
 
@@ -72,7 +81,8 @@ static void run(struct world *world, unsigned stage, struct strview event,
             records += 3;
         }
     }
-    FUZZ_CHECK(!stream_task_before_commit(world->task, &sink, NULL), "a commit is an error");
+    FUZZ_CHECK(is_wanted(stream_task_before_commit(world->task, &sink, NULL)),
+               "a commit is an error");
     for (unsigned i = 0; i < pipeline_source_count(world->pipeline); i++) {
         if (pipeline_source_stage(world->pipeline, i) == stage) {
             hand_over(world, i);

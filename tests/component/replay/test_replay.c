@@ -283,6 +283,49 @@ static void test_replay__to_a_target__count_and_discard(void **state)
     fixture_stop(&f);
 }
 
+/* As an earlier run would have left it, of partition 0. */
+static void commit(struct fixture *f, int64_t offset, const char *metadata)
+{
+    rd_kafka_conf_t *conf;
+    struct err_info info = {0};
+    char why[256];
+    assert_err(ERR_OK, kafka_conf_new(&f->mock.config, KAFKA_ROLE_CONSUMER_TAIL, &conf, &info));
+    assert_err(ERR_OK, kafka_conf_set(conf, "group.id", "replay-dlq", &info));
+    rd_kafka_t *client = rd_kafka_new(RD_KAFKA_CONSUMER, conf, why, sizeof why);
+    assert_non_null(client);
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+    rd_kafka_topic_partition_t *element = rd_kafka_topic_partition_list_add(list, "dlq", 0);
+    element->offset = offset;
+    element->metadata = strdup(metadata);
+    element->metadata_size = strlen(metadata);
+    assert_int_equal(0, rd_kafka_commit(client, list, 0));
+    rd_kafka_topic_partition_list_destroy(list);
+    rd_kafka_destroy(client);
+}
+
+static void test_replay__what_an_earlier_run_noted_down__counts(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct replay_counts counts;
+    fixture_start(&f);
+    for (int i = 0; i < 6; i++) { /* all in partition 0 */
+        feed(&f, &(struct letter){"a", "{}", "orders", "script", NULL});
+    }
+    f.params.action = REPLAY_SHOW;
+    assert_err(ERR_OK, run(&f, &counts));
+    assert_int_equal(6, counts.outcomes[REPLAY_SENT]);
+    commit(&f, 1, "rAQI="); /* below 1 all, then 1 is not dealt with, 2 and 3 are */
+    assert_err(ERR_OK, run(&f, &counts));
+    assert_int_equal(3, counts.outcomes[REPLAY_SENT]);
+    assert_int_equal(2, counts.outcomes[REPLAY_BEFORE]);
+    commit(&f, 1, "not ours");
+    assert_err(ERR_STATE, run(&f, &counts));
+    commit(&f, 100, ""); /* the topic was made anew since */
+    assert_err(ERR_STATE, run(&f, &counts));
+    fixture_stop(&f);
+}
+
 static void test_replay__into_itself__is_refused(void **state)
 {
     (void)state;
@@ -307,6 +350,7 @@ int main(void)
         cmocka_unit_test(test_replay__what_cannot_go_back__is_told),
         cmocka_unit_test(test_replay__filters__each_counts),
         cmocka_unit_test(test_replay__to_a_target__count_and_discard),
+        cmocka_unit_test(test_replay__what_an_earlier_run_noted_down__counts),
         cmocka_unit_test(test_replay__into_itself__is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
