@@ -9,7 +9,7 @@
 #include "stream/table.h"
 #include "stream/task.h"
 #include "worker/savepoint_group.h"
-#include "worker/worker_check.h"
+#include "worker/worker_crash.h"
 #include "worker/worker_output.h"
 #include "worker/worker_plan.h"
 #include "worker/worker_topics.h"
@@ -27,9 +27,11 @@ struct restoring {
     struct savepoint savepoint;
     struct savepoint_group group;
     struct worker_plan *plan;
-    struct kafka_tail *own; /* over the pipeline's own inputs: where they end */
-    struct savepoint there; /* what is committed now … */
-    struct hash_map **rows; /* … and by store, what is in its changelog: partition and key */
+    struct kafka_tail *own;    /* over the pipeline's own inputs: where they end */
+    struct savepoint there;    /* what is committed now … */
+    struct hash_map **rows;    /* … and by store, what is in its changelog: partition and key */
+    struct kafka_config kafka; /* the producer's */
+    char id[NAME_BYTES_MAX + 16], timeout[24];
     struct worker_output *output;
     struct buf value;
     struct savepoint_told told;
@@ -484,14 +486,32 @@ static enum err transaction_run(struct restoring *restoring, struct err_info *in
     return e;
 }
 
-/* Time for all of it, which is one transaction. */
-static enum err output_open(struct restoring *restoring, struct kafka_config *kafka, char *id,
-                            struct err_info *info)
+/* The user's, and time for all of it, which is one transaction. */
+static void kafka_extend(struct restoring *restoring)
 {
+    const struct kafka_config *given = restoring->params->kafka;
+    restoring->kafka = *given;
+    restoring->kafka.extra.pairs =
+        must_alloc((given->extra.count + 1) * sizeof(struct config_pair));
+    for (size_t i = 0; i < given->extra.count; i++) {
+        restoring->kafka.extra.pairs[i] = given->extra.pairs[i];
+    }
+    (void)snprintf(restoring->timeout, sizeof restoring->timeout, "%" PRId64,
+                   restoring->params->config->savepoint_restore_ms);
+    restoring->kafka.extra.pairs[restoring->kafka.extra.count++] =
+        (struct config_pair){"transaction.timeout.ms", restoring->timeout};
+}
+
+/* Of one id: what a restore that was killed has left open ends here, and nobody waits for it any more. */
+static enum err output_open(struct restoring *restoring, struct err_info *info)
+{
+    (void)snprintf(restoring->id, sizeof restoring->id, "%.249s-restore",
+                   restoring->savepoint.pipeline);
+    kafka_extend(restoring);
     restoring->output = worker_output_new(&(struct worker_output_params){
-        .kafka = kafka,
+        .kafka = &restoring->kafka,
         .pipeline = restoring->params->pipeline,
-        .transactional_id = id,
+        .transactional_id = restoring->id,
         .label = "restore",
         .cycle_ms_max = restoring->params->config->savepoint_restore_ms});
     int64_t deadline_us = clock_mono_us() + PRODUCER_MS * 1000;
@@ -508,32 +528,12 @@ static enum err output_open(struct restoring *restoring, struct kafka_config *ka
     return ERR_OK;
 }
 
-static enum err all_do(struct restoring *restoring, struct err_info *info)
-{
-    const struct kafka_config *given = restoring->params->kafka;
-    struct config_pair *pairs = must_alloc((given->extra.count + 1) * sizeof *pairs);
-    char id[NAME_BYTES_MAX + 16], timeout[24];
-    for (size_t i = 0; i < given->extra.count; i++) {
-        pairs[i] = given->extra.pairs[i];
-    }
-    (void)snprintf(timeout, sizeof timeout, "%" PRId64,
-                   restoring->params->config->savepoint_restore_ms);
-    (void)snprintf(id, sizeof id, "%.249s-restore", restoring->savepoint.pipeline);
-    pairs[given->extra.count] = (struct config_pair){"transaction.timeout.ms", timeout};
-    struct kafka_config kafka = *given;
-    kafka.extra.pairs = pairs;
-    kafka.extra.count++;
-    enum err e = output_open(restoring, &kafka, id, info);
-    e = e ? e : transaction_run(restoring, info);
-    worker_output_free(restoring->output);
-    free(pairs);
-    return e;
-}
-
 /* --- all of it ----------------------------------------------------------------------------------------------*/
 
 static void restoring_close(struct restoring *restoring)
 {
+    worker_output_free(restoring->output);
+    free(restoring->kafka.extra.pairs);
     kafka_tail_free(restoring->own);
     for (unsigned i = 0; restoring->rows && i < restoring->plan->store_count; i++) {
         hash_map_free(restoring->rows[i]);
@@ -551,15 +551,17 @@ enum err savepoint_restore(const struct savepoint_params *params, struct savepoi
 {
     struct restoring restoring = {.params = params, .plan = worker_plan_new(params->pipeline)};
     buf_init(&restoring.value, VALUE_BYTES_MAX);
+    crash_points_load();
     enum err e = savepoint_open(params->dir, &restoring.savepoint, info);
     e = e ? e : savepoint_fits(&restoring.savepoint, params->pipeline, info);
     e = e ? e : savepoint_group_open(params, &restoring.group, info);
     e = e ? e : topics_check(&restoring, info);
     e = e ? e : places_check(&restoring, info);
     e = e ? e : tasks_load(&restoring, info);
+    e = e ? e : output_open(&restoring, info);
     e = e ? e : present_check(&restoring, info);
     e = e ? e : own_open(&restoring, info);
-    e = e ? e : all_do(&restoring, info);
+    e = e ? e : transaction_run(&restoring, info);
     *ret = restoring.told;
     restoring_close(&restoring);
     return e;

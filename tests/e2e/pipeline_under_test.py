@@ -7,6 +7,7 @@ itself brings, and as many processes that run it as the test wants.
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -68,11 +69,12 @@ class Pipeline:
 
     # --- Orders ----------------------------------------------------------------------------------
 
-    def run(self, *words: str, file: Path | None = None) -> subprocess.CompletedProcess[str]:
-        """What --pause, --savepoint and their like do, and say."""
+    def run(self, *words: str, file: Path | None = None, crash_at: str = "") -> subprocess.CompletedProcess[str]:
+        """What --pause, --savepoint and their like do, and say; crash_at: where it ends itself (worker_crash.h)."""
+        armed = {"MILLRACE_CRASH_AT": crash_at} if crash_at else {}
         return subprocess.run([str(self._bin_dir / "analytics"), f"--kafka.bootstrap.servers={self.bootstrap}",
                                "--log.format=json", f"--pipeline.file={file or self._file}", *words], cwd=self._dir,
-                              timeout=TOOL_SECONDS, capture_output=True, text=True)
+                              env={**os.environ, **armed}, timeout=TOOL_SECONDS, capture_output=True, text=True)
 
     def order(self, *words: str) -> str:
         """The same, which has to succeed."""
