@@ -72,7 +72,7 @@ class Pipeline:
     def run(self, *words: str, file: Path | None = None, crash_at: str = "") -> subprocess.CompletedProcess[str]:
         """What --pause, --savepoint and their like do, and say; crash_at: where it ends itself (worker_crash.h)."""
         armed = {"MILLRACE_CRASH_AT": crash_at} if crash_at else {}
-        return subprocess.run([str(self._bin_dir / "analytics"), f"--kafka.bootstrap.servers={self.bootstrap}",
+        return subprocess.run([str(self.bin_dir / "analytics"), f"--kafka.bootstrap.servers={self.bootstrap}",
                                "--log.format=json", f"--pipeline.file={file or self._file}", *words], cwd=self._dir,
                               env={**os.environ, **armed}, timeout=TOOL_SECONDS, capture_output=True, text=True)
 
