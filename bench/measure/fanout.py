@@ -25,11 +25,15 @@ from measure.session import TOOL_SECONDS, BenchFailed, Session, say
 
 TOPIC = "bench-fanout"
 NCHAN_PACKAGES = ("nginx", "libnginx-mod-nchan")
+NCHAN_MODULE = "usr/lib/nginx/modules/ngx_nchan_module.so"
+# Where both want folders that nginx's package makes, Nchan whatever the configuration says. What does not begin
+# with a slash lies in the folder of -p.
+NGINX_FOLDER, NGINX_FOLDER_HERE = b"/var/lib/nginx/", b"./././././././/"
 FIRST_NUMBER = 1_000_000_000
 FILES_WANTED = 18_000
 RATES = (("50", 50), ("200", 200), ("1000", 1000))    # events a second; Nchan can do less than the second
 NCHAN_CONF = """
-load_module {home}/usr/lib/nginx/modules/ngx_nchan_module.so;
+load_module {home}/{module};
 daemon off;
 master_process off;
 pid {directory}/nchan.pid;
@@ -39,7 +43,6 @@ events {{ worker_connections {files}; }}
 http {{
     access_log off;
     nchan_shared_memory_size 256M;
-    client_body_temp_path {directory}/nchan-body;
     keepalive_requests 1000000000;
     server {{
         listen 127.0.0.1:{port} backlog=4096;
@@ -86,7 +89,7 @@ def _start_ours(session: Session) -> Side:
 
 def _nchan_home() -> Path:
     """Debian's packages, unpacked and not installed: that would start an nginx on port 80."""
-    home = millrace_home() / "bench" / "nchan"
+    home = millrace_home() / "bench" / "nchan-here"
     if (home / "ready").exists():
         return home
     say("fetching Nchan")
@@ -96,6 +99,8 @@ def _nchan_home() -> Path:
     done = subprocess.run(["/bin/sh", "-ec", command], cwd=home, capture_output=True, text=True, check=False)
     if done.returncode != 0 or len(list(home.glob("*.deb"))) != len(NCHAN_PACKAGES):
         raise BenchFailed(f"{command}, in {home}:\n{done.stdout}{done.stderr}")
+    for path in (home / "usr" / "sbin" / "nginx", home / NCHAN_MODULE):
+        path.write_bytes(path.read_bytes().replace(NGINX_FOLDER, NGINX_FOLDER_HERE))
     (home / "ready").touch()
     return home
 
@@ -103,7 +108,8 @@ def _nchan_home() -> Path:
 def _start_nchan(session: Session) -> Side:
     home, port = _nchan_home(), session.free_port()
     conf = session.directory / "nchan.conf"
-    conf.write_text(NCHAN_CONF.format(home=home, directory=session.directory, port=port, files=FILES_WANTED))
+    conf.write_text(NCHAN_CONF.format(home=home, module=NCHAN_MODULE, directory=session.directory, port=port,
+                                      files=FILES_WANTED))
     process = session.start("nchan", [home / "usr" / "sbin" / "nginx", "-p", session.directory, "-c", conf])
     session.await_ready(process, lambda: _answers(port))
     return Side("nchan", process, port, "/events", ("--port", port, "--path", "/publish"))
