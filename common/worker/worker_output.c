@@ -33,6 +33,7 @@ struct worker_output {
     int64_t next_try_us;
     int64_t rebuilds;
     size_t delivery_errors; /* of this cycle */
+    bool is_in_doubt;       /* a broker may have a record that the client gave up */
     rd_kafka_resp_err_t delivery_code;
     struct err_info forbidden; /* of this cycle: what there is no right to; "" */
     struct worker_refused refused;
@@ -53,6 +54,8 @@ static void on_delivery_error(rd_kafka_t *client, const rd_kafka_message_t *mess
     (void)client;
     struct worker_output *output = context;
     output->delivery_errors += message->err != 0;
+    output->is_in_doubt |=
+        rd_kafka_message_status(message) == RD_KAFKA_MSG_STATUS_POSSIBLY_PERSISTED;
     output->delivery_code = message->err;
     worker_refused_note(&output->refused, message);
     if (message->err == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED) {
@@ -271,6 +274,7 @@ enum err worker_output_begin(struct worker_output *output)
     }
     output->counts = (struct worker_output_counts){0};
     output->delivery_errors = 0;
+    output->is_in_doubt = false;
     output->forbidden.text[0] = '\0';
     output->began_us = clock_mono_us();
     arena_reset(&output->values); /* the cycle before is over: nothing is under way */
@@ -518,9 +522,18 @@ static enum err transaction_abort(struct worker_output *output)
 {
     enum err e =
         error_judge(output, rd_kafka_abort_transaction(output->client, CALL_MS), "abort", NULL);
-    return e == ERR_OK || e == ERR_KAFKA_FATAL
-               ? e
-               : output_lose(output, "abort", "the outcome is not known", NULL);
+    if (e && e != ERR_KAFKA_FATAL) {
+        return output_lose(output, "abort", "the outcome is not known", NULL);
+    }
+    /* librdkafka gives the sequence numbers of what it purges to the records that come next, of what it
+     * had sent as well. A broker that has that takes those for what it has: they would be reported as
+     * delivered, and lost. A client made anew has an epoch of its own. */
+    return !e && output->is_in_doubt
+               ? output_lose(output, "abort",
+                             "a broker may have records that were given up: their sequence "
+                             "numbers are not to be used again",
+                             NULL)
+               : e;
 }
 
 enum err worker_output_abort(struct worker_output *output)

@@ -97,6 +97,26 @@ static void test_abort__not_answered__producer_is_replaced(void **state)
     fixture_stop(&f);
 }
 
+/* Records whose requests time out wait to be sent again when the transaction is given up. */
+static void test_abort__of_records_that_may_be_stored__producer_is_replaced(void **state)
+{
+    (void)state;
+    static const rd_kafka_resp_err_t second[] = {RD_KAFKA_RESP_ERR_NO_ERROR,
+                                                 RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION};
+    rd_kafka_resp_err_t timed_out[20];
+    struct fixture f;
+    for (size_t i = 0; i < ARRAY_LEN(timed_out); i++) {
+        timed_out[i] = RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT;
+    }
+    fixture_start(&f, copy_text, "exactly_once");
+    feed_records(&f, RECORDS);
+    rd_kafka_mock_push_request_errors_array(f.mock.cluster, PRODUCE, ARRAY_LEN(timed_out),
+                                            timed_out);
+    rd_kafka_mock_push_request_errors_array(f.mock.cluster, TXN_OFFSETS, ARRAY_LEN(second), second);
+    run_and_expect(&f, RECORDS, 1, 1);
+    fixture_stop(&f);
+}
+
 /* --- what cannot be right -------------------------------------------------------------------------------------- */
 
 static void expect_refused(struct fixture *f, struct config_pair *pairs, size_t count,
@@ -132,6 +152,7 @@ int main(void)
         cmocka_unit_test(test_commit__enough_bytes__is_due),
         cmocka_unit_test(test_commit__not_answered__producer_is_replaced),
         cmocka_unit_test(test_abort__not_answered__producer_is_replaced),
+        cmocka_unit_test(test_abort__of_records_that_may_be_stored__producer_is_replaced),
         cmocka_unit_test(test_check__times_beyond_the_transactions__are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
