@@ -203,15 +203,21 @@ def test_savepoint__under_load__restored_by_other_workers__is_exact(tallies: Tal
     tallies.require_exact("from the second savepoint alone, three workers")
 
 
-def test_restore__killed__has_done_nothing(tallies: Tallies) -> None:
+def save_and_forget(tallies: Tallies, records: int) -> Path:
+    """A savepoint behind so many records; nobody works any more, and Kafka has nothing of what they knew."""
     pipeline = tallies.pipeline
     folder = pipeline.dir / "saved"
     pipeline.start(0)
-    tallies.feed(20000)
+    tallies.feed(records)
     tallies.require_exact("before")
     pipeline.order("--savepoint", str(folder))
     pipeline.leave(0)
     forget(pipeline, *tallies.own)
+    return folder
+
+
+def test_restore__killed__has_done_nothing(tallies: Tallies) -> None:
+    pipeline, folder = tallies.pipeline, save_and_forget(tallies, 20000)
 
     def killed(point: str) -> bool:
         """False: it did not come so far, as Kafka still had something of before."""
@@ -226,14 +232,7 @@ def test_restore__killed__has_done_nothing(tallies: Tallies) -> None:
 
 
 def test_restore__what_does_not_fit__is_refused_with_the_reason(tallies: Tallies) -> None:
-    pipeline = tallies.pipeline
-    folder = pipeline.dir / "saved"
-    pipeline.start(0)
-    tallies.feed(2000)
-    tallies.require_exact("before")
-    pipeline.order("--savepoint", str(folder))
-    pipeline.leave(0)
-    forget(pipeline, *tallies.own)
+    pipeline, folder = tallies.pipeline, save_and_forget(tallies, 2000)
 
     other = pipeline.dir / "other.json"
     other.write_text(json.dumps(tallies.file(result={"max": {"max": "/n"}})))
