@@ -1,5 +1,5 @@
-# Everything from Debian through pkg-config, except librdkafka where Debian's is older than the one
-# pinned in package.json (decision D2): scripts/deps builds that one under MILLRACE_HOME.
+# Everything from Debian through pkg-config, except librdkafka: scripts/deps builds the one pinned in
+# package.json, mended, under MILLRACE_HOME (decision D2, docs/adr/0002).
 find_package(PkgConfig REQUIRED)
 find_package(Threads REQUIRED)
 find_program(CCACHE ccache)
@@ -25,7 +25,7 @@ if(EXISTS ${RDKAFKA_PREFIX})
   pkg_check_modules(RDKAFKA REQUIRED IMPORTED_TARGET rdkafka-static)
 else()
   pkg_check_modules(RDKAFKA REQUIRED IMPORTED_TARGET rdkafka)
-  message(WARNING "librdkafka ${RDKAFKA_VERSION} is the system's: run scripts/deps for the pinned one")
+  message(WARNING "librdkafka ${RDKAFKA_VERSION} is the system's, which may lose records when leaders move: run scripts/deps")
 endif()
 pkg_check_modules(MHD REQUIRED IMPORTED_TARGET libmicrohttpd>=0.9.75)
 pkg_check_modules(GNUTLS REQUIRED IMPORTED_TARGET gnutls>=3.7)

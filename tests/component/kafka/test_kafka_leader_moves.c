@@ -1,0 +1,215 @@
+/* What the pinned librdkafka says of records while their partition's leader moves: an acknowledged one
+ * is stored. It is the library that is tested, as scripts/deps mends it (docs/adr/0002): its producer is
+ * driven directly, and stopped where it matters by what it writes to its log. */
+#define _GNU_SOURCE /* memmem */
+
+#include <pthread.h>
+
+#include "core/clock.h"
+#include "kafka/kafka_config.h"
+#include "mock_kafka.h"
+#include "test.h"
+
+#define DEADLINE_MS 20000
+#define NEVER_MS    60000 /* an answer that nobody waits for */
+#define ROUND_MS    300   /* enough for a record to go out before an answer comes */
+
+enum request { PRODUCE = 0, METADATA = 3 }; /* Kafka's API keys */
+
+/* --- the producer, and what its log says -------------------------------------------------------------------- */
+
+enum moment {
+    JOINED_NEW_LEADER,
+    FAILED,  /* the record's request, before the record is queued again */
+    WAITING, /* the new leader's thread does, for requests to the old one */
+    DELIVERED,
+    NEXT_SENT, /* said by the test */
+    MOMENTS,
+};
+
+static const char *const moment_texts[MOMENTS] = {
+    [JOINED_NEW_LEADER] = "joining broker (",
+    [FAILED] = "encountered error",
+    [WAITING] = "in-flight request(s) to drain from queue",
+    [DELIVERED] = ") delivered",
+    [NEXT_SENT] = "(next sent)",
+};
+
+static struct {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    int counts[MOMENTS];
+    char stored[8]; /* the values acknowledged, as they were */
+    bool
+        holds_failure; /* the thread that says so goes on once the next record waits or is through */
+} seen = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
+
+/* With the lock held: until one of them was seen more often than so. */
+static void await_more(enum moment either, int either_before, enum moment or, int or_before)
+{
+    struct timespec deadline = {.tv_sec = clock_now_ms() / 1000 + DEADLINE_MS / 1000};
+    while (seen.counts[either] <= either_before && seen.counts[or] <= or_before) {
+        if (pthread_cond_timedwait(&seen.changed, &seen.lock, &deadline) != 0) {
+            print_error("never \"%s\"\n", moment_texts[either]);
+            return;
+        }
+    }
+}
+
+static void on_log(const rd_kafka_t *client, int level, const char *facility, const char *text)
+{
+    (void)client;
+    (void)level;
+    (void)facility;
+    pthread_mutex_lock(&seen.lock);
+    for (size_t i = 0; i < MOMENTS; i++) {
+        seen.counts[i] += strstr(text, moment_texts[i]) != NULL;
+    }
+    pthread_cond_broadcast(&seen.changed);
+    if (seen.holds_failure && strstr(text, moment_texts[FAILED])) {
+        int delivered = seen.counts[DELIVERED];
+        seen.holds_failure = false;
+        await_more(NEXT_SENT, 0, NEXT_SENT, 0);
+        await_more(WAITING, seen.counts[WAITING], DELIVERED, delivered);
+    }
+    pthread_mutex_unlock(&seen.lock);
+}
+
+static void on_report(rd_kafka_t *client, const rd_kafka_message_t *message, void *context)
+{
+    (void)client;
+    (void)context;
+    assert_int_equal(0, message->err);
+    assert_true(strlen(seen.stored) + 1 < sizeof seen.stored);
+    strncat(seen.stored, message->payload, message->len);
+}
+
+static void await_moment(enum moment moment, int before)
+{
+    pthread_mutex_lock(&seen.lock);
+    await_more(moment, before, moment, before);
+    pthread_mutex_unlock(&seen.lock);
+}
+
+static int times(enum moment moment)
+{
+    pthread_mutex_lock(&seen.lock);
+    int count = seen.counts[moment];
+    pthread_mutex_unlock(&seen.lock);
+    return count;
+}
+
+static rd_kafka_t *producer_start(const struct mock_kafka *mock)
+{
+    rd_kafka_conf_t *conf = NULL;
+    struct err_info info = {0};
+    char why[256];
+    seen.stored[0] = '\0';
+    assert_err(ERR_OK, kafka_conf_new(&mock->config, KAFKA_ROLE_PRODUCER_ACKED, &conf, &info));
+    assert_err(ERR_OK, kafka_conf_set(conf, "debug", "topic,msg,queue,broker", &info));
+    assert_err(ERR_OK, kafka_conf_set(conf, "topic.metadata.refresh.interval.ms", "100", &info));
+    rd_kafka_conf_set_log_cb(conf, on_log);
+    rd_kafka_conf_set_dr_msg_cb(conf, on_report);
+    rd_kafka_t *producer = rd_kafka_new(RD_KAFKA_PRODUCER, conf, why, sizeof why);
+    assert_non_null(producer);
+    return producer;
+}
+
+static void produce(rd_kafka_t *producer, char *value)
+{
+    assert_int_equal(0, rd_kafka_producev(producer, RD_KAFKA_V_TOPIC("orders"),
+                                          RD_KAFKA_V_PARTITION(0),
+                                          RD_KAFKA_V_VALUE(value, strlen(value)), RD_KAFKA_V_END));
+}
+
+/* What was acknowledged is what the partition holds, in the order in which it was sent. */
+static void expect_stored(rd_kafka_t *producer, const char *values)
+{
+    int64_t first = -1, end = -1;
+    assert_int_equal(0, rd_kafka_flush(producer, DEADLINE_MS));
+    assert_int_equal(
+        0, rd_kafka_query_watermark_offsets(producer, "orders", 0, &first, &end, DEADLINE_MS));
+    assert_string_equal(values, seen.stored);
+    assert_int_equal(strlen(values), end);
+}
+
+static void await_requests(struct mock_kafka *mock, enum request request, size_t count)
+{
+    int64_t deadline_us = clock_mono_us() + DEADLINE_MS * 1000;
+    size_t found = 0;
+    while (found < count && clock_mono_us() < deadline_us) {
+        size_t all;
+        rd_kafka_mock_request_t **requests = rd_kafka_mock_get_requests(mock->cluster, &all);
+        found = 0;
+        for (size_t i = 0; i < all; i++) {
+            found += rd_kafka_mock_request_api_key(requests[i]) == (int16_t)request;
+        }
+        rd_kafka_mock_request_destroy_array(requests, all);
+        (void)poll(NULL, 0, 1);
+    }
+    assert_true(found >= count);
+}
+
+/* --- */
+
+/* A broker that knows nothing of a producer takes whatever it sends first: when it refuses the first
+ * record, not being the leader yet, and takes the one behind it, the first must not be taken for stored. */
+static void test_first_record__refused__is_not_passed_by_the_next(void **state)
+{
+    (void)state;
+    struct mock_kafka mock = mock_kafka_start(1);
+    mock_kafka_topic(&mock, "orders", 1);
+    rd_kafka_t *producer = producer_start(&mock);
+    rd_kafka_mock_start_request_tracking(mock.cluster);
+    rd_kafka_mock_broker_push_request_error_rtts(
+        mock.cluster, 1, PRODUCE, 1, RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION, ROUND_MS);
+    produce(producer, "1");
+    await_requests(&mock, PRODUCE, 1);
+    produce(producer, "2");
+    expect_stored(producer, "12");
+    rd_kafka_destroy(producer);
+    mock_kafka_stop(&mock);
+}
+
+/* The old leader's thread finds that a request has failed, and has not yet queued its record again when
+ * the new leader's thread looks for what to send: what comes next has to wait for it. */
+static void test_record_in_flight__leader_moved__is_not_passed_by_the_next(void **state)
+{
+    (void)state;
+    struct mock_kafka mock = mock_kafka_start(2);
+    mock_kafka_topic(&mock, "orders", 1);
+    assert_int_equal(0, rd_kafka_mock_partition_set_leader(mock.cluster, "orders", 0, 1));
+    rd_kafka_t *producer = producer_start(&mock);
+    produce(producer, "1");
+    assert_int_equal(0, rd_kafka_flush(producer, DEADLINE_MS));
+
+    /* The record goes to the old leader while the news of the new one is on its way. */
+    int joined = times(JOINED_NEW_LEADER), failed = times(FAILED);
+    assert_int_equal(0, rd_kafka_mock_broker_set_rtt(mock.cluster, -1, ROUND_MS));
+    assert_int_equal(0, rd_kafka_mock_partition_set_leader(mock.cluster, "orders", 0, 2));
+    rd_kafka_mock_start_request_tracking(mock.cluster);
+    await_requests(&mock, METADATA, 1);
+    rd_kafka_mock_broker_push_request_error_rtts(
+        mock.cluster, 1, PRODUCE, 1, RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION, NEVER_MS);
+    produce(producer, "2");
+    await_requests(&mock, PRODUCE, 1);
+    await_moment(JOINED_NEW_LEADER, joined);
+
+    seen.holds_failure = true;
+    assert_int_equal(0, rd_kafka_mock_broker_set_down(mock.cluster, 1));
+    await_moment(FAILED, failed);
+    produce(producer, "3");
+    on_log(producer, 0, "", moment_texts[NEXT_SENT]);
+    expect_stored(producer, "123");
+    rd_kafka_destroy(producer);
+    mock_kafka_stop(&mock);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_first_record__refused__is_not_passed_by_the_next),
+        cmocka_unit_test(test_record_in_flight__leader_moved__is_not_passed_by_the_next),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
