@@ -355,6 +355,13 @@ static inline void client_await_records(struct client *client, int count)
     assert_int_equal(count, client->records);
 }
 
+/* Whether the answer's body has it. The head holds a random id, in which any few letters may be. */
+static inline bool client_has_text(const struct client *client, const char *text)
+{
+    return client->head_len && memmem(client->text.data + client->head_len,
+                                      client->text.len - client->head_len, text, strlen(text));
+}
+
 static inline void client_await_text(struct client *client, const char *text)
 {
     int64_t deadline_us = clock_mono_us() + SITE_DEADLINE_MS * 1000;

@@ -3,11 +3,6 @@
 
 #include "query_under_test.h"
 
-static bool has_text(const struct client *client, const char *text)
-{
-    return memmem(client->text.data, client->text.len, text, strlen(text)) != NULL;
-}
-
 static void test_key__only_its_records_and_deletions(void **state)
 {
     (void)state;
@@ -22,8 +17,8 @@ static void test_key__only_its_records_and_deletions(void **state)
     site_flush(site);
     client_await_text(client, "id: orders~0=2,1=0,2=0\ndata: {\"is\":\"b1\"}\n\n");
     client_await_text(client, "event: delete\nid: orders~0=6,1=0,2=0\n");
-    assert_false(has_text(client, "\"a\"") || has_text(client, "b12") ||
-                 has_text(client, "nobody"));
+    assert_false(client_has_text(client, "\"a\"") || client_has_text(client, "b12") ||
+                 client_has_text(client, "nobody"));
     client_close(client);
     site_stop(site);
 }
@@ -54,7 +49,7 @@ static void test_filter__only_events_of_which_it_is_true__and_all_deletions(void
     site_flush(site);
     client_await_text(client, "id: orders~0=0,1=8,2=0\ndata: {\"n\":0,\"amount\":10.01");
     assert_int_equal(3, client->records);
-    assert_true(has_text(client, "event: delete\nid: orders~0=0,1=7,2=0\n"));
+    assert_true(client_has_text(client, "event: delete\nid: orders~0=0,1=7,2=0\n"));
     client_close(client);
     site_stop(site);
 }
@@ -103,7 +98,7 @@ static void test_rewind__counts_what_the_filter_passes(void **state)
         client_open(site, "/events/orders?rewind=2&filter=n%20in%20(6,%2027,%2030)", NULL);
     client_await_records(client, 2);
     assert_int_equal(30, client->last_n[0]);
-    assert_true(has_text(client, "{\"n\":27,"));
+    assert_true(client_has_text(client, "{\"n\":27,"));
     client_close(client);
     site_stop(site);
 }

@@ -9,11 +9,6 @@
 static const char *const options[] = {"--query.ring.bytes=128KiB", "--sse.send.buffer=8KiB",
                                       "--http.threads=1", NULL};
 
-static bool has_text(const struct client *client, const char *text)
-{
-    return memmem(client->text.data, client->text.len, text, strlen(text)) != NULL;
-}
-
 /* A client that stops reading at once, and 3 MB of records that it does not take. */
 static struct client *fall_behind(struct site *site, const char *target)
 {
@@ -35,7 +30,7 @@ static void test_catch_up__gets_every_record_once(void **state)
     double before = site_metric("millrace_query_slow_total{how=\"caught-up\"}");
     struct client *slow = fall_behind(site, targets[0]);
     client_await_records(slow, RECORDS); /* in order, none twice, none missing */
-    assert_true(has_text(slow, "event: lagged\ndata: {\"policy\":\"catch-up\","));
+    assert_true(client_has_text(slow, "event: lagged\ndata: {\"policy\":\"catch-up\","));
     assert_true(site_metric("millrace_query_slow_total{how=\"caught-up\"}") > before);
     /* It is live again. */
     site_produce_orders(site, 3 + RECORDS, 3, 10);
@@ -66,8 +61,8 @@ static void test_conflate__gets_the_latest_of_each_key(void **state)
     site_produce(site, "product-metrics", 1, "odd", NULL);
     site_flush(site);
     client_await_text(slow, "id: product-metrics~0=3000,1=1\n");
-    assert_true(has_text(slow, "\n\nevent: lagged\ndata: {\"policy\":\"conflate\","));
-    assert_true(has_text(slow, "{\"v\":2998,"));
+    assert_true(client_has_text(slow, "\n\nevent: lagged\ndata: {\"policy\":\"conflate\","));
+    assert_true(client_has_text(slow, "{\"v\":2998,"));
     assert_true(slow->text.len < RECORDS * 1000 / 2);
     assert_true(site_metric("millrace_query_slow_total{how=\"conflated\"}") > before);
     /* It is live again. */

@@ -3,17 +3,6 @@
 
 #include "query_under_test.h"
 
-static const char *text_after(const struct client *client, const char *text)
-{
-    const char *at = memmem(client->text.data, client->text.len, text, strlen(text));
-    return at ? at + strlen(text) : NULL;
-}
-
-static bool has_text(const struct client *client, const char *text)
-{
-    return text_after(client, text) != NULL;
-}
-
 /* A snapshot that ends at the position: all of it has been read then. */
 static struct client *open_at(const struct site *site, const char *target, const char *headers,
                               const char *position)
@@ -22,7 +11,7 @@ static struct client *open_at(const struct site *site, const char *target, const
     for (;;) {
         struct client *client = client_open(site, target, headers);
         client_await_text(client, "\"records\":");
-        if (has_text(client, position)) {
+        if (client_has_text(client, position)) {
             return client;
         }
         client_close(client);
@@ -45,9 +34,9 @@ static void test_snapshot__one_value_a_key__and_the_position_only_at_its_end(voi
                                     "event: snapshot-end\nid: product-metrics~0=4,1=1\n");
     client_await_text(client, "\n\nevent: snapshot-end\nid: product-metrics~0=4,1=1\n"
                               "data: {\"records\":2}\n\n");
-    assert_true(has_text(client, "\n\ndata: {\"v\":\"a-new\"}\n\n"));
-    assert_true(has_text(client, "\n\ndata: {\"v\":\"b-new\"}\n\n"));
-    assert_false(has_text(client, "a-old") || has_text(client, "gone"));
+    assert_true(client_has_text(client, "\n\ndata: {\"v\":\"a-new\"}\n\n"));
+    assert_true(client_has_text(client, "\n\ndata: {\"v\":\"b-new\"}\n\n"));
+    assert_false(client_has_text(client, "a-old") || client_has_text(client, "gone"));
     assert_string_equal("product-metrics~0=4,1=1", client->id);
     site_produce(site, "product-metrics", 1, "b", "{\"v\":\"b-live\"}");
     site_flush(site);
@@ -71,9 +60,10 @@ static void test_snapshot__by_filter_enveloped_of_two_topics(void **state)
                 "snapshot-end\",\"id\":\"orders~0=0,1=0,2=2;product-metrics~0=1,1=0\"");
     client_await_text(client, "\n{\"event\":\"snapshot-end\",\"id\":\"orders~0=0,1=0,2=2;"
                               "product-metrics~0=1,1=0\",\"data\":{\"records\":2}}\n");
-    assert_true(has_text(client, "\n{\"topic\":\"orders\",\"partition\":2,\"offset\":0,"));
-    assert_true(has_text(client, "\n{\"topic\":\"product-metrics\",\"partition\":0,\"offset\":0,"));
-    assert_false(has_text(client, "\"value\":{\"v\":3}"));
+    assert_true(client_has_text(client, "\n{\"topic\":\"orders\",\"partition\":2,\"offset\":0,"));
+    assert_true(
+        client_has_text(client, "\n{\"topic\":\"product-metrics\",\"partition\":0,\"offset\":0,"));
+    assert_false(client_has_text(client, "\"value\":{\"v\":3}"));
     client_close(client);
     site_stop(site);
 }
@@ -89,7 +79,7 @@ static void test_snapshot__a_position_wins(void **state)
         client_open(site, "/events/orders?snapshot=1", "Last-Event-ID: orders~0=2,1=1,2=2\r\n");
     client_await_text(client, "\nid: orders~0=2,1=1,2=2\n\n");
     client_await_records(client, 1);
-    assert_false(has_text(client, "snapshot-end"));
+    assert_false(client_has_text(client, "snapshot-end"));
     client_close(client);
     site_stop(site);
 }

@@ -113,7 +113,11 @@ static void test_abort__of_records_that_may_be_stored__producer_is_replaced(void
     rd_kafka_mock_push_request_errors_array(f.mock.cluster, PRODUCE, ARRAY_LEN(timed_out),
                                             timed_out);
     rd_kafka_mock_push_request_errors_array(f.mock.cluster, TXN_OFFSETS, ARRAY_LEN(second), second);
-    run_and_expect(&f, RECORDS, 1, 1);
+    struct worker *worker = worker_of(&f, NULL);
+    await_metric(&f, "producer_rebuilds_total", "", 1);
+    read_output(&f, RECORDS);
+    assert_err(ERR_OK, worker_stop(worker, 20000));
+    assert_err(ERR_OK, f.fatal);
     fixture_stop(&f);
 }
 
