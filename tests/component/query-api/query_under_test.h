@@ -355,11 +355,13 @@ static inline void client_await_records(struct client *client, int count)
     assert_int_equal(count, client->records);
 }
 
-/* Whether the answer's body has it. The head holds a random id, in which any few letters may be. */
+/* Whether the answer's body has it, or the line end before it. The head holds a random id, in which any
+ * few letters may be. */
 static inline bool client_has_text(const struct client *client, const char *text)
 {
-    return client->head_len && memmem(client->text.data + client->head_len,
-                                      client->text.len - client->head_len, text, strlen(text));
+    size_t head = client->head_len - 1;
+    return client->head_len > 0 &&
+           memmem(client->text.data + head, client->text.len - head, text, strlen(text)) != NULL;
 }
 
 static inline void client_await_text(struct client *client, const char *text)
