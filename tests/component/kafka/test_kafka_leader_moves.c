@@ -195,7 +195,9 @@ static void test_record_in_flight__leader_moved__is_not_passed_by_the_next(void 
     await_requests(&mock, PRODUCE, 1);
     await_moment(JOINED_NEW_LEADER, joined);
 
+    pthread_mutex_lock(&seen.lock);
     seen.holds_failure = true;
+    pthread_mutex_unlock(&seen.lock);
     assert_int_equal(0, rd_kafka_mock_broker_set_down(mock.cluster, 1));
     await_moment(FAILED, failed);
     produce(producer, "3");
