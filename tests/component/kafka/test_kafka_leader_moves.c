@@ -39,9 +39,8 @@ static struct {
     pthread_mutex_t lock;
     pthread_cond_t changed;
     int counts[MOMENTS];
-    char stored[8]; /* the values acknowledged, as they were */
-    bool
-        holds_failure; /* the thread that says so goes on once the next record waits or is through */
+    char stored[8];     /* the values acknowledged, as they were */
+    bool holds_failure; /* its thread goes on once the next record waits or is through */
 } seen = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
 
 /* With the lock held: until one of them was seen more often than so. */
