@@ -13,22 +13,24 @@
 
 #define REFRESH_MS       10000
 #define MISS_MS          250
+#define LAG_MS           5000 /* between two brokers, of what topics there are */
 #define ASK_MS           2000
 #define DESCRIBE_MS      60000
 #define DESCRIBE_WAIT_MS 10000
 #define DESCRIBE_MAX     200 /* topics in one request */
 #define TOPICS_MAX       100000
 
-/* A topic of the owner's map. */
+/* A topic of a map. */
 struct entry {
     struct kafka_topic_facts facts;
-    bool is_wanted; /* the helper knows that it is used */
+    int64_t seen_us;       /* when it was first told of */
+    atomic_bool is_wanted; /* the helper knows that it is used: all that changes in a map */
 };
 
-/* What is handed over; immutable from then on. */
 struct topics {
     struct hash_map *entries; /* name → struct entry */
     int64_t record_bytes_min; /* of those that are described; 0: none is */
+    size_t refs;              /* under the directory's lock: its own, and one a view */
 };
 
 /* What the helper was told of the configuration of a topic that is used. */
@@ -44,24 +46,32 @@ struct retired {
     struct retired *next;
 };
 
+struct kafka_directory_view {
+    struct kafka_directory *directory;
+    struct kafka_directory_view *next; /* under the directory's lock */
+    rd_kafka_t *client;                /* likewise: one that can be asked */
+    bool has_answered;                 /* likewise: this client has */
+    atomic_bool is_known;              /* one of the view's clients has */
+    struct topics *topics;             /* the owner's; NULL: nothing known yet */
+    uint64_t generation;               /* the owner's: that of topics */
+};
+
 struct kafka_directory {
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t wake;
-    rd_kafka_t *client;      /* under lock: whom to ask */
+    struct kafka_directory_view *views; /* under lock: the first is asked next */
     struct retired *retired; /* under lock: to be destroyed, by the helper alone: it may use one */
-    struct topics *fresh;    /* under lock: newer than the owner's, or NULL */
-    struct hash_map *wanted; /* under lock: names of topics that are used, new to the helper */
-    bool is_asked, is_stopping;    /* under lock */
-    atomic_bool has_fresh;         /* fresh is set: spares the owner the lock */
-    struct topics *topics;         /* the owner's; NULL: nothing known yet */
-    uint64_t generation;           /* the owner's: how many of them it has taken */
-    struct hash_map *handed;       /* the owner's: names that were put into wanted */
-    int64_t asked_us;              /* the owner's */
+    struct topics *topics;   /* under lock, and only the helper changes it: the newest; or NULL */
+    _Atomic uint64_t generation; /* of topics: spares the views the lock */
+    struct hash_map *wanted;     /* under lock: names of topics that are used, new to the helper */
+    bool is_asked, is_stopping;  /* under lock */
+    atomic_bool is_missed;       /* a name was not found since the helper asked last */
     struct hash_map *descriptions; /* the helper's: name → struct description */
     rd_kafka_queue_t *answers;     /* the helper's: of requests under way, NULL: none are */
     size_t answers_due;            /* the helper's */
-    int64_t described_us;          /* the helper's: when it asked last */
+    int64_t asked_us;              /* the helper's: when it asked for the topics last */
+    int64_t described_us;          /* the helper's: the same for their configuration */
     bool is_unsupported;           /* the helper's: the cluster cannot describe */
 };
 
@@ -82,11 +92,17 @@ static void topics_free(struct topics *topics)
     }
 }
 
+/* With the lock: one reference less; NULL, or what is to be freed without it. */
+static struct topics *topics_unref(struct topics *topics)
+{
+    return topics && --topics->refs == 0 ? topics : NULL;
+}
+
 static void entry_describe(struct topics *topics, struct entry *entry,
                            const struct description *known)
 {
     const int64_t bytes_max = known->record_bytes_max, least = topics->record_bytes_min;
-    entry->is_wanted = true;
+    atomic_init(&entry->is_wanted, true);
     entry->facts.is_pending = !known->is_answered;
     entry->facts.is_described = known->is_described;
     entry->facts.is_compacted = known->is_compacted;
@@ -96,26 +112,55 @@ static void entry_describe(struct topics *topics, struct entry *entry,
     }
 }
 
+static void entry_add(const struct kafka_directory *directory, struct topics *topics,
+                      struct strview name, int32_t partitions, int64_t seen_us)
+{
+    struct entry *entry = hash_map_get_or_add(topics->entries, name, NULL);
+    if (!entry) {
+        return; /* more than TOPICS_MAX: the rest is unknown */
+    }
+    entry->facts = (struct kafka_topic_facts){.partitions = partitions,
+                                              .is_pending = !directory->is_unsupported};
+    entry->seen_us = seen_us;
+    const struct description *known = hash_map_find(directory->descriptions, name);
+    if (known) {
+        entry_describe(topics, entry, known);
+    }
+}
+
+/* Topics that are new, and that this answer does not have: another broker told of them. */
+static void topics_keep_new(const struct kafka_directory *directory, struct topics *topics,
+                            int64_t now_us)
+{
+    const struct hash_map *before = directory->topics->entries;
+    for (size_t i = 0; i < hash_map_count(before); i++) {
+        const struct entry *entry = hash_map_value_at(before, i);
+        const struct strview name = hash_map_key_at(before, i);
+        if (now_us - entry->seen_us < LAG_MS * 1000 && !hash_map_find(topics->entries, name)) {
+            entry_add(directory, topics, name, entry->facts.partitions, entry->seen_us);
+        }
+    }
+}
+
 static struct topics *topics_new(const struct kafka_directory *directory,
                                  const struct rd_kafka_metadata *metadata)
 {
+    const struct topics *before = directory->topics;
+    const int64_t now_us = clock_mono_us();
     struct topics *topics = must_alloc(sizeof *topics);
+    topics->refs = 1;
     topics->entries = hash_map_new(sizeof(struct entry), TOPICS_MAX);
     for (int i = 0; i < metadata->topic_cnt; i++) {
         const rd_kafka_metadata_topic_t *topic = &metadata->topics[i];
         if (topic->partition_cnt == 0) {
             continue; /* being made or being deleted */
         }
-        struct entry *entry = hash_map_get_or_add(topics->entries, sv(topic->topic), NULL);
-        if (!entry) {
-            break; /* more than TOPICS_MAX: the rest is unknown */
-        }
-        *entry = (struct entry){.facts = {.partitions = topic->partition_cnt,
-                                          .is_pending = !directory->is_unsupported}};
-        const struct description *known = hash_map_find(directory->descriptions, sv(topic->topic));
-        if (known) {
-            entry_describe(topics, entry, known);
-        }
+        const struct strview name = sv(topic->topic);
+        const struct entry *known = before ? hash_map_find(before->entries, name) : NULL;
+        entry_add(directory, topics, name, topic->partition_cnt, known ? known->seen_us : now_us);
+    }
+    if (before) {
+        topics_keep_new(directory, topics, now_us);
     }
     return topics;
 }
@@ -124,11 +169,11 @@ static void publish(struct kafka_directory *directory, const struct rd_kafka_met
 {
     struct topics *topics = topics_new(directory, metadata);
     (void)pthread_mutex_lock(&directory->lock);
-    struct topics *unseen = directory->fresh;
-    directory->fresh = topics;
-    atomic_store_explicit(&directory->has_fresh, true, memory_order_release);
+    struct topics *unused = topics_unref(directory->topics);
+    directory->topics = topics;
+    (void)atomic_fetch_add_explicit(&directory->generation, 1, memory_order_release);
     (void)pthread_mutex_unlock(&directory->lock);
-    topics_free(unseen);
+    topics_free(unused);
 }
 
 /* --- the helper: what the cluster says of it ---------------------------------------------------- */
@@ -308,20 +353,23 @@ static bool refresh(struct kafka_directory *directory, rd_kafka_t *client, bool 
 
 /* --- the helper: its thread --------------------------------------------------------------------- */
 
-/* With the lock: sleeps until asked, stopped, or the time is over. */
+static struct timespec timespec_of(int64_t mono_us)
+{
+    return (struct timespec){.tv_sec = mono_us / 1000000, .tv_nsec = mono_us % 1000000 * 1000};
+}
+
+/* With the lock: sleeps until asked, stopped, or the time is over; after a miss no longer than that there
+ * are MISS_MS between two questions. */
 static void helper_wait(struct kafka_directory *directory, int64_t timeout_ms)
 {
-    struct timespec until;
-    (void)clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += timeout_ms / 1000;
-    until.tv_nsec += timeout_ms % 1000 * 1000000;
-    if (until.tv_nsec >= 1000000000) {
-        until.tv_sec++;
-        until.tv_nsec -= 1000000000;
-    }
-    int result = 0;
-    while (!directory->is_asked && !directory->is_stopping && !directory->retired && result == 0) {
-        result = pthread_cond_timedwait(&directory->wake, &directory->lock, &until);
+    const int64_t over_us = clock_mono_us() + timeout_ms * 1000;
+    while (!directory->is_asked && !directory->is_stopping && !directory->retired) {
+        const int64_t due_us =
+            atomic_load(&directory->is_missed) ? directory->asked_us + MISS_MS * 1000 : over_us;
+        const struct timespec until = timespec_of(due_us < over_us ? due_us : over_us);
+        if (pthread_cond_timedwait(&directory->wake, &directory->lock, &until)) {
+            return;
+        }
     }
 }
 
@@ -347,15 +395,53 @@ static void retired_destroy(struct retired *retired)
     }
 }
 
+/* With the lock: whose turn it is; NULL: nobody is there. */
+static rd_kafka_t *client_choose(struct kafka_directory *directory)
+{
+    struct kafka_directory_view *view = directory->views, **end = &directory->views;
+    if (!view) {
+        return NULL;
+    }
+    while (*end) {
+        end = &(*end)->next;
+    }
+    *end = view; /* behind the last, which may be itself */
+    directory->views = view->next;
+    view->next = NULL;
+    return view->client;
+}
+
+/* With the lock: this client has answered. It may have left meanwhile. */
+static void client_note(struct kafka_directory *directory, const rd_kafka_t *client)
+{
+    for (struct kafka_directory_view *view = directory->views; view; view = view->next) {
+        if (view->client == client) {
+            view->has_answered = true;
+            atomic_store_explicit(&view->is_known, true, memory_order_release);
+        }
+    }
+}
+
+/* With the lock: for how long there is nothing to do. */
+static int64_t helper_pause_ms(const struct kafka_directory *directory, bool is_answered)
+{
+    return !directory->views                 ? REFRESH_MS /* who joins wakes */
+           : !is_answered                    ? MISS_MS
+           : !directory->views->has_answered ? 0
+                                             : REFRESH_MS;
+}
+
 static void *helper_main(void *context)
 {
     struct kafka_directory *directory = context;
     bool has_new = false; /* names that nobody has been asked of yet */
     (void)pthread_mutex_lock(&directory->lock);
     while (!directory->is_stopping) {
-        rd_kafka_t *client = directory->client;
-        struct retired *retired = TAKE(directory->retired); /* client is none of them */
+        struct retired *retired = TAKE(directory->retired);
+        rd_kafka_t *client = client_choose(directory); /* it is none of them */
         directory->is_asked = false;
+        atomic_store(&directory->is_missed,
+                     false); /* before the question: what is made later is missed */
         has_new |= wanted_take(directory);
         (void)pthread_mutex_unlock(&directory->lock);
         if (retired && directory->answers) {
@@ -364,106 +450,163 @@ static void *helper_main(void *context)
         }
         retired_destroy(retired);
         answers_take(directory);
-        const bool is_known = refresh(directory, client, &has_new);
+        directory->asked_us = clock_mono_us();
+        const bool is_answered = client && refresh(directory, client, &has_new);
         (void)pthread_mutex_lock(&directory->lock);
-        helper_wait(directory, is_known ? REFRESH_MS : MISS_MS);
+        if (is_answered) {
+            client_note(directory, client);
+        }
+        helper_wait(directory, helper_pause_ms(directory, is_answered));
     }
     (void)pthread_mutex_unlock(&directory->lock);
     return NULL;
 }
 
-/* --- the owner ---------------------------------------------------------------------------------- */
+/* --- a view's owner ----------------------------------------------------------------------------- */
 
-/* A name was not found; at most one request each MISS_MS. */
+/* A name was not found. */
 static void ask(struct kafka_directory *directory)
 {
-    const int64_t now_us = clock_mono_us();
-    if (now_us - directory->asked_us < MISS_MS * 1000) {
-        return;
+    if (atomic_load(&directory->is_missed) || atomic_exchange(&directory->is_missed, true)) {
+        return; /* the helper will ask */
     }
-    directory->asked_us = now_us;
     (void)pthread_mutex_lock(&directory->lock);
-    helper_wake(directory);
+    (void)pthread_cond_signal(&directory->wake);
     (void)pthread_mutex_unlock(&directory->lock);
 }
 
-/* A topic is used for the first time. */
+/* A topic is used for the first time, by anyone or since this map is there. */
 static void want(struct kafka_directory *directory, const char *topic)
 {
-    bool is_new;
-    if (!hash_map_get_or_add(directory->handed, sv(topic), &is_new) || !is_new) {
-        return;
-    }
     (void)pthread_mutex_lock(&directory->lock);
-    (void)hash_map_get_or_add(directory->wanted, sv(topic), NULL); /* no more than were handed */
+    (void)hash_map_get_or_add(directory->wanted, sv(topic), NULL); /* no more than there are */
     helper_wake(directory);
     (void)pthread_mutex_unlock(&directory->lock);
 }
 
-/* Takes the newest map, if there is a newer one. */
-static void take(struct kafka_directory *directory)
+/* Looks into the newest map from now on. */
+static void take(struct kafka_directory_view *view)
 {
-    if (!atomic_load_explicit(&directory->has_fresh, memory_order_acquire)) {
+    struct kafka_directory *directory = view->directory;
+    if (atomic_load_explicit(&directory->generation, memory_order_acquire) == view->generation) {
         return;
     }
     (void)pthread_mutex_lock(&directory->lock);
-    struct topics *fresh = TAKE(directory->fresh);
-    atomic_store_explicit(&directory->has_fresh, false, memory_order_relaxed);
+    struct topics *unused = topics_unref(view->topics);
+    view->topics = directory->topics;
+    view->topics->refs++;
+    view->generation = atomic_load_explicit(&directory->generation, memory_order_relaxed);
     (void)pthread_mutex_unlock(&directory->lock);
-    topics_free(directory->topics);
-    directory->topics = fresh;
-    directory->generation++;
+    topics_free(unused);
 }
 
-enum err kafka_directory_find(struct kafka_directory *directory, const char *topic,
+enum err kafka_directory_find(struct kafka_directory_view *view, const char *topic,
                               struct kafka_topic_facts *ret)
 {
-    take(directory);
-    if (!directory->topics) {
+    take(view);
+    if (!view->topics) {
         return ERR_KAFKA_UNAVAILABLE;
     }
-    const struct entry *entry = hash_map_find(directory->topics->entries, sv(topic));
+    struct entry *entry = hash_map_find(view->topics->entries, sv(topic));
     if (!entry) {
-        ask(directory);
+        ask(view->directory);
         return ERR_TOPIC_UNKNOWN;
     }
-    if (!entry->is_wanted) {
-        want(directory, topic);
+    if (!atomic_load_explicit(&entry->is_wanted, memory_order_relaxed) &&
+        !atomic_exchange_explicit(&entry->is_wanted, true, memory_order_relaxed)) {
+        want(view->directory, topic);
     }
     *ret = entry->facts;
     return ERR_OK;
 }
 
-uint64_t kafka_directory_generation(struct kafka_directory *directory)
+uint64_t kafka_directory_generation(struct kafka_directory_view *view)
 {
-    take(directory);
-    return directory->generation;
+    take(view);
+    return view->generation;
 }
 
-int64_t kafka_directory_record_bytes_min(struct kafka_directory *directory)
+int64_t kafka_directory_record_bytes_min(struct kafka_directory_view *view)
 {
-    take(directory);
-    return directory->topics ? directory->topics->record_bytes_min : 0;
+    take(view);
+    return view->topics ? view->topics->record_bytes_min : 0;
 }
 
-bool kafka_directory_is_known(struct kafka_directory *directory)
+bool kafka_directory_is_known(const struct kafka_directory_view *view)
 {
-    take(directory);
-    return directory->topics != NULL;
+    return atomic_load_explicit(&view->is_known, memory_order_acquire);
 }
 
-void kafka_directory_replace(struct kafka_directory *directory, rd_kafka_t *client, rd_kafka_t *old)
+/* --- who is there ------------------------------------------------------------------------------- */
+
+/* With the lock: first in turn. */
+static void view_put_first(struct kafka_directory_view *view)
+{
+    struct kafka_directory *directory = view->directory;
+    view->next = directory->views;
+    directory->views = view;
+    helper_wake(directory);
+}
+
+/* With the lock. */
+static void view_take_out(struct kafka_directory_view *view)
+{
+    struct kafka_directory_view **at = &view->directory->views;
+    while (*at != view) {
+        at = &(*at)->next;
+    }
+    *at = view->next;
+}
+
+/* With the lock. */
+static void client_retire(struct kafka_directory *directory, rd_kafka_t *client)
 {
     struct retired *retired = must_alloc(sizeof *retired);
-    (void)pthread_mutex_lock(&directory->lock);
-    *retired = (struct retired){.client = old, .next = directory->retired};
+    *retired = (struct retired){.client = client, .next = directory->retired};
     directory->retired = retired;
-    directory->client = client;
     (void)pthread_cond_signal(&directory->wake);
+}
+
+struct kafka_directory_view *kafka_directory_join(struct kafka_directory *directory,
+                                                  rd_kafka_t *client)
+{
+    struct kafka_directory_view *view = must_alloc(sizeof *view);
+    view->directory = directory;
+    view->client = client;
+    (void)pthread_mutex_lock(&directory->lock);
+    view_put_first(view);
+    (void)pthread_mutex_unlock(&directory->lock);
+    return view;
+}
+
+void kafka_directory_leave(struct kafka_directory_view *view)
+{
+    if (!view) {
+        return;
+    }
+    struct kafka_directory *directory = view->directory;
+    (void)pthread_mutex_lock(&directory->lock);
+    view_take_out(view);
+    client_retire(directory, view->client);
+    struct topics *unused = topics_unref(view->topics);
+    (void)pthread_mutex_unlock(&directory->lock);
+    topics_free(unused);
+    free(view);
+}
+
+void kafka_directory_replace(struct kafka_directory_view *view, rd_kafka_t *client)
+{
+    struct kafka_directory *directory = view->directory;
+    (void)pthread_mutex_lock(&directory->lock);
+    client_retire(directory, view->client);
+    view->client = client;
+    view->has_answered = false;
+    view_take_out(view);
+    view_put_first(view);
     (void)pthread_mutex_unlock(&directory->lock);
 }
 
-struct kafka_directory *kafka_directory_new(rd_kafka_t *client)
+struct kafka_directory *kafka_directory_new(void)
 {
     struct kafka_directory *directory = must_alloc(sizeof *directory);
     pthread_condattr_t attributes;
@@ -472,9 +615,7 @@ struct kafka_directory *kafka_directory_new(rd_kafka_t *client)
     (void)pthread_mutex_init(&directory->lock, NULL);
     (void)pthread_cond_init(&directory->wake, &attributes);
     (void)pthread_condattr_destroy(&attributes);
-    directory->client = client;
     directory->wanted = hash_map_new(1, TOPICS_MAX);
-    directory->handed = hash_map_new(1, TOPICS_MAX);
     directory->descriptions = hash_map_new(sizeof(struct description), TOPICS_MAX);
     CHECK(pthread_create(&directory->thread, NULL, helper_main, directory) == 0);
     return directory;
@@ -485,6 +626,7 @@ void kafka_directory_free(struct kafka_directory *directory)
     if (!directory) {
         return;
     }
+    CHECK(directory->views == NULL);
     (void)pthread_mutex_lock(&directory->lock);
     directory->is_stopping = true;
     (void)pthread_cond_signal(&directory->wake);
@@ -492,10 +634,8 @@ void kafka_directory_free(struct kafka_directory *directory)
     (void)pthread_join(directory->thread, NULL);
     answers_drop(directory);
     retired_destroy(directory->retired);
-    topics_free(directory->fresh);
     topics_free(directory->topics);
     hash_map_free(directory->wanted);
-    hash_map_free(directory->handed);
     hash_map_free(directory->descriptions);
     (void)pthread_cond_destroy(&directory->wake);
     (void)pthread_mutex_destroy(&directory->lock);

@@ -65,7 +65,8 @@ struct kafka_producer {
         int32_t partitions;
         uint64_t generation; /* of the directory that it was found in */
     } last; /* the topic of the last record: most go where the one before them went */
-    struct kafka_directory *directory;
+    struct kafka_directory *own_directory; /* NULL: params.directory */
+    struct kafka_directory_view *view;
     struct {
         struct metric_series *stored, *failed, *ack_seconds, *rebuilds;
     } metrics;
@@ -76,12 +77,12 @@ struct kafka_producer {
 enum err kafka_producer_topic(struct kafka_producer *producer, const char *topic,
                               struct kafka_topic_facts *ret)
 {
-    return kafka_directory_find(producer->directory, topic, ret);
+    return kafka_directory_find(producer->view, topic, ret);
 }
 
 bool kafka_producer_has_metadata(struct kafka_producer *producer)
 {
-    return kafka_directory_is_known(producer->directory);
+    return kafka_directory_is_known(producer->view);
 }
 
 enum err kafka_producer_await_metadata(struct kafka_producer *producer, int64_t timeout_ms,
@@ -120,8 +121,7 @@ static enum err batch_bytes_set(struct kafka_producer *producer, rd_kafka_conf_t
                                 struct err_info *info)
 {
     const int64_t configured = strtoll(conf_get(conf, "batch.size").text, NULL, 10);
-    const int64_t least =
-        producer->directory ? kafka_directory_record_bytes_min(producer->directory) : 0;
+    const int64_t least = producer->view ? kafka_directory_record_bytes_min(producer->view) : 0;
     const bool is_less = least && least < configured;
     struct conf_value value;
     (void)snprintf(value.text, sizeof value.text, "%lld", (long long)least);
@@ -156,8 +156,8 @@ static enum err client_start(struct kafka_producer *producer, struct err_info *i
     return ERR_OK;
 }
 
-/* Lets go of everything but the client itself, which is destroyed by whoever may block. */
-static rd_kafka_t *client_release(struct kafka_producer *producer)
+/* Lets go of everything but the client itself, which the directory destroys: that may block. */
+static void client_release(struct kafka_producer *producer)
 {
     for (size_t i = 0; i < hash_map_count(producer->handles); i++) {
         rd_kafka_topic_destroy(*(rd_kafka_topic_t **)hash_map_value_at(producer->handles, i));
@@ -166,7 +166,7 @@ static rd_kafka_t *client_release(struct kafka_producer *producer)
     producer->last.handle = NULL;
     rd_kafka_queue_io_event_enable(producer->events, -1, NULL, 0);
     rd_kafka_queue_destroy(TAKE(producer->events));
-    return TAKE(producer->client);
+    producer->client = NULL;
 }
 
 /* --- reports ------------------------------------------------------------------------------------------ */
@@ -346,11 +346,11 @@ static void outstanding_fail(struct kafka_producer *producer)
 static void client_replace(struct kafka_producer *producer)
 {
     outstanding_fail(producer);
-    rd_kafka_t *old = client_release(producer);
+    client_release(producer);
     struct err_info info = {0};
     enum err e = client_start(producer, &info);
     CHECK(e == ERR_OK); /* the same configuration made the last one */
-    kafka_directory_replace(producer->directory, producer->client, old);
+    kafka_directory_replace(producer->view, producer->client);
     metric_add(producer->metrics.rebuilds, 1);
 }
 
@@ -369,7 +369,7 @@ static void client_replace_fatal(struct kafka_producer *producer)
  * at once when a batch was refused for it and those who wait are told: nothing but that fails. */
 static void batches_fit(struct kafka_producer *producer)
 {
-    const int64_t least = kafka_directory_record_bytes_min(producer->directory);
+    const int64_t least = kafka_directory_record_bytes_min(producer->view);
     if (!least || least >= producer->batch_bytes_max) {
         producer->is_batch_refused = false;
         return;
@@ -439,7 +439,7 @@ static enum err handle_find(struct kafka_producer *producer, const struct kafka_
                             rd_kafka_topic_t **ret, struct err_info *info)
 {
     /* A newer one may have more partitions, or the topic no longer. */
-    const uint64_t generation = kafka_directory_generation(producer->directory);
+    const uint64_t generation = kafka_directory_generation(producer->view);
     rd_kafka_topic_t *handle = producer->last.handle;
     int32_t partitions = producer->last.partitions;
     if (!handle || generation != producer->last.generation ||
@@ -598,7 +598,11 @@ enum err kafka_producer_new(const struct kafka_producer_params *params, struct k
         return e;
     }
     metrics_open(producer);
-    producer->directory = kafka_directory_new(producer->client);
+    if (!params->directory) {
+        producer->own_directory = kafka_directory_new();
+    }
+    producer->view = kafka_directory_join(
+        params->directory ? params->directory : producer->own_directory, producer->client);
     *ret = producer;
     return ERR_OK;
 }
@@ -609,8 +613,9 @@ void kafka_producer_free(struct kafka_producer *producer)
         return;
     }
     outstanding_fail(producer);
-    kafka_directory_free(producer->directory);
-    rd_kafka_destroy(client_release(producer));
+    client_release(producer);
+    kafka_directory_leave(producer->view);
+    kafka_directory_free(producer->own_directory);
     (void)close(producer->fd);
     free(producer);
 }

@@ -64,9 +64,13 @@ struct kafka_producer_params {
     void (*on_reports)(void *context, const struct kafka_report *reports, size_t count);
     void *context;
     const char *label; /* metric label `client`; copied */
+    /* What topics there are, shared with other producers and outliving all of them; NULL: one of its
+     * own. */
+    struct kafka_directory *directory;
 };
 
-void kafka_producer_free(struct kafka_producer *producer); /* purges; reports come first */
+/* Purges; reports come first. The client itself may end later: no later than its directory. */
+void kafka_producer_free(struct kafka_producer *producer);
 MUST_CHECK enum err kafka_producer_new(const struct kafka_producer_params *params,
                                        struct kafka_producer **ret, struct err_info *info);
 int kafka_producer_fd(const struct kafka_producer *producer);
@@ -79,7 +83,7 @@ MUST_CHECK enum err kafka_producer_flush(struct kafka_producer *producer, int64_
  * sent afterwards. What may_be_stored says is final. Costs a new client. */
 void kafka_producer_recall(struct kafka_producer *producer);
 size_t kafka_producer_outstanding(const struct kafka_producer *producer);
-/* Whether the cluster's topics are known. */
+/* Whether the cluster's topics are known, and this producer has reached the cluster. */
 bool kafka_producer_has_metadata(struct kafka_producer *producer);
 /* Serves until the cluster's topics are known: for programs that start by producing. */
 MUST_CHECK enum err kafka_producer_await_metadata(struct kafka_producer *producer,

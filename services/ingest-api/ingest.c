@@ -226,6 +226,7 @@ enum err ingest_listen(struct ingest *ingest, struct err_info *info)
     }
     service_add_check(ingest->service, &(struct service_check){"acks", ingest_check_acks, ingest});
     service_add_reload(ingest->service, &(struct service_reload){"topics", ingest_reload, ingest});
+    ingest->directory = kafka_directory_new();
     const struct http_route_set routes = {ingest_routes, ingest_routes_count, ingest};
     const struct http_worker_hooks hooks = {
         .start = ingest_worker_start, .stop = ingest_worker_stop, .context = ingest};
@@ -236,6 +237,7 @@ enum err ingest_listen(struct ingest *ingest, struct err_info *info)
 void ingest_free(struct ingest *ingest)
 {
     ingest_once_free(TAKE(ingest->once));
+    kafka_directory_free(TAKE(ingest->directory));
     ingest_dedup_free(TAKE(ingest->dedup));
     ingest_topics_free(ingest->topics);
     ingest->topics = NULL;

@@ -28,6 +28,7 @@
 #include "ingest_once.h"
 #include "ingest_topics.h"
 #include "kafka/kafka_config.h"
+#include "kafka/kafka_directory.h"
 #include "service/service.h"
 #include "service/service_access.h"
 #include "spool/spool.h"
@@ -61,6 +62,7 @@ struct ingest {
     struct ingest_once_config once_config;
     struct ingest_dedup_config dedup_config;
     struct kafka_config kafka;
+    struct kafka_directory *directory; /* of all producers: what one knows, all know */
     struct access_config access_config;
     struct access *access;
     struct ingest_topics *topics;

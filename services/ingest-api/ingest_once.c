@@ -802,6 +802,7 @@ enum err ingest_once_start(struct ingest_once *once, struct ingest *ingest, stru
     }
     const struct once_log_params params = {
         .kafka = &ingest->kafka,
+        .directory = ingest->directory,
         .topic = once->config.topic,
         .window_ms = once->config.window_ms,
         .partitions = once->config.partitions,

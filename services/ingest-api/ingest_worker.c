@@ -159,6 +159,7 @@ static enum err producer_start(struct ingest_worker *worker, enum kafka_role rol
         .on_reports = is_hasty ? ingest_on_hasty_reports : ingest_batch_on_reports,
         .context = worker,
         .label = label,
+        .directory = worker->ingest->directory,
     };
     return kafka_producer_new(&params, ret, info);
 }

@@ -269,6 +269,7 @@ enum err once_log_start(const struct once_log_params *params, struct once_log **
         .on_reports = on_reports,
         .context = log,
         .label = "idempotency",
+        .directory = params->directory,
     };
     log->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     enum err e = log->wake_fd < 0 ? err_set(info, ERR_IO, "eventfd: %s", strerror(errno)) : ERR_OK;

@@ -11,12 +11,14 @@
 #pragma once
 
 #include "kafka/kafka_config.h"
+#include "kafka/kafka_directory.h"
 #include "once.h"
 
 struct once_log;
 
 struct once_log_params {
     const struct kafka_config *kafka;
+    struct kafka_directory *directory; /* kafka_producer_params */
     const char *topic;
     int64_t window_ms; /* retention of a topic that is made here */
     int64_t partitions;
