@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import resource
+import subprocess
 import sys
 from pathlib import Path
 from typing import Callable, Iterator, Sequence
@@ -70,3 +71,26 @@ def make_site(layout: Layout, tmp_path_factory: pytest.TempPathFactory) -> Itera
 def site(make_site: MakeSite) -> Site:
     """The usual site: one broker, all five services."""
     return make_site()
+
+
+MakeDisk = Callable[[str], Path]
+
+
+@pytest.fixture
+def make_disk(tmp_path: Path) -> Iterator[MakeDisk]:
+    """Makes disks of a size ("1m"), where we may."""
+    folders: list[Path] = []
+
+    def make(size: str) -> Path:
+        folder = tmp_path / f"disk-{len(folders)}"
+        folder.mkdir()
+        made = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], check=False,
+                              capture_output=True, text=True)
+        if made.returncode != 0:
+            pytest.skip(f"cannot mount a small disk: {made.stderr.strip()}")
+        folders.append(folder)
+        return folder
+
+    yield make
+    for folder in folders:
+        subprocess.run(["umount", str(folder)], check=True)

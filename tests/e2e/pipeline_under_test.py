@@ -156,14 +156,17 @@ class Pipeline:
         found = re.search(r"(\d+) source partitions", self.health(number)) if self.is_listening(number) else None
         return int(found[1]) if found else 0
 
-    def committed_at(self, number: int) -> float:
-        """When a worker last committed, as it says itself (seconds since the epoch); 0 while it says nothing."""
+    def metric(self, number: int, name: str) -> float:
+        """A metric of a worker, over all its labels; 0 while it says nothing."""
         try:
             page = http_get(self._base + number, "/metrics").body.decode()
         except OSError:
             return 0.0
-        found = re.search(r"^millrace_pipeline_last_commit_timestamp_seconds\{[^}]*\} (\S+)$", page, re.MULTILINE)
-        return float(found[1]) if found else 0.0
+        return sum(float(value) for value in re.findall(rf"^millrace_pipeline_{name}\{{[^}}]*\}} (\S+)$", page, re.MULTILINE))
+
+    def committed_at(self, number: int) -> float:
+        """When a worker last committed, as it says itself (seconds since the epoch); 0 while it says nothing."""
+        return self.metric(number, "last_commit_timestamp_seconds")
 
     def await_assigned(self, count: int, *numbers: int) -> None:
         """Until these workers have so many source partitions between them."""

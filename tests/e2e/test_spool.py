@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import os
 import random
-import subprocess
 from pathlib import Path
-from typing import Iterator
 
 import pytest
 
-from conftest import MakeSite
+from conftest import MakeDisk, MakeSite
 from harness.ledger import OK, SPOOLED
 from harness.platform import Settings
 from harness.waiting import wait_for
@@ -108,23 +106,10 @@ def test_stopped_while_kafka_is_away__the_next_start_replays(site: Site) -> None
     require_all_there(site, load)
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 1 MiB, where we may make one."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], check=False,
-                          capture_output=True, text=True)
-    if made.returncode != 0:
-        pytest.skip(f"cannot mount a small disk: {made.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
-
-
-def test_disk_full__503_and_nothing_lost(make_site: MakeSite, site: Site, small_disk: Path) -> None:
+def test_disk_full__503_and_nothing_lost(make_site: MakeSite, site: Site, make_disk: MakeDisk) -> None:
     """The bound is the disk's, not spool.bytes.max: writes fail with ENOSPC."""
     site.close()
-    full = make_site(settings=flags(small_disk / "spool"))
+    full = make_site(settings=flags(make_disk("1m") / "spool"))
     load = Load(full, "full", Shape(fill=2000))
     load.await_more(OK, 50)
     full.cluster.kill(1)
