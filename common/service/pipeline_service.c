@@ -219,6 +219,7 @@ enum err pipeline_service_start(struct pipeline_service *self, struct err_info *
         .kafka = &self->kafka,
         .pipeline = self->pipeline,
         .http_port = (uint16_t)service_http_config(self->service)->port,
+        .release = MILLRACE_VERSION,
         .on_fatal = on_fatal,
         .context = self,
     };

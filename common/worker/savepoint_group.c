@@ -172,6 +172,7 @@ enum err savepoint_tail_read(struct kafka_tail *tail, const struct savepoint_tak
             e = e ? e : taker->take(taker->context, messages[i], info);
             rd_kafka_message_destroy(messages[i]);
         }
+        e = e || !taker->turn ? e : taker->turn(taker->context, info);
         progress_us = count > 0 ? clock_mono_us() : progress_us;
         if (!e && clock_mono_us() - progress_us > STALLED_MS * 1000) {
             e = err_set(info, ERR_KAFKA_TIMEOUT,

@@ -32,6 +32,7 @@ MUST_CHECK enum err savepoint_group_empty(struct savepoint_group *group, const c
 /* Reads what there is up to the ends marked. */
 struct savepoint_taker {
     enum err (*take)(void *context, const rd_kafka_message_t *message, struct err_info *info);
+    enum err (*turn)(void *context, struct err_info *info); /* now and then; NULL: not asked */
     void *context;
 };
 MUST_CHECK enum err savepoint_tail_read(struct kafka_tail *tail,

@@ -223,7 +223,7 @@ static enum err on_changelog(void *context, const rd_kafka_message_t *message,
 
 static enum err changelogs_read(struct restoring *restoring, struct err_info *info)
 {
-    const struct savepoint_taker taker = {on_changelog, restoring};
+    const struct savepoint_taker taker = {.take = on_changelog, .context = restoring};
     struct kafka_tail *tail = NULL;
     restoring->rows = must_alloc((restoring->plan->store_count + 1) * sizeof(struct hash_map *));
     for (unsigned i = 0; i < restoring->plan->store_count; i++) {

@@ -240,7 +240,7 @@ static enum err kafka_show(struct showing *showing, struct err_info *info)
 {
     const struct pipeline *pipeline = showing->params->pipeline;
     size_t count = pipeline_store_count(pipeline);
-    const struct savepoint_taker taker = {on_changelog, showing};
+    const struct savepoint_taker taker = {.take = on_changelog, .context = showing};
     struct savepoint_group group = {0};
     struct kafka_tail *tail = NULL;
     int32_t *counts = must_alloc((count + 1) * sizeof *counts);

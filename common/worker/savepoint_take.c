@@ -21,6 +21,7 @@
 #define LET_GO_MS          2000 /* before a hold is over by itself, it is given up */
 #define MARK_MS            5000
 #define KEYS_MAX           (INT32_MAX - 1) /* of one partition: hash_map's bound */
+#define TELL_US            500000
 
 struct taking {
     const struct savepoint_params *params;
@@ -34,7 +35,71 @@ struct taking {
     struct savepoint_writer **waited; /* by input and partition, of own topics */
     size_t log_count, waited_count;
     struct buf headers;
+    enum savepoint_phase phase;
+    int64_t told_us;
 };
+
+/* --- who looks on -----------------------------------------------------------------------------------------*/
+
+static void parts_tell(const struct taking *taking, const struct savepoint_part *parts,
+                       size_t count)
+{
+    const struct savepoint_watch *watch = &taking->params->watch;
+    watch->on_progress(watch->context, &(struct savepoint_progress){taking->phase, count, parts});
+}
+
+/* Its files, or, before there are any, its changelogs and how far they are read. */
+static void progress_tell(const struct taking *taking)
+{
+    const struct savepoint *savepoint = &taking->savepoint;
+    bool is_done = taking->phase == SAVEPOINT_DONE;
+    size_t count = 0, room = savepoint->file_count + taking->log_count;
+    struct savepoint_part *parts = must_alloc((room + 1) * sizeof *parts);
+    for (size_t i = 0; is_done && i < savepoint->file_count; i++) {
+        const struct savepoint_file *file = &savepoint->files[i];
+        parts[count++] = (struct savepoint_part){file->topic, file->partition, -1,
+                                                 -1,          file->records,   file->bytes};
+    }
+    for (size_t i = 0; !is_done && i < savepoint->store_count; i++) {
+        const struct savepoint_store *store = &savepoint->stores[i];
+        for (int32_t p = 0; p < store->partition_count; p++) {
+            struct savepoint_part *part = &parts[count++];
+            *part = (struct savepoint_part){.topic = store->changelog, .partition = p};
+            kafka_tail_position(taking->changelogs, part->topic, p, &part->position, &part->end);
+        }
+    }
+    parts_tell(taking, parts, count);
+    free(parts);
+}
+
+static bool is_given_up(const struct taking *taking)
+{
+    const struct savepoint_watch *watch = &taking->params->watch;
+    return watch->is_given_up && watch->is_given_up(watch->context);
+}
+
+static enum err on_turn(void *context, struct err_info *info)
+{
+    struct taking *taking = context;
+    int64_t now_us = clock_mono_us();
+    if (is_given_up(taking)) {
+        return err_set(info, ERR_DRAINING, "it was given up: the worker that took it ends");
+    }
+    if (taking->params->watch.on_progress && now_us - taking->told_us >= TELL_US) {
+        taking->told_us = now_us;
+        progress_tell(taking);
+    }
+    return ERR_OK;
+}
+
+/* It is told at once. */
+static enum err phase_enter(struct taking *taking, enum savepoint_phase phase,
+                            struct err_info *info)
+{
+    taking->phase = phase;
+    taking->told_us = 0;
+    return on_turn(taking, info);
+}
 
 /* --- folders ----------------------------------------------------------------------------------------------*/
 
@@ -258,7 +323,8 @@ static enum err look(struct taking *taking, struct buf *out, struct err_info *in
 /* Reads all that there is; *ret_is_still: nothing moved from before it to behind it. */
 static enum err round_take(struct taking *taking, bool *ret_is_still, struct err_info *info)
 {
-    const struct savepoint_taker changelog = {on_changelog, taking}, waiting = {on_waiting, taking};
+    const struct savepoint_taker changelog = {on_changelog, on_turn, taking};
+    const struct savepoint_taker waiting = {on_waiting, on_turn, taking};
     CLEANUP(buf_free) struct buf before, after;
     buf_init(&before, LOOK_BYTES_MAX);
     buf_init(&after, LOOK_BYTES_MAX);
@@ -292,8 +358,8 @@ static enum err rounds_take(struct taking *taking, int64_t until_ms, struct err_
     for (;;) {
         bool is_still = false;
         enum err e = round_take(taking, &is_still, info);
-        if (is_still || (e && !err_is_retriable(e))) {
-            return e;
+        if (is_still || (e && !err_is_retriable(e)) || is_given_up(taking)) {
+            return is_still ? ERR_OK : e ? e : on_turn(taking, info);
         }
         if (clock_now_ms() + LET_GO_MS > until_ms) {
             return e ? e
@@ -428,6 +494,7 @@ static enum err store_finish(struct taking *taking, size_t number, struct err_in
         struct savepoint_file *file = file_add(savepoint, store->changelog, p);
         struct savepoint_writer **writer = &taking->logs[log_of(taking, number, p)];
         e = savepoint_writer_end(TAKE(*writer), file, info);
+        e = e ? e : on_turn(taking, info);
         e = e ? e : log_compact(taking, number, p, file, info);
     }
     return e;
@@ -535,16 +602,22 @@ enum err savepoint_take(const struct savepoint_params *params, struct savepoint_
                         struct err_info *info)
 {
     struct taking taking = {.params = params};
-    const struct savepoint_taker changelog = {on_changelog, &taking};
+    const struct savepoint_taker changelog = {on_changelog, on_turn, &taking};
     *ret = (struct savepoint_told){0};
     buf_init(&taking.headers, MANIFEST_BYTES_MAX);
     enum err e = taking_open(&taking, info);
     e = e ? e : savepoint_tail_read(taking.changelogs, &changelog, info); /* most of it, ahead */
+    e = e ? e : phase_enter(&taking, SAVEPOINT_HOLDING, info);
     e = e ? e : held_take(&taking, &ret->held_ms, info);
     taking.savepoint.taken_ms = clock_now_ms();
+    e = e ? e : phase_enter(&taking, SAVEPOINT_WRITING, info);
     e = e ? e : savepoint_finish(&taking, info);
     if (e && taking.has_dir) {
         folder_remove(&taking);
+    }
+    taking.phase = SAVEPOINT_DONE;
+    if (!e && params->watch.on_progress) {
+        progress_tell(&taking);
     }
     told_set(&taking.savepoint, ret);
     taking_close(&taking);

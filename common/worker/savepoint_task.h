@@ -1,6 +1,7 @@
 /* savepoint_task.h - takes a savepoint of a pipeline, and brings a pipeline back to one.
  *
- * TAKE     while the pipeline runs, by a process of its own that needs nothing but Kafka. Changelogs are
+ * TAKE     while the pipeline runs, by a process of its own, or one of its workers on a thread of its own
+ *          (worker_saving.h): whoever it is needs nothing but Kafka for it. Changelogs are
  *          copied as they grow. Then the pipeline is held (worker_control.h) for as long as it takes to
  *          copy the rest, and let go. That it stood still is not believed but seen: what is committed and
  *          where the logs end is asked before the rest is read and again behind it, and only when nothing
@@ -22,12 +23,41 @@
 #include "worker/savepoint.h"
 #include "worker/worker.h"
 
+/* How far it is, and of what. */
+enum savepoint_phase {
+    SAVEPOINT_COPYING, /* changelogs, while the pipeline runs */
+    SAVEPOINT_HOLDING, /* the rest, while it stands still */
+    SAVEPOINT_WRITING, /* what stays of it */
+    SAVEPOINT_DONE,
+};
+
+struct savepoint_part { /* of a topic of the pipeline's own */
+    const char *topic;
+    int32_t partition;
+    int64_t position, end;   /* of a changelog: read up to, of; -1: not known */
+    uint64_t records, bytes; /* DONE: of its file */
+};
+
+struct savepoint_progress {
+    enum savepoint_phase phase;
+    size_t part_count;
+    const struct savepoint_part *parts;
+};
+
+/* For whoever looks on, of the thread that takes it; both may be NULL. */
+struct savepoint_watch {
+    void (*on_progress)(void *context, const struct savepoint_progress *progress);
+    bool (*is_given_up)(void *context); /* ERR_DRAINING, and nothing is left of it */
+    void *context;
+};
+
 struct savepoint_params {
     const struct worker_config *config;
     const struct kafka_config *kafka;
     const struct pipeline *pipeline;
     const char *release;
     const char *dir;
+    struct savepoint_watch watch; /* of one that is taken */
 };
 
 struct savepoint_told {

@@ -66,8 +66,12 @@ const struct config_option worker_options[] = {
                "--savepoint); it is made when it is missing; empty: nobody pauses it."),
     CONFIG_ROW(
         struct worker_config, savepoint_hold_ms, "savepoint.hold", DURATION, "30s", 5000, 600000,
-        "Longest time for which --savepoint lets the pipeline stand still; as a rule it takes "
+        "Longest time for which a savepoint lets the pipeline stand still; as a rule it takes "
         "a second."),
+    CONFIG_ROW(
+        struct worker_config, savepoint_dir, "savepoint.dir", STRING, "", 0, 0,
+        "Folder for the savepoints that are asked for over HTTP (POST /jobs/{pipeline}/savepoint "
+        "of query-api), each in a folder of its own; empty: none is taken."),
     CONFIG_ROW(struct worker_config, savepoint_replace, "savepoint.replace", BOOL, "false", 0, 0,
                "--restore replaces the state and the offsets that are there, instead of refusing."),
     CONFIG_ROW(
@@ -210,7 +214,6 @@ static void worker_free(struct worker *worker)
         free(worker->threads[i].index_of_stage);
         free(worker->threads[i].store_epochs);
     }
-    worker_control_stop(worker->control);
     worker_local_free(worker->local);
     worker_plan_free(worker->plan);
     free(worker);
@@ -230,17 +233,55 @@ static enum err local_open(struct worker *worker, struct err_info *info)
         &worker->local, info);
 }
 
-static enum err control_start(struct worker *worker, struct err_info *info)
+/* Which worker takes what is to be taken by one. */
+static bool has_first(void *context)
 {
-    const char *topic = worker->params.config->control_topic;
+    const struct worker *worker = context;
+    bool has = false;
+    for (int i = 0; i < worker->thread_count; i++) {
+        has = has || atomic_load_explicit(&worker->threads[i].has_first, memory_order_relaxed);
+    }
+    return has;
+}
+
+static void on_saving_told(void *context, struct strview text)
+{
+    const struct worker *worker = context;
+    worker_status_put_whole(worker->status, text);
+}
+
+static enum err control_start(struct worker *worker, const char *instance, struct err_info *info)
+{
+    const struct worker_params *params = &worker->params;
+    const char *topic = params->config->control_topic;
     if (!topic || !topic[0]) {
         return ERR_OK;
     }
-    return worker_control_start(
-        &(struct worker_control_params){.kafka = worker->params.kafka,
-                                        .topic = topic,
-                                        .pipeline = pipeline_name(worker->params.pipeline)},
-        &worker->control, info);
+    worker->control_params = (struct worker_control_params){
+        .kafka = params->kafka, .topic = topic, .pipeline = pipeline_name(params->pipeline)};
+    worker->saving = worker_saving_new(&(struct worker_saving_params){
+        .savepoint = {.config = params->config,
+                      .kafka = params->kafka,
+                      .pipeline = params->pipeline,
+                      .release = params->release ? params->release : ""},
+        .control = &worker->control_params,
+        .instance = instance,
+        .is_stopping = &worker->is_stopping,
+        .is_ours = has_first,
+        .on_told = on_saving_told,
+        .context = worker,
+    });
+    worker->control_params.saving = worker->saving;
+    return worker_control_start(&worker->control_params, &worker->control, info);
+}
+
+/* What they tell, and whom they ask, is there until then. */
+static bool control_stop(struct worker *worker, int64_t deadline_us)
+{
+    worker_control_stop(TAKE(worker->control));
+    bool has_ended = worker_saving_stop(worker->saving, deadline_us);
+    worker->saving = has_ended ? NULL : worker->saving;
+    return has_ended;
 }
 
 enum err worker_start(const struct worker_params *params, struct worker **ret,
@@ -266,20 +307,24 @@ enum err worker_start(const struct worker_params *params, struct worker **ret,
                      ? err_set(info, ERR_IO, "eventfd: %s", strerror(errno))
                      : worker_check(params->config, params->kafka, params->pipeline, info);
     e = e ? e : local_open(worker, info);
-    e = e ? e : control_start(worker, info);
     int prepared = 0;
     for (; !e && prepared < worker->thread_count; prepared++) {
         e = thread_prepare(worker, prepared, instance, info);
+    }
+    if (!e) {
+        status_start(worker, instance);
+        e = control_start(worker, instance, info);
     }
     if (e) {
         while (prepared-- > 0) {
             thread_discard(&worker->threads[prepared]);
         }
+        CHECK(control_stop(worker, 0)); /* nothing was begun */
+        worker_status_stop(worker->status, true, 0);
         worker_free(worker);
         return e;
     }
     worker_describe(worker);
-    status_start(worker, instance);
     e = threads_start(worker, info);
     if (e) {
         enum err stopped = worker_stop(worker, 0);
@@ -341,8 +386,9 @@ enum err worker_stop(struct worker *worker, int64_t timeout_ms)
     atomic_store(&worker->is_stopping, true);
     static const uint64_t one = 1;
     (void)!write(worker->stop_fd, &one, sizeof one); /* an eventfd at 0 takes it */
-    if (!threads_await_end(worker, deadline_us) ||
-        !threads_join(worker)) { /* a thread may still use it: the process ends with it */
+    if (!threads_await_end(worker, deadline_us) || !threads_join(worker) ||
+        !control_stop(worker, deadline_us + JOIN_GRACE_US)) {
+        /* A thread may still use it: the process ends with it. */
         log_event(LOG_ERROR, "worker_stop_timeout", "worker threads did not end in time",
                   KV("timeout_ms", timeout_ms));
         return ERR_DRAIN_TIMEOUT;

@@ -34,6 +34,7 @@ struct worker_config {
     const char *status_topic;  /* "" or NULL: nobody is told */
     const char *control_topic; /* "" or NULL: nobody pauses it */
     int64_t savepoint_hold_ms;
+    const char *savepoint_dir; /* "" or NULL: none is taken for others */
     bool savepoint_replace;
     const char *state_store, *state_key;
     int64_t savepoint_restore_ms;
@@ -48,7 +49,8 @@ struct worker_params {
     const struct worker_config *config;
     const struct kafka_config *kafka;
     const struct pipeline *pipeline;
-    uint16_t http_port; /* part of the default instance id; 0: the process id instead */
+    uint16_t http_port;  /* part of the default instance id; 0: the process id instead */
+    const char *release; /* told in savepoints */
     /* From a worker thread: the worker cannot go on. */
     void (*on_fatal)(void *context, enum err err, const struct err_info *info);
     void *context;

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "core/clock.h"
@@ -17,19 +18,23 @@
 #include "kafka/kafka_tail.h"
 #include "kafka/kafka_topics.h"
 #include "log/log.h"
+#include "worker/worker_saving.h"
 
-#define ASK_MS        2000
-#define ENSURE_MS     3000
-#define TRIES_MAX     3   /* of making the topic, where Kafka answers and does not make it */
-#define LOOK_SOON_MS  250 /* until the topic is there and read */
-#define LOOK_MS       15000
-#define RECORDS_BATCH 100
-#define REPLICATION   3
-#define SEND_MS       10000
+#define ASK_MS         2000
+#define ENSURE_MS      3000
+#define TRIES_MAX      3   /* of making the topic, where Kafka answers and does not make it */
+#define LOOK_SOON_MS   250 /* until the topic is there and read */
+#define LOOK_MS        15000
+#define SAVING_LOOK_MS 100 /* while a savepoint waits for who takes it */
+#define RECORDS_BATCH  100
+#define REPLICATION    3
+#define SEND_MS        10000
+
+enum control_key { KEY_PAUSE, KEY_HOLD, KEY_SAVEPOINT, KEY_TOLD, CONTROL_KEYS };
 
 struct worker_control {
     struct worker_control_params params;
-    char pause_key[CONTROL_KEY_BYTES], hold_key[CONTROL_KEY_BYTES];
+    char keys[CONTROL_KEYS][CONTROL_KEY_BYTES];
     pthread_t thread;
     int stop_fd; /* eventfd, readable from stop on */
     struct kafka_tail *tail;
@@ -41,16 +46,15 @@ struct worker_control {
     _Atomic int64_t held_until_ms;
 };
 
-static const char *pause_key(const char *pipeline, char key[CONTROL_KEY_BYTES])
+static void key_make(enum control_key which, const char *pipeline, char key[CONTROL_KEY_BYTES])
 {
-    (void)snprintf(key, CONTROL_KEY_BYTES, "%s", pipeline);
-    return key;
-}
-
-static const char *hold_key(const char *pipeline, char key[CONTROL_KEY_BYTES])
-{
-    (void)snprintf(key, CONTROL_KEY_BYTES, "%s/hold", pipeline);
-    return key;
+    static const char *const ends[] = {
+        [KEY_PAUSE] = "",
+        [KEY_HOLD] = "/hold",
+        [KEY_SAVEPOINT] = "/savepoint",
+        [KEY_TOLD] = "/savepoint/told",
+    };
+    (void)snprintf(key, CONTROL_KEY_BYTES, "%s%s", pipeline, ends[which]);
 }
 
 /* --- the topic ------------------------------------------------------------------------------------------- */
@@ -82,30 +86,49 @@ static enum err topic_ensure(const struct worker_control_params *params, struct 
 
 /* --- what is heard --------------------------------------------------------------------------------------- */
 
-/* The member of the record's value; 0 where it has none. */
-static int64_t number_of(const rd_kafka_message_t *message, const char *name)
+static void pause_take(struct worker_control *control, bool is_paused)
 {
-    json_t *value = message->payload ? json_loadb(message->payload, message->len, 0, NULL) : NULL;
-    const json_t *member = json_object_get(value, name);
-    int64_t number = json_is_true(member) ? 1 : json_integer_value(member);
-    json_decrefp(&value);
-    return number;
+    if (is_paused != atomic_exchange(&control->is_paused, is_paused)) {
+        log_event(LOG_INFO, is_paused ? "pipeline_paused" : "pipeline_resumed",
+                  is_paused ? "the pipeline is to stand still until it is resumed"
+                            : "the pipeline is to go on",
+                  KV("pipeline", control->params.pipeline));
+    }
+}
+
+/* A value that is none says that nothing is wanted. */
+static void wish_take(struct worker_control *control, enum control_key which, json_t *value)
+{
+    switch (which) {
+    case KEY_PAUSE:
+        pause_take(control, json_is_true(json_object_get(value, "paused")));
+        break;
+    case KEY_HOLD:
+        atomic_store(&control->held_until_ms, json_integer_value(json_object_get(value, "until")));
+        break;
+    case KEY_SAVEPOINT:
+        worker_saving_ask(control->params.saving, value);
+        break;
+    case KEY_TOLD:
+        worker_saving_hear(control->params.saving, value);
+        break;
+    case CONTROL_KEYS: /* another pipeline's */
+        break;
+    }
 }
 
 static void record_take(struct worker_control *control, const rd_kafka_message_t *message)
 {
     struct strview key = sv_of(message->key, message->key_len);
-    if (sv_equal(key, sv(control->pause_key))) {
-        bool is_paused = number_of(message, "paused") != 0;
-        if (is_paused != atomic_exchange(&control->is_paused, is_paused)) {
-            log_event(LOG_INFO, is_paused ? "pipeline_paused" : "pipeline_resumed",
-                      is_paused ? "the pipeline is to stand still until it is resumed"
-                                : "the pipeline is to go on",
-                      KV("pipeline", control->params.pipeline));
-        }
-    } else if (sv_equal(key, sv(control->hold_key))) {
-        atomic_store(&control->held_until_ms, number_of(message, "until"));
+    enum control_key which = KEY_PAUSE;
+    while (which < CONTROL_KEYS && !sv_equal(key, sv(control->keys[which]))) {
+        which++;
     }
+    json_t *value = which < CONTROL_KEYS && message->payload
+                        ? json_loadb(message->payload, message->len, 0, NULL)
+                        : NULL;
+    wish_take(control, which, value);
+    json_decrefp(&value);
 }
 
 static void records_take(struct worker_control *control)
@@ -154,6 +177,14 @@ static void topic_look(struct worker_control *control)
     }
 }
 
+static int wait_ms(const struct worker_control *control, int64_t look_us)
+{
+    int64_t left_us = look_us - clock_mono_us();
+    int64_t left_ms = left_us > 0 ? (left_us + 999) / 1000 : 0;
+    bool is_short = worker_saving_is_waiting(control->params.saving) && left_ms > SAVING_LOOK_MS;
+    return is_short ? SAVING_LOOK_MS : (int)left_ms;
+}
+
 static void *control_run(void *context)
 {
     struct worker_control *control = context;
@@ -161,6 +192,7 @@ static void *control_run(void *context)
     struct pollfd fds[] = {
         {.fd = control->stop_fd, .events = POLLIN},
         {.fd = kafka_tail_fd(control->tail), .events = POLLIN},
+        {.fd = worker_saving_fd(control->params.saving), .events = POLLIN}, /* -1 is passed over */
     };
     do {
         if (clock_mono_us() >= look_us) {
@@ -168,9 +200,11 @@ static void *control_run(void *context)
             bool is_soon = !atomic_load(&control->is_known);
             look_us = clock_mono_us() + (is_soon ? LOOK_SOON_MS : LOOK_MS) * 1000;
         }
-        int64_t left_us = look_us - clock_mono_us();
-        (void)poll(fds, ARRAY_LEN(fds), left_us > 0 ? (int)((left_us + 999) / 1000) : 0);
+        (void)poll(fds, ARRAY_LEN(fds), wait_ms(control, look_us));
         records_take(control);
+        if (atomic_load(&control->is_known)) {
+            worker_saving_step(control->params.saving);
+        }
     } while (!(fds[0].revents & POLLIN));
     return NULL;
 }
@@ -191,8 +225,9 @@ enum err worker_control_start(const struct worker_control_params *params,
 {
     struct worker_control *control = must_alloc(sizeof *control);
     control->params = *params;
-    (void)pause_key(params->pipeline, control->pause_key);
-    (void)hold_key(params->pipeline, control->hold_key);
+    for (enum control_key i = 0; i < CONTROL_KEYS; i++) {
+        key_make(i, params->pipeline, control->keys[i]);
+    }
     control->stop_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     enum err e =
         kafka_tail_new(&(struct kafka_tail_params){.config = params->kafka, .label = "control"},
@@ -257,27 +292,51 @@ static enum err record_send(struct kafka_producer *producer, const struct kafka_
                : e;
 }
 
+static const char name_characters[] =
+    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-";
+
+bool worker_control_name_is_usable(const char *name)
+{
+    size_t length = strlen(name);
+    return length > 0 && length < CONTROL_NAME_BYTES && strspn(name, name_characters) == length;
+}
+
+void worker_control_name(int64_t now_ms, const char *id, char name[CONTROL_NAME_BYTES])
+{
+    time_t now = (time_t)(now_ms / 1000);
+    struct tm parts;
+    size_t length = strftime(name, CONTROL_NAME_BYTES, "%Y%m%dT%H%M%SZ-", gmtime_r(&now, &parts));
+    (void)snprintf(name + length, CONTROL_NAME_BYTES - length, "%s", id);
+    for (char *c = name + length; *(c += strspn(c, name_characters)) != '\0'; c++) {
+        *c = '-';
+    }
+}
+
 void worker_control_record(const char *pipeline, const struct control_wish *wish,
                            char key[CONTROL_KEY_BYTES], char value[CONTROL_VALUE_BYTES])
 {
-    if (wish->is_hold) {
-        (void)hold_key(pipeline, key);
+    if (wish->savepoint) {
+        CHECK(worker_control_name_is_usable(wish->savepoint));
+        key_make(KEY_SAVEPOINT, pipeline, key);
+        (void)snprintf(value, CONTROL_VALUE_BYTES,
+                       "{\"v\":1,\"name\":\"%s\",\"at\":%" PRId64 ",\"until\":%" PRId64 "}",
+                       wish->savepoint, clock_now_ms(), wish->until_ms);
+    } else if (wish->is_hold) {
+        key_make(KEY_HOLD, pipeline, key);
         (void)snprintf(value, CONTROL_VALUE_BYTES, "{\"v\":1,\"until\":%" PRId64 "}",
                        wish->until_ms);
     } else {
-        (void)pause_key(pipeline, key);
+        key_make(KEY_PAUSE, pipeline, key);
         (void)snprintf(value, CONTROL_VALUE_BYTES, "{\"v\":1,\"paused\":%s,\"at\":%" PRId64 "}",
                        wish->is_paused ? "true" : "false", clock_now_ms());
     }
 }
 
-enum err worker_control_wish(const struct worker_control_params *params,
-                             const struct control_wish *wish, struct err_info *info)
+static enum err record_put(const struct worker_control_params *params, const char *key,
+                           const char *value, struct err_info *info)
 {
-    char key[CONTROL_KEY_BYTES], value[CONTROL_VALUE_BYTES];
     enum err reported = ERR_OK;
     struct kafka_producer *producer = NULL;
-    worker_control_record(params->pipeline, wish, key, value);
     const struct kafka_record record = {
         .topic = params->topic, .partition = 0, .key = sv(key), .value = sv(value)};
     enum err e = topic_ensure(params, info);
@@ -291,4 +350,20 @@ enum err worker_control_wish(const struct worker_control_params *params,
     e = e ? e : record_send(producer, &record, &reported, info);
     kafka_producer_free(producer);
     return e;
+}
+
+enum err worker_control_wish(const struct worker_control_params *params,
+                             const struct control_wish *wish, struct err_info *info)
+{
+    char key[CONTROL_KEY_BYTES], value[CONTROL_VALUE_BYTES];
+    worker_control_record(params->pipeline, wish, key, value);
+    return record_put(params, key, value, info);
+}
+
+enum err worker_control_tell(const struct worker_control_params *params, const char *value,
+                             struct err_info *info)
+{
+    char key[CONTROL_KEY_BYTES];
+    key_make(KEY_TOLD, params->pipeline, key);
+    return record_put(params, key, value, info);
 }

@@ -5,6 +5,8 @@
  *              <pipeline>        {"v":1,"paused":true,"at":ms}     paused, until the record says false
  *              <pipeline>/hold   {"v":1,"until":ms}                held until then: a savepoint, which
  *                                                                  need not be there to let go
+ *              <pipeline>/savepoint        {"v":1,"name":…,"at":ms,"until":ms}   one is to be taken
+ *              <pipeline>/savepoint/told   what became of it (worker_saving.h)
  *          So all replicas hear of it, and one that starts later or again. The first to need the topic
  *          makes it.
  * FIRST    nothing is processed before the topic was read once. Where there is none, and none can be
@@ -21,10 +23,13 @@
 
 struct worker_control;
 
+struct worker_saving;
+
 struct worker_control_params {
     const struct kafka_config *kafka;
     const char *topic;
-    const char *pipeline; /* name; all outlive the control */
+    const char *pipeline;         /* name; all outlive the control */
+    struct worker_saving *saving; /* takes the savepoints; NULL: nobody does */
 };
 
 MUST_CHECK enum err worker_control_start(const struct worker_control_params *params,
@@ -37,14 +42,22 @@ bool worker_control_is_paused(const struct worker_control *control); /* or held 
 /* --- for those who want something; each blocks until Kafka has it, seconds at most --------------------*/
 
 struct control_wish {
-    bool is_hold;     /* or a pause */
-    bool is_paused;   /* of a pause */
-    int64_t until_ms; /* of a hold; 0: it is over */
+    bool is_hold;          /* or a pause */
+    bool is_paused;        /* of a pause */
+    int64_t until_ms;      /* of a hold; 0: it is over. Of a savepoint: when it has to have begun */
+    const char *savepoint; /* its name, of CONTROL_NAME_BYTES; NULL: none is wanted */
 };
 #define CONTROL_KEY_BYTES   300
-#define CONTROL_VALUE_BYTES 128
+#define CONTROL_NAME_BYTES  160 /* of [A-Za-z0-9_-], since it becomes a folder's */
+#define CONTROL_VALUE_BYTES 320
+bool worker_control_name_is_usable(const char *name);
+/* A usable one of the time and who asks; what may not be in it becomes '-'. */
+void worker_control_name(int64_t now_ms, const char *id, char name[CONTROL_NAME_BYTES]);
 /* The record that says so, for who sends it otherwise: to partition 0. */
 void worker_control_record(const char *pipeline, const struct control_wish *wish,
                            char key[CONTROL_KEY_BYTES], char value[CONTROL_VALUE_BYTES]);
 MUST_CHECK enum err worker_control_wish(const struct worker_control_params *params,
                                         const struct control_wish *wish, struct err_info *info);
+/* What became of a savepoint. */
+MUST_CHECK enum err worker_control_tell(const struct worker_control_params *params,
+                                        const char *value, struct err_info *info);

@@ -18,7 +18,7 @@
 #include "log/log.h"
 #include "stream/explain.h"
 
-#define VALUE_BYTES_MAX (STATUS_TEXT_BYTES + 4096)
+#define VALUE_BYTES_MAX (2 * STATUS_TEXT_BYTES - 4096) /* Kafka's as a rule, but for head and key */
 #define KEY_BYTES       640
 #define WORKER_BEATS                                                                               \
     15 /* of all beats one has the worker's record again: the topic may be another */
@@ -45,7 +45,8 @@ struct worker_status {
     struct status_slot {
         pthread_mutex_t lock; /* guards text */
         struct buf text;
-    } slots[]; /* by thread */
+        atomic_bool is_new;
+    } slots[]; /* by thread; the last one is the worker's */
 };
 
 /* --- what a thread leaves ------------------------------------------------------------------------------ */
@@ -60,6 +61,14 @@ void worker_status_put(struct worker_status *status, int thread, struct strview 
     buf_reset(&slot->text);
     CHECK(buf_append_view(&slot->text, members) == ERR_OK); /* its bound was looked at */
     (void)pthread_mutex_unlock(&slot->lock);
+    atomic_store(&slot->is_new, true);
+}
+
+void worker_status_put_whole(struct worker_status *status, struct strview members)
+{
+    if (status) {
+        worker_status_put(status, status->params.thread_count, members);
+    }
 }
 
 /* --- records --------------------------------------------------------------------------------------------- */
@@ -123,15 +132,26 @@ static enum err value_begin(struct worker_status *status)
                           status->run, clock_now_ms(), params->interval_ms);
 }
 
+/* What was put last, if anything was. */
+static enum err slot_append(struct worker_status *status, int index)
+{
+    struct status_slot *slot = &status->slots[index];
+    enum err e = ERR_OK;
+    (void)pthread_mutex_lock(&slot->lock);
+    if (slot->text.len > 0) {
+        e = buf_append(&status->value, ",", 1);
+        e = e ? e : buf_append_view(&status->value, buf_view(&slot->text));
+    }
+    (void)pthread_mutex_unlock(&slot->lock);
+    return e;
+}
+
 static void thread_send(struct worker_status *status, int thread)
 {
     char key[KEY_BYTES];
-    struct status_slot *slot = &status->slots[thread];
     enum err e = value_begin(status);
-    e = e ? e : buf_printf(&status->value, ",\"thread\":%d,", thread);
-    (void)pthread_mutex_lock(&slot->lock);
-    e = e ? e : buf_append_view(&status->value, buf_view(&slot->text));
-    (void)pthread_mutex_unlock(&slot->lock);
+    e = e ? e : buf_printf(&status->value, ",\"thread\":%d", thread);
+    e = e ? e : slot_append(status, thread);
     e = e ? e : buf_append(&status->value, "}", 1);
     CHECK(e == ERR_OK); /* every part has its bound */
     record_send(status, thread_key(status, thread, key), buf_view(&status->value));
@@ -140,6 +160,7 @@ static void thread_send(struct worker_status *status, int thread)
 static void worker_send(struct worker_status *status)
 {
     const struct worker_status_params *params = &status->params;
+    atomic_store(&status->slots[params->thread_count].is_new, false); /* it is read behind this */
     enum err e = value_begin(status);
     e = e ? e
           : buf_printf(&status->value,
@@ -147,6 +168,7 @@ static void worker_send(struct worker_status *status)
                        "\"topology\":",
                        pipeline_hash(params->pipeline), params->guarantee, params->thread_count);
     e = e ? e : buf_append_view(&status->value, buf_view(&status->topology));
+    e = e ? e : slot_append(status, params->thread_count);
     e = e ? e : buf_append(&status->value, "}", 1);
     CHECK(e == ERR_OK);
     record_send(status, status->prefix, buf_view(&status->value));
@@ -200,7 +222,8 @@ static void beat(struct worker_status *status)
         kafka_producer_outstanding(status->producer) > BEATS_WAITING * records) {
         return;
     }
-    if (status->beats++ % WORKER_BEATS == 0) {
+    if (status->beats++ % WORKER_BEATS == 0 ||
+        atomic_load(&status->slots[status->params.thread_count].is_new)) {
         worker_send(status);
     }
     for (int i = 0; i < status->params.thread_count; i++) {
@@ -278,7 +301,7 @@ static void *status_run(void *context)
 
 static void status_free(struct worker_status *status)
 {
-    for (int i = 0; i < status->params.thread_count; i++) {
+    for (int i = 0; i <= status->params.thread_count; i++) {
         buf_free(&status->slots[i].text);
         (void)pthread_mutex_destroy(&status->slots[i].lock);
     }
@@ -291,7 +314,7 @@ static void status_free(struct worker_status *status)
 struct worker_status *worker_status_start(const struct worker_status_params *params)
 {
     struct worker_status *status =
-        must_alloc(sizeof *status + (size_t)params->thread_count * sizeof *status->slots);
+        must_alloc(sizeof *status + ((size_t)params->thread_count + 1) * sizeof *status->slots);
     status->params = *params;
     status->run = clock_now_ms();
     status->ensured_us = -ENSURE_AGAIN_US;
@@ -304,9 +327,11 @@ struct worker_status *worker_status_start(const struct worker_status_params *par
         buf_reset(&status->topology);
         CHECK(buf_append(&status->topology, "null", 4) == ERR_OK); /* too large to be told */
     }
-    for (int i = 0; i < params->thread_count; i++) {
+    for (int i = 0; i <= params->thread_count; i++) {
         CHECK(pthread_mutex_init(&status->slots[i].lock, NULL) == 0);
         buf_init(&status->slots[i].text, STATUS_TEXT_BYTES);
+    }
+    for (int i = 0; i < params->thread_count; i++) {
         worker_status_put(status, i, SV("\"told\":0,\"state\":\"starting\",\"tasks\":[]"));
     }
     status->stop_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);

@@ -36,5 +36,7 @@ struct worker_status_params {
 DEALLOC(free) struct worker_status *worker_status_start(const struct worker_status_params *params);
 /* What the thread says from now on: members of a JSON object, without the braces. */
 void worker_status_put(struct worker_status *status, int thread, struct strview members);
+/* The same of the worker as a whole. */
+void worker_status_put_whole(struct worker_status *status, struct strview members);
 /* is_clean: the records are deleted; otherwise what was put last stays. NULL is a no-op. */
 void worker_status_stop(struct worker_status *status, bool is_clean, int64_t timeout_ms);

@@ -492,6 +492,8 @@ static void turn_restore(struct worker_thread *thread)
 
 static void phase_update(struct worker_thread *thread)
 {
+    const struct worker_input *first = worker_input_find(thread, 0, 0);
+    atomic_store_explicit(&thread->has_first, first && first->is_owned, memory_order_relaxed);
     enum thread_phase phase = PHASE_RUNNING;
     if (thread->is_recovering || thread->has_failed) {
         phase = PHASE_RECOVERING;

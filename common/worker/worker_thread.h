@@ -22,6 +22,7 @@
 #include "worker/worker_output.h"
 #include "worker/worker_plan.h"
 #include "worker/worker_restore.h"
+#include "worker/worker_saving.h"
 #include "worker/worker_status.h"
 #include "worker/worker_tables.h"
 #include "worker/worker_tell.h"
@@ -119,7 +120,8 @@ struct worker_thread {
     char instance[160]; /* group.instance.id, and part of transactional.id */
     char transactional_id[256];
     _Atomic(enum thread_phase) phase;
-    atomic_int assigned; /* source partitions, for health */
+    atomic_int assigned;   /* source partitions, for health */
+    atomic_bool has_first; /* partition 0 of the first source is one of them */
 
     rd_kafka_t *consumer;
     rd_kafka_queue_t *queue;
@@ -180,6 +182,8 @@ struct worker {
     struct worker_status *status;   /* NULL: nobody is told */
     struct worker_local *local;     /* NULL: nothing is kept on disk */
     struct worker_control *control; /* NULL: nobody pauses it */
+    struct worker_control_params control_params;
+    struct worker_saving *saving; /* NULL: no savepoints are asked for */
     bool is_exactly_once;
     bool is_incremental; /* rebalances tell what comes and what goes, not what there is */
     int64_t commit_records;

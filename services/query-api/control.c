@@ -3,8 +3,11 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 
+#include "core/clock.h"
 #include "kafka/kafka_producer.h"
 #include "worker/worker_control.h"
+
+#define SAVEPOINT_BEGIN_MS 60000 /* workers that have not begun one by then do not any more */
 
 struct control {
     struct control_params params;
@@ -17,6 +20,7 @@ struct wish {
     struct http_request *request; /* NULL: it has ended */
     char pipeline[CONTROL_KEY_BYTES];
     bool is_paused;
+    char savepoint[CONTROL_NAME_BYTES]; /* "": none is wanted */
 };
 
 static void wish_answer(struct wish *wish, const struct kafka_report *report)
@@ -27,9 +31,13 @@ static void wish_answer(struct wish *wish, const struct kafka_report *report)
         http_reply_err(wish->request, e, &info);
         return;
     }
-    http_reply_json(wish->request, 202,
-                    json_pack("{s:s,s:s}", "pipeline", wish->pipeline, "wanted",
-                              wish->is_paused ? "paused" : "running"));
+    json_t *answer = json_pack("{s:s}", "pipeline", wish->pipeline);
+    const char *wanted = wish->savepoint[0] ? wish->savepoint
+                         : wish->is_paused  ? "paused"
+                                            : "running";
+    (void)json_object_set_new(answer, wish->savepoint[0] ? "savepoint" : "wanted",
+                              json_string(wanted));
+    http_reply_json(wish->request, 202, answer);
 }
 
 static void on_reports(void *context, const struct kafka_report *reports, size_t count)
@@ -83,8 +91,12 @@ static enum err producer_open(struct control *control, struct err_info *info)
 static enum err wish_send(struct control *control, struct wish *wish, struct err_info *info)
 {
     char key[CONTROL_KEY_BYTES], value[CONTROL_VALUE_BYTES];
-    worker_control_record(wish->pipeline, &(struct control_wish){.is_paused = wish->is_paused}, key,
-                          value);
+    const struct control_wish record = {
+        .is_paused = wish->is_paused,
+        .until_ms = clock_now_ms() + SAVEPOINT_BEGIN_MS,
+        .savepoint = wish->savepoint[0] ? wish->savepoint : NULL,
+    };
+    worker_control_record(wish->pipeline, &record, key, value);
     enum err e = producer_open(control, info);
     return e ? e
              : kafka_producer_send(control->producer,
@@ -96,13 +108,18 @@ static enum err wish_send(struct control *control, struct wish *wish, struct err
                                    info);
 }
 
-void control_pause(struct control *control, struct http_request *request, const char *pipeline,
-                   bool is_paused)
+static struct wish *wish_new(struct http_request *request, const char *pipeline)
 {
-    struct err_info info = {0};
     struct wish *wish = must_alloc(sizeof *wish);
-    *wish = (struct wish){.request = request, .is_paused = is_paused};
+    wish->request = request;
     (void)snprintf(wish->pipeline, sizeof wish->pipeline, "%s", pipeline);
+    return wish;
+}
+
+static void wish_take(struct control *control, struct wish *wish)
+{
+    struct http_request *request = wish->request;
+    struct err_info info = {0};
     enum err e = wish_send(control, wish, &info);
     if (e) {
         free(wish);
@@ -110,6 +127,21 @@ void control_pause(struct control *control, struct http_request *request, const 
     } else {
         http_request_defer(request, on_abandon, wish);
     }
+}
+
+void control_pause(struct control *control, struct http_request *request, const char *pipeline,
+                   bool is_paused)
+{
+    struct wish *wish = wish_new(request, pipeline);
+    wish->is_paused = is_paused;
+    wish_take(control, wish);
+}
+
+void control_save(struct control *control, struct http_request *request, const char *pipeline)
+{
+    struct wish *wish = wish_new(request, pipeline);
+    worker_control_name(clock_now_ms(), http_request_id(request), wish->savepoint);
+    wish_take(control, wish);
 }
 
 struct control *control_new(const struct control_params *params)

@@ -23,3 +23,5 @@ DEALLOC(control_free) struct control *control_new(const struct control_params *p
 /* Replies, now or when Kafka has answered. */
 void control_pause(struct control *control, struct http_request *request, const char *pipeline,
                    bool is_paused);
+/* A savepoint, under a name that is made of the time and the request's id. */
+void control_save(struct control *control, struct http_request *request, const char *pipeline);

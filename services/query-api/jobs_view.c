@@ -16,6 +16,7 @@
 #define GONE_MS         900000 /* one whose tasks others have is shown for so long */
 #define TASKS_MAX       100000
 #define ERRORS_MAX      50
+#define SAVEPOINTS_MAX  50
 
 enum member_state { MEMBER_LIVE, MEMBER_LOST, MEMBER_FAILED };
 
@@ -440,6 +441,79 @@ void jobs_row_make(const struct jobs_record *const *records, size_t count, int64
     view_free(&view);
 }
 
+/* --- savepoints --------------------------------------------------------------------------------------------- */
+
+/* Of two words of one savepoint the later counts, or the one that has its partitions. */
+static bool is_better(const json_t *word, const json_t *than)
+{
+    int64_t at = integer_of(word, "at"), other = integer_of(than, "at");
+    return !than || at > other || (at == other && json_object_get(word, "partitions"));
+}
+
+static bool is_live(const struct view *view, const char *instance)
+{
+    for (size_t i = 0; i < view->member_count; i++) {
+        if (strcmp(view->members[i].instance, instance) == 0) {
+            return view->members[i].state == MEMBER_LIVE;
+        }
+    }
+    return false;
+}
+
+/* As it is, or what has become of it: a dead worker cannot say so. */
+static json_t *word_judged(const struct view *view, json_t *word)
+{
+    const char *instance = text_of(word, "instance");
+    if (strcmp(text_of(word, "state"), "running") != 0 || is_live(view, instance)) {
+        return json_incref(word);
+    }
+    json_t *judged = json_copy(word);
+    (void)json_object_set_new(judged, "state", json_string("failed"));
+    (void)json_object_set_new(judged, "reason",
+                              json_sprintf("%s, which took it, does not live any more", instance));
+    return judged;
+}
+
+/* By when they were asked for. */
+static void word_insert(json_t *list, json_t *word)
+{
+    size_t at = json_array_size(list);
+    while (at > 0 &&
+           integer_of(json_array_get(list, at - 1), "asked_at") > integer_of(word, "asked_at")) {
+        at--;
+    }
+    (void)json_array_insert_new(list, at, word);
+    if (json_array_size(list) > SAVEPOINTS_MAX) {
+        (void)json_array_remove(list, 0);
+    }
+}
+
+/* What the instances have heard of savepoints that were asked for: each of them of all. */
+static json_t *savepoints_json(const struct view *view)
+{
+    json_t *words = json_object(), *list = json_array(), *word;
+    const char *name;
+    for (size_t i = 0; i < view->member_count; i++) {
+        const struct member *member = &view->members[i];
+        const json_t *heard =
+            member->whole ? json_object_get(member->whole->value, "savepoints") : NULL;
+        size_t index;
+        json_array_foreach(heard, index, word)
+        {
+            name = text_of(word, "name");
+            if (*name && is_better(word, json_object_get(words, name))) {
+                (void)json_object_set(words, name, word);
+            }
+        }
+    }
+    json_object_foreach(words, name, word)
+    {
+        word_insert(list, word_judged(view, word));
+    }
+    json_decrefp(&words);
+    return list;
+}
+
 /* --- everything of one ------------------------------------------------------------------------------------- */
 
 /* Members of a record that say who it is of, or that the answer has elsewhere. */
@@ -547,9 +621,10 @@ static void detail_add(const struct view *view, json_t *job)
             }
         }
     }
-    json_t *more = json_pack("{s:O?,s:O?,s:o,s:o,s:o,s:o}", "hash", json_object_get(whole, "hash"),
-                             "topology", json_object_get(whole, "topology"), "flow", flow,
-                             "instances", members, "tasks", tasks, "errors", errors);
+    json_t *more =
+        json_pack("{s:O?,s:O?,s:o,s:o,s:o,s:o,s:o}", "hash", json_object_get(whole, "hash"),
+                  "topology", json_object_get(whole, "topology"), "flow", flow, "instances",
+                  members, "tasks", tasks, "errors", errors, "savepoints", savepoints_json(view));
     CHECK(more != NULL);
     (void)json_object_update(job, more);
     json_decrefp(&more);

@@ -18,9 +18,10 @@ static const struct config_option query_options[] = {
                "from Kafka. What WebSockets are sent of them comes to that: about as much again."),
     CONFIG_ROW(struct query_config, latest_keys_max, "query.latest.keys.max", INT, "10000", 1, 1e9,
                "Most keys of each topic whose latest value is held."),
-    CONFIG_CHOICE_ROW(struct query_config, control, "query.control", "off", "off|on",
-                      "Whether POST /jobs/{pipeline}/pause and /resume work: for whom access gives "
-                      "the right to write to the control topic; with access off, for everybody."),
+    CONFIG_CHOICE_ROW(
+        struct query_config, control, "query.control", "off", "off|on",
+        "Whether POST /jobs/{pipeline}/pause, /resume and /savepoint work: for whom access gives "
+        "the right to write to the control topic; with access off, for everybody."),
     CONFIG_ROW(struct query_config, control_topic, "query.control.topic", STRING,
                "millrace.control", 0, 0, "Where workers listen (control.topic of theirs)."),
     CONFIG_ROW(struct query_config, history_topics, "query.history.topics", LIST, "product-metrics",
@@ -369,6 +370,7 @@ const struct http_route query_routes[] = {
     {HTTP_GET, "/jobs/{pipeline}", query_handle_get_job},
     {HTTP_POST, "/jobs/{pipeline}/pause", query_handle_post_pause, query_open_post_job},
     {HTTP_POST, "/jobs/{pipeline}/resume", query_handle_post_resume, query_open_post_job},
+    {HTTP_POST, "/jobs/{pipeline}/savepoint", query_handle_post_savepoint, query_open_post_job},
     {HTTP_POST, "/tickets", query_handle_post_tickets, query_open_post_tickets},
     {HTTP_GET, "/jobs-view", query_handle_get_job_view},
     {HTTP_GET, "/", query_handle_get_dashboard},

@@ -12,7 +12,8 @@
  *          rest_text.c, csv.c   the same as JSON, lines, CSV (pure)
  *          fold.c           the largest of rows, and what they come to (pure)
  *          waits.c          requests that wait
- *          query_jobs.c     GET /jobs, /jobs/{pipeline}; POST …/pause, …/resume
+ *          query_jobs.c     GET /jobs, /jobs/{pipeline}; POST …/pause, …/resume,
+ *                           …/savepoint
  *          control.c        what workers are told
  *          jobs.c           the thread that reads the status topic, and its lock
  *          jobs_board.c     what workers have told (pure) …
@@ -148,6 +149,7 @@ void query_handle_get_job(struct http_request *request);
 void query_open_post_job(struct http_request *request);
 void query_handle_post_pause(struct http_request *request);
 void query_handle_post_resume(struct http_request *request);
+void query_handle_post_savepoint(struct http_request *request);
 void query_open_post_tickets(struct http_request *request);
 void query_handle_post_tickets(struct http_request *request);
 void query_handle_get_dashboard(struct http_request *request);

@@ -1,4 +1,4 @@
-/* GET /jobs and /jobs/{pipeline}; POST /jobs/{pipeline}/pause and /resume. */
+/* GET /jobs and /jobs/{pipeline}; POST /jobs/{pipeline}/pause, /resume and /savepoint. */
 #include "http/http_negotiate.h"
 #include "log/log.h"
 #include "query_access.h"
@@ -62,7 +62,7 @@ void query_handle_get_job(struct http_request *request)
     }
 }
 
-/* --- pause and resume -------------------------------------------------------------------------- */
+/* --- what is wanted ---------------------------------------------------------------------------- */
 
 /* Who may write to the topic that workers listen to may stop pipelines: here, too. */
 static enum err control_admit(struct http_request *request, enum service_access_moment moment,
@@ -77,7 +77,7 @@ static enum err control_admit(struct http_request *request, enum service_access_
                                   info);
     if (!e && !shard->control) {
         return err_set(info, ERR_FORBIDDEN,
-                       "pipelines are not paused from here: query.control is off");
+                       "pipelines are not told anything from here: query.control is off");
     }
     if (!e && moment == SERVICE_ACCESS_FULL) {
         access_spend(shard->access, principal, 1, 0);
@@ -110,29 +110,49 @@ static enum err control_check(struct http_request *request, const char *pipeline
     return jobs_show(query->jobs, pipeline, &ignored, etag, &near, info);
 }
 
-static void control_handle(struct http_request *request, bool is_paused)
+/* The pipeline that may be told something, and that it is told; NULL: it was answered. */
+static const char *control_begin(struct http_request *request, const char *event)
 {
-    const struct shard *shard = http_worker_state(http_request_worker(request));
     const char *pipeline = http_request_param(request, "pipeline");
     struct err_info info = {0};
     enum err e = control_admit(request, SERVICE_ACCESS_FULL, &info);
     e = e ? e : control_check(request, pipeline, &info);
     if (e) {
         http_reply_err(request, e, &info);
-        return;
+        return NULL;
     }
-    log_event(LOG_INFO, is_paused ? "job_pause" : "job_resume", "workers are told so",
-              KV("pipeline", pipeline), KV("client", http_request_client(request)),
+    log_event(LOG_INFO, event, "workers are told so", KV("pipeline", pipeline),
+              KV("client", http_request_client(request)),
               KV("request_id", http_request_id(request)));
-    control_pause(shard->control, request, pipeline, is_paused);
+    return pipeline;
+}
+
+static struct control *control_of(struct http_request *request)
+{
+    const struct shard *shard = http_worker_state(http_request_worker(request));
+    return shard->control;
 }
 
 void query_handle_post_pause(struct http_request *request)
 {
-    control_handle(request, true);
+    const char *pipeline = control_begin(request, "job_pause");
+    if (pipeline) {
+        control_pause(control_of(request), request, pipeline, true);
+    }
 }
 
 void query_handle_post_resume(struct http_request *request)
 {
-    control_handle(request, false);
+    const char *pipeline = control_begin(request, "job_resume");
+    if (pipeline) {
+        control_pause(control_of(request), request, pipeline, false);
+    }
+}
+
+void query_handle_post_savepoint(struct http_request *request)
+{
+    const char *pipeline = control_begin(request, "job_savepoint");
+    if (pipeline) {
+        control_save(control_of(request), request, pipeline);
+    }
 }

@@ -1,5 +1,6 @@
-"""Savepoints on real Kafka: taken under load, restored into nothing and over what is there, by other workers; what does
-not fit is refused; and a pipeline that stands still and goes on. All results recounted from the inputs."""
+"""Savepoints on real Kafka: taken under load, by a process of their own or by a worker that was asked over HTTP, restored
+into nothing and over what is there, by other workers; what does not fit is refused; and a pipeline that stands still
+and goes on. All results recounted from the inputs."""
 
 from __future__ import annotations
 
@@ -14,8 +15,11 @@ from typing import Any, Callable, Iterator, Mapping
 import pytest
 
 from conftest import CLUSTER_SECONDS_MAX, ROOT
+from harness import ports
 from harness.kafka import KafkaCluster, KafkaFailed, delete_group, delete_topic
-from harness.platform import Layout
+from harness.platform import Layout, is_ready
+from harness.process import Process
+from harness.reader import http_get, http_request
 from harness.settle import settle_until
 from harness.waiting import wait_for
 from pipeline_under_test import CRASH_CODE, Pipeline
@@ -201,6 +205,81 @@ def test_savepoint__under_load__restored_by_other_workers__is_exact(tallies: Tal
     pipeline.start(0, 3, 4)
     tallies.feed(3000)
     tallies.require_exact("from the second savepoint alone, three workers")
+
+
+class QueryApi:
+    """One that may tell workers what is wanted, beside a pipeline."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._name = pipeline.name
+        self._port = ports.free_block(1)
+        self._process = Process("query-api", [
+            str(pipeline.bin_dir / "query-api"), f"--kafka.bootstrap.servers={pipeline.bootstrap}",
+            "--http.host=127.0.0.1", f"--http.port={self._port}", "--log.format=json", "--query.control=on",
+            f"--query.topics={self._name}.bids"], pipeline.dir / "query-api.log")
+
+    def __enter__(self) -> QueryApi:
+        self._process.start()
+        wait_for("query-api is ready", 30.0, lambda: is_ready(self._port))
+        wait_for("the workers have told of themselves", 30.0, lambda: self.job().get("state") == "ok")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+
+    def job(self) -> dict[str, Any]:
+        answer = http_get(self._port, f"/jobs/{self._name}")
+        return json.loads(answer.body) if answer.status == 200 else {}
+
+    def ask(self) -> str:
+        """For a savepoint: its name."""
+        answer = http_request(self._port, "POST", f"/jobs/{self._name}/savepoint", b"{}",
+                              {"Content-Type": "application/json", "X-Request-Id": "e2e/test"})
+        assert answer.status == 202, answer
+        name = json.loads(answer.body)["savepoint"]
+        assert name.endswith("Z-e2e-test"), name
+        return str(name)
+
+    def await_end(self, name: str) -> dict[str, Any]:
+        """What became of it."""
+        def end() -> dict[str, Any] | None:
+            for found in self.job().get("savepoints", []):
+                if found["name"] == name and found["state"] in ("done", "failed"):
+                    return dict(found)
+            return None
+
+        return wait_for(f"savepoint {name} is done, or has failed", 60.0, end)
+
+
+def test_savepoint__asked_for_over_http__taken_by_a_worker__is_exact(tallies: Tallies) -> None:
+    """Under load, by one of two workers, the first of which is then killed: the other one takes the next one."""
+    pipeline = tallies.pipeline
+    pipeline.flags += [f"--savepoint.dir={pipeline.dir / 'asked'}"]
+    pipeline.workers[0], pipeline.workers[1] = pipeline._worker(0), pipeline._worker(1)
+    pipeline.start(0, 1)
+    with QueryApi(pipeline) as query:
+        with Load(tallies):
+            wait_for("something is counted", 30.0, lambda: pipeline.read(f"{tallies.name}.by-item"))
+            first = query.await_end(query.ask())
+        assert first["state"] == "done", first
+        assert Path(first["place"]) == pipeline.dir / "asked" / first["name"]
+        (number,) = (n for n in (0, 1) if "savepoint_taken" in pipeline.log(n))    # one of them has
+        assert {part["topic"] for part in first["partitions"]} == set(tallies.own)
+        assert sum(part["bytes"] for part in first["partitions"]) == first["bytes"]
+        pipeline.remove(number)
+        pipeline.await_assigned(8, 1 - number)    # four of the bids, and of what is rekeyed
+        tallies.feed(1000)
+        second = query.await_end(query.ask())
+        assert second["state"] == "done" and second["instance"] != first["instance"], second
+        assert [found["state"] for found in query.job()["savepoints"]] == ["done", "done"]
+    pipeline.leave(1 - number)
+    for savepoint in (second, first):
+        forget(pipeline, *tallies.own)
+        print(restore(pipeline, Path(savepoint["place"])))
+        pipeline.start(2)
+        tallies.feed(1000)
+        tallies.require_exact("from a savepoint that a worker has taken")
+        pipeline.leave(2)
 
 
 def save_and_forget(tallies: Tallies, records: int) -> Path:

@@ -123,6 +123,7 @@ static const struct {
     {HTTP_GET, "/ws", OF_SOMEBODY, "/ws", NULL}, /* a subscription asks for the right */
     {HTTP_POST, "/jobs/{pipeline}/pause", OF_WRITER, "/jobs/orders/pause", NULL},
     {HTTP_POST, "/jobs/{pipeline}/resume", OF_WRITER, "/jobs/orders/resume", NULL},
+    {HTTP_POST, "/jobs/{pipeline}/savepoint", OF_WRITER, "/jobs/orders/savepoint", NULL},
     {HTTP_POST, "/tickets", OF_TOPIC, "/tickets", NULL},
     {HTTP_GET, "/", OPEN, "/", NULL},
     {HTTP_GET, "/jobs-view", OPEN, "/jobs-view", NULL},
@@ -188,6 +189,7 @@ static int status_of_the_reader(size_t row)
                 {"/jobs/orders", 404},
                 {"/jobs/orders/pause", 403},
                 {"/jobs/orders/resume", 403},
+                {"/jobs/orders/savepoint", 403},
                 {"/ws", 426},
                 {"/tickets", 201}};
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
@@ -288,9 +290,12 @@ static void test_control__on__is_for_who_may_write(void **state)
         const char *key;
         int status;
     } rows[] = {{NULL, 401}, {reader, 403}, {other, 403}, {writer, 404}};
-    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        char *text = ask(site, HTTP_POST, "/jobs/orders/pause", header_of(rows[i].key));
-        expect_status("/jobs/orders/pause", text, rows[i].status);
+    static const char *const targets[] = {"/jobs/orders/pause", "/jobs/orders/savepoint"};
+    for (size_t i = 0; i < ARRAY_LEN(rows) * ARRAY_LEN(targets); i++) {
+        const char *target = targets[i % ARRAY_LEN(targets)];
+        size_t row = i / ARRAY_LEN(targets);
+        char *text = ask(site, HTTP_POST, target, header_of(rows[row].key));
+        expect_status(target, text, rows[row].status);
         free(text);
     }
     site_stop(site);

@@ -184,6 +184,31 @@ static void test_jobs__paused_and_resumed__over_http(void **state)
     site_stop(site);
 }
 
+/* What the worker says of it: it has no folder, so that it fails, and the reason is told. That one is
+ * taken is tried in tests/component/worker and tests/e2e. */
+static void test_jobs__savepoint__over_http(void **state)
+{
+    (void)state;
+    static const char json[] = "application/json";
+    struct site *site = status_site(true);
+    struct crew crew;
+    crew_begin(&crew, site);
+    await_and_drop(site, "/jobs/copying", "\"state\":\"ok\"");
+    await_and_drop(site, "/jobs/copying", "\"savepoints\":[]");
+    post_expecting(site, "/jobs/nothing/savepoint", json, "job-unknown");
+    post_expecting(site, "/jobs/copying/savepoint", "text/plain", "415");
+    post_expecting(site, "/jobs/copying/savepoint", json,
+                   "{\"pipeline\":\"copying\",\"savepoint\":\"20");
+    char *job = await_answer(site, "/jobs/copying", "savepoint.dir is not set on ");
+    expect_in(job, "\"state\":\"failed\"");
+    free(job);
+    for (size_t i = 0; i < ARRAY_LEN(crew.workers); i++) {
+        assert_err(ERR_OK, worker_stop(crew.workers[i], 20000));
+    }
+    pipeline_free(crew.pipeline);
+    site_stop(site);
+}
+
 static const char *after(const char *text, const char *mark)
 {
     const char *found = strstr(text, mark);
@@ -252,6 +277,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_jobs__paused_and_resumed__over_http),
+        cmocka_unit_test(test_jobs__savepoint__over_http),
         cmocka_unit_test(test_jobs__two_workers__one_ends_and_one_dies),
         cmocka_unit_test(test_jobs__etag__saves_the_body),
         cmocka_unit_test(test_jobs__no_topic__nobody_has_told),

@@ -40,6 +40,19 @@ static void tell_whole(struct jobs_board *board, const char *instance, const cha
     jobs_board_take(board, sv(key), sv(value), NOW);
 }
 
+/* What the instance has heard of savepoints. */
+static void tell_savepoints(struct jobs_board *board, const char *instance, int64_t heard_ms,
+                            const char *savepoints)
+{
+    char key[128], value[2048];
+    (void)snprintf(key, sizeof key, "orders/%s", instance);
+    (void)snprintf(value, sizeof value,
+                   "{\"v\":1,\"pipeline\":\"orders\",\"instance\":\"%s\",\"run\":5,\"at\":1,"
+                   "\"interval_ms\":2000,\"hash\":\"h\",\"topology\":null,\"savepoints\":%s}",
+                   instance, savepoints);
+    jobs_board_take(board, sv(key), sv(value), heard_ms);
+}
+
 static const char *text_at(const json_t *object, const char *name)
 {
     return json_string_value(json_object_get(object, name));
@@ -286,9 +299,39 @@ static void test_take__what_is_no_status_harms_nobody(void **state)
     jobs_board_free(board);
 }
 
+/* Of each savepoint the word that says most; what is under way with one that lives no more has failed. */
+static void test_savepoints__of_all_that_were_told_the_last_word_counts(void **state)
+{
+    (void)state;
+    struct jobs_board *board = jobs_board_new(wide);
+    tell_savepoints(board, "a", NOW,
+                    "[{\"name\":\"s2\",\"state\":\"waiting\",\"asked_at\":20,\"at\":20},"
+                    "{\"name\":\"s1\",\"state\":\"running\",\"instance\":\"b\",\"asked_at\":10,"
+                    "\"at\":11},{\"name\":\"s3\",\"state\":\"running\",\"instance\":\"gone\","
+                    "\"asked_at\":30,\"at\":31},{\"name\":7},8,null]");
+    tell_savepoints(board, "b", NOW,
+                    "[{\"name\":\"s1\",\"state\":\"running\",\"instance\":\"b\",\"asked_at\":10,"
+                    "\"at\":11,\"partitions\":[]},{\"name\":\"s2\",\"state\":\"done\","
+                    "\"instance\":\"b\",\"asked_at\":20,\"at\":25}]");
+    tell_savepoints(board, "c", NOW - 600000, "\"none\"");
+    json_t *job = jobs_board_show(board, "orders", NOW);
+    const json_t *list = json_object_get(job, "savepoints");
+    static const char *const states[] = {"running", "done", "failed"};
+    assert_int_equal(ARRAY_LEN(states), json_array_size(list));
+    for (size_t i = 0; i < ARRAY_LEN(states); i++) {
+        assert_string_equal(states[i], text_at(json_array_get(list, i), "state"));
+    }
+    assert_non_null(json_object_get(json_array_get(list, 0), "partitions"));
+    assert_string_equal("gone, which took it, does not live any more",
+                        text_at(json_array_get(list, 2), "reason"));
+    json_decrefp(&job);
+    jobs_board_free(board);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_savepoints__of_all_that_were_told_the_last_word_counts),
         cmocka_unit_test(test_show__sums_what_lives),
         cmocka_unit_test(test_silence__is_told_after_five_intervals),
         cmocka_unit_test(test_state__says_what_is_wrong),
