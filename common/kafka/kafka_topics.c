@@ -70,11 +70,24 @@ static const rd_kafka_metadata_topic_t *metadata_find(const struct rd_kafka_meta
     return NULL;
 }
 
+/* A connection that goes under the question is not the end of it: the first one always goes, for the
+ * broker's own. (Without any, librdkafka waits for one.) */
+static rd_kafka_resp_err_t metadata_ask(rd_kafka_t *client, bool is_all, int64_t timeout_ms,
+                                        const struct rd_kafka_metadata **ret)
+{
+    const int64_t deadline_us = clock_mono_us() + timeout_ms * 1000;
+    rd_kafka_resp_err_t code;
+    do {
+        code = rd_kafka_metadata(client, is_all, NULL, ret, until(deadline_us));
+    } while (code == RD_KAFKA_RESP_ERR__TRANSPORT && clock_mono_us() < deadline_us);
+    return code;
+}
+
 /* All topics are asked for, not one: a request that names a missing topic may create it. */
 static enum err metadata_of_all(rd_kafka_t *client, int64_t timeout_ms,
                                 const struct rd_kafka_metadata **ret, struct err_info *info)
 {
-    rd_kafka_resp_err_t code = rd_kafka_metadata(client, 1, NULL, ret, (int)timeout_ms);
+    rd_kafka_resp_err_t code = metadata_ask(client, true, timeout_ms, ret);
     if (code) {
         *ret = NULL;
         return err_set(info, ERR_KAFKA_UNAVAILABLE, "no broker answered for the list of topics: %s",
@@ -152,7 +165,7 @@ enum err kafka_topic_epoch(rd_kafka_t *client, const char *topic, int64_t timeou
                            uint32_t *ret_epoch, struct err_info *info)
 {
     CLEANUP(metadatap_destroy) const struct rd_kafka_metadata *metadata = NULL;
-    rd_kafka_resp_err_t code = rd_kafka_metadata(client, 0, NULL, &metadata, (int)timeout_ms);
+    rd_kafka_resp_err_t code = metadata_ask(client, false, timeout_ms, &metadata);
     if (code || metadata->broker_cnt == 0) {
         return err_set(info, ERR_KAFKA_UNAVAILABLE, "describing topic %s: no broker answered: %s",
                        topic, rd_kafka_err2str(code));
@@ -187,7 +200,7 @@ bool kafka_client_warm_up(rd_kafka_t *client, int64_t timeout_ms)
      * broker's own: asked twice. */
     for (int i = 0; i < 2; i++) {
         const struct rd_kafka_metadata *metadata;
-        if (rd_kafka_metadata(client, 1, NULL, &metadata, (int)timeout_ms)) {
+        if (metadata_ask(client, true, timeout_ms, &metadata)) {
             return false;
         }
         rd_kafka_metadata_destroy(metadata);
