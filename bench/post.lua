@@ -2,11 +2,13 @@
 -- line of JSON on stdout. Requests are made before the clock starts: on a machine that the load
 -- generator shares with the server, work done here would be measured there.
 --
---   wrk … -s post.lua URL -- STATUS [EVENTS]
+--   wrk … -s post.lua URL -- STATUS [EVENTS [BYTES [PAUSE_MS]]]
 --
 -- STATUS    the one right answer; every other is counted
 -- EVENTS    orders in a body: 1 (the default) is one JSON object, more are lines of NDJSON, each of
 --           200 bytes with its newline and none like another
+-- BYTES     of a body that is one order, filled up by a member; 0 (the default): as they come
+-- PAUSE_MS  from an answer to the connection's next request; 0 (the default): none
 local ORDERS = 32768
 local LINE_BYTES = 200
 
@@ -29,33 +31,38 @@ local function order()
         hex(), hex(), hex(), math.random(1, 5), math.random(10, 499), math.random(0, 99), os.time())
 end
 
--- A member of random digits fills a line up.
-local function line()
-    local text = order() .. ',"note":"'
-    while #text < LINE_BYTES - 3 do
-        text = text .. hex()
+-- An order that a member of random digits fills up.
+local function filled(bytes)
+    local parts = {order() .. ',"note":"'}
+    local size = #parts[1]
+    while size < bytes - 2 do
+        table.insert(parts, hex())
+        size = size + 16
     end
-    return text:sub(1, LINE_BYTES - 3) .. '"}\n'
+    return table.concat(parts):sub(1, bytes - 2) .. '"}'
 end
 
-local function body(events)
+local function body(events, bytes)
     if events == 1 then
-        return order() .. '}'
+        return bytes > 0 and filled(bytes) or order() .. '}'
     end
     local lines = {}
     for i = 1, events do
-        lines[i] = line()
+        lines[i] = filled(LINE_BYTES - 1) .. '\n'
     end
     return table.concat(lines)
 end
 
 function init(args)
     expected = tonumber(args[1])
-    local events = tonumber(args[2] or 1)
+    local events, bytes, pause_ms = tonumber(args[2] or 1), tonumber(args[3] or 0), tonumber(args[4] or 0)
     local headers = {["Content-Type"] = events == 1 and "application/json" or "application/x-ndjson"}
     math.randomseed(thread_number)
-    for i = 1, math.max(8, math.floor(ORDERS / events)) do
-        requests[i] = wrk.format("POST", nil, headers, body(events))
+    for i = 1, math.max(8, math.floor(ORDERS / math.max(events, bytes / LINE_BYTES))) do
+        requests[i] = wrk.format("POST", nil, headers, body(events, bytes))
+    end
+    if pause_ms > 0 then    -- wrk asks whether there is one
+        function delay() return pause_ms end
     end
 end
 

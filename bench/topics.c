@@ -1,6 +1,6 @@
 /* topics.c - makes and removes the topics of a run, so that every run starts from nothing.
  *
- * bench-topics create NAME:PARTITIONS[:compact] …      bench-topics delete NAME …
+ * bench-topics create NAME:PARTITIONS[:compact][:KEY=VALUE] …      bench-topics delete NAME …
  * bench-topics count NAME                              prints its records, by end offsets
  * create returns when the new topics can be used; a topic that cannot be made or removed fails the
  * program.
@@ -39,16 +39,26 @@ static void await_results(rd_kafka_queue_t *queue)
     rd_kafka_event_destroy(event);
 }
 
-/* word is NAME:PARTITIONS[:compact] and is cut at its colons. */
+/* setting is KEY=VALUE, or a cleanup.policy. */
+static void configure(rd_kafka_NewTopic_t *topic, char *setting)
+{
+    char *value = strchr(setting, '=');
+    if (value) {
+        *value = '\0';
+    }
+    rd_kafka_NewTopic_set_config(topic, value ? setting : "cleanup.policy",
+                                 value ? value + 1 : setting);
+}
+
+/* word is NAME:PARTITIONS[:compact][:KEY=VALUE] and is cut at its colons. */
 static rd_kafka_NewTopic_t *new_topic(char *word)
 {
     char *save = NULL;
     const char *name = strtok_r(word, ":", &save);
     const char *partitions = strtok_r(NULL, ":", &save);
-    const char *policy = strtok_r(NULL, ":", &save);
     char problem[256];
     if (!partitions) {
-        bench_die("expected NAME:PARTITIONS[:compact], got %s", word);
+        bench_die("expected NAME:PARTITIONS[:compact][:KEY=VALUE], got %s", word);
     }
     rd_kafka_NewTopic_t *topic =
         rd_kafka_NewTopic_new(name, atoi(partitions), 1, problem, sizeof problem);
@@ -57,8 +67,8 @@ static rd_kafka_NewTopic_t *new_topic(char *word)
     }
     /* Event time lies in the past: retention by time would remove the input during the run. */
     rd_kafka_NewTopic_set_config(topic, "retention.ms", "-1");
-    if (policy) {
-        rd_kafka_NewTopic_set_config(topic, "cleanup.policy", policy);
+    for (char *setting; (setting = strtok_r(NULL, ":", &save)) != NULL;) {
+        configure(topic, setting);
     }
     return topic;
 }
@@ -97,7 +107,8 @@ int main(int argc, char **argv)
     struct bench_option options[] = {{"bootstrap", "127.0.0.1:9092", "Kafka's address"}, {0}};
     int words = bench_parse(argc, argv, options);
     if (words < 2) {
-        bench_die("expected: create NAME:PARTITIONS[:compact] … | delete NAME … | count NAME");
+        bench_die("expected: create NAME:PARTITIONS[:compact][:KEY=VALUE] … | delete NAME … | "
+                  "count NAME");
     }
     static const struct bench_setting settings[] = {{0}};
     rd_kafka_t *client =

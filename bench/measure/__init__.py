@@ -9,6 +9,7 @@ Kafka at speed is a C program of bench/ (bench-load, bench-progress, bench-read,
     machine.py    what the figures were taken on
     servers.py    what takes POSTs: ingest-api, the floors, the FastAPI peer
     ingest.py     the contests among them
+    refusals.py   what ingest-api refuses by itself
     jobs.py       enrich and window beside Kafka Streams
     peer.py       builds and starts the Kafka Streams jobs
     latency.py    from POST to SSE

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any, Callable, Sequence
 
 from harness.kafka import bin_dir
-from measure import fanout, footprint, images, ingest, jobs, latency, machine, restore, results, scale
+from measure import fanout, footprint, images, ingest, jobs, latency, machine, refusals, restore, results, scale
 from measure.session import Plan, Session, say
 
 # In this order: the loudest first, what wants a quiet broker last.
 PARTS: dict[str, Callable[[Session], dict[str, Any]]] = {
     **{contest.name: partial(ingest.run, contest=contest) for contest in (ingest.SINGLE, ingest.NDJSON, ingest.HASTY)},
+    "refusals": refusals.run,
     **{job.name: partial(jobs.run, job=job) for job in (jobs.ENRICH, jobs.WINDOW, jobs.HOPPING, jobs.SESSION, jobs.JOIN)},
     "commit": jobs.run_commits,
     "scale": scale.run,

@@ -102,6 +102,17 @@ def _contest(figures: dict[str, Any]) -> tuple[Row, list[Row]]:
     return ("server", "events/s", "ours beside it", "by CPU", "p50 ms", "p99 ms", "CPU µs/request", "peak MiB"), rows
 
 
+def _refusals(figures: dict[str, Any]) -> tuple[Row, list[Row]]:
+    rows: list[Row] = []
+    for rate, what in figures["rates"].items():
+        load = f"{what['connections']} connections" + (f", {what['pause_ms']} ms between" if what["pause_ms"] else "")
+        for name, answer in figures["answers"].items():
+            s = answer[rate]
+            rows.append((f"{answer['status']}, {name}; {load}", _thousands(s["requests_per_s"]),
+                         f"{s['p50_ms']:.2f}", f"{s['p99_ms']:.2f}", f"{s['cpu_us_per_request']:.1f}"))
+    return ("answer", "requests/s", "p50 ms", "p99 ms", "CPU µs/request"), rows
+
+
 def _rate(side: dict[str, Any], span: str, ratio: float | None) -> str:
     """Events per CPU-second, ours with the ratio to theirs."""
     rate = _thousands(side[span]["events_per_cpu_s"])
@@ -179,6 +190,7 @@ SECTIONS: dict[str, tuple[str, Callable[[dict[str, Any]], tuple[Row, list[Row]]]
     "ingest": ("One order per POST, answered 201 once Kafka has acknowledged it with acks=all", _contest),
     "ndjson": ("500 orders of 200 bytes per POST, as NDJSON, each checked and acknowledged", _contest),
     "hasty": ("One order per POST, answered 202 at once", _contest),
+    "refusals": ("What is refused here, without Kafka, beside what it has stored", _refusals),
     "enrich": ("Orders joined with products", _job),
     "window": ("One-minute windows per product", _job),
     "hopping": ("Windows of ten seconds that begin each second, per user, finals only", _job),

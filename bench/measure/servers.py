@@ -40,10 +40,17 @@ class Load:
     status: int = 201
     events: int = 1
     query: str = ""
+    topic: str = TOPIC
+    body_bytes: int = 0    # of one event; 0: as long as an order is
+    pause_ms: int = 0      # from an answer to the connection's next request
+
+    @property
+    def target(self) -> str:
+        return f"/events/{self.topic}{self.query}"
 
     def run(self, session: Session, server: Server, connections: int, seconds: int) -> dict[str, Any]:
         before = usage.tree_cpu_seconds(server.process.pid)
-        url = f"http://127.0.0.1:{server.port}/events/{TOPIC}{self.query}"
+        url = f"http://127.0.0.1:{server.port}{self.target}"
         report = _run_wrk(session.root, url, connections, seconds, self)
         cpu = usage.tree_cpu_seconds(server.process.pid) - before
         if report["other_answers"] or report["socket_errors"] or not report["requests"]:
@@ -57,7 +64,8 @@ class Load:
 def _run_wrk(root: Path, url: str, connections: int, seconds: int, load: Load) -> dict[str, Any]:
     """One wrk thread: a second one would take the core that the server needs."""
     argv = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s",
-            "-s", str(root / "bench" / "post.lua"), url, "--", str(load.status), str(load.events)]
+            "-s", str(root / "bench" / "post.lua"), url, "--",
+            *map(str, (load.status, load.events, load.body_bytes, load.pause_ms))]
     done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=seconds + 60)
     if done.returncode != 0:
         raise BenchFailed(f"{' '.join(argv)}: exit code {done.returncode}\n{done.stdout}{done.stderr}")

@@ -130,7 +130,7 @@ class Session:
         return f"bench-{stem}-{self._names}"
 
     def create_topics(self, *topics: str) -> None:
-        """Each is NAME:PARTITIONS[:compact]."""
+        """Each is NAME:PARTITIONS[:compact][:KEY=VALUE]."""
         self.tool("topics", "create", *topics)
 
     def delete_topics(self, *names: str) -> None:
