@@ -66,6 +66,7 @@
     X(ERR_PARTITION_UNKNOWN,   "partition-unknown",     404, 0, "the topic has no such partition") \
     X(ERR_KEY_UNKNOWN,         "key-unknown",           404, 0, "the topic has no value for the key") \
     X(ERR_JOB_UNKNOWN,         "job-unknown",           404, 0, "no worker has told of such a pipeline") \
+    X(ERR_GROUP_UNKNOWN,       "group-unknown",         404, 0, "there is no such consumer group")     \
     X(ERR_RECORD_TOO_LARGE,    "record-too-large",      413, 0, "the record exceeds what Kafka takes") \
     X(ERR_KAFKA_REJECTED,      "kafka-rejected",        502, 0, "Kafka refused the record")        \
     X(ERR_QUEUE_FULL,          "queue-full",            503, 1, "the producer queue is full")      \

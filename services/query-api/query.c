@@ -153,6 +153,7 @@ enum err query_begin(struct query *query, int argc, char **argv, enum config_act
     const struct config_section sections[] = {
         {"Query", query_options, ARRAY_LEN(query_options), &query->config},
         {"Jobs", jobs_options, jobs_options_count, &query->jobs_config},
+        {"Operators", operators_options, operators_options_count, &query->operators_config},
         {"Access", access_options, access_options_count, &query->access_config},
         {"Tickets", tickets_options, tickets_options_count, &query->tickets_config},
         {"Kafka", kafka_options, kafka_options_count, &query->kafka},
@@ -191,6 +192,7 @@ static void worker_drain(void *state)
 {
     struct shard *shard = state;
     waits_end(&shard->waits);
+    desk_drain(shard->config->desk);
     shard_drain(shard);
 }
 
@@ -274,6 +276,7 @@ static enum err listen_start(struct query *query, struct err_info *info)
         .ring_bytes_max = query->config.ring_bytes,
         .waits = &query->waits,
         .access = query->access,
+        .desk = query->desk,
         .kafka = &query->kafka,
         .control_topic =
             strcmp(query->config.control, "on") == 0 ? query->config.control_topic : NULL,
@@ -318,6 +321,13 @@ static enum err history_start(struct query *query, struct err_info *info)
     return e;
 }
 
+static enum err operators_start(struct query *query, struct err_info *info)
+{
+    const struct operators_config *config = &query->operators_config;
+    query->desk = desk_new(config->threads, config->jobs_max);
+    return cluster_watch_new(&config->cluster, &query->kafka, &query->cluster, info);
+}
+
 enum err query_start(struct query *query, struct err_info *info)
 {
     kafka_log_version();
@@ -331,6 +341,7 @@ enum err query_start(struct query *query, struct err_info *info)
     e = e ? e : history_start(query, info);
     e = e ? e : catchup_start(query, info);
     e = e ? e : jobs_start(&query->jobs_config, &query->kafka, &query->jobs, info);
+    e = e ? e : operators_start(query, info);
     e = e ? e : listen_start(query, info); /* makes the shards, which the reader fills */
     return e ? e : read_start(query, info);
 }
@@ -345,6 +356,8 @@ void query_stop(struct query *query)
 
 void query_free(struct query *query)
 {
+    desk_free(query->desk); /* first: what its jobs use is freed below */
+    cluster_watch_free(query->cluster);
     access_free(query->access);
     crowd_free(query->crowds.addresses);
     crowd_free(query->crowds.principals);
@@ -371,6 +384,10 @@ const struct http_route query_routes[] = {
     {HTTP_POST, "/jobs/{pipeline}/pause", query_handle_post_pause, query_open_post_job},
     {HTTP_POST, "/jobs/{pipeline}/resume", query_handle_post_resume, query_open_post_job},
     {HTTP_POST, "/jobs/{pipeline}/savepoint", query_handle_post_savepoint, query_open_post_job},
+    {HTTP_GET, "/topics", query_handle_get_topics},
+    {HTTP_GET, "/topics/{topic}", query_handle_get_topic},
+    {HTTP_GET, "/groups", query_handle_get_groups},
+    {HTTP_GET, "/groups/{group}", query_handle_get_group},
     {HTTP_POST, "/tickets", query_handle_post_tickets, query_open_post_tickets},
     {HTTP_GET, "/jobs-view", query_handle_get_job_view},
     {HTTP_GET, "/", query_handle_get_dashboard},

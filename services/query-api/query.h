@@ -18,6 +18,11 @@
  *          jobs.c           the thread that reads the status topic, and its lock
  *          jobs_board.c     what workers have told (pure) …
  *          jobs_view.c      … and what follows from it
+ *          query_operators.c GET /topics, /groups
+ *          desk.c           threads for what blocks
+ *          cluster.c        topics and groups: a picture of them …
+ *          cluster_ask.c    … how Kafka is asked for it, cluster_watch.c how it is kept,
+ *          cluster_view.c   and what is answered of it (pure)
  *          query_tickets.c  POST /tickets
  *          query_access.c   who may see what: the first question of each of these
  *          query_pages.c    the dashboard, the job view
@@ -48,13 +53,17 @@
  * FLOW     Kafka → reader → frame ─┬→ latest, history
  *                                  └→ inbox of each shard → ring → writev per client
  *          Kafka → jobs → board → an answer when it is asked for
- * THREADS  reader, finder and jobs: 1 each · HTTP workers: http.threads · catch-up: sse.catchup.threads. A frame crosses
- *          threads by an atomic count, once a batch through an inbox; nothing else is shared.
+ *          a request → desk → Kafka → its worker → an answer
+ * THREADS  reader, finder and jobs: 1 each · HTTP workers: http.threads · catch-up: sse.catchup.threads ·
+ *          desk: query.operators.threads. A frame crosses threads by an atomic count, once a batch through
+ *          an inbox; a job of the desk goes there and back by a list under a lock.
  */
 #pragma once
 
 #include <stdatomic.h>
 
+#include "cluster.h"
+#include "desk.h"
 #include "http/http.h"
 #include "jobs.h"
 #include "kafka/kafka_config.h"
@@ -99,6 +108,13 @@ struct query_config {
     int64_t waits_max;
 };
 
+struct operators_config {
+    int64_t threads, jobs_max;
+    struct cluster_config cluster;
+};
+extern const struct config_option operators_options[];
+extern const size_t operators_options_count;
+
 struct query {
     struct service *service;
     struct query_config config;
@@ -108,6 +124,9 @@ struct query {
     struct access *access;
     struct jobs_config jobs_config;
     struct jobs *jobs;
+    struct operators_config operators_config;
+    struct desk *desk;
+    struct cluster_watch *cluster;
     struct strview topics[QUERY_TOPICS_MAX]; /* each ends with a NUL */
     size_t topic_count;
     struct query_topic_metrics metrics[QUERY_TOPICS_MAX];
@@ -150,6 +169,10 @@ void query_open_post_job(struct http_request *request);
 void query_handle_post_pause(struct http_request *request);
 void query_handle_post_resume(struct http_request *request);
 void query_handle_post_savepoint(struct http_request *request);
+void query_handle_get_topics(struct http_request *request);
+void query_handle_get_topic(struct http_request *request);
+void query_handle_get_groups(struct http_request *request);
+void query_handle_get_group(struct http_request *request);
 void query_open_post_tickets(struct http_request *request);
 void query_handle_post_tickets(struct http_request *request);
 void query_handle_get_dashboard(struct http_request *request);

@@ -188,7 +188,7 @@ enum err shard_new(const struct shard_config *config, struct http_worker *worker
                                       .random = (uint64_t)clock_mono_us() | 1};
     shard->sockets = (struct ws_sockets){.config = &config->sockets, .streams = &shard->streams};
     shard->watch = http_worker_watch(worker, fd, EPOLLIN, on_wake, shard);
-    if (!shard->watch) {
+    if (!shard->watch || desk_port_new(config->desk, worker, &shard->desk)) {
         shard_free(shard);
         return ERR_IO;
     }
@@ -208,6 +208,7 @@ void shard_free(struct shard *shard)
     websocket_codec_free(shard->codec);
     access_view_free(shard->access);
     control_free(shard->control);
+    desk_port_free(shard->desk);
     buf_free(&shard->scratch);
     if (shard->watch) {
         http_watch_close(shard->watch);

@@ -13,6 +13,7 @@
 #include <stdatomic.h>
 
 #include "control.h"
+#include "desk.h"
 #include "http/http.h"
 #include "query_metrics.h"
 #include "stream.h"
@@ -28,6 +29,7 @@ struct shard_config {
     int64_t ring_bytes_max;                    /* a topic */
     struct waits_config *waits;
     struct access *access;
+    struct desk *desk;
     const struct kafka_config *kafka;
     const char *control_topic; /* NULL: nothing is told to workers */
 };
@@ -44,6 +46,7 @@ struct shard {
     struct ws_sockets sockets;
     struct waits waits;
     struct control *control; /* NULL: nothing is told to workers */
+    struct desk_port *desk;
     struct access_view *access;
     unsigned access_generation; /* that its clients were looked at by */
     int event_fd;

@@ -120,6 +120,10 @@ static const struct {
      "/aggregates/nowhere"},
     {HTTP_GET, "/jobs", OF_TOPIC, "/jobs", NULL},
     {HTTP_GET, "/jobs/{pipeline}", OF_TOPIC, "/jobs/orders", NULL},
+    {HTTP_GET, "/topics", OF_SOMEBODY, "/topics", NULL}, /* and sees those he may */
+    {HTTP_GET, "/topics/{topic}", OF_TOPIC, "/topics/orders", "/topics/nowhere"},
+    {HTTP_GET, "/groups", OF_SOMEBODY, "/groups", NULL},
+    {HTTP_GET, "/groups/{group}", OF_SOMEBODY, "/groups/orders", NULL},
     {HTTP_GET, "/ws", OF_SOMEBODY, "/ws", NULL}, /* a subscription asks for the right */
     {HTTP_POST, "/jobs/{pipeline}/pause", OF_WRITER, "/jobs/orders/pause", NULL},
     {HTTP_POST, "/jobs/{pipeline}/resume", OF_WRITER, "/jobs/orders/resume", NULL},
@@ -190,6 +194,7 @@ static int status_of_the_reader(size_t row)
                 {"/jobs/orders/pause", 403},
                 {"/jobs/orders/resume", 403},
                 {"/jobs/orders/savepoint", 403},
+                {"/groups/orders", 404},
                 {"/ws", 426},
                 {"/tickets", 201}};
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
@@ -213,7 +218,8 @@ static void expect_guarded(const struct site *site, size_t row)
         expect_in(text, "query.control is off");
         free(text);
     } else {
-        expect_answer(site, row, writer, addresses[row].guard == OF_TOPIC ? 403 : 426);
+        expect_answer(site, row, writer,
+                      addresses[row].guard == OF_TOPIC ? 403 : status_of_the_reader(row));
     }
     expect_answer(site, row, reader, status_of_the_reader(row));
     if (addresses[row].other) { /* only who may read it hears that it is not there */

@@ -1,0 +1,52 @@
+/* desk.h - work that blocks, done beside the HTTP loops: questions to Kafka, a replay.
+ *
+ * WHAT     a request is deferred, a few threads do the jobs in the order they came, and the request is
+ *          answered by its own worker when its job is done. Who is gone by then is not answered.
+ * BOUNDS   query.operators.threads, query.operators.jobs.max: past it ERR_OVERLOADED at once.
+ * OWNS     a job, from desk_ask on: it is freed once it has been answered, or nobody waits for it.
+ * THREADS  work->run on a thread of the desk, work->reply on the request's; work->free on either.
+ */
+#pragma once
+
+#include <stdatomic.h>
+
+#include "http/http.h"
+
+struct desk;
+struct desk_port;
+
+struct desk_job { /* the first member of what a caller has */
+    const struct desk_work *work;
+    int64_t deadline_us;
+    atomic_bool is_given_up; /* nobody waits for it */
+    struct desk *desk;       /* the rest is private */
+    struct desk_port *port;  /* NULL: the worker is gone */
+    struct http_request *request;
+    struct desk_job *next;
+    enum err err;
+    struct err_info info;
+};
+
+struct desk_work {
+    enum err (*run)(struct desk_job *job, struct err_info *info);
+    void (*reply)(struct desk_job *job, struct http_request *request); /* of what went well */
+    void (*free)(struct desk_job *job);
+};
+
+MUST_CHECK struct desk *desk_new(int64_t threads, int64_t jobs_max);
+/* Jobs are to end soon: desk_job_is_over. */
+void desk_drain(struct desk *desk);
+void desk_free(struct desk *desk); /* NULL is a no-op; waits for what runs; after its ports */
+
+/* What one HTTP worker asks by. */
+MUST_CHECK enum err desk_port_new(struct desk *desk, struct http_worker *worker,
+                                  struct desk_port **ret);
+void desk_port_free(struct desk_port *port); /* NULL is a no-op; on its worker's thread */
+/* Replies, now or when the job is done; within timeout_ms it should be. */
+void desk_ask(struct desk_port *port, struct http_request *request, struct desk_job *job,
+              int64_t timeout_ms);
+
+/* Any thread: whether a job should end with what it has. */
+bool desk_job_is_over(const struct desk_job *job);
+/* How long it may still take, at most most_ms and never less than 1. */
+int64_t desk_job_left_ms(const struct desk_job *job, int64_t most_ms);
