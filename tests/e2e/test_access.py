@@ -13,14 +13,13 @@ from typing import Any
 
 import pytest
 
+from harness.browser import run_browser_tests
 from harness.platform import Settings
 from harness.reader import http_request
 from harness.waiting import wait_for
 from conftest import MakeSite
 from site_under_test import Site
 
-BROWSER_SECONDS = 120.0
-POLL_SECONDS = 0.1
 SECRET = "0123456789abcdef" * 4
 
 # By the letters of its id; what each may read.
@@ -93,32 +92,11 @@ def revoke(site: Site, keys: Path) -> None:
 
 
 def test_dashboard__in_chromium(site: Site, keys: Path, tmp_path: Path) -> None:
-    request = tmp_path / "revoke"
-    env = {**os.environ,
-           "MILLRACE_DASHBOARD_URL": f"http://127.0.0.1:{site.port('query-api')}",
+    env = {"MILLRACE_DASHBOARD_URL": f"http://127.0.0.1:{site.port('query-api')}",
            "MILLRACE_KEY": key_of("wallDisplay1"), "MILLRACE_OTHER_KEY": key_of("otherReader2"),
-           "MILLRACE_BLIND_KEY": key_of("blindReader3"), "MILLRACE_TOKEN_KEY": SECRET,
-           "MILLRACE_REVOKE": 'touch "{0}"; while [ -e "{0}" ]; do sleep 0.1; done'.format(request)}
+           "MILLRACE_BLIND_KEY": key_of("blindReader3"), "MILLRACE_TOKEN_KEY": SECRET}
     site.start_load(20)
     site.await_acknowledged(20)
-    with open(tmp_path / "browser.log", "wb") as log:
-        node = subprocess.Popen(["node", "--test", Path(__file__).parent / "browser/access.test.mjs"],
-                                stdout=log, stderr=subprocess.STDOUT, env=env)
-        try:
-            code = serve_revocation(site, keys, node, request)
-        finally:
-            node.kill()
-            node.wait()
-    assert code == 0, (tmp_path / "browser.log").read_text()
+    run_browser_tests([Path(__file__).parent / "browser/access.test.mjs"], env,
+                      {"MILLRACE_REVOKE": lambda: revoke(site, keys)}, tmp_path)
     site.stop_load()
-
-
-def serve_revocation(site: Site, keys: Path, node: subprocess.Popen[bytes], request: Path) -> int:
-    for _ in range(int(BROWSER_SECONDS / POLL_SECONDS)):
-        try:
-            return node.wait(POLL_SECONDS)
-        except subprocess.TimeoutExpired:
-            if request.exists():
-                revoke(site, keys)
-                request.unlink()
-    raise AssertionError(f"the browser tests did not end in {BROWSER_SECONDS:g} s")

@@ -11,6 +11,7 @@ recount in verify.py would be worthless if it inherited their mistakes.
     ledger.py    what was sent and what was answered
     orders.py    makes orders, good and bad, and posts them by HTTP
     reader.py    what readers see: records through kcat, live events through SSE
+    browser.py   browser tests that may have something done outside of the browser
     verify.py    the recount: ledger against read-committed output
     report.py    the recount as tables
     demo.py      scripts/demo
