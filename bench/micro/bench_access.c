@@ -8,8 +8,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "access/access.h"
 #include "access/access_key.h"
+#include "access_config.h"
 #include "core/clock.h"
 #include "log/log.h"
 #include "tokens.h"
@@ -91,11 +91,10 @@ static void fill_tokens(struct bench *bench, const struct signer *signer, const 
 {
     for (int i = 0; i < CREDENTIALS; i++) {
         char claims[256];
-        (void)snprintf(
-            claims, sizeof claims,
-            "{\"iss\":\"https://issuer.example/\",\"aud\":\"millrace\",\"sub\":\"client-%d\","
-            "\"iat\":1700000000,\"exp\":4000000000,\"scope\":\"openid write:orders\"}",
-            i);
+        (void)snprintf(claims, sizeof claims,
+                       "{\"iss\":\"https://issuer\",\"aud\":\"millrace\",\"sub\":\"client-%d\","
+                       "\"iat\":1700000000,\"exp\":4000000000,\"scope\":\"openid write:orders\"}",
+                       i);
         char *token = signer_token(signer, alg, claims);
         if (is_garbage) {
             char *at = strrchr(token, '.') + 9;
@@ -155,25 +154,13 @@ static struct access *access_start(struct bench *bench)
 {
     struct access *access = NULL;
     struct err_info info = {0};
-    bench->config = (struct access_config){
-        .mode = "on",
-        .keys_file = path_keys,
-        .jwks_file = path_jwks,
-        .jwks_url = "",
-        .jwks_ca_file = "",
-        .issuer = "https://issuer.example/",
-        .audience = "millrace",
-        .algorithms = "",
-        .leeway_ms = 30000,
-        .rights_claim = "scope",
-        .rights_prefix = "",
-        .token_bytes_max = 8192,
-        .tokens_kept = 4096,
-        .rate_events = 1e9,
-        .rate_burst_ms = 1000,
-        .failures_rate = 1e6,
-        .tickets = &bench->tickets,
-    };
+    bench->config = access_config_on();
+    bench->config.keys_file = path_keys;
+    bench->config.jwks_file = path_jwks;
+    bench->config.tokens_kept = 4096;
+    bench->config.rate_events = 1e9;
+    bench->config.failures_rate = 1e6;
+    bench->config.tickets = &bench->tickets;
     bench->tickets = (struct tickets_config){.secret_file = "", .life_ms = 600000, .used_max = 1};
     if (access_new(&bench->config, &access, &info)) {
         (void)fprintf(stderr, "%s\n", info.text);

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "access/access.h"
+#include "access_config.h"
 #include "core/attributes.h"
 #include "fuzz.h"
 #include "log/log.h"
@@ -28,26 +28,18 @@ static char *file_with(const char *text)
 
 static struct access_view *view_get(void)
 {
-    static struct access_config config = {
-        .mode = "on",
-        .jwks_url = "",
-        .jwks_ca_file = "",
-        .issuer = "i",
-        .audience = "a",
-        .algorithms = "",
-        .rights_claim = "scope",
-        .rights_prefix = "",
-        .token_bytes_max = 8192,
-        .tokens_kept = 64,
-        .rate_burst_ms = 1000,
-        .failures_rate = 1e6,
-    };
+    static struct access_config config;
     static struct access_view *view;
     if (!view) {
         struct access *access = NULL;
         char *keys = file_with(KEYS), *jwks = file_with(JWKS);
+        config = access_config_on();
         config.keys_file = keys;
         config.jwks_file = jwks;
+        config.issuer = "i"; /* as the corpus has it */
+        config.audience = "a";
+        config.leeway_ms = 0;
+        config.failures_rate = 1e6;
         log_threshold = LOG_OFF;
         FUZZ_CHECK(access_new(&config, &access, NULL) == ERR_OK, "not started");
         view = access_view_new(access);

@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "access_config.h"
 #include "core/clock.h"
 #include "http/http.h"
 #include "log/log.h"
@@ -103,26 +104,11 @@ static int start(void **state)
     fixture->next = signer_new("EC", "P-256", "two");
     answer_set(fixture, 200, keys_text(&fixture->signer));
     issuer_start(fixture);
-    fixture->config = (struct access_config){
-        .mode = "on",
-        .keys_file = "",
-        .jwks_file = "",
-        .jwks_url = fixture->url,
-        .jwks_ca_file = "",
-        .jwks_refresh_ms = 3600000,
-        .jwks_retry_ms = 100,
-        .jwks_timeout_ms = 5000,
-        .issuer = "https://issuer",
-        .audience = "millrace",
-        .algorithms = "",
-        .leeway_ms = 30000,
-        .rights_claim = "scope",
-        .rights_prefix = "",
-        .token_bytes_max = 8192,
-        .tokens_kept = 64,
-        .rate_burst_ms = 1000,
-        .failures_rate = 1000,
-    };
+    fixture->config = access_config_on();
+    fixture->config.jwks_url = fixture->url;
+    fixture->config.jwks_refresh_ms = 3600000;
+    fixture->config.jwks_retry_ms = 100;
+    fixture->config.jwks_timeout_ms = 5000;
     *state = fixture;
     return 0;
 }

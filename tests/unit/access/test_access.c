@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "access/access_key.h"
+#include "access_config.h"
 #include "core/clock.h"
 #include "log/log.h"
 #include "metrics/metrics.h"
@@ -89,24 +90,10 @@ static int start(void **state)
     fixture->signer = signer_new("EC", "P-256", "one");
     keys_write(fixture, "\"name\":\"shop\",\"write\":[\"orders\",\"clicks.*\"]");
     jwks_write(fixture, &fixture->signer);
-    fixture->config = (struct access_config){
-        .mode = "on",
-        .keys_file = fixture->keys_path,
-        .jwks_file = fixture->jwks_path,
-        .jwks_url = "",
-        .jwks_ca_file = "",
-        .issuer = "https://issuer",
-        .audience = "millrace",
-        .algorithms = "",
-        .leeway_ms = 30000,
-        .rights_claim = "scope",
-        .rights_prefix = "",
-        .token_bytes_max = 8192,
-        .tokens_kept = 64,
-        .rate_burst_ms = 1000,
-        .failures_rate = 1000,
-        .tickets = &fixture->tickets,
-    };
+    fixture->config = access_config_on();
+    fixture->config.keys_file = fixture->keys_path;
+    fixture->config.jwks_file = fixture->jwks_path;
+    fixture->config.tickets = &fixture->tickets;
     fixture->tickets =
         (struct tickets_config){.secret_file = "", .life_ms = 30000, .used_max = 100};
     buf_init(&fixture->log, 1 << 20);
