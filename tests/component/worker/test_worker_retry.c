@@ -97,22 +97,31 @@ static void test_retry__commit_refused__is_done_again(void **state)
     fixture_stop(&f);
 }
 
-static void test_retry__all_delays_over__is_a_dead_letter(void **state)
+/* Of two records, the one that has a row comes out. */
+static void test_retry__tries_are_over__is_a_dead_letter(void **state)
 {
     (void)state;
-    struct fixture f;
-    fixture_start(&f, hopeless_text, "exactly_once");
-    feed_row(&f, "b");
-    feed(&f, "in", "k", "{\"id\":\"nobody\",\"t\":1700000000000}");
-    feed(&f, "in", "k", "{\"id\":\"b\",\"t\":1700000000000}");
-    assert_err(ERR_OK, kafka_producer_flush(f.feeder, 20000));
-    struct worker *worker = worker_of(&f, NULL);
-    await_metric(&f, "dead_letters_total", ",reason=\"reference-missing\"", 1);
-    assert_int_equal(2, (int)metric_of(&f, "records_out_total", ",target=\"retry\""));
-    read_output(&f, 1);
-    assert_err(ERR_OK, worker_stop(worker, 20000));
-    assert_err(ERR_OK, f.fatal);
-    fixture_stop(&f);
+    const struct {
+        const char *text, *guarantee, *tries, *labels;
+    } rows[] = {
+        {hopeless_text, "exactly_once", "records_out_total", ",target=\"retry\""},
+        {brief_text, "at_least_once", "waits_total", ""}, /* in place */
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct fixture f;
+        fixture_start(&f, rows[i].text, rows[i].guarantee);
+        feed_row(&f, "b");
+        feed(&f, "in", "k", "{\"id\":\"nobody\",\"t\":1700000000000}");
+        feed(&f, "in", "k", "{\"id\":\"b\",\"t\":1700000000000}");
+        assert_err(ERR_OK, kafka_producer_flush(f.feeder, 20000));
+        struct worker *worker = worker_of(&f, NULL);
+        await_metric(&f, "dead_letters_total", ",reason=\"reference-missing\"", 1);
+        assert_int_equal(2, (int)metric_of(&f, rows[i].tries, rows[i].labels));
+        read_output(&f, 1);
+        assert_err(ERR_OK, worker_stop(worker, 20000));
+        assert_err(ERR_OK, f.fatal);
+        fixture_stop(&f);
+    }
 }
 
 /* What waits, waits in Kafka. */
@@ -208,24 +217,6 @@ static void test_in_place__of_an_ordered_task__all_its_inputs_wait(void **state)
     fixture_stop(&f);
 }
 
-static void test_in_place__tries_are_over__is_a_dead_letter(void **state)
-{
-    (void)state;
-    struct fixture f;
-    fixture_start(&f, brief_text, "at_least_once");
-    feed_row(&f, "b");
-    feed(&f, "in", "k", "{\"id\":\"nobody\",\"t\":1700000000000}");
-    feed(&f, "in", "k", "{\"id\":\"b\",\"t\":1700000000000}");
-    assert_err(ERR_OK, kafka_producer_flush(f.feeder, 20000));
-    struct worker *worker = worker_of(&f, NULL);
-    await_metric(&f, "dead_letters_total", ",reason=\"reference-missing\"", 1);
-    assert_int_equal(2, (int)metric_of(&f, "waits_total", ""));
-    read_output(&f, 1);
-    assert_err(ERR_OK, worker_stop(worker, 20000));
-    assert_err(ERR_OK, f.fatal);
-    fixture_stop(&f);
-}
-
 /* --- what is said of it ------------------------------------------------------------------------------------ */
 
 static void test_errors__skip__is_counted(void **state)
@@ -277,11 +268,10 @@ int main(void)
         cmocka_unit_test(test_retry__row_comes_later__each_record_once),
         cmocka_unit_test(test_retry__before_a_store__counts_all),
         cmocka_unit_test(test_retry__commit_refused__is_done_again),
-        cmocka_unit_test(test_retry__all_delays_over__is_a_dead_letter),
+        cmocka_unit_test(test_retry__tries_are_over__is_a_dead_letter),
         cmocka_unit_test(test_retry__restart_meanwhile__goes_on_waiting),
         cmocka_unit_test(test_in_place__row_comes_later__order_is_kept),
         cmocka_unit_test(test_in_place__of_an_ordered_task__all_its_inputs_wait),
-        cmocka_unit_test(test_in_place__tries_are_over__is_a_dead_letter),
         cmocka_unit_test(test_errors__skip__is_counted),
         cmocka_unit_test(test_errors__fail__the_worker_ends),
         cmocka_unit_test(test_retry__topic_has_too_few_partitions__is_fatal),
