@@ -74,7 +74,7 @@ class Site:
         assert not unclean, unclean
 
     def add_topic(self, name: str) -> None:
-        """One more topic, of one partition. ingest-api must have one worker: each hears of a topic by itself."""
+        """One more topic, of one partition, that ingest-api has heard of."""
         file = self.platform.layout.run_dir / f"{name}.topics.json"
         file.write_text(json.dumps([{"name": name, "partitions": 1}]))
         self.platform.create_topics(file)

@@ -20,7 +20,7 @@ FORMS_MIN = 10    # of requests that the document shows: fewer means that they w
 @pytest.fixture(scope="module")
 def site(make_site: MakeSite) -> Site:
     """ingest-api, with the topics that the examples name."""
-    site = make_site(settings=Settings(services=("ingest-api",), flags={"ingest-api": ["--http.threads=1"]}))
+    site = make_site(settings=Settings(services=("ingest-api",)))
     site.add_topic("clicks")
     return site
 

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import json
 import os
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +20,7 @@ import pytest
 from conftest import MakeSite
 from harness.ledger import INFO, OK, SPOOLED
 from harness.platform import Settings
-from harness.reader import leaders, out_of_sync
+from harness.reader import http_request, leaders, out_of_sync
 from harness.verify import ORDERS
 from harness.waiting import wait_for
 from keyed_load import Load, Shape, await_drained, require_all_there
@@ -31,6 +34,8 @@ KAFKA = ["leader.imbalance.check.interval.seconds=1", "leader.imbalance.per.brok
 # Keys enough for all six partitions; every second client sends arrays, so that many of a key are under way.
 ONE_BY_ONE = Shape(clients=6, pause_seconds=0.02)
 IN_ARRAYS = Shape(clients=6, pause_seconds=0.05, batch=20)
+NEW_TOPICS = 10
+CLIENTS = 4
 
 
 @dataclass
@@ -63,6 +68,22 @@ def replicas(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Replicas:
     spool: Path = tmp_path_factory.mktemp("spool")
     _, port = site.start_second("ingest-api", f"--spool.dir={spool}", "--spool.after=1s")
     return Replicas(site, site.port("ingest-api"), port)
+
+
+@dataclass
+class Asked:
+    """Answers of one client, each with when it was asked for and when it was there."""
+
+    answers: list[tuple[float, int, float]]
+
+    @classmethod
+    def until(cls, stopped: threading.Event, port: int, topic: str) -> Asked:
+        answers = []
+        while not stopped.is_set():
+            begun = time.monotonic()
+            status = http_request(port, "POST", f"/events/{topic}", b"{}").status
+            answers.append((begun, status, time.monotonic()))
+        return cls(answers)
 
 
 def await_acknowledged(loads: list[Load], more: int) -> None:
@@ -105,6 +126,28 @@ def test_one_of_three_killed__leaders_move_and_come_back(replicas: Replicas) -> 
         fall_and_rise(replicas, 1 + turn % 3, usual, strict, kept)
         await_acknowledged(usual + strict + kept, 50)
     end_and_judge(replicas, usual + strict + kept)
+
+
+def test_new_topic__once_a_worker_knows_it__all_do(replicas: Replicas, tmp_path: Path) -> None:
+    """While brokers hear of it one after the other. Each request comes on a connection of its own, to any worker."""
+    for turn in range(NEW_TOPICS):
+        topic = f"new-{turn}"
+        file = tmp_path / f"{topic}.json"
+        file.write_text(json.dumps([{"name": topic, "partitions": 1, "replication": 3}]))
+        stopped = threading.Event()
+        with ThreadPoolExecutor(CLIENTS) as pool:
+            clients = [pool.submit(Asked.until, stopped, replicas.plain, topic) for _ in range(CLIENTS)]
+            try:
+                replicas.site.platform.create_topics(file)
+                for _ in range(CLIENTS):
+                    wait_for(f"{topic} to be taken", 30.0,
+                             lambda: http_request(replicas.plain, "POST", f"/events/{topic}", b"{}").status == 201)
+            finally:
+                stopped.set()
+            answers = [answer for client in clients for answer in client.result().answers]
+        first = min(there for _, status, there in answers if status == 201)
+        assert [status for _, status, _ in answers if status == 404], "nobody asked before it was there"
+        assert 404 not in {status for begun, status, _ in answers if begun > first}
 
 
 def test_two_of_three_hang__nothing_is_acknowledged_by_one(replicas: Replicas) -> None:

@@ -32,7 +32,7 @@ def site(make_site: MakeSite, tmp_path_factory: pytest.TempPathFactory) -> Site:
     schemas = tmp_path_factory.mktemp("schemas")
     (schemas / "any.json").write_text(json.dumps({"$id": "urn:millrace:any"}))
     site = make_site(settings=Settings(services=("ingest-api", "query-api"), flags={
-        "ingest-api": ["--http.threads=1", f"--schemas.dir={schemas}"],
+        "ingest-api": [f"--schemas.dir={schemas}"],
         "query-api": ["--query.topics=clicks", "--query.history.topics=clicks"]}))
     site.add_topic("clicks")
     return site
