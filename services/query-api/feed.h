@@ -1,11 +1,10 @@
-/* feed.h - what one reader of topics gets next, as text: from its beginning
- * over a catch-up or a snapshot to the rings, and what becomes of one that is
- * too slow for them. Sockets are its owner's.
+/* feed.h - what one reader of topics gets next, as text: from its beginning over a catch-up or a
+ * snapshot to the rings, and what becomes of one that is too slow for them. Sockets are its owner's.
  *
- * USE      feed_next appends about so many bytes of what comes next, whenever
- * the owner has sent what was there before. feed_blocked says that the socket
- * takes no more, feed_rested that nothing is left to send. THREADS  the
- * worker's.
+ * USE      feed_next appends about FEED_BYTES of what comes next, whenever the owner has sent what was
+ *          there before. feed_blocked says that the socket takes no more, feed_rested that nothing is
+ *          left to send.
+ * THREADS  the worker's.
  */
 #pragma once
 
@@ -31,8 +30,7 @@ struct feed_site {
     void *wake_context;
 };
 
-/* What becomes of a client that is too slow for the rings; it is told (`event:
- * lagged`). */
+/* What becomes of a client that is too slow for the rings; it is told (`event: lagged`). */
 enum feed_slow {
     FEED_DISCONNECT,
     FEED_CONFLATE, /* the latest values replace what it has missed */
@@ -65,8 +63,7 @@ enum feed_result {
     FEED_IDLE,   /* nothing for now */
     FEED_SENT,   /* appended something, or there is more: go on */
     FEED_SHARED, /* what comes next are the frames' own bytes: reading_gather */
-    FEED_ENDED,  /* as feed->end says; the owner tells why with
-                  feed_append_farewell */
+    FEED_ENDED,  /* as feed->end says; the owner tells why with feed_append_farewell */
 };
 
 void feed_init(struct feed *feed, struct feed_site *site, const struct feed_params *params);
@@ -74,12 +71,11 @@ void feed_deinit(struct feed *feed);
 enum feed_result feed_next(struct feed *feed, struct buf *out);
 /* SHARED: what comes next has left the ring. */
 enum feed_result feed_lost(struct feed *feed, struct buf *out);
-/* The socket takes no more. FEED_ENDED: what the client is owed is gone, and it
- * asked for nothing else. */
+/* The socket takes no more. FEED_ENDED: what the client is owed is gone, and it asked for nothing
+ * else. */
 enum feed_result feed_blocked(struct feed *feed);
-/* More is there than may be sent now. Who is to catch up needs positions of its
- * own for that, which can be had only as long as the ring has what comes next.
- */
+/* More is there than may be sent now. Who is to catch up needs positions of its own for that, which
+ * can be had only as long as the ring has what comes next. */
 void feed_paused(struct feed *feed);
 void feed_rested(struct feed *feed);
 /* Gives up what it holds beside its position. */
