@@ -17,7 +17,7 @@ void cursor_free(struct cursor *cursor)
     *cursor = (struct cursor){0};
 }
 
-static void position_add(struct cursor *cursor, const struct cursor_position *position)
+void cursor_add(struct cursor *cursor, const struct cursor_position *position)
 {
     if (cursor->count == cursor->capacity) {
         cursor->capacity = cursor->capacity ? cursor->capacity * 2 : 8;
@@ -139,8 +139,10 @@ static bool take_topic_part(struct reader *reader, const struct topics *topics,
         if (topic < topics->count && is_epoch) {
             epoch_set(cursor, topics, topic, epoch);
         } else if (topic < topics->count) {
-            position_add(cursor,
-                         &(struct cursor_position){(uint32_t)topic, (int32_t)partition, next});
+            cursor_add(cursor,
+                       &(struct cursor_position){(uint32_t)topic, (int32_t)partition, next});
+        } else {
+            cursor->left_out++;
         }
     } while (take_byte(reader, ','));
     return true;
@@ -195,7 +197,9 @@ static enum err take_object(json_t *object, const struct topics *topics, struct 
     if (topic < topics->count) {
         position.topic = (uint32_t)topic;
         position.partition = (int32_t)json_integer_value(partition);
-        position_add(cursor, &position);
+        cursor_add(cursor, &position);
+    } else {
+        cursor->left_out++;
     }
     return ERR_OK;
 }

@@ -48,9 +48,11 @@ struct cursor {
     struct cursor_position *positions;
     size_t count, capacity;
     uint32_t *epochs; /* by topic; 0: not said. NULL: nowhere */
+    size_t left_out;  /* positions of other topics */
 };
 
 void cursor_free(struct cursor *cursor); /* a zeroed one is a no-op; leaves it empty */
+void cursor_add(struct cursor *cursor, const struct cursor_position *position);
 /* Positions of topics that are not among `topics` are checked and left out. */
 MUST_CHECK enum err cursor_parse(struct strview text, const struct strview *topics,
                                  size_t topic_count, struct cursor *ret, struct err_info *info);

@@ -182,6 +182,18 @@ static enum err read_slow(const struct events_source *source, const struct query
                          "slow=%.32s is none of disconnect, conflate, catch-up", text);
 }
 
+static enum err read_consumer(const struct events_source *source, struct events_request *ret,
+                              struct err_info *info)
+{
+    static const char *const ways[] = {"auto", "manual"};
+    ret->consumer = param(source, "consumer");
+    if (!ret->consumer && param(source, "commit")) {
+        return err_set(info, ERR_REQUEST_PARAM, "commit= is of a consumer, which is not named");
+    }
+    enum err e = read_choice(source, "commit", ways, &ret->is_manual, info);
+    return e || !ret->consumer ? e : consumer_name_check(ret->consumer, info);
+}
+
 /* --- the request ------------------------------------------------------------------------------------- */
 
 enum err events_request_read(const struct events_source *source, const struct query *query,
@@ -193,6 +205,7 @@ enum err events_request_read(const struct events_source *source, const struct qu
     e = e ? e : read_choice(source, "envelope", switches, &ret->is_envelope, info);
     e = e ? e : read_filter(source, ret, info);
     e = e ? e : read_slow(source, query, ret, info);
+    e = e ? e : read_consumer(source, ret, info);
     return e ? e : read_cursor(source, ret, info);
 }
 

@@ -16,6 +16,8 @@ struct events_request {
     bool is_envelope;
     enum reading_format format;
     const char *content_type;
+    const char *consumer; /* its name, borrowed from the request; NULL: none */
+    bool is_manual;       /* it commits by itself */
 };
 
 /* Where a request's parameters stand. */

@@ -6,6 +6,7 @@
 
 #define SNAPSHOT_LOOK_MAX 512 /* in one go, when the filter passes none */
 #define GAP_BYTES_MAX     1024
+#define TOLD_BYTES_MAX    1024
 
 /* --- events -------------------------------------------------------------------------------------- */
 
@@ -39,6 +40,14 @@ static const struct {
                                       "another and the last id\"}"},
     [QUERY_END_REVOKED] = {"revoked", "{\"detail\":\"the key, or the right to read this, was taken "
                                       "away or changed; come back, with the last id, to hear\"}"},
+    [QUERY_END_TAKEN] = {"consumer", "{\"state\":\"taken\",\"detail\":\"another stream was opened "
+                                     "under this name\"}"},
+    [QUERY_END_RESET] = {"consumer", "{\"state\":\"reset\",\"detail\":\"the consumer was put "
+                                     "elsewhere; reconnect to go on from there\"}"},
+    [QUERY_END_DELETED] = {"consumer", "{\"state\":\"deleted\",\"detail\":\"nothing is kept under "
+                                       "this name any more\"}"},
+    [QUERY_END_REFUSED] = {"consumer", "{\"state\":\"refused\",\"detail\":\"there are as many "
+                                       "consumers as there may be\"}"},
     [QUERY_END_SHUTDOWN] = {"shutdown", "{\"detail\":\"the server is shutting down; reconnect with "
                                         "the last id\"}"},
 };
@@ -58,7 +67,8 @@ bool feed_is_for(const struct feed *feed, const struct guest *guest)
             return false;
         }
     }
-    return true;
+    return !feed->hold ||
+           access_allows(guest->principal, ACCESS_WRITE, consumer_hold_group(feed->hold));
 }
 
 static enum feed_result end(struct feed *feed, enum query_end why)
@@ -156,11 +166,16 @@ static bool item_apply(struct feed *feed, const struct catchup_item *item, struc
     return true;
 }
 
+static bool may_send(const struct feed *feed)
+{
+    return !feed->hold || consumer_hold_may_send(feed->hold, feed->reading);
+}
+
 static enum feed_result catch_up(struct feed *feed, struct buf *out)
 {
     struct catchup_item item;
     bool is_any = false;
-    while (out->len < FEED_BYTES && reading_may_send(feed->reading) &&
+    while (out->len < FEED_BYTES && reading_may_send(feed->reading) && may_send(feed) &&
            catchup_take(feed->job, &item)) {
         is_any = true;
         if (!item_apply(feed, &item, out)) {
@@ -297,9 +312,25 @@ static void tell_remade(struct feed *feed, struct buf *out)
     }
 }
 
+/* What was committed under its name is where it begins. False: Kafka has not said it yet. */
+static bool open_name(struct feed *feed, struct buf *out)
+{
+    CLEANUP(buf_free) struct buf told;
+    buf_init(&told, TOLD_BYTES_MAX);
+    const bool is_open =
+        consumer_hold_open(feed->hold, feed->reading, &feed->site->source, &feed->asked, &told);
+    if (told.len) {
+        feed_append_event(feed, "consumer", buf_view(&told), out);
+    }
+    return is_open;
+}
+
 static enum feed_result begin(struct feed *feed, struct buf *out)
 {
     struct reading *reading = feed->reading;
+    if (feed->hold && !open_name(feed, out)) {
+        return FEED_IDLE;
+    }
     feed->start.asked = &feed->asked;
     if (!reading_begin(reading, &feed->site->source, &feed->start)) {
         return FEED_IDLE;
@@ -359,10 +390,29 @@ static enum feed_result wait_for_credit(struct feed *feed, struct buf *out)
                                                                               : FEED_IDLE;
 }
 
+/* Why it ends for its name; QUERY_END_COUNT: it does not. */
+static enum query_end name_end(const struct feed *feed)
+{
+    static const enum query_end ends[] = {
+        [CONSUMER_OPENING] = QUERY_END_COUNT,   [CONSUMER_OPEN] = QUERY_END_COUNT,
+        [CONSUMER_TAKEN] = QUERY_END_TAKEN,     [CONSUMER_RESET] = QUERY_END_RESET,
+        [CONSUMER_DELETED] = QUERY_END_DELETED, [CONSUMER_FULL] = QUERY_END_REFUSED,
+        [CONSUMER_FAILED] = QUERY_END_FAILED,
+    };
+    return feed->hold ? ends[consumer_hold_state(feed->hold)] : QUERY_END_COUNT;
+}
+
 enum feed_result feed_next(struct feed *feed, struct buf *out)
 {
+    const enum query_end why = name_end(feed);
+    if (why != QUERY_END_COUNT) {
+        return end(feed, why);
+    }
     if (reading_forget_remade(feed->reading, &feed->site->source)) {
         return remade(feed, out);
+    }
+    if (!may_send(feed)) {
+        return FEED_IDLE; /* it is woken */
     }
     if (feed->was_blocked && is_to_conflate(feed)) {
         return feed_lost(feed, out);
@@ -418,13 +468,34 @@ void feed_init(struct feed *feed, struct feed_site *site, const struct feed_para
                           .asked = params->asked,
                           .start = params->start,
                           .is_snapshot = params->is_snapshot,
-                          .slow = params->slow};
+                          .slow = params->slow,
+                          .hold = params->hold};
+    feed->reading->is_kept_apart = params->hold != NULL;
 }
 
 void feed_settle(struct feed *feed)
 {
     feed_stop(feed);
     reading_leave_shared(feed->reading, &feed->site->source);
+}
+
+void feed_sent(struct feed *feed)
+{
+    if (feed->hold) {
+        consumer_hold_sent(feed->hold, feed->reading);
+    }
+}
+
+void feed_tick(struct feed *feed, int64_t now_us)
+{
+    if (feed->hold) {
+        consumer_hold_tick(feed->hold, now_us);
+    }
+}
+
+void feed_release(struct feed *feed)
+{
+    consumer_hold_free(TAKE(feed->hold));
 }
 
 void feed_stop(struct feed *feed)
@@ -436,6 +507,7 @@ void feed_stop(struct feed *feed)
 void feed_deinit(struct feed *feed)
 {
     feed_stop(feed);
+    feed_release(feed);
     cursor_free(&feed->asked);
     reading_free(feed->reading);
     feed->reading = NULL;

@@ -9,6 +9,7 @@
 #pragma once
 
 #include "catchup.h"
+#include "consumer_hold.h"
 #include "guest.h"
 #include "query_metrics.h"
 #include "reading.h"
@@ -43,15 +44,17 @@ struct feed_params {
     struct reading_start start; /* without `asked` */
     bool is_snapshot;           /* the latest values first, unless there is `asked` */
     enum feed_slow slow;
+    struct consumer_hold *hold; /* taken over; NULL: it has no name */
 };
 
 struct feed {
     struct feed_site *site;
     struct reading *reading;
-    struct cursor asked;       /* until it has begun */
-    struct catchup_job *job;   /* in CATCHUP */
-    struct snapshot *snapshot; /* in SNAPSHOT */
-    size_t snapshot_records;   /* handed out */
+    struct cursor asked;        /* until it has begun */
+    struct catchup_job *job;    /* in CATCHUP */
+    struct snapshot *snapshot;  /* in SNAPSHOT */
+    struct consumer_hold *hold; /* NULL: it has no name, or it has ended */
+    size_t snapshot_records;    /* handed out */
     struct reading_start start;
     bool is_snapshot;
     bool was_blocked; /* since it had nothing to send */
@@ -78,12 +81,17 @@ enum feed_result feed_blocked(struct feed *feed);
  * can be had only as long as the ring has what comes next. */
 void feed_paused(struct feed *feed);
 void feed_rested(struct feed *feed);
-/* Gives up what it holds beside its position. */
+/* All that it has appended has been sent. */
+void feed_sent(struct feed *feed);
+void feed_tick(struct feed *feed, int64_t now_us);
+/* Gives up what it holds beside its position and its name. */
 void feed_stop(struct feed *feed);
+/* Gives its name up; what has been sent under it is committed. */
+void feed_release(struct feed *feed);
 /* And has a position of its own, to be told, if what comes next is still there. */
 void feed_settle(struct feed *feed);
 
-/* Whether the guest may read all of its topics. */
+/* Whether the guest may read all of its topics, and use its name. */
 bool feed_is_for(const struct feed *feed, const struct guest *guest);
 
 void feed_append_event(const struct feed *feed, const char *name, struct strview data,

@@ -152,6 +152,7 @@ enum err query_begin(struct query *query, int argc, char **argv, enum config_act
     query->kafka.extra.prefix = "kafka.";
     const struct config_section sections[] = {
         {"Query", query_options, ARRAY_LEN(query_options), &query->config},
+        {"Consumers", consumers_options, consumers_options_count, &query->consumers_config},
         {"Jobs", jobs_options, jobs_options_count, &query->jobs_config},
         {"Operators", operators_options, operators_options_count, &query->operators_config},
         {"Access", access_options, access_options_count, &query->access_config},
@@ -277,6 +278,7 @@ static enum err listen_start(struct query *query, struct err_info *info)
         .waits = &query->waits,
         .access = query->access,
         .desk = query->desk,
+        .consumers = query->consumers,
         .kafka = &query->kafka,
         .control_topic =
             strcmp(query->config.control, "on") == 0 ? query->config.control_topic : NULL,
@@ -342,6 +344,7 @@ enum err query_start(struct query *query, struct err_info *info)
     e = e ? e : catchup_start(query, info);
     e = e ? e : jobs_start(&query->jobs_config, &query->kafka, &query->jobs, info);
     e = e ? e : operators_start(query, info);
+    e = e ? e : consumers_start(&query->consumers_config, &query->kafka, &query->consumers, info);
     e = e ? e : listen_start(query, info); /* makes the shards, which the reader fills */
     return e ? e : read_start(query, info);
 }
@@ -358,6 +361,8 @@ void query_free(struct query *query)
 {
     desk_free(query->desk); /* first: what its jobs use is freed below */
     cluster_watch_free(query->cluster);
+    consumers_stop(query->consumers); /* streams have ended: their last commits are made */
+    consumers_free(query->consumers);
     access_free(query->access);
     crowd_free(query->crowds.addresses);
     crowd_free(query->crowds.principals);
@@ -388,6 +393,11 @@ const struct http_route query_routes[] = {
     {HTTP_GET, "/topics/{topic}", query_handle_get_topic},
     {HTTP_GET, "/groups", query_handle_get_groups},
     {HTTP_GET, "/groups/{group}", query_handle_get_group},
+    {HTTP_GET, "/consumers", query_handle_get_consumers},
+    {HTTP_GET, "/consumers/{name}", query_handle_get_consumer},
+    {HTTP_DELETE, "/consumers/{name}", query_handle_delete_consumer},
+    {HTTP_POST, "/consumers/{name}/offsets", query_handle_post_offsets, query_open_post_offsets},
+    {HTTP_POST, "/consumers/{name}/reset", query_handle_post_reset, query_open_post_reset},
     {HTTP_POST, "/tickets", query_handle_post_tickets, query_open_post_tickets},
     {HTTP_GET, "/jobs-view", query_handle_get_job_view},
     {HTTP_GET, "/", query_handle_get_dashboard},

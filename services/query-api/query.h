@@ -23,6 +23,12 @@
  *          cluster.c        topics and groups: a picture of them …
  *          cluster_ask.c    … how Kafka is asked for it, cluster_watch.c how it is kept,
  *          cluster_view.c   and what is answered of it (pure)
+ *          query_consumers.c  GET /consumers, /consumers/{name}; POST …/offsets, …/reset; DELETE
+ *          consumers.c      the threads that ask Kafka for them, and names that nobody uses
+ *          consumer_claim.c which stream has a name
+ *          consumer_hold.c  what a stream does with its name
+ *          consumer_desk.c, consumer_ops.c   requests about them
+ *          consumer_group.c, consumer_survey.c, consumer_note.c   what Kafka keeps of them
  *          query_tickets.c  POST /tickets
  *          query_access.c   who may see what: the first question of each of these
  *          query_pages.c    the dashboard, the job view
@@ -55,8 +61,9 @@
  *          Kafka → jobs → board → an answer when it is asked for
  *          a request → desk → Kafka → its worker → an answer
  * THREADS  reader, finder and jobs: 1 each · HTTP workers: http.threads · catch-up: sse.catchup.threads ·
- *          desk: query.operators.threads. A frame crosses threads by an atomic count, once a batch through
- *          an inbox; a job of the desk goes there and back by a list under a lock.
+ *          desk: query.operators.threads · consumers: query.consumers.threads. A frame crosses threads by an
+ *          atomic count, once a batch through an inbox; a job of the desk goes there and back by a list under
+ *          a lock.
  */
 #pragma once
 
@@ -64,6 +71,7 @@
 
 #include "cluster.h"
 #include "desk.h"
+#include "consumers.h"
 #include "http/http.h"
 #include "jobs.h"
 #include "kafka/kafka_config.h"
@@ -127,6 +135,8 @@ struct query {
     struct operators_config operators_config;
     struct desk *desk;
     struct cluster_watch *cluster;
+    struct consumers_config consumers_config;
+    struct consumers *consumers;             /* NULL: off */
     struct strview topics[QUERY_TOPICS_MAX]; /* each ends with a NUL */
     size_t topic_count;
     struct query_topic_metrics metrics[QUERY_TOPICS_MAX];
@@ -173,6 +183,13 @@ void query_handle_get_topics(struct http_request *request);
 void query_handle_get_topic(struct http_request *request);
 void query_handle_get_groups(struct http_request *request);
 void query_handle_get_group(struct http_request *request);
+void query_handle_get_consumers(struct http_request *request);
+void query_handle_get_consumer(struct http_request *request);
+void query_handle_delete_consumer(struct http_request *request);
+void query_open_post_offsets(struct http_request *request);
+void query_handle_post_offsets(struct http_request *request);
+void query_open_post_reset(struct http_request *request);
+void query_handle_post_reset(struct http_request *request);
 void query_open_post_tickets(struct http_request *request);
 void query_handle_post_tickets(struct http_request *request);
 void query_handle_get_dashboard(struct http_request *request);

@@ -1,5 +1,7 @@
 #include "query_access.h"
 
+#include <string.h>
+
 static struct shard *shard_of(const struct http_request *request)
 {
     return http_worker_state(http_request_worker(request));
@@ -21,6 +23,40 @@ enum err query_admit(struct http_request *request, enum service_access_moment mo
         access_spend(shard_of(request)->access, principal, 1, 0);
     }
     return e;
+}
+
+/* A browser sends what any page makes it send; one that is asked for in the address alone must not move a
+ * position. */
+static bool is_of_another_site(const struct http_request *request)
+{
+    const struct query *query = http_request_context(request);
+    const char *site = http_request_header(request, "Sec-Fetch-Site");
+    return site && strcmp(site, "cross-site") == 0 &&
+           !service_http_config(query->service)->cors_origins[0];
+}
+
+enum err query_permit_consumer(struct http_request *request,
+                               const struct access_principal *principal, enum access_right right,
+                               const char *name, struct err_info *info)
+{
+    const struct query *query = http_request_context(request);
+    char group[CONSUMER_GROUP_BYTES];
+    if (!query->consumers) {
+        return err_set(info, ERR_FORBIDDEN,
+                       "positions are not kept under names: query.consumers is off");
+    }
+    if (is_of_another_site(request)) {
+        return err_set(info, ERR_FORBIDDEN, "a page of another site asks (http.cors.origins)");
+    }
+    if (!name) {
+        return ERR_OK;
+    }
+    enum err e = consumer_name_check(name, info);
+    if (e) {
+        return e;
+    }
+    consumer_group_name(query->consumers, name, group);
+    return service_access_permit(request, principal, right, sv(group), info);
 }
 
 enum err query_enter(struct http_request *request, struct access_principal *principal,

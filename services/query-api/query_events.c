@@ -36,6 +36,7 @@ static enum err turn_away(struct http_request *request, struct streams *streams,
 static enum err open_stream(struct http_request *request, struct streams *streams,
                             struct events_request *events, struct guest *guest)
 {
+    const struct query *query = http_request_context(request);
     struct stream_params params = {
         .feed = {.start = events->start, .is_snapshot = events->is_snapshot, .slow = events->slow}};
     bool is_chunked = true;
@@ -55,6 +56,14 @@ static enum err open_stream(struct http_request *request, struct streams *stream
         buf_free(&params.head);
         return e;
     }
+    if (events->consumer) {
+        params.feed.hold = consumer_hold_new(
+            &(struct consumer_hold_params){.consumers = query->consumers,
+                                           .name = events->consumer,
+                                           .is_manual = events->is_manual,
+                                           .wake = streams->site->wake,
+                                           .context = streams->site->wake_context});
+    }
     params.feed.asked = events->asked;
     events->asked = (struct cursor){0};
     params.feed.reading = events_request_reading(events);
@@ -73,10 +82,16 @@ static enum err handle(struct http_request *request, struct events_request *even
     enum err e = query_identify(request, SERVICE_ACCESS_STREAM, &principal, info);
     if (!e && http_websocket_is_asked(request)) {
         e = events_request_read_http(request, principal, events, info);
+        if (!e && events->consumer) {
+            e = err_set(info, ERR_REQUEST_PARAM, "consumer= is not for WebSockets");
+        }
         return e ? e : query_open_socket(request, principal, events, info);
     }
     e = e ? e : events_request_format(request, events, info);
     e = e ? e : events_request_read_http(request, principal, events, info);
+    if (!e && events->consumer) {
+        e = query_permit_consumer(request, principal, ACCESS_WRITE, events->consumer, info);
+    }
     if (e) {
         return e;
     }

@@ -23,6 +23,9 @@ enum {
     HISTORY_BYTES,
     HISTORY_EVICTED,
     WAITS,
+    CONSUMERS,
+    COMMITS,
+    EXPIRED,
 };
 
 static struct metric families[] = {
@@ -90,6 +93,17 @@ static struct metric families[] = {
     [WAITS] = {"millrace_query_waits", METRIC_GAUGE,
                "Requests that wait for something new; at query.waits.max further ones get a 503.",
                NULL},
+    [CONSUMERS] = {"millrace_query_consumers", METRIC_GAUGE, "Streams that are open under a name.",
+                   NULL},
+    [COMMITS] =
+        {"millrace_query_consumer_commits_total", METRIC_COUNTER,
+         "Positions committed for named streams; failed: Kafka did not take it, what was sent "
+         "since would come again; lost: another stream has the name, once or twice is a "
+         "takeover, steadily are two clients that use one name.",
+         "result"},
+    [EXPIRED] = {"millrace_query_consumers_expired_total", METRIC_COUNTER,
+                 "Names that nobody had used for query.consumers.keep, and that are kept no more.",
+                 NULL},
 };
 METRICS_TABLE(families)
 
@@ -98,6 +112,8 @@ static const char *const end_names[QUERY_END_COUNT] = {
     [QUERY_END_STALLED] = "stalled",   [QUERY_END_LIMIT] = "limit",
     [QUERY_END_FAILED] = "failed",     [QUERY_END_ROTATED] = "rotated",
     [QUERY_END_EXPIRED] = "expired",   [QUERY_END_REVOKED] = "revoked",
+    [QUERY_END_TAKEN] = "taken",       [QUERY_END_RESET] = "reset",
+    [QUERY_END_DELETED] = "deleted",   [QUERY_END_REFUSED] = "refused",
     [QUERY_END_SHUTDOWN] = "shutdown",
 };
 
@@ -106,13 +122,19 @@ static const char *const slow_names[QUERY_SLOW_COUNT] = {
     [QUERY_SLOW_CAUGHT_UP] = "caught-up",
 };
 
+static const char *const commit_names[QUERY_COMMIT_COUNT] = {
+    [QUERY_COMMIT_DONE] = "done",
+    [QUERY_COMMIT_FAILED] = "failed",
+    [QUERY_COMMIT_LOST] = "lost",
+};
+
 static struct {
     struct metric_series *streams, *subscriptions, *frames, *bytes, *ends[QUERY_END_COUNT],
         *catchups, *catchups_now, *gaps, *jobs, *jobs_left_out, *slow[QUERY_SLOW_COUNT], *delivery,
-        *waits;
+        *waits, *consumers, *commits[QUERY_COMMIT_COUNT], *expired;
 } series;
 
-static _Atomic int64_t streams_open, subscriptions_open, catchups_open, waits_open;
+static _Atomic int64_t streams_open, subscriptions_open, catchups_open, waits_open, consumers_open;
 
 static void on_collect(void *context)
 {
@@ -121,6 +143,7 @@ static void on_collect(void *context)
     metric_set(series.subscriptions, (double)atomic_load(&subscriptions_open));
     metric_set(series.catchups_now, (double)atomic_load(&catchups_open));
     metric_set(series.waits, (double)atomic_load(&waits_open));
+    metric_set(series.consumers, (double)atomic_load(&consumers_open));
 }
 
 void query_metrics_start(void)
@@ -136,6 +159,11 @@ void query_metrics_start(void)
     series.jobs_left_out = METRIC(families[JOBS_LEFT_OUT], NULL);
     series.delivery = METRIC(families[DELIVERY], NULL);
     series.waits = METRIC(families[WAITS], NULL);
+    series.consumers = METRIC(families[CONSUMERS], NULL);
+    series.expired = METRIC(families[EXPIRED], NULL);
+    for (size_t i = 0; i < QUERY_COMMIT_COUNT; i++) {
+        series.commits[i] = METRIC(families[COMMITS], commit_names[i]);
+    }
     for (size_t i = 0; i < QUERY_END_COUNT; i++) {
         series.ends[i] = METRIC(families[ENDS], end_names[i]);
     }
@@ -219,6 +247,21 @@ void query_metrics_gap(void)
 void query_metrics_wait(int change)
 {
     atomic_fetch_add(&waits_open, change);
+}
+
+void query_metrics_consumer(int change)
+{
+    atomic_fetch_add(&consumers_open, change);
+}
+
+void query_metrics_consumer_commit(enum query_commit what)
+{
+    metric_add(series.commits[what], 1);
+}
+
+void query_metrics_consumer_expired(void)
+{
+    metric_add(series.expired, 1);
 }
 
 void query_metrics_jobs(size_t records, int64_t left_out)

@@ -12,6 +12,10 @@ enum query_end {
     QUERY_END_ROTATED, /* as old as sse.age.max lets it become */
     QUERY_END_EXPIRED, /* its token or key has */
     QUERY_END_REVOKED, /* its key, or the right to what it reads, was taken away */
+    QUERY_END_TAKEN,   /* another stream has its name */
+    QUERY_END_RESET,   /* its name was put elsewhere */
+    QUERY_END_DELETED, /* its name is kept no more */
+    QUERY_END_REFUSED, /* there are as many names as there may be */
     QUERY_END_SHUTDOWN,
     QUERY_END_COUNT
 };
@@ -35,5 +39,9 @@ void query_metrics_catchup_end(void);
 void query_metrics_gap(void);
 void query_metrics_wait(int change); /* +1, -1 */
 void query_metrics_jobs(size_t records, int64_t left_out);
+void query_metrics_consumer(int change); /* +1, -1 */
+enum query_commit { QUERY_COMMIT_DONE, QUERY_COMMIT_FAILED, QUERY_COMMIT_LOST, QUERY_COMMIT_COUNT };
+void query_metrics_consumer_commit(enum query_commit what);
+void query_metrics_consumer_expired(void);
 enum query_slow { QUERY_SLOW_CONFLATED, QUERY_SLOW_CAUGHT_UP, QUERY_SLOW_COUNT };
 void query_metrics_slow(enum query_slow how);

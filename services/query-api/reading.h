@@ -60,6 +60,7 @@ struct reading {
     bool is_chunked;       /* HTTP/1.0 gets events without chunk framing */
     char *subscription;    /* owned; MESSAGES: a JSON string */
     bool is_sharable;      /* MESSAGES: may become SHARED */
+    bool is_kept_apart;    /* never SHARED: its owner looks at its positions */
     bool is_compressed;    /* MESSAGES: those that are worth it */
     bool is_gzip;          /* not MESSAGES: all that is appended is of `gzip` */
     struct gzip_member gzip;

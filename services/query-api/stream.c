@@ -199,6 +199,7 @@ static void stream_pump(struct stream *stream, bool is_burst)
             stream_free(stream, stream->end);
             return;
         }
+        feed_sent(&stream->feed);
         switch (fed(stream, feed_next(&stream->feed, &stream->out))) {
         case IDLE:
             rest(stream);
@@ -234,6 +235,7 @@ static void stream_tick(struct stream *stream, int64_t now_us)
         }
         return;
     }
+    feed_tick(&stream->feed, now_us);
     if (now_us >= stream->due_us || now_us >= stream->guest.expires_us) {
         stream_end(stream, now_us >= stream->due_us ? stream->due_end : QUERY_END_EXPIRED);
         return;
@@ -263,6 +265,7 @@ static void stream_end(struct stream *stream, enum query_end why)
     stream->end = why;
     stream->wrote_us = clock_mono_us(); /* from which the time to take it counts */
     feed_stop(&stream->feed);
+    feed_release(&stream->feed);
     feed_append_farewell(&stream->feed, why, &stream->out);
     reading_append_end(stream->feed.reading, &stream->out);
     stream_pump(stream, false);

@@ -100,6 +100,7 @@ enum guard {
     OPEN,
     OF_TOPIC,    /* the right to read it */
     OF_WRITER,   /* the right to write to one; it is off all the same */
+    OF_CONSUMER, /* a right to the consumer; they are off all the same */
     OF_SOMEBODY, /* who is known */
 };
 
@@ -128,6 +129,11 @@ static const struct {
     {HTTP_POST, "/jobs/{pipeline}/pause", OF_WRITER, "/jobs/orders/pause", NULL},
     {HTTP_POST, "/jobs/{pipeline}/resume", OF_WRITER, "/jobs/orders/resume", NULL},
     {HTTP_POST, "/jobs/{pipeline}/savepoint", OF_WRITER, "/jobs/orders/savepoint", NULL},
+    {HTTP_GET, "/consumers", OF_CONSUMER, "/consumers", NULL},
+    {HTTP_GET, "/consumers/{name}", OF_CONSUMER, "/consumers/c", NULL},
+    {HTTP_DELETE, "/consumers/{name}", OF_CONSUMER, "/consumers/c", NULL},
+    {HTTP_POST, "/consumers/{name}/offsets", OF_CONSUMER, "/consumers/c/offsets", NULL},
+    {HTTP_POST, "/consumers/{name}/reset", OF_CONSUMER, "/consumers/c/reset", NULL},
     {HTTP_POST, "/tickets", OF_TOPIC, "/tickets", NULL},
     {HTTP_GET, "/", OPEN, "/", NULL},
     {HTTP_GET, "/jobs-view", OPEN, "/jobs-view", NULL},
@@ -152,8 +158,11 @@ static char *ask(const struct site *site, enum http_method method, const char *t
     (void)snprintf(request, sizeof request,
                    "%s %s HTTP/1.1\r\nHost: a\r\n%sContent-Length: %zu\r\n"
                    "Content-Type: application/json\r\n\r\n%s",
-                   method == HTTP_POST ? "POST" : "GET", target, headers ? headers : "",
-                   method == HTTP_POST ? strlen(body) : 0, method == HTTP_POST ? body : "");
+                   method == HTTP_POST     ? "POST"
+                   : method == HTTP_DELETE ? "DELETE"
+                                           : "GET",
+                   target, headers ? headers : "", method == HTTP_POST ? strlen(body) : 0,
+                   method == HTTP_POST ? body : "");
     struct client *client = client_open_with(site, request, 0);
     client_await_text(client, "\r\n\r\n");
     char *text = must_alloc(client->text.len + 1);
@@ -205,6 +214,14 @@ static int status_of_the_reader(size_t row)
     return 200;
 }
 
+static void expect_off(const struct site *site, size_t row, const char *says)
+{
+    char *text = ask(site, addresses[row].method, addresses[row].target, header_of(writer));
+    expect_status(addresses[row].target, text, 403);
+    expect_in(text, says);
+    free(text);
+}
+
 static void expect_guarded(const struct site *site, size_t row)
 {
     char garbled[ACCESS_KEY_BYTES + 1];
@@ -212,11 +229,12 @@ static void expect_guarded(const struct site *site, size_t row)
     garbled[ACCESS_KEY_BYTES - 1] = garbled[ACCESS_KEY_BYTES - 1] == 'x' ? 'y' : 'x';
     expect_answer(site, row, NULL, 401);
     expect_answer(site, row, garbled, 401);
+    if (addresses[row].guard == OF_CONSUMER) {
+        expect_off(site, row, "query.consumers is off");
+        return;
+    }
     if (addresses[row].guard == OF_WRITER) {
-        char *text = ask(site, addresses[row].method, addresses[row].target, header_of(writer));
-        expect_status(addresses[row].target, text, 403);
-        expect_in(text, "query.control is off");
-        free(text);
+        expect_off(site, row, "query.control is off");
     } else {
         expect_answer(site, row, writer,
                       addresses[row].guard == OF_TOPIC ? 403 : status_of_the_reader(row));
@@ -304,6 +322,72 @@ static void test_control__on__is_for_who_may_write(void **state)
         expect_status(target, text, rows[row].status);
         free(text);
     }
+    site_stop(site);
+}
+
+/* --- consumers ------------------------------------------------------------------------------------------ */
+
+/* All may read orders, and see the consumer; `other` may use it if so, `writer` may put it elsewhere. */
+static void consumer_keys_write(bool may_use)
+{
+    static const char *const group = "millrace.consumer.c";
+    json_t *keys = json_array();
+    const char *const names[] = {reader, other, writer};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        json_t *entry = key_entry_new(names[i], "read", "orders");
+        json_array_append_new(json_object_get(entry, "read"), json_string(group));
+        if (i > 0 && may_use) {
+            json_object_set_new(entry, "write", json_pack("[s]", group));
+        }
+        if (i > 1) {
+            json_object_set_new(entry, "admin", json_pack("[s]", "millrace.consumer.*"));
+        }
+        json_array_append_new(keys, entry);
+    }
+    json_t *root = json_pack("{s:o}", "keys", keys);
+    CHECK(json_dump_file(root, keys_path, 0) == 0);
+    json_decref(root);
+}
+
+static void test_consumers__rights_are_those_of_the_group(void **state)
+{
+    (void)state;
+    static const struct {
+        enum http_method method;
+        const char *target;
+        int of_reader, of_other, of_writer;
+    } rows[] = {
+        {HTTP_GET, "/events/orders?consumer=c", 403, 200, 200},
+        {HTTP_GET, "/events/orders?consumer=d", 403, 403, 403},
+        {HTTP_GET, "/consumers/d", 403, 403, 403},
+        {HTTP_POST, "/consumers/c/offsets", 403, 400, 400}, /* it says no position */
+        {HTTP_POST, "/consumers/c/reset", 403, 403, 400},
+        {HTTP_DELETE, "/consumers/d", 403, 403, 0}, /* what of it is Kafka's affair */
+    };
+    struct site *site = site_start_guarded((const char *const[]){"--query.consumers=on", NULL});
+    consumer_keys_write(true);
+    reload(site);
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        const struct {
+            const char *key;
+            int status;
+        } asks[] = {{NULL, 401},
+                    {reader, rows[i].of_reader},
+                    {other, rows[i].of_other},
+                    {writer, rows[i].of_writer}};
+        for (size_t k = 0; k < ARRAY_LEN(asks) && (k == 0 || asks[k].status); k++) {
+            char *text = ask(site, rows[i].method, rows[i].target, header_of(asks[k].key));
+            expect_status(rows[i].target, text, asks[k].status);
+            free(text);
+        }
+    }
+    struct client *client = client_open(site, "/events/orders?consumer=c", header_of(other));
+    client_await_text(client, "\"state\":\"open\"");
+    consumer_keys_write(false);
+    reload(site);
+    client_await_text(client, "event: revoked");
+    client_await_end(client);
+    client_close(client);
     site_stop(site);
 }
 
@@ -700,6 +784,7 @@ int main(void)
         cmocka_unit_test(test_every_address__says_who_may_see_it),
         cmocka_unit_test(test_control__on__is_for_who_may_write),
         cmocka_unit_test(test_off__everybody_sees_everything__tickets_are_given_all_the_same),
+        cmocka_unit_test(test_consumers__rights_are_those_of_the_group),
         cmocka_unit_test(test_ticket__opens_one_stream_of_its_topics),
         cmocka_unit_test(test_ticket__not_used_by_what_does_not_begin),
         cmocka_unit_test(test_ticket__opens_a_websocket_for_its_topics),

@@ -1,0 +1,248 @@
+#include "consumer_hold.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/clock.h"
+#include "query_metrics.h"
+
+#define TOUCH_MS_MAX 3600000 /* Kafka forgets what is not committed again */
+
+struct consumer_hold {
+    struct consumer_hold_params params;
+    char name[CONSUMER_NAME_BYTES_MAX + 1];
+    char group[CONSUMER_GROUP_BYTES];
+    const struct strview *topics; /* their names */
+    struct consumer_claim *claim; /* NULL: its topics are not known yet */
+    bool is_open;
+    bool may_send;
+    bool has_begun;                   /* its beginning has been committed, or is about to be */
+    struct consumer_places sent;      /* by topic of the reading; none: not known yet */
+    struct consumer_places committed; /* or about to be */
+    int64_t looked_us, committed_us;
+};
+
+struct consumer_hold *consumer_hold_new(const struct consumer_hold_params *params)
+{
+    struct consumer_hold *hold = must_alloc(sizeof *hold);
+    hold->params = *params;
+    (void)snprintf(hold->name, sizeof hold->name, "%s", params->name);
+    consumer_group_name(params->consumers, params->name, hold->group);
+    query_metrics_consumer(1);
+    return hold;
+}
+
+/* --- opening -------------------------------------------------------------------------------------------- */
+
+/* False: a topic has not been looked at yet, or is not read yet. */
+static bool claim_make(struct consumer_hold *hold, const struct reading *reading,
+                       const struct reading_source *source)
+{
+    struct consumer_claim_params params = {
+        .name = hold->name, .wake = hold->params.wake, .context = hold->params.context};
+    for (size_t i = 0; i < reading->topic_count; i++) {
+        if (!source->rings[reading->topics[i].topic].is_live) {
+            return false;
+        }
+    }
+    for (size_t i = 0; i < reading->topic_count; i++) {
+        const struct ring *ring = &source->rings[reading->topics[i].topic];
+        (void)consumer_places_add(&params.topics, source->names[reading->topics[i].topic].ptr,
+                                  ring->partition_count, ring->epoch);
+    }
+    hold->topics = source->names;
+    hold->claim = consumer_claim_new(hold->params.consumers, &params);
+    return true;
+}
+
+static void cursor_make(const struct consumer_places *places, struct cursor *ret)
+{
+    cursor_free(ret);
+    for (size_t i = 0; i < places->count; i++) {
+        const struct consumer_topic *topic = &places->topics[i];
+        for (int32_t p = 0; p < topic->partition_count; p++) {
+            if (topic->next[p] >= 0) {
+                cursor_add(ret, &(struct cursor_position){(uint32_t)i, p, topic->next[p]});
+            }
+        }
+    }
+    ret->epochs = must_alloc((places->count + 1) * sizeof *ret->epochs);
+    for (size_t i = 0; i < places->count; i++) {
+        ret->epochs[i] = consumer_topic_is_empty(&places->topics[i]) ? 0 : places->topics[i].epoch;
+    }
+}
+
+bool consumer_hold_open(struct consumer_hold *hold, const struct reading *reading,
+                        const struct reading_source *source, struct cursor *asked, struct buf *told)
+{
+    if (hold->is_open) {
+        return true;
+    }
+    if ((!hold->claim && !claim_make(hold, reading, source)) ||
+        consumer_claim_state(hold->claim) != CONSUMER_OPEN) {
+        return false;
+    }
+    struct consumer_opening opening;
+    consumer_claim_take(hold->claim, &opening);
+    const bool is_kept = !consumer_places_is_empty(&opening.places);
+    const bool is_asked = asked->count > 0 && !opening.is_reset;
+    if (is_kept && !is_asked) {
+        cursor_make(&opening.places, asked);
+    }
+    consumer_places_free(&opening.places);
+    hold->is_open = true;
+    hold->may_send = is_kept;
+    CHECK(buf_printf(told,
+                     "{\"name\":\"%s\",\"state\":\"open\",\"commit\":\"%s\",\"claim\":%" PRId64
+                     ",\"from\":\"%s\"}",
+                     hold->name, hold->params.is_manual ? "manual" : "auto", opening.number,
+                     is_asked  ? "position"
+                     : is_kept ? "committed"
+                               : "request") == ERR_OK); /* far below the bound */
+    return true;
+}
+
+/* --- what has gone out ------------------------------------------------------------------------------------ */
+
+/* A topic that was made anew is another one. */
+static void topic_note(struct consumer_topic *to, const struct reading_topic *from)
+{
+    if (to->partition_count != from->partition_count) {
+        to->next = must_realloc(to->next, ((size_t)from->partition_count + 1) * sizeof *to->next);
+        to->partition_count = from->partition_count;
+    }
+    to->epoch = from->epoch;
+    memcpy(to->next, from->next, (size_t)from->partition_count * sizeof *to->next);
+}
+
+static bool has_positions(const struct reading *reading)
+{
+    if (!reading->has_begun) {
+        return false;
+    }
+    for (size_t i = 0; i < reading->topic_count; i++) {
+        if (!reading->topics[i].is_placed || !reading->topics[i].next) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void consumer_hold_sent(struct consumer_hold *hold, const struct reading *reading)
+{
+    const bool is_known = hold->params.is_manual && hold->sent.count > 0; /* its beginning */
+    if (is_known || !has_positions(reading)) {
+        return;
+    }
+    for (size_t i = hold->sent.count; i < reading->topic_count; i++) {
+        (void)consumer_places_add(&hold->sent, hold->topics[reading->topics[i].topic].ptr, 0, 0);
+    }
+    for (size_t i = 0; i < reading->topic_count; i++) {
+        topic_note(&hold->sent.topics[i], &reading->topics[i]);
+    }
+}
+
+/* --- committing --------------------------------------------------------------------------------------------- */
+
+static bool is_same(const struct consumer_places *a, const struct consumer_places *b)
+{
+    bool is_same = a->count == b->count;
+    for (size_t i = 0; i < a->count && is_same; i++) {
+        const struct consumer_topic *one = &a->topics[i], *other = &b->topics[i];
+        is_same =
+            one->epoch == other->epoch && one->partition_count == other->partition_count &&
+            memcmp(one->next, other->next, (size_t)one->partition_count * sizeof *one->next) == 0;
+    }
+    return is_same;
+}
+
+static int64_t touch_us(const struct consumer_hold *hold)
+{
+    const int64_t quarter_ms = consumers_config_of(hold->params.consumers)->keep_ms / 4;
+    return 1000 * (quarter_ms && quarter_ms < TOUCH_MS_MAX ? quarter_ms : TOUCH_MS_MAX);
+}
+
+static bool is_to_commit(const struct consumer_hold *hold, int64_t now_us)
+{
+    if (hold->sent.count == 0) {
+        return false;
+    }
+    return !hold->has_begun ||
+           (!hold->params.is_manual && (!is_same(&hold->sent, &hold->committed) ||
+                                        now_us - hold->committed_us > touch_us(hold)));
+}
+
+static void commit(struct consumer_hold *hold, int64_t now_us)
+{
+    struct consumer_places places;
+    consumer_places_copy(&hold->sent, &places);
+    if (consumer_claim_commit(hold->claim, &places)) {
+        consumer_places_free(&hold->committed);
+        consumer_places_copy(&hold->sent, &hold->committed);
+        hold->has_begun = true;
+        hold->committed_us = hold->looked_us = now_us;
+    }
+    consumer_places_free(&places);
+}
+
+bool consumer_hold_may_send(struct consumer_hold *hold, const struct reading *reading)
+{
+    if (!hold->may_send && has_positions(reading)) {
+        consumer_hold_sent(hold, reading);
+        if (!hold->has_begun) {
+            commit(hold, clock_mono_us());
+        }
+        hold->may_send = consumer_claim_has_committed(hold->claim);
+        return hold->may_send;
+    }
+    return true;
+}
+
+/* Also when there is nothing to commit: another may have the name. */
+void consumer_hold_tick(struct consumer_hold *hold, int64_t now_us)
+{
+    const int64_t interval_us = consumers_config_of(hold->params.consumers)->commit_ms * 1000;
+    if (!hold->is_open) {
+        return;
+    }
+    if (consumer_claim_has_failed(hold->claim)) { /* so it is not committed, at the next turn */
+        consumer_places_free(&hold->committed);
+        hold->has_begun = false;
+        hold->looked_us = now_us;
+    }
+    if (hold->looked_us && now_us - hold->looked_us < interval_us) {
+        return;
+    }
+    if (is_to_commit(hold, now_us)) {
+        commit(hold, now_us);
+    } else if (hold->has_begun && consumer_claim_commit(hold->claim, NULL)) {
+        hold->looked_us = now_us;
+    }
+}
+
+struct strview consumer_hold_group(const struct consumer_hold *hold)
+{
+    return sv(hold->group);
+}
+
+enum consumer_state consumer_hold_state(const struct consumer_hold *hold)
+{
+    return hold->claim ? consumer_claim_state(hold->claim) : CONSUMER_OPENING;
+}
+
+void consumer_hold_free(struct consumer_hold *hold)
+{
+    if (!hold) {
+        return;
+    }
+    const bool is_last = hold->is_open && is_to_commit(hold, hold->committed_us);
+    if (hold->claim) {
+        consumer_claim_release(hold->claim, is_last ? &hold->sent : NULL);
+    }
+    consumer_places_free(&hold->sent);
+    consumer_places_free(&hold->committed);
+    query_metrics_consumer(-1);
+    free(hold);
+}

@@ -1,0 +1,44 @@
+/* consumer_hold.h - a stream that was opened under a name: where it begins, and what is committed of it.
+ *
+ * WHAT     before the stream begins, the claim (consumers.h), and the position that was committed; then,
+ *          every query.consumers.commit.interval and at the end, what has gone out to the client: not what
+ *          was made ready for it. For a client that commits by itself (`commit=manual`) only its beginning
+ *          is committed, so that the name has a position from the start.
+ * TOLD     `event: consumer` when it is open.
+ * THREADS  the worker's.
+ */
+#pragma once
+
+#include "consumers.h"
+#include "cursor.h"
+#include "reading.h"
+
+struct consumer_hold;
+
+struct consumer_hold_params {
+    struct consumers *consumers;
+    const char *name;
+    bool is_manual;
+    void (*wake)(void *context); /* any thread */
+    void *context;               /* outlives it */
+};
+
+struct consumer_hold *consumer_hold_new(const struct consumer_hold_params *params);
+void consumer_hold_free(
+    struct consumer_hold *hold); /* NULL is a no-op; commits what has gone out */
+
+/* Whether it is open. Then, once, `asked` is where to begin: the position committed, unless it is given
+ * and nobody has reset the name; and what the client is told is appended to `told`, JSON. */
+bool consumer_hold_open(struct consumer_hold *hold, const struct reading *reading,
+                        const struct reading_source *source, struct cursor *asked,
+                        struct buf *told);
+/* Whether records may follow: a name that is new has its beginning committed before any, so that from the
+ * first on there is something to commit to, and to come back to. */
+bool consumer_hold_may_send(struct consumer_hold *hold, const struct reading *reading);
+/* All that the reading has handed out has been sent. */
+void consumer_hold_sent(struct consumer_hold *hold, const struct reading *reading);
+/* Commits when it is time. */
+void consumer_hold_tick(struct consumer_hold *hold, int64_t now_us);
+/* CONSUMER_OPENING, CONSUMER_OPEN, or why it is over. */
+enum consumer_state consumer_hold_state(const struct consumer_hold *hold);
+struct strview consumer_hold_group(const struct consumer_hold *hold);

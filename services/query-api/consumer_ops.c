@@ -1,0 +1,233 @@
+#include "consumer_ops.h"
+
+#include <inttypes.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "consumer_survey.h"
+#include "core/clock.h"
+#include "cursor.h"
+
+static struct consumer_ask *ask_of(struct consumer_job *job)
+{
+    return (struct consumer_ask *)(void *)job; /* its first member */
+}
+
+void consumer_op_list(struct consumer_job *job, struct consumers *consumers)
+{
+    struct consumer_ask *ask = ask_of(job);
+    ask->err = consumers_survey(consumers, &ask->found, &ask->left_out, &ask->info);
+}
+
+/* --- what is committed ---------------------------------------------------------------------------------- */
+
+static enum err fetch(struct consumer_ask *ask, struct consumers *consumers)
+{
+    char group[CONSUMER_GROUP_BYTES];
+    consumer_group_name(consumers, ask->job.name, group);
+    enum err e = consumer_group_fetch(consumers_client(consumers), group, &ask->places, &ask->info);
+    return !e && consumer_places_is_empty(&ask->places)
+               ? err_set(&ask->info, ERR_CONSUMER_UNKNOWN,
+                         "nothing of these topics is kept under \"%s\"", ask->job.name)
+               : e;
+}
+
+/* The logs of the topics that something is committed of. */
+static enum err bounds_fetch(struct consumer_ask *ask, struct consumers *consumers)
+{
+    enum err e = ERR_OK;
+    consumer_places_copy(&ask->places, &ask->lows);
+    consumer_places_copy(&ask->places, &ask->ends);
+    for (size_t i = 0; i < ask->places.count; i++) {
+        const struct consumer_topic *topic = &ask->places.topics[i];
+        const bool is_empty = consumer_topic_is_empty(topic);
+        for (int32_t p = 0; p < topic->partition_count && !is_empty && !e; p++) {
+            e = consumer_bounds(consumers_client(consumers), topic->name, p,
+                                &ask->lows.topics[i].next[p], &ask->ends.topics[i].next[p],
+                                &ask->info);
+        }
+    }
+    return e;
+}
+
+void consumer_op_show(struct consumer_job *job, struct consumers *consumers)
+{
+    struct consumer_ask *ask = ask_of(job);
+    ask->err = fetch(ask, consumers);
+    ask->err = ask->err ? ask->err : bounds_fetch(ask, consumers);
+}
+
+/* --- committing ------------------------------------------------------------------------------------------ */
+
+static enum err topic_check(struct consumer_ask *ask, const struct consumer_topic *wanted,
+                            const struct consumer_topic *kept)
+{
+    struct err_info *info = &ask->info;
+    if (consumer_topic_is_empty(kept)) {
+        return err_set(info, ERR_CONSUMER_UNKNOWN, "nothing of %s is kept under \"%s\"",
+                       wanted->name, ask->job.name);
+    }
+    if (kept->note.is_reset) {
+        return err_set(info, ERR_CONSUMER_STALE,
+                       "\"%s\" was reset: what was read before is not its position any more",
+                       ask->job.name);
+    }
+    if (ask->claim && ask->claim != kept->note.claim) {
+        return err_set(info, ERR_CONSUMER_STALE,
+                       "\"%s\" is held by claim %" PRId64 " and not by %" PRId64, ask->job.name,
+                       kept->note.claim, ask->claim);
+    }
+    if (wanted->epoch && kept->note.epoch && wanted->epoch != kept->note.epoch) {
+        return err_set(info, ERR_CONSUMER_STALE,
+                       "the position is of another making of %s than what is kept", wanted->name);
+    }
+    return ERR_OK;
+}
+
+static enum err position_check(struct consumer_ask *ask, struct consumers *consumers, size_t topic,
+                               int32_t partition)
+{
+    const struct consumer_topic *wanted = &ask->wanted.topics[topic];
+    const int64_t next = wanted->next[partition];
+    const int64_t kept = ask->places.topics[topic].next[partition];
+    int64_t low, high;
+    if (next < kept) {
+        return err_set(&ask->info, ERR_CONSUMER_STALE,
+                       "%s-%d: %" PRId64 " is behind %" PRId64 ", which is committed: a reset "
+                       "goes back",
+                       wanted->name, partition, next, kept);
+    }
+    enum err e = consumer_bounds(consumers_client(consumers), wanted->name, partition, &low, &high,
+                                 &ask->info);
+    return !e && next > high ? err_set(&ask->info, ERR_CONSUMER_STALE,
+                                       "%s-%d: %" PRId64 " is past the end, which is %" PRId64,
+                                       wanted->name, partition, next, high)
+                             : e;
+}
+
+static enum err positions_check(struct consumer_ask *ask, struct consumers *consumers)
+{
+    enum err e = ERR_OK;
+    for (size_t i = 0; i < ask->wanted.count && !e; i++) {
+        const struct consumer_topic *wanted = &ask->wanted.topics[i];
+        e = topic_check(ask, wanted, &ask->places.topics[i]);
+        for (int32_t p = 0; p < wanted->partition_count && !e; p++) {
+            e = wanted->next[p] < 0 ? ERR_OK : position_check(ask, consumers, i, p);
+        }
+    }
+    return e;
+}
+
+static enum err write_wanted(struct consumer_ask *ask, struct consumers *consumers)
+{
+    char group[CONSUMER_GROUP_BYTES];
+    consumer_group_name(consumers, ask->job.name, group);
+    return consumer_group_commit(consumers_client(consumers), group, &ask->wanted, &ask->info);
+}
+
+void consumer_op_commit(struct consumer_job *job, struct consumers *consumers)
+{
+    struct consumer_ask *ask = ask_of(job);
+    consumer_places_copy(&ask->wanted, &ask->places); /* the same topics */
+    ask->err = fetch(ask, consumers);
+    ask->err = ask->err ? ask->err : positions_check(ask, consumers);
+    for (size_t i = 0; i < ask->wanted.count && !ask->err; i++) {
+        ask->wanted.topics[i].note = ask->places.topics[i].note;
+        ask->wanted.topics[i].note.at_ms = clock_now_ms();
+    }
+    ask->err = ask->err ? ask->err : write_wanted(ask, consumers);
+}
+
+/* --- putting it elsewhere ------------------------------------------------------------------------------------ */
+
+/* Where a reset puts each topic that something is committed of; the others are left. */
+static enum err reset_resolve(struct consumer_ask *ask, struct consumers *consumers)
+{
+    enum err e = bounds_fetch(ask, consumers);
+    for (size_t i = 0; i < ask->places.count && !e; i++) {
+        const struct consumer_topic *kept = &ask->places.topics[i];
+        if (!consumer_topic_is_empty(kept)) {
+            struct consumer_topic *to =
+                consumer_places_add(&ask->wanted, kept->name, kept->partition_count, kept->epoch);
+            const struct consumer_topic *from =
+                &(ask->from == CURSOR_EARLIEST ? &ask->lows : &ask->ends)->topics[i];
+            memcpy(to->next, from->next, (size_t)to->partition_count * sizeof *to->next);
+            to->note = kept->note;
+        }
+    }
+    return !e && cursor_is_time(ask->from)
+               ? consumer_times(consumers_client(consumers), &ask->wanted, cursor_time(ask->from),
+                                &ask->info)
+               : e;
+}
+
+/* A position is somebody's word: each offset of it must lie in the log. */
+static enum err reset_check(struct consumer_ask *ask, struct consumers *consumers)
+{
+    enum err e = bounds_fetch(ask, consumers);
+    for (size_t i = 0; i < ask->wanted.count && !e; i++) {
+        struct consumer_topic *wanted = &ask->wanted.topics[i];
+        if (consumer_topic_is_empty(&ask->places.topics[i])) {
+            return err_set(&ask->info, ERR_CONSUMER_UNKNOWN, "nothing of %s is kept under \"%s\"",
+                           wanted->name, ask->job.name);
+        }
+        wanted->note = ask->places.topics[i].note;
+        for (int32_t p = 0; p < wanted->partition_count; p++) {
+            const int64_t next = wanted->next[p];
+            const int64_t low = ask->lows.topics[i].next[p], end = ask->ends.topics[i].next[p];
+            if (next >= 0 && (next < low || next > end)) {
+                return err_set(&ask->info, ERR_CONSUMER_STALE,
+                               "%s-%d: %" PRId64 " is not in the log, which is %" PRId64
+                               " to %" PRId64,
+                               wanted->name, p, next, low, end);
+            }
+        }
+    }
+    return e;
+}
+
+/* A claim of its own, which nobody holds: streams that are open under the name find it, on any replica. */
+static void reset_note(struct consumer_places *wanted)
+{
+    uint64_t owner;
+    CHECK(getrandom(&owner, sizeof owner, 0) == (ssize_t)sizeof owner); /* so few are given whole */
+    for (size_t i = 0; i < wanted->count; i++) {
+        struct consumer_topic *topic = &wanted->topics[i];
+        topic->note = (struct consumer_note){.claim = topic->note.claim + 1,
+                                             .owner = owner,
+                                             .epoch = topic->epoch,
+                                             .is_reset = true,
+                                             .at_ms = clock_now_ms()};
+    }
+}
+
+void consumer_op_reset(struct consumer_job *job, struct consumers *consumers)
+{
+    struct consumer_ask *ask = ask_of(job);
+    const bool is_given = ask->wanted.count > 0;
+    if (is_given) {
+        consumer_places_copy(&ask->wanted, &ask->places);
+    }
+    ask->err = fetch(ask, consumers);
+    if (!ask->err) {
+        ask->err = (is_given ? reset_check : reset_resolve)(ask, consumers);
+    }
+    if (!ask->err) {
+        reset_note(&ask->wanted);
+        ask->err = write_wanted(ask, consumers);
+    }
+    if (!ask->err) {
+        consumers_end(consumers, ask->job.name, &ask->wanted, CONSUMER_RESET);
+    }
+}
+
+void consumer_op_delete(struct consumer_job *job, struct consumers *consumers)
+{
+    struct consumer_ask *ask = ask_of(job);
+    char group[CONSUMER_GROUP_BYTES];
+    consumer_group_name(consumers, ask->job.name, group);
+    ask->err = consumer_group_delete(consumers_client(consumers), group, &ask->info);
+    if (!ask->err) {
+        consumers_end(consumers, ask->job.name, NULL, CONSUMER_DELETED);
+    }
+}
