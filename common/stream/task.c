@@ -67,6 +67,11 @@ struct stream_task *stream_task_new(const struct pipeline *pipeline, unsigned st
     return task;
 }
 
+void stream_task_use(struct stream_task *task, struct stream_table *const *tables)
+{
+    task->tables = tables;
+}
+
 void stream_task_free(struct stream_task *task)
 {
     if (!task) {

@@ -21,7 +21,7 @@
  *             (replayed at least once) is not counted again.
  * OWNS     what emit is given is borrowed for that call only: the worker copies (or produces with
  *          a copy). The record's bytes are read during process only.
- * THREADS  one owner, which also owns the tables.
+ * THREADS  one owner, which also owns the tables; it may hand the task on to another.
  * COST     no allocation per record after warm-up; measured in bench/micro/bench_stream_task.c.
  * SOURCE   docs/semantics.md; Akidau et al. 2015, "The Dataflow Model".
  */
@@ -114,6 +114,8 @@ void stream_task_free(struct stream_task *task); /* NULL is a no-op */
 DEALLOC(stream_task_free)
 struct stream_task *stream_task_new(const struct pipeline *pipeline, unsigned stage,
                                     struct stream_table *const *tables, int32_t partition);
+/* Of one that was made without tables: it is given them before its first record. */
+void stream_task_use(struct stream_task *task, struct stream_table *const *tables);
 
 /* When the record happened, by its source's `timestamp`: to take the records of several sources in
  * order. An error: what process will make a dead letter of. */

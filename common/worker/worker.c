@@ -51,6 +51,14 @@ const struct config_option worker_options[] = {
                "Folder for a copy of the state, of this instance alone: a restart then reads only "
                "what is new in the changelogs; empty: all of them are read."),
     CONFIG_CHOICE_ROW(
+        struct worker_config, state_standby, "state.standby", "off", "off|on",
+        "Whether the worker follows the state of partitions that others have and that may come to "
+        "it, so that it goes on within two seconds when they do: in memory, once more."),
+    CONFIG_ROW(struct worker_config, state_standby_bytes, "state.standby.bytes", SIZE, "1GiB",
+               1 << 20, 1e12,
+               "Most memory for it; past it the partitions that are the least likely to come are "
+               "left out."),
+    CONFIG_CHOICE_ROW(
         struct worker_config, offsets_lost, "pipeline.offsets.lost", "fail", "fail|earliest",
         "When retention has deleted records that were not processed: stop and say so, "
         "or go on from the oldest there is."),
@@ -139,8 +147,8 @@ static enum err thread_prepare(struct worker *worker, int index, const char *ins
                               worker->metrics.table_rejects, &thread->tables, info);
     }
     if (!e) {
-        e = worker_restore_new(params->kafka, params->pipeline, thread->label, &thread->restore,
-                               info);
+        e = worker_restore_new(params->kafka, params->pipeline, thread->label, false,
+                               &thread->restore, info);
     }
     thread->output = worker_output_new(&(struct worker_output_params){
         .kafka = params->kafka,
@@ -231,6 +239,23 @@ static enum err local_open(struct worker *worker, struct err_info *info)
                                       .free_bytes_min = LOCAL_FREE_BYTES_MIN,
                                       .errors = worker->metrics.local_errors},
         &worker->local, info);
+}
+
+static void standby_start(struct worker *worker)
+{
+    const struct worker_config *config = worker->params.config;
+    if (config->state_standby && strcmp(config->state_standby, "on") == 0 &&
+        worker->plan->store_count > 0) {
+        worker->standby = worker_standby_start(&(struct worker_standby_params){
+            .kafka = worker->params.kafka,
+            .pipeline = worker->params.pipeline,
+            .plan = worker->plan,
+            .metrics = &worker->metrics,
+            .local = worker->local,
+            .bytes_max = config->state_standby_bytes,
+            .is_ranged = strcmp(config->rebalance, "eager") == 0,
+        });
+    }
 }
 
 /* Which worker takes what is to be taken by one. */
@@ -325,6 +350,7 @@ enum err worker_start(const struct worker_params *params, struct worker **ret,
         return e;
     }
     worker_describe(worker);
+    standby_start(worker);
     e = threads_start(worker, info);
     if (e) {
         enum err stopped = worker_stop(worker, 0);
@@ -393,6 +419,7 @@ enum err worker_stop(struct worker *worker, int64_t timeout_ms)
                   KV("timeout_ms", timeout_ms));
         return ERR_DRAIN_TIMEOUT;
     }
+    worker_standby_stop(worker->standby);
     worker_status_stop(worker->status, !has_failed(worker),
                        (deadline_us + JOIN_GRACE_US - clock_mono_us()) / 1000);
     worker_free(worker);

@@ -31,6 +31,8 @@ struct worker_config {
     int64_t purge_interval_ms;
     const char *offsets_lost;  /* fail | earliest */
     const char *state_dir;     /* "": nothing is kept on disk */
+    const char *state_standby; /* off | on; NULL: off */
+    int64_t state_standby_bytes;
     const char *status_topic;  /* "" or NULL: nobody is told */
     const char *control_topic; /* "" or NULL: nobody pauses it */
     int64_t savepoint_hold_ms;

@@ -429,6 +429,7 @@ static void assignment_take(struct worker_thread *thread, rd_kafka_topic_partiti
     }
     worker_tasks_pause(thread);
     thread->has_joined = true;
+    worker_standby_begin(thread->worker->standby);
     thread->joined_us = clock_mono_us();
     assigned_count(thread);
     metric_add(thread->worker->metrics.rebalances, 1);

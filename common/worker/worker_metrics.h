@@ -23,6 +23,8 @@ struct worker_metrics {
     struct metric_series *producer_rebuilds;
     struct metric_series *rebalances;
     struct metric_series *restored_records, *local_rows, *local_errors;
+    struct metric_series *standby_partitions, *standby_lag, *standby_bytes, *standby_records,
+        *standby_taken;
     struct metric_series *paused;
     struct metric_series *last_commit;
     struct metric_series *table_rejects;

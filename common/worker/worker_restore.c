@@ -9,12 +9,14 @@
 #include "worker/worker_crash.h"
 
 #define RECORDS_BATCH    2000
+#define FOLLOW_BATCH     500 /* who takes over waits for one of them */
 #define STEP_BATCHES_MAX 5
 #define MARK_MS          2000
 #define END_MS           1000
 #define ROWS_BATCH       20000
 #define HELD_BYTES       ((size_t)1 << 20) /* of a copy, while its changelog is read */
 #define STALLED_US       10000000
+#define KEEP_US          10000000
 /* A partition's last records may be a transaction's marker, or compacted away: then its end is told
  * with an answer that has no record, and the broker would hold that back for half a second. Nothing is
  * fetched when nothing is being restored, so that this costs nothing then. */
@@ -28,11 +30,14 @@ struct worker_restore {
         int32_t partition;
         struct local_copy *copy; /* NULL: none */
         bool is_local;           /* the copy's rows come first, then … */
+        bool is_lost;            /* of one that follows: the log went on without it */
         int64_t place;           /* … the changelog from here */
     } *partitions;               /* being restored */
     size_t count, capacity;
+    bool is_following;
     bool is_end_marked;
     int64_t progress_us; /* when a record last came */
+    int64_t kept_us;     /* when copies of those that are followed were last told where they are */
 };
 
 static const char *changelog_of(const struct worker_restore *restore, unsigned store)
@@ -49,35 +54,41 @@ static enum err tail_add(struct worker_restore *restore, const struct restore_pa
     return kafka_tail_add(restore->tail, &start, 1, info);
 }
 
-/* Whether the log still has this place; false as well when that cannot be known. */
-static bool has_place(struct worker_restore *restore, const struct restore_partition *partition)
+/* False as well when that cannot be known. */
+bool worker_restore_has(struct worker_restore *restore, unsigned store, int32_t partition,
+                        int64_t place, const char *event)
 {
     int64_t low, high;
-    const char *topic = changelog_of(restore, partition->store);
+    const char *topic = changelog_of(restore, store);
     rd_kafka_resp_err_t code = rd_kafka_query_watermark_offsets(
-        kafka_tail_client(restore->tail), topic, partition->partition, &low, &high, END_MS);
-    bool has = !code && partition->place >= low && partition->place <= high;
+        kafka_tail_client(restore->tail), topic, partition, &low, &high, END_MS);
+    bool has = !code && place >= low && place <= high;
     if (!has) {
-        log_event(LOG_WARN, "local_state_stale",
+        log_event(LOG_WARN, event,
                   code ? "the changelog's end is not known: all of it is read"
                        : "the changelog does not have the copy's place: all of it is read",
-                  KV("topic", topic), KV("partition", partition->partition),
-                  KV("offset", partition->place));
+                  KV("topic", topic), KV("partition", partition), KV("offset", place));
     }
     return has;
 }
 
 enum err worker_restore_add(struct worker_restore *restore, unsigned store, int32_t partition,
-                            struct local_copy *copy, struct err_info *info)
+                            struct local_copy *copy, int64_t place, struct err_info *info)
 {
     CHECK(restore->tail != NULL);
-    struct restore_partition added = {.store = store, .partition = partition, .copy = copy};
-    added.place = copy ? local_copy_find(copy, clock_now_ms()) : -1;
-    added.is_local = added.place >= 0 && has_place(restore, &added);
-    if (copy && !added.is_local) {
-        local_copy_clear(copy);
+    struct restore_partition added = {
+        .store = store, .partition = partition, .copy = copy, .place = place};
+    if (copy && place < 0) {
+        added.place = local_copy_find(copy, clock_now_ms());
+        added.is_local = added.place >= 0 && worker_restore_has(restore, store, partition,
+                                                                added.place, "local_state_stale");
+        if (!added.is_local) {
+            local_copy_clear(copy);
+        }
     }
-    enum err e = added.is_local ? ERR_OK : tail_add(restore, &added, KAFKA_EARLIEST, info);
+    enum err e = added.is_local
+                     ? ERR_OK
+                     : tail_add(restore, &added, place >= 0 ? place : KAFKA_EARLIEST, info);
     if (e) {
         return e;
     }
@@ -194,7 +205,8 @@ static enum err records_take(struct worker_restore *restore,
                              struct err_info *info)
 {
     rd_kafka_message_t *messages[RECORDS_BATCH];
-    size_t count = kafka_tail_poll(restore->tail, messages, RECORDS_BATCH, 0);
+    size_t max = restore->is_following ? FOLLOW_BATCH : RECORDS_BATCH;
+    size_t count = kafka_tail_poll(restore->tail, messages, max, 0);
     const struct restore_partition *memo = NULL; /* records come in runs of one partition */
     const rd_kafka_topic_t *topic = NULL;
     enum err e = ERR_OK;
@@ -233,6 +245,61 @@ static void copy_finish(struct worker_restore *restore, const struct restore_par
     }
 }
 
+rd_kafka_t *worker_restore_client(const struct worker_restore *restore)
+{
+    return restore->tail ? kafka_tail_client(restore->tail) : NULL;
+}
+
+void worker_restore_place(const struct worker_restore *restore, unsigned store, int32_t partition,
+                          int64_t *ret_next, int64_t *ret_end)
+{
+    const struct restore_partition *found = partition_find(restore, store, partition);
+    *ret_next = *ret_end = -1;
+    if (found && !found->is_local && !found->is_lost) {
+        kafka_tail_position(restore->tail, changelog_of(restore, store), partition, ret_next,
+                            ret_end);
+    }
+}
+
+int64_t worker_restore_release(struct worker_restore *restore, unsigned store, int32_t partition)
+{
+    int64_t next, ignored;
+    worker_restore_place(restore, store, partition, &next, &ignored);
+    if (next >= 0) {
+        copy_finish(restore, partition_find(restore, store, partition));
+    }
+    worker_restore_remove(restore, store, partition);
+    return next;
+}
+
+/* Records are missing between where one that follows was and where its log goes on. */
+static void on_gap(void *context, const struct kafka_position *at, int64_t from, int64_t to)
+{
+    struct worker_restore *restore = context;
+    (void)from, (void)to; /* kafka_gap has told them */
+    for (size_t i = 0; i < restore->count; i++) {
+        struct restore_partition *partition = &restore->partitions[i];
+        bool is_it = partition->partition == at->partition &&
+                     strcmp(changelog_of(restore, partition->store), at->topic) == 0;
+        partition->is_lost = partition->is_lost || (is_it && restore->is_following);
+    }
+}
+
+static void lost_tell(struct worker_restore *restore,
+                      const struct worker_restore_handlers *handlers)
+{
+    for (size_t i = restore->count; i-- > 0;) {
+        struct restore_partition lost = restore->partitions[i];
+        if (lost.is_lost) {
+            if (lost.copy) {
+                local_copy_clear(lost.copy);
+            }
+            handlers->on_copy_lost(handlers->context, lost.store, lost.partition);
+            return; /* which may have removed others: the next one in the next step */
+        }
+    }
+}
+
 static void partitions_finish(struct worker_restore *restore,
                               const struct worker_restore_handlers *handlers)
 {
@@ -244,6 +311,23 @@ static void partitions_finish(struct worker_restore *restore,
             copy_finish(restore, &done);
             worker_restore_remove(restore, done.store, done.partition);
             handlers->on_done(handlers->context, done.store, done.partition);
+        }
+    }
+}
+
+/* What a restart would find on disk, now and then. */
+static void copies_keep(struct worker_restore *restore)
+{
+    int64_t now_us = clock_mono_us(), next, ignored;
+    if (now_us - restore->kept_us < KEEP_US) {
+        return;
+    }
+    restore->kept_us = now_us;
+    for (size_t i = 0; i < restore->count; i++) {
+        const struct restore_partition *partition = &restore->partitions[i];
+        worker_restore_place(restore, partition->store, partition->partition, &next, &ignored);
+        if (partition->copy && next >= 0) {
+            copy_finish(restore, partition);
         }
     }
 }
@@ -282,7 +366,8 @@ static enum err batches_take(struct worker_restore *restore,
                              struct err_info *info)
 {
     size_t count = RECORDS_BATCH;
-    for (int i = 0; i < STEP_BATCHES_MAX && count == RECORDS_BATCH; i++) {
+    int batches_max = restore->is_following ? 1 : STEP_BATCHES_MAX;
+    for (int i = 0; i < batches_max && count == RECORDS_BATCH; i++) {
         enum err e = records_take(restore, handlers, &count, info);
         if (e) {
             return e;
@@ -305,7 +390,9 @@ enum err worker_restore_step(struct worker_restore *restore,
     if (e) {
         return e;
     }
-    end_mark(restore);
+    if (!restore->is_following) {
+        end_mark(restore);
+    }
     /* Also with nothing to restore: statistics and errors of the client wait in the same queue, and
      * keep worker_restore_fd readable until they are taken. */
     e = batches_take(restore, handlers, &ret->records, info);
@@ -314,6 +401,14 @@ enum err worker_restore_step(struct worker_restore *restore,
     }
     if (ret->records + ret->rows > 0) {
         restore->progress_us = clock_mono_us();
+    }
+    ret->has_more = local_first(restore) != NULL;
+    if (restore->is_following) {
+        lost_tell(restore, handlers);
+        copies_keep(restore);
+        return ERR_OK;
+    }
+    if (ret->records + ret->rows > 0) {
         crash_point(CRASH_IN_RESTORE);
     }
     if (restore->is_end_marked) {
@@ -322,7 +417,6 @@ enum err worker_restore_step(struct worker_restore *restore,
     if (restore->count > 0) {
         stall_log(restore);
     }
-    ret->has_more = local_first(restore) != NULL;
     return ERR_OK;
 }
 
@@ -355,15 +449,19 @@ void worker_restore_progress(const struct worker_restore *restore, unsigned stor
 }
 
 enum err worker_restore_new(const struct kafka_config *kafka, const struct pipeline *pipeline,
-                            const char *label, struct worker_restore **ret, struct err_info *info)
+                            const char *label, bool is_following, struct worker_restore **ret,
+                            struct err_info *info)
 {
     struct worker_restore *restore = must_alloc(sizeof *restore);
     restore->pipeline = pipeline;
+    restore->is_following = is_following;
     if (pipeline_store_count(pipeline) > 0) {
-        enum err e = kafka_tail_new(&(struct kafka_tail_params){.config = kafka,
-                                                                .label = label,
-                                                                .fetch_wait_ms = FETCH_WAIT_MS},
-                                    &restore->tail, info);
+        const struct kafka_tail_params params = {.config = kafka,
+                                                 .label = label,
+                                                 .fetch_wait_ms = is_following ? 0 : FETCH_WAIT_MS,
+                                                 .on_gap = on_gap,
+                                                 .context = restore};
+        enum err e = kafka_tail_new(&params, &restore->tail, info);
         if (e) {
             free(restore);
             return e;

@@ -4,7 +4,10 @@
 #include <string.h>
 
 #include "core/clock.h"
+#include "kafka/kafka_topics.h"
 #include "log/log.h"
+
+#define EPOCH_MS 2000
 
 /* --- which are here ------------------------------------------------------------------------------------- */
 
@@ -113,6 +116,7 @@ void worker_task_clear(struct worker_thread *thread, struct worker_task *task)
         worker_restore_remove(thread->restore, stage->stores[i], task->partition);
     }
     worker_keep_close(thread, task);
+    worker_standby_give(thread->worker->standby, task->stage, task->partition);
     stream_task_free(TAKE(task->stream));
     task->state = TASK_ABSENT;
     task->is_touched = task->is_provisional = task->is_sent = false;
@@ -171,12 +175,73 @@ static void metrics_open(struct worker_thread *thread, struct worker_task *task)
     }
 }
 
+/* Whether the store's changelog is the one that was followed, and has the place. */
+static bool is_standby_right(struct worker_thread *thread, unsigned store, int32_t partition,
+                             int64_t place)
+{
+    const struct worker *worker = thread->worker;
+    const char *topic = pipeline_store_changelog(worker->params.pipeline, store);
+    struct err_info info = {0};
+    uint32_t epoch;
+    enum err e = kafka_topic_epoch(thread->consumer, topic, EPOCH_MS, &epoch, &info);
+    if (e || epoch != worker_standby_epoch(worker->standby, store)) {
+        log_event(LOG_WARN, "standby_stale",
+                  e ? err_detail(e, &info)
+                    : "the changelog was made anew since it was followed: all of it is read",
+                  KV("topic", topic), KV("partition", partition));
+        return false;
+    }
+    return worker_restore_has(thread->restore, store, partition, place, "standby_stale");
+}
+
+/* What was followed of the task while it was another's; NULL: all is to be read. */
+static struct stream_task *standby_take(struct worker_thread *thread, struct worker_task *task,
+                                        int64_t *places)
+{
+    const struct worker *worker = thread->worker;
+    const struct plan_stage *stage = worker_stage(thread, task);
+    struct stream_task *taken =
+        worker_standby_take(worker->standby, task->stage, task->partition, task->copies, places);
+    bool is_right = taken != NULL;
+    for (unsigned i = 0; is_right && i < stage->store_count; i++) {
+        unsigned store = stage->stores[i];
+        is_right = is_standby_right(thread, store, task->partition, places[store]);
+    }
+    if (!is_right) {
+        worker_keep_close(thread, task);
+        stream_task_free(taken);
+        return NULL;
+    }
+    metric_add(worker->metrics.standby_taken, 1);
+    stream_task_use(taken, worker_tables_all(thread->tables));
+    return taken;
+}
+
+static enum err restores_add(struct worker_thread *thread, struct worker_task *task,
+                             const int64_t *places, struct err_info *info)
+{
+    const struct plan_stage *stage = worker_stage(thread, task);
+    enum err e = ERR_OK;
+    for (unsigned i = 0; !e && i < stage->store_count; i++) {
+        unsigned store = stage->stores[i];
+        struct local_copy *copy =
+            places[store] >= 0 ? task->copies[store] : worker_keep_open(thread, task, store);
+        e = worker_restore_add(thread->restore, store, task->partition, copy, places[store], info);
+    }
+    return e;
+}
+
 enum err worker_task_start(struct worker_thread *thread, struct worker_task *task,
                            struct err_info *info)
 {
     const struct plan_stage *stage = worker_stage(thread, task);
-    task->stream = stream_task_new(thread->worker->params.pipeline, task->stage,
-                                   worker_tables_all(thread->tables), task->partition);
+    int64_t *places = must_alloc((task->copy_count + 1) * sizeof *places);
+    task->stream = standby_take(thread, task, places);
+    if (!task->stream) {
+        memset(places, 0xff, task->copy_count * sizeof *places); /* -1: none */
+        task->stream = stream_task_new(thread->worker->params.pipeline, task->stage,
+                                       worker_tables_all(thread->tables), task->partition);
+    }
     task->told = task->stats = stream_task_stats(task->stream);
     memset(task->flow_told, 0,
            pipeline_counter_count(thread->worker->params.pipeline) * sizeof(uint64_t));
@@ -189,11 +254,8 @@ enum err worker_task_start(struct worker_thread *thread, struct worker_task *tas
         e = stream_task_restore_metadata(task->stream, input->source, input->committed.metadata,
                                          info);
     }
-    for (unsigned i = 0; !e && i < stage->store_count; i++) {
-        unsigned store = stage->stores[i];
-        e = worker_restore_add(thread->restore, store, task->partition,
-                               worker_keep_open(thread, task, store), info);
-    }
+    e = e ? e : restores_add(thread, task, places, info);
+    free(places);
     return e;
 }
 

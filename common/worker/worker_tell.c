@@ -321,6 +321,10 @@ static enum err text_all(struct worker_thread *thread)
     text_counts(&page, tell);
     text_errors(&page, tell);
     text_tasks(&page, thread);
+    if (thread->worker->standby && thread->index == 0) { /* they are the worker's */
+        ADD(&page, ",");
+        page.err = page.err ? page.err : worker_standby_text(thread->worker->standby, page.out);
+    }
     return page.err;
 }
 

@@ -23,6 +23,7 @@
 #include "worker/worker_plan.h"
 #include "worker/worker_restore.h"
 #include "worker/worker_saving.h"
+#include "worker/worker_standby.h"
 #include "worker/worker_status.h"
 #include "worker/worker_tables.h"
 #include "worker/worker_tell.h"
@@ -183,7 +184,8 @@ struct worker {
     struct worker_local *local;     /* NULL: nothing is kept on disk */
     struct worker_control *control; /* NULL: nobody pauses it */
     struct worker_control_params control_params;
-    struct worker_saving *saving; /* NULL: no savepoints are asked for */
+    struct worker_saving *saving;   /* NULL: no savepoints are asked for */
+    struct worker_standby *standby; /* NULL: partitions of others are not followed */
     bool is_exactly_once;
     bool is_incremental; /* rebalances tell what comes and what goes, not what there is */
     int64_t commit_records;

@@ -519,8 +519,8 @@ static json_t *savepoints_json(const struct view *view)
 /* Members of a record that say who it is of, or that the answer has elsewhere. */
 static json_t *thread_json(const struct jobs_record *record)
 {
-    static const char *const elsewhere[] = {"v",           "pipeline", "instance", "run",
-                                            "interval_ms", "tasks",    "errors",   "flow"};
+    static const char *const elsewhere[] = {
+        "v", "pipeline", "instance", "run", "interval_ms", "tasks", "errors", "flow", "standbys"};
     json_t *thread = json_copy(record->value);
     for (size_t i = 0; i < ARRAY_LEN(elsewhere); i++) {
         (void)json_object_del(thread, elsewhere[i]); /* or it was not there */
@@ -599,7 +599,7 @@ static void detail_add(const struct view *view, json_t *job)
     const struct member *chosen = spokesman(view);
     const json_t *whole = chosen ? chosen->whole->value : NULL;
     json_t *members = json_array(), *tasks = json_array(), *errors = json_array(),
-           *flow = json_array();
+           *flow = json_array(), *standbys = json_array();
     for (size_t i = 0; i < view->member_count; i++) {
         const struct member *member = &view->members[i];
         if (is_gone(view, member)) {
@@ -616,15 +616,18 @@ static void detail_add(const struct view *view, json_t *job)
             if (!member->is_replaced) {
                 append_of(tasks, member->from[n], "tasks", TASKS_MAX);
             }
+            if (member->state == MEMBER_LIVE) {
+                append_of(standbys, member->from[n], "standbys", TASKS_MAX);
+            }
             if (is_same && member->state == MEMBER_LIVE) {
                 flow_add(flow, json_object_get(member->from[n]->value, "flow"));
             }
         }
     }
-    json_t *more =
-        json_pack("{s:O?,s:O?,s:o,s:o,s:o,s:o,s:o}", "hash", json_object_get(whole, "hash"),
-                  "topology", json_object_get(whole, "topology"), "flow", flow, "instances",
-                  members, "tasks", tasks, "errors", errors, "savepoints", savepoints_json(view));
+    json_t *more = json_pack(
+        "{s:O?,s:O?,s:o,s:o,s:o,s:o,s:o,s:o}", "hash", json_object_get(whole, "hash"), "topology",
+        json_object_get(whole, "topology"), "flow", flow, "instances", members, "tasks", tasks,
+        "standbys", standbys, "errors", errors, "savepoints", savepoints_json(view));
     CHECK(more != NULL);
     (void)json_object_update(job, more);
     json_decrefp(&more);

@@ -119,6 +119,9 @@ class Pipeline:
         assert code == CRASH_CODE, self.workers[number].trouble(f"ended with {describe_code(code)}")
         self.workers[number] = self._worker(number)
 
+    def port(self, number: int) -> int:
+        return self._base + number
+
     def health(self, number: int) -> str:
         """What the worker says of itself."""
         return http_get(self._base + number, "/health/ready").body.decode()

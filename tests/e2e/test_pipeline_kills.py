@@ -44,8 +44,10 @@ GIVING_UP = ("in-revoke", "after-revoke")
 # A member that is gone is noticed soon, unless brokers fall too: then as by default, which is longer than a
 # coordinator is away. Repartition topics are kept: they are recounted.
 SHORT_SESSION = ("--kafka.session.timeout.ms=3000", "--kafka.heartbeat.interval.ms=500")
-# Of every other pipeline: a copy of its state on local disk, of each worker its own.
+# Of every other pipeline: a copy of its state on local disk, of each worker its own. Of the first two: what the other
+# worker has is followed.
 KEPT = ("--state.dir=state-NUMBER",)
+FOLLOWED = ("--state.standby=on",)
 FLAGS = (*(SHORT_SESSION if BROKERS == 1 else ()), "--repartition.purge.interval=1h")
 IN_DOUBT = ("--kafka.transaction.timeout.ms=2000", "--kafka.message.timeout.ms=1500", "--kafka.socket.timeout.ms=1500",
             "--commit.interval=1s", "--kafka.session.timeout.ms=30000")
@@ -64,7 +66,8 @@ class Scene:
         self.pipelines: list[Pipeline] = []
 
         def make(file: Mapping[str, Any], topics: Mapping[str, int]) -> Pipeline:
-            flags = (*FLAGS, *(KEPT if len(self.pipelines) % 2 == 0 else ()))
+            number = len(self.pipelines)
+            flags = (*FLAGS, *(KEPT if number % 2 == 0 else ()), *(FOLLOWED if number < 2 else ()))
             self.pipelines.append(Pipeline(cluster, layout.bin_dir, run_dir, file, topics, flags, workers=3))
             return self.pipelines[-1]
 

@@ -328,9 +328,27 @@ static void test_savepoints__of_all_that_were_told_the_last_word_counts(void **s
     jobs_board_free(board);
 }
 
+static void test_standbys__of_those_that_live(void **state)
+{
+    (void)state;
+    struct jobs_board *board = jobs_board_new(wide);
+    static const char *const more =
+        ",\"standbys\":[{\"stage\":0,\"partition\":4,\"state\":\"following\",\"lag\":3},7]";
+    tell(board, "orders", "a", 0, 0, NOW, more);
+    tell(board, "orders", "b", 0, 1, NOW - 600000, more);
+    json_t *job = jobs_board_show(board, "orders", NOW);
+    const json_t *list = json_object_get(job, "standbys");
+    assert_int_equal(1, json_array_size(list));
+    assert_string_equal("a", text_at(json_array_get(list, 0), "instance"));
+    assert_int_equal(3, number_at(json_array_get(list, 0), "lag"));
+    json_decrefp(&job);
+    jobs_board_free(board);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_standbys__of_those_that_live),
         cmocka_unit_test(test_savepoints__of_all_that_were_told_the_last_word_counts),
         cmocka_unit_test(test_show__sums_what_lives),
         cmocka_unit_test(test_silence__is_told_after_five_intervals),
