@@ -23,6 +23,7 @@
     X(ERR_IDEMPOTENCY_KEY,     "idempotency-key",       400, 0, "the Idempotency-Key is missing or not valid") \
     X(ERR_IDEMPOTENCY_BUSY,    "idempotency-in-progress", 409, 1, "a request with this Idempotency-Key is being worked on") \
     X(ERR_EVENT_BUSY,          "event-in-progress",     409, 1, "an event with the same source and id is on its way") \
+    X(ERR_REPLAY_BUSY,         "replay-in-progress",    409, 1, "the topic's dead letters are being sent back") \
     X(ERR_IDEMPOTENCY_MISMATCH, "idempotency-mismatch", 422, 0, "the Idempotency-Key belongs to another request") \
     X(ERR_CURSOR,              "cursor",                400, 0, "the resume position is not valid") \
     X(ERR_UNAUTHENTICATED,     "unauthenticated",       401, 0, "who asks is not known")           \

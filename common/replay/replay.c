@@ -9,18 +9,18 @@
 #include "kafka/kafka_topics.h"
 #include "replay/replay_marks.h"
 
-#define BATCH_MAX   500
-#define ASK_MS      10000
-#define INIT_MS     30000
-#define CALL_MS     9000 /* below transaction.timeout.ms: what comes later was aborted */
-#define POLL_MS     500
-#define MARK_TRIES  5
-#define GROUP_BYTES 280
+#define BATCH_MAX  500
+#define ASK_MS     10000
+#define INIT_MS    30000
+#define CALL_MS    9000 /* below transaction.timeout.ms: what comes later was aborted */
+#define POLL_MS    500
+#define MARK_TRIES 5
 
 struct partition {
     struct replay_marks marks;
-    int64_t seen; /* just past the last record that was handed over */
-    int64_t end;  /* of the run */
+    bool is_wanted; /* else the filter takes nothing of it, and it is not read */
+    int64_t seen;   /* just past the last record that was handed over */
+    int64_t end;    /* of the run */
     bool is_changed;
 };
 
@@ -31,7 +31,7 @@ struct target {
 
 struct replay {
     struct replay_params params;
-    char group[GROUP_BYTES];
+    char group[REPLAY_GROUP_BYTES];
     struct kafka_tail *tail;
     rd_kafka_t *producer; /* NULL: nothing is written */
     int32_t partition_count;
@@ -180,15 +180,26 @@ static void on_gap(void *context, const struct kafka_position *at, int64_t from,
     replay_marks_add(&replay->partitions[at->partition].marks, 0, to);
 }
 
+/* What the filter cannot take is not read. */
+static enum err partition_add(struct replay *replay, int32_t p, struct err_info *info)
+{
+    const struct replay_filter *filter = &replay->params.filter;
+    struct partition *partition = &replay->partitions[p];
+    partition->is_wanted = filter->partition < 0 || filter->partition == p;
+    partition->seen =
+        filter->from_offset > partition->marks.base ? filter->from_offset : partition->marks.base;
+    partition->end = partition->seen;
+    const struct kafka_position at = {replay->params.topic, p,
+                                      partition->seen > 0 ? partition->seen : KAFKA_EARLIEST};
+    return partition->is_wanted ? kafka_tail_add(replay->tail, &at, 1, info) : ERR_OK;
+}
+
 static enum err partitions_open(struct replay *replay, struct err_info *info)
 {
+    const int64_t to = replay->params.filter.to_offset;
     enum err e = ERR_OK;
     for (int32_t p = 0; !e && p < replay->partition_count; p++) {
-        struct partition *partition = &replay->partitions[p];
-        const struct kafka_position at = {replay->params.topic, p, partition->marks.base};
-        const struct kafka_position first = {replay->params.topic, p, KAFKA_EARLIEST};
-        partition->seen = partition->marks.base;
-        e = kafka_tail_add(replay->tail, partition->marks.base > 0 ? &at : &first, 1, info);
+        e = partition_add(replay, p, info);
     }
     enum err marked = ERR_KAFKA_TIMEOUT; /* its first questions are impatient */
     for (int i = 0; !e && marked && i < MARK_TRIES; i++) {
@@ -198,6 +209,9 @@ static enum err partitions_open(struct replay *replay, struct err_info *info)
     for (int32_t p = 0; !e && p < replay->partition_count; p++) {
         int64_t next;
         struct partition *partition = &replay->partitions[p];
+        if (!partition->is_wanted) {
+            continue;
+        }
         kafka_tail_position(replay->tail, replay->params.topic, p, &next, &partition->end);
         if (partition->marks.base > partition->end) { /* it would take new records for old ones */
             e = err_set(info, ERR_STATE,
@@ -206,6 +220,7 @@ static enum err partitions_open(struct replay *replay, struct err_info *info)
                         replay->params.topic, p, (long long)partition->end, replay->group,
                         (long long)partition->marks.base);
         }
+        partition->end = to > 0 && to < partition->end ? to : partition->end;
     }
     return e;
 }
@@ -283,6 +298,10 @@ static enum replay_outcome letter_judge(struct replay *replay, const struct repl
     struct strview name = *params->target ? sv(params->target) : letter->topic;
     bool is_place = name.len > 0 && !sv_equal(name, sv(params->topic));
     *ret = is_place ? target_find(replay, name, ret_err, info) : NULL;
+    if (*ret && params->may_send && !params->may_send(params->context, (*ret)->name)) {
+        *ret = NULL;
+        return REPLAY_FORBIDDEN;
+    }
     return *ret ? REPLAY_SENT : REPLAY_UNPLACED;
 }
 
@@ -420,6 +439,18 @@ static bool is_enough(const struct replay *replay)
     return max > 0 && replay->counts.outcomes[REPLAY_SENT] >= max;
 }
 
+/* A range may end before the topic does. */
+static bool is_read(const struct replay *replay)
+{
+    bool is_past = replay->params.filter.to_offset > 0;
+    for (int32_t p = 0; is_past && p < replay->partition_count; p++) {
+        int64_t next, ignored;
+        kafka_tail_position(replay->tail, replay->params.topic, p, &next, &ignored);
+        is_past = !replay->partitions[p].is_wanted || next >= replay->partitions[p].end;
+    }
+    return is_past || kafka_tail_is_caught_up(replay->tail);
+}
+
 static size_t batch_max(const struct replay *replay)
 {
     double rate = replay->params.rate;
@@ -431,7 +462,7 @@ static size_t batch_max(const struct replay *replay)
 enum err replay_step(struct replay *replay, bool *ret_is_done, struct err_info *info)
 {
     rd_kafka_message_t *messages[BATCH_MAX];
-    bool is_over = is_enough(replay) || kafka_tail_is_caught_up(replay->tail);
+    bool is_over = is_enough(replay) || is_read(replay);
     size_t count =
         is_over ? 0 : kafka_tail_poll(replay->tail, messages, batch_max(replay), POLL_MS);
     enum err e = ERR_OK;
@@ -505,6 +536,11 @@ void replay_free(struct replay *replay)
     free(replay);
 }
 
+void replay_group_name(const char *topic, char group[REPLAY_GROUP_BYTES])
+{
+    (void)snprintf(group, REPLAY_GROUP_BYTES, "replay-%s", topic); /* a topic's name fits */
+}
+
 enum err replay_check(const struct replay_params *params, struct err_info *info)
 {
     if (!*params->topic) {
@@ -525,8 +561,11 @@ enum err replay_new(const struct replay_params *params, struct replay **ret, str
     }
     struct replay *replay = must_alloc(sizeof *replay);
     replay->params = *params;
-    (void)snprintf(replay->group, sizeof replay->group, "%s%s",
-                   *params->group ? params->group : "replay-", *params->group ? "" : params->topic);
+    if (*params->group) {
+        (void)snprintf(replay->group, sizeof replay->group, "%s", params->group);
+    } else {
+        replay_group_name(params->topic, replay->group);
+    }
     enum err e = replay_open(replay, info);
     replay->began_us = clock_mono_us();
     if (e) {

@@ -17,6 +17,7 @@
 #include "replay/replay_letter.h"
 
 #define REPLAY_TARGETS_MAX 64
+#define REPLAY_GROUP_BYTES 280
 
 struct replay;
 
@@ -39,6 +40,7 @@ struct replay_params {
     /* Each record that the filter takes and that was not dealt with before. target NULL: none. */
     void (*on_letter)(void *context, const struct replay_letter *letter,
                       enum replay_outcome outcome, const char *target);
+    bool (*may_send)(const void *context, const char *target); /* NULL: to any topic */
     void *context;
 };
 
@@ -47,6 +49,8 @@ struct replay_counts {
     int64_t outcomes[REPLAY_OUTCOMES];
 };
 
+/* Where is noted down what of the topic is dealt with, unless another group is named. */
+void replay_group_name(const char *topic, char group[REPLAY_GROUP_BYTES]);
 /* Whether it can be right at all, as far as can be told without Kafka. */
 MUST_CHECK enum err replay_check(const struct replay_params *params, struct err_info *info);
 void replay_free(struct replay *replay); /* NULL is a no-op */

@@ -1,3 +1,5 @@
+#define _GNU_SOURCE /* memmem */
+
 #include "replay/replay_letter.h"
 
 #include <inttypes.h>
@@ -8,6 +10,14 @@
 #include "core/err.h"
 
 #define NUMBER_BYTES 24
+#define OFFSET_MAX   INT64_C(900000000000000000)
+
+const char *const replay_outcome_names[REPLAY_OUTCOMES] = {
+    [REPLAY_SENT] = "sent",           [REPLAY_BEFORE] = "sent_before",
+    [REPLAY_UNWANTED] = "unwanted",   [REPLAY_INCOMPLETE] = "incomplete",
+    [REPLAY_WORN] = "worn",           [REPLAY_UNPLACED] = "unplaced",
+    [REPLAY_FORBIDDEN] = "forbidden",
+};
 
 /* The last header of the name. */
 static struct strview header_of(const rd_kafka_headers_t *headers, const char *name)
@@ -43,6 +53,7 @@ void replay_letter_read(struct replay_letter *letter, const rd_kafka_message_t *
     letter->timestamp_ms = rd_kafka_message_timestamp(message, &type);
     letter->topic = header_of(letter->headers, "__streams.errors.topic");
     letter->text = header_of(letter->headers, "__streams.errors.message");
+    letter->pipeline = header_of(letter->headers, "millrace-pipeline");
     letter->step = header_of(letter->headers, "millrace-step");
     letter->class = header_of(letter->headers, "millrace-error-class");
     letter->code = header_of(letter->headers, "millrace-error-code");
@@ -51,6 +62,8 @@ void replay_letter_read(struct replay_letter *letter, const rd_kafka_message_t *
     }
     letter->partition =
         (int32_t)number_of(header_of(letter->headers, "__streams.errors.partition"), INT32_MAX, -1);
+    letter->offset =
+        number_of(header_of(letter->headers, "__streams.errors.offset"), OFFSET_MAX, -1);
     /* What is no number was not written here: it does not go round again. */
     struct strview replays = header_of(letter->headers, REPLAY_COUNT_HEADER);
     letter->replays = replays.ptr ? number_of(replays, INT32_MAX, INT32_MAX) : 0;
@@ -78,16 +91,37 @@ static bool has_header(const struct replay_letter *letter, const char *wanted)
     return value.ptr && (!equals || sv_equal(sv(equals + 1), value));
 }
 
+static bool has_text(const struct replay_letter *letter, const char *wanted)
+{
+    const rd_kafka_message_t *message = letter->message;
+    const struct strview places[] = {{message->payload, message->payload ? message->len : 0},
+                                     {message->key, message->key ? message->key_len : 0},
+                                     letter->text};
+    bool is_there = !wanted || !*wanted;
+    for (size_t i = 0; i < ARRAY_LEN(places) && !is_there; i++) {
+        is_there = places[i].len > 0 &&
+                   memmem(places[i].ptr, places[i].len, wanted, strlen(wanted)) != NULL;
+    }
+    return is_there;
+}
+
+static bool is_in_range(const struct replay_filter *filter, const rd_kafka_message_t *message)
+{
+    return (filter->partition < 0 || message->partition == filter->partition) &&
+           message->offset >= filter->from_offset &&
+           (filter->to_offset == 0 || message->offset < filter->to_offset);
+}
+
 bool replay_filter_takes(const struct replay_filter *filter, const struct replay_letter *letter)
 {
     const rd_kafka_message_t *message = letter->message;
     return (filter->from_ms == 0 || letter->timestamp_ms >= filter->from_ms) &&
            (filter->to_ms == 0 || letter->timestamp_ms < filter->to_ms) &&
-           (filter->partition < 0 || message->partition == filter->partition) &&
-           is_text(filter->class, letter->class) && is_text(filter->code, letter->code) &&
-           is_text(filter->step, letter->step) &&
+           is_in_range(filter, message) && is_text(filter->topic, letter->topic) &&
+           is_text(filter->pipeline, letter->pipeline) && is_text(filter->class, letter->class) &&
+           is_text(filter->code, letter->code) && is_text(filter->step, letter->step) &&
            is_text(filter->key, (struct strview){message->key, message->key_len}) &&
-           has_header(letter, filter->header);
+           has_header(letter, filter->header) && has_text(letter, filter->text);
 }
 
 bool replay_letter_is_complete(const struct replay_letter *letter)

@@ -173,7 +173,12 @@ static void job_answer(struct desk_job *job)
         return; /* it has ended */
     }
     if (job->err) {
-        http_reply_err(job->request, job->err, &job->info);
+        http_reply_problem(job->request,
+                           &(struct http_problem){
+                               .err = job->err,
+                               .info = &job->info,
+                               .extra = job->work->extra ? job->work->extra(job) : NULL,
+                           });
     } else {
         job->work->reply(job, job->request);
     }

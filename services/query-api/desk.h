@@ -31,6 +31,8 @@ struct desk_work {
     enum err (*run)(struct desk_job *job, struct err_info *info);
     void (*reply)(struct desk_job *job, struct http_request *request); /* of what went well */
     void (*free)(struct desk_job *job);
+    /* More members of an error's problem, a new reference; NULL: there are none. */
+    json_t *(*extra)(struct desk_job *job);
 };
 
 MUST_CHECK struct desk *desk_new(int64_t threads, int64_t jobs_max);

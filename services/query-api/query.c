@@ -20,8 +20,10 @@ static const struct config_option query_options[] = {
                "Most keys of each topic whose latest value is held."),
     CONFIG_CHOICE_ROW(
         struct query_config, control, "query.control", "off", "off|on",
-        "Whether POST /jobs/{pipeline}/pause, /resume and /savepoint work: for whom access gives "
-        "the right to write to the control topic; with access off, for everybody."),
+        "Whether POST /jobs/{pipeline}/pause, /resume, /savepoint and "
+        "/dead-letters/{topic}/replay work: the first three for whom access gives the "
+        "right to write to the control topic, replays for whom it gives the rights to "
+        "the topics; with access off, for everybody."),
     CONFIG_ROW(struct query_config, control_topic, "query.control.topic", STRING,
                "millrace.control", 0, 0, "Where workers listen (control.topic of theirs)."),
     CONFIG_ROW(struct query_config, history_topics, "query.history.topics", LIST, "product-metrics",
@@ -391,6 +393,10 @@ const struct http_route query_routes[] = {
     {HTTP_POST, "/jobs/{pipeline}/savepoint", query_handle_post_savepoint, query_open_post_job},
     {HTTP_GET, "/topics", query_handle_get_topics},
     {HTTP_GET, "/topics/{topic}", query_handle_get_topic},
+    {HTTP_GET, "/dead-letters", query_handle_get_letter_topics},
+    {HTTP_GET, "/dead-letters/{topic}", query_handle_get_letters},
+    {HTTP_GET, "/dead-letters/{topic}/{partition}/{offset}", query_handle_get_letter},
+    {HTTP_POST, "/dead-letters/{topic}/replay", query_handle_post_replay, query_open_post_replay},
     {HTTP_GET, "/groups", query_handle_get_groups},
     {HTTP_GET, "/groups/{group}", query_handle_get_group},
     {HTTP_GET, "/consumers", query_handle_get_consumers},

@@ -18,7 +18,9 @@
  *          jobs.c           the thread that reads the status topic, and its lock
  *          jobs_board.c     what workers have told (pure) …
  *          jobs_view.c      … and what follows from it
- *          query_operators.c GET /topics, /groups
+ *          query_operators.c GET /topics, /groups, /dead-letters
+ *          query_letters.c  GET /dead-letters/{topic}
+ *          query_replay.c   POST /dead-letters/{topic}/replay
  *          desk.c           threads for what blocks
  *          cluster.c        topics and groups: a picture of them …
  *          cluster_ask.c    … how Kafka is asked for it, cluster_watch.c how it is kept,
@@ -29,6 +31,8 @@
  *          consumer_hold.c  what a stream does with its name
  *          consumer_desk.c, consumer_ops.c   requests about them
  *          consumer_group.c, consumer_survey.c, consumer_note.c   what Kafka keeps of them
+ *          letters.c        dead letters from Kafka, backwards; letters_request.c which ones, letters_text.c as
+ *                           JSON (both pure)
  *          query_tickets.c  POST /tickets
  *          query_access.c   who may see what: the first question of each of these
  *          query_pages.c    the dashboard, the job view
@@ -74,6 +78,7 @@
 #include "consumers.h"
 #include "http/http.h"
 #include "jobs.h"
+#include "letters.h"
 #include "kafka/kafka_config.h"
 #include "history.h"
 #include "latest.h"
@@ -119,6 +124,7 @@ struct query_config {
 struct operators_config {
     int64_t threads, jobs_max;
     struct cluster_config cluster;
+    struct letters_config letters;
 };
 extern const struct config_option operators_options[];
 extern const size_t operators_options_count;
@@ -161,6 +167,9 @@ MUST_CHECK enum err query_start(struct query *query, struct err_info *info);
 void query_stop(struct query *query); /* reads no more; streams still stand */
 void query_free(struct query *query); /* after service_end */
 
+/* What a job of the desk may take: the server's own deadline would make an error of what is late. */
+int64_t query_desk_timeout_ms(const struct query *query);
+
 /* The topic's index, or QUERY_TOPICS_MAX when it is not served. */
 size_t query_topic_find(const struct query *query, struct strview name);
 /* ERR_TOPIC_UNKNOWN: not served, or known not to exist. */
@@ -181,6 +190,11 @@ void query_handle_post_resume(struct http_request *request);
 void query_handle_post_savepoint(struct http_request *request);
 void query_handle_get_topics(struct http_request *request);
 void query_handle_get_topic(struct http_request *request);
+void query_handle_get_letter_topics(struct http_request *request);
+void query_handle_get_letters(struct http_request *request);
+void query_handle_get_letter(struct http_request *request);
+void query_open_post_replay(struct http_request *request);
+void query_handle_post_replay(struct http_request *request);
 void query_handle_get_groups(struct http_request *request);
 void query_handle_get_group(struct http_request *request);
 void query_handle_get_consumers(struct http_request *request);

@@ -1,13 +1,14 @@
-/* GET /topics, /topics/{topic}, /groups, /groups/{group}. */
+/* GET /topics, /topics/{topic}, /groups, /groups/{group}, /dead-letters. */
 #include <stdlib.h>
 
 #include "query_access.h"
+#include "query_letters.h"
 
 #define BODY_BYTES_MAX ((size_t)256 << 20)
 
 const struct config_option operators_options[] = {
     CONFIG_ROW(struct operators_config, threads, "query.operators.threads", INT, "2", 1, 64,
-               "Threads that ask Kafka for /topics and /groups."),
+               "Threads that ask Kafka for /topics, /groups and /dead-letters."),
     CONFIG_ROW(struct operators_config, jobs_max, "query.operators.jobs.max", INT, "100", 1, 1e6,
                "Most such requests that wait for a thread; further ones are told to come back "
                "later."),
@@ -22,13 +23,30 @@ const struct config_option operators_options[] = {
                "out is told."),
     CONFIG_ROW(struct operators_config, cluster.groups_max, "query.operators.groups.max", INT,
                "1000", 1, 1e5, "Most groups that are shown."),
+    CONFIG_ROW(
+        struct operators_config, letters.topics, "query.dead_letters.topics", LIST, "*.dlq,*.late",
+        0, 64,
+        "Patterns of topics whose records GET /dead-letters shows, and that may be replayed; "
+        "they need not be among query.topics."),
+    CONFIG_ROW(
+        struct operators_config, letters.scan_max, "query.dead_letters.scan.max", INT, "20000", 1,
+        1e9,
+        "Records that are looked at for a page of dead letters; then it ends, and says how to "
+        "go on."),
+    CONFIG_ROW(struct operators_config, letters.bytes_max, "query.dead_letters.bytes", SIZE,
+               "16MiB", 65536, 1e10,
+               "Memory for the dead letters of a page; larger ones are read in smaller runs."),
+    CONFIG_ROW(struct operators_config, letters.value_bytes_max,
+               "query.dead_letters.value.bytes.max", SIZE, "16KiB", 64, 1 << 28,
+               "Bytes of each value that a page shows; a letter by itself is shown whole."),
 };
 const size_t operators_options_count = ARRAY_LEN(operators_options);
 
 /* One of the four questions. */
 struct question {
     json_t *(*show)(const struct cluster_view *view, const char *name);
-    enum err unknown; /* when there is nothing to show */
+    enum err unknown;                                            /* when there is nothing to show */
+    bool (*takes)(const struct query *query, const char *topic); /* NULL: any topic */
     const char *param;
 };
 
@@ -47,7 +65,8 @@ struct cluster_job {
 static bool may_see(const void *context, const char *topic)
 {
     const struct cluster_job *job = context;
-    return access_allows(job->principal, ACCESS_READ, sv(topic));
+    return (!job->question->takes || job->question->takes(job->query, topic)) &&
+           access_allows(job->principal, ACCESS_READ, sv(topic));
 }
 
 static void picture_read(void *context, const struct cluster *cluster, const char *stale)
@@ -99,8 +118,7 @@ static const struct desk_work cluster_work = {cluster_run, cluster_reply, cluste
 
 /* --- on the loop ------------------------------------------------------------------------------------------ */
 
-/* The server's own deadline would make an error of what is late: the desk gives up before. */
-static int64_t desk_timeout_ms(const struct query *query)
+int64_t query_desk_timeout_ms(const struct query *query)
 {
     int64_t timeout_ms = service_http_config(query->service)->request_timeout_ms;
     return timeout_ms - (timeout_ms > 4000 ? 1000 : timeout_ms / 4);
@@ -128,7 +146,7 @@ static void ask(struct http_request *request, const struct question *question, c
                                   .principal = access_principal_ref(principal),
                                   .name = name ? must_strdup(name) : NULL};
     buf_init(&asked->body, BODY_BYTES_MAX);
-    desk_ask(shard->desk, request, &asked->job, desk_timeout_ms(query));
+    desk_ask(shard->desk, request, &asked->job, query_desk_timeout_ms(query));
 }
 
 static json_t *topics_show(const struct cluster_view *view, const char *name)
@@ -145,24 +163,30 @@ static json_t *groups_show(const struct cluster_view *view, const char *name)
 
 void query_handle_get_topics(struct http_request *request)
 {
-    static const struct question question = {topics_show, ERR_INTERNAL, NULL};
+    static const struct question question = {.show = topics_show};
     ask(request, &question, NULL);
 }
 
 void query_handle_get_topic(struct http_request *request)
 {
-    static const struct question question = {cluster_topic_show, ERR_TOPIC_UNKNOWN, "topic"};
+    static const struct question question = {cluster_topic_show, ERR_TOPIC_UNKNOWN, NULL, "topic"};
     ask(request, &question, http_request_param(request, "topic"));
+}
+
+void query_handle_get_letter_topics(struct http_request *request)
+{
+    static const struct question question = {.show = topics_show, .takes = query_letters_are_open};
+    ask(request, &question, NULL);
 }
 
 void query_handle_get_groups(struct http_request *request)
 {
-    static const struct question question = {groups_show, ERR_INTERNAL, NULL};
+    static const struct question question = {.show = groups_show};
     ask(request, &question, NULL);
 }
 
 void query_handle_get_group(struct http_request *request)
 {
-    static const struct question question = {cluster_group_show, ERR_GROUP_UNKNOWN, "group"};
+    static const struct question question = {cluster_group_show, ERR_GROUP_UNKNOWN, NULL, "group"};
     ask(request, &question, NULL);
 }

@@ -26,6 +26,12 @@ static const struct config_option replay_options[] = {
                "Only records from this time on, like 2027-01-31T08:00:00Z."),
     CONFIG_ROW(struct replay_config, until, "until", STRING, "", 0, 0,
                "Only records before this time."),
+    CONFIG_ROW(struct replay_config, source, "source", STRING, "", 0, 0,
+               "Only records that were in this topic."),
+    CONFIG_ROW(struct replay_config, pipeline, "pipeline", STRING, "", 0, 0,
+               "Only records that this pipeline refused."),
+    CONFIG_ROW(struct replay_config, text, "text", STRING, "", 0, 0,
+               "Only records with this in their value, their key, or in what was wrong with them."),
     CONFIG_ROW(struct replay_config, class, "class", STRING, "", 0, 0,
                "Only records that were refused as this: deserialize, validate, process, produce."),
     CONFIG_ROW(struct replay_config, code, "code", STRING, "", 0, 0,
@@ -67,12 +73,6 @@ enum err replay_tool_begin(struct replay_tool *tool, int argc, char **argv,
 
 /* --- what is printed ------------------------------------------------------------------------------- */
 
-static const char *const outcome_names[] = {
-    [REPLAY_SENT] = "sent",         [REPLAY_BEFORE] = "sent_before",
-    [REPLAY_UNWANTED] = "unwanted", [REPLAY_INCOMPLETE] = "incomplete",
-    [REPLAY_WORN] = "worn",         [REPLAY_UNPLACED] = "unplaced",
-};
-
 static void text_add(json_t *line, const char *name, const void *text, size_t bytes)
 {
     json_t *value = text ? json_stringn(text, bytes) : NULL; /* NULL: it is not UTF-8 */
@@ -102,9 +102,9 @@ static void on_letter(void *context, const struct replay_letter *letter,
     }
     CLEANUP(json_decrefp)
     json_t *line = json_pack(
-        "{s:s, s:s?, s:i, s:I, s:I, s:I}", "would_be", outcome_names[outcome], "target", target,
-        "partition", (int)message->partition, "offset", (json_int_t)message->offset, "timestamp",
-        (json_int_t)letter->timestamp_ms, "replays", (json_int_t)letter->replays);
+        "{s:s, s:s?, s:i, s:I, s:I, s:I}", "would_be", replay_outcome_names[outcome], "target",
+        target, "partition", (int)message->partition, "offset", (json_int_t)message->offset,
+        "timestamp", (json_int_t)letter->timestamp_ms, "replays", (json_int_t)letter->replays);
     CHECK(line);
     view_add(line, "class", letter->class);
     view_add(line, "code", letter->code);
@@ -122,9 +122,9 @@ static void summary_print(const struct replay_tool *tool)
     json_t *line = json_pack("{s:s, s:b, s:I}", "topic", tool->config.topic, "dry_run",
                              tool->config.dry_run, "read", (json_int_t)counts.read);
     CHECK(line);
-    for (int i = 0; i < REPLAY_OUTCOMES; i++) {
+    for (int i = 0; i < REPLAY_FORBIDDEN; i++) { /* here Kafka's rights are the only ones */
         const char *name =
-            i == REPLAY_SENT && tool->config.discard ? "discarded" : outcome_names[i];
+            i == REPLAY_SENT && tool->config.discard ? "discarded" : replay_outcome_names[i];
         (void)json_object_set_new(line, name, json_integer(counts.outcomes[i]));
     }
     (void)json_object_set_new(line, "left", json_integer(replay_left(tool->replay)));
@@ -156,6 +156,9 @@ enum err replay_tool_params(struct replay_tool *tool, struct replay_params *ret,
                   : config->discard ? REPLAY_DISCARD
                                     : REPLAY_SEND,
         .filter = {.partition = config->partition,
+                   .topic = config->source,
+                   .pipeline = config->pipeline,
+                   .text = config->text,
                    .class = config->class,
                    .code = config->code,
                    .step = config->step,

@@ -19,6 +19,7 @@ struct replay_config {
     bool dry_run;
     bool discard;
     const char *since, *until;
+    const char *source, *pipeline, *text;
     const char *class, *code, *step, *key, *header;
     int64_t partition;
     int64_t replays_max;

@@ -2,6 +2,7 @@
  * in; what must not be in the log. */
 #define _GNU_SOURCE /* memmem */
 
+#include "dead_letters.h"
 #include "log/log.h"
 #include "service/service_state.h"
 #include "tokens.h"
@@ -9,6 +10,7 @@
 
 static char keys_path[] = "/tmp/millrace-keys-XXXXXX", jwks_path[] = "/tmp/millrace-jwks-XXXXXX";
 static char reader[ACCESS_KEY_BYTES + 1], writer[ACCESS_KEY_BYTES + 1], other[ACCESS_KEY_BYTES + 1];
+static char keeper[ACCESS_KEY_BYTES + 1];
 static struct signer signer;
 
 /* --- a site that asks ------------------------------------------------------------------------------------ */
@@ -16,8 +18,12 @@ static struct signer signer;
 /* `reader` may read orders and the topic `more`; NULL: it is not there. The others never change. */
 static void keys_write(const char *more)
 {
-    json_t *keys = json_pack("[o,o]", key_entry_new(writer, "write", "*"),
-                             key_entry_new(other, "read", "orders"));
+    json_t *keys =
+        json_pack("[o,o,o]", key_entry_new(writer, "write", "*"),
+                  key_entry_new(other, "read", "orders"), key_entry_new(keeper, "admin", "orders"));
+    json_t *kept = json_array_get(keys, 2);
+    (void)json_object_set_new(kept, "read", json_pack("[s]", "orders"));
+    (void)json_object_set_new(kept, "write", json_pack("[s]", "product-metrics"));
     if (more) {
         json_t *entry = key_entry_new(reader, "read", "orders");
         json_array_append_new(json_object_get(entry, "read"), json_string(more));
@@ -46,11 +52,12 @@ static struct site *site_start_guarded(const char *const *more)
                                "--access.jwt.audience=millrace",
                                "--access.jwt.leeway=0",
                                "--query.history.topics=orders",
+                               "--query.dead_letters.topics=orders,nowhere",
                                "--query.topics=orders,product-metrics,late,nowhere"};
     (void)snprintf(keys_flag, sizeof keys_flag, "--access.keys.file=%s", keys_path);
     (void)snprintf(jwks_flag, sizeof jwks_flag, "--access.jwks.file=%s", jwks_path);
     for (size_t i = 0; more && more[i]; i++) {
-        options[8 + i] = more[i];
+        options[9 + i] = more[i];
     }
     keys_write("product-metrics");
     return site_start(options);
@@ -60,7 +67,8 @@ static int start(void **state)
 {
     (void)state;
     CHECK(close(mkstemp(keys_path)) == 0 && close(mkstemp(jwks_path)) == 0);
-    CHECK(access_key_make(reader) && access_key_make(writer) && access_key_make(other));
+    CHECK(access_key_make(reader) && access_key_make(writer) && access_key_make(other) &&
+          access_key_make(keeper));
     signer = signer_new("EC", "P-256", "one");
     json_t *jwks = json_pack("{s:[o]}", "keys", signer_jwk(&signer, "ES256"));
     CHECK(json_dump_file(jwks, jwks_path, 0) == 0);
@@ -123,6 +131,11 @@ static const struct {
     {HTTP_GET, "/jobs/{pipeline}", OF_TOPIC, "/jobs/orders", NULL},
     {HTTP_GET, "/topics", OF_SOMEBODY, "/topics", NULL}, /* and sees those he may */
     {HTTP_GET, "/topics/{topic}", OF_TOPIC, "/topics/orders", "/topics/nowhere"},
+    {HTTP_GET, "/dead-letters", OF_SOMEBODY, "/dead-letters", NULL},
+    {HTTP_GET, "/dead-letters/{topic}", OF_TOPIC, "/dead-letters/orders", "/dead-letters/nowhere"},
+    {HTTP_GET, "/dead-letters/{topic}/{partition}/{offset}", OF_TOPIC, "/dead-letters/orders/0/0",
+     "/dead-letters/nowhere/0/0"},
+    {HTTP_POST, "/dead-letters/{topic}/replay", OF_TOPIC, "/dead-letters/orders/replay", NULL},
     {HTTP_GET, "/groups", OF_SOMEBODY, "/groups", NULL},
     {HTTP_GET, "/groups/{group}", OF_SOMEBODY, "/groups/orders", NULL},
     {HTTP_GET, "/ws", OF_SOMEBODY, "/ws", NULL}, /* a subscription asks for the right */
@@ -203,6 +216,7 @@ static int status_of_the_reader(size_t row)
                 {"/jobs/orders/pause", 403},
                 {"/jobs/orders/resume", 403},
                 {"/jobs/orders/savepoint", 403},
+                {"/dead-letters/orders/replay", 403},
                 {"/groups/orders", 404},
                 {"/ws", 426},
                 {"/tickets", 201}};
@@ -289,6 +303,38 @@ static void test_every_address__says_who_may_see_it(void **state)
             }
         }
     }
+    site_stop(site);
+}
+
+/* Who may look after the topic; and to a topic that he may not write to nothing goes. */
+static void test_replay__is_for_who_looks_after_the_topic__to_what_he_may_write(void **state)
+{
+    (void)state;
+    static const char target[] = "/dead-letters/orders/replay";
+    struct site *site = site_start_guarded((const char *const[]){"--query.control=on", NULL});
+    mock_kafka_topic(&site->mock, "secrets", 1);
+    letter_produce(site, "orders", &(struct letter){0, "a", "{}", .source = "product-metrics"});
+    letter_produce(site, "orders", &(struct letter){0, "b", "{}", .source = "secrets"});
+    site_flush(site);
+    static const struct {
+        const char *key;
+        int status;
+    } rows[] = {{NULL, 401}, {reader, 403}, {other, 403}, {writer, 403}};
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        char *text = ask(site, HTTP_POST, target, header_of(rows[i].key));
+        expect_status(target, text, rows[i].status);
+        free(text);
+    }
+    char request[512];
+    (void)snprintf(request, sizeof request,
+                   "POST %s HTTP/1.1\r\nHost: a\r\n%sConnection: close\r\nContent-Type: "
+                   "application/json\r\nContent-Length: 2\r\n\r\n{}",
+                   target, header_of(keeper));
+    struct client *client = client_open_with(site, request, 0);
+    client_await_text(client, "\"sent\":1");
+    client_await_text(client, "\"forbidden\":1");
+    client_await_text(client, "\"offset\":1,\"outcome\":\"forbidden\",\"target\":null");
+    client_close(client);
     site_stop(site);
 }
 
@@ -783,6 +829,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_address__says_who_may_see_it),
         cmocka_unit_test(test_control__on__is_for_who_may_write),
+        cmocka_unit_test(test_replay__is_for_who_looks_after_the_topic__to_what_he_may_write),
         cmocka_unit_test(test_off__everybody_sees_everything__tickets_are_given_all_the_same),
         cmocka_unit_test(test_consumers__rights_are_those_of_the_group),
         cmocka_unit_test(test_ticket__opens_one_stream_of_its_topics),

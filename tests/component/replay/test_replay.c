@@ -237,7 +237,12 @@ static void test_replay__filters__each_counts(void **state)
         {{.partition = -1, .header = "traceparent=t-1"}, 2},
         {{.partition = -1, .header = "traceparent=t-2"}, 0},
         {{.partition = -1, .header = "tracestate"}, 0},
-        {{.partition = 7}, 0},
+        {{.partition = -1, .topic = "orders"}, 2},
+        {{.partition = -1, .topic = "others"}, 0},
+        {{.partition = -1, .pipeline = "copying"}, 0},
+        {{.partition = -1, .text = "{}"}, 2},
+        {{.partition = -1, .text = "a"}, 1},
+        {{.partition = -1, .text = "nowhere"}, 0},
         {{.partition = -1, .from_ms = 1000}, 2},
         {{.partition = -1, .to_ms = 1000}, 0},
     };
