@@ -30,6 +30,7 @@ TOPIC = "ingest-api.idempotency"
 FLAGS = [f"--idempotency.topic={TOPIC}", "--http.request.timeout=2s", "--kafka.message.timeout.ms=3000"]
 CLIENTS = 24
 KILLS = 4
+ROUNDS_MAX = 4
 KNOWN_SECONDS = 60.0
 
 
@@ -122,8 +123,8 @@ def require_once(site: Site, told: dict[str, tuple[int, int]]) -> None:
     assert not wrong, f"{len(wrong)} of {len(told)} orders: told, found: {list(wrong.items())[:5]}"
 
 
-def test_kill_9_at_any_moment__each_order_is_stored_once(site: Site, replicas: Replicas) -> None:
-    clients = Clients(site, replicas)
+def deliver_under_kills(clients: Clients, replicas: Replicas) -> None:
+    clients.stopping.clear()
     with ThreadPoolExecutor(CLIENTS) as pool:
         running: list[Future[None]] = [pool.submit(clients.run, seed) for seed in range(CLIENTS)]
         try:
@@ -135,6 +136,14 @@ def test_kill_9_at_any_moment__each_order_is_stored_once(site: Site, replicas: R
             clients.stopping.set()
         for client in running:
             client.result()
+
+
+def test_kill_9_at_any_moment__each_order_is_stored_once(site: Site, replicas: Replicas) -> None:
+    clients = Clients(site, replicas)
+    for _ in range(ROUNDS_MAX):
+        deliver_under_kills(clients, replicas)
+        if clients.replayed > 0:    # a kill came between what Kafka acknowledged and its answer: by chance
+            break
     assert clients.unanswered > 0, "no kill hit a request"
     require_once(site, clients.told)
     assert replicas.searches() > 0, "no claim was left behind"
