@@ -2,6 +2,7 @@
 // Everything in the answers comes from Kafka: it reaches the document as textContent only.
 import { drawGraph } from "./job-graph.js";
 import { ask as fetchKnown, isSignedIn } from "./sign-in.js";
+import { badge, count, figure, fill, fillFacts, fillList, list, number, rate, text, time, wide } from "./tables.js";
 import { clip, clock, compact, duration, put, whole } from "./words.js";
 
 const ASK_MS = 2_000;
@@ -11,54 +12,13 @@ const TASKS_MAX = 200;
 const byId = (id) => document.getElementById(id);
 const view = { isPaused: false, isAsking: false, again: false, drawn: "", timer: 0 };
 
-const list = (value) => (Array.isArray(value) ? value : []);
-const text = (value) => (typeof value === "string" ? value : "");
-const number = (value) => (typeof value === "number" ? value : NaN);
-const count = (value) => (Number.isFinite(number(value)) ? (value < 1e5 ? whole : compact).format(value) : "–");
-const rate = (value) => (Number.isFinite(number(value)) ? (value >= 100 ? whole.format(value) : value.toFixed(1)) : "–");
 const percent = (value) => (Number.isFinite(number(value)) ? `${Math.round(value * 100)} %` : "–");
 const bytes = (value) => (Number.isFinite(number(value)) ? `${compact.format(value)}B` : "–");
-const time = (value) => duration(number(value));
 
 /** The pipeline that the address names. */
 const chosen = () => {
   try { return decodeURIComponent(location.hash.slice(1)); } catch { return ""; }
 };
-
-// --- Tables: rows are reused, so that focus and selection stay -------------------------------------
-
-/** rows of cells: { text, isHead?, kind?, state?, href? }; a table's cells are of the same sort in each row. */
-function fill(table, rows) {
-  const body = table.tBodies[0];
-  while (body.rows.length > rows.length) body.rows[body.rows.length - 1].remove();
-  rows.forEach((cells, i) => {
-    const tr = body.rows[i] ?? body.insertRow();
-    cells.forEach((cell, n) => fillCell(tr, n, cell));
-  });
-}
-
-function fillCell(tr, index, cell) {
-  let element = tr.cells[index];
-  if (!element) {
-    element = document.createElement(cell.isHead ? "th" : "td");
-    if (cell.isHead) element.scope = "row";
-    if (cell.kind) element.className = cell.kind;
-    if (cell.href) element.append(document.createElement("a"));
-    if (cell.state !== undefined) element.append(document.createElement("span"));
-    tr.append(element);
-  }
-  const inner = element.firstElementChild ?? element;
-  if (cell.href && inner.getAttribute("href") !== cell.href) inner.setAttribute("href", cell.href);
-  if (cell.state !== undefined) {
-    inner.className = "badge";
-    inner.dataset.state = cell.state;
-  }
-  put(inner, cell.text);
-}
-
-const figure = (words) => ({ text: words, kind: "number" });
-const wide = (words) => ({ text: words, kind: "number wide" });
-const badge = (state) => ({ text: state, state });
 
 // --- All jobs ----------------------------------------------------------------------------------------
 
@@ -101,25 +61,7 @@ function drawFacts(job) {
     ["Dead letters", count(job.counts?.dead_lettered)], ["Dropped", count(job.counts?.dropped)],
     ["Keys", count(job.keys)], ["State", bytes(job.state_bytes)], ...(restore ? [["Restored", restore]] : []),
   ];
-  byId("facts").replaceChildren(...facts.map(([name, value]) => {
-    const pair = document.createElement("div");
-    const term = document.createElement("dt");
-    const what = document.createElement("dd");
-    term.textContent = name;
-    what.textContent = value;
-    pair.append(term, what);
-    return pair;
-  }));
-}
-
-function drawReasons(job) {
-  const reasons = list(job.reasons);
-  byId("reasons").hidden = reasons.length === 0;
-  byId("reasons").replaceChildren(...reasons.map((reason) => {
-    const item = document.createElement("li");
-    item.textContent = text(reason);
-    return item;
-  }));
+  fillFacts(byId("facts"), facts);
 }
 
 const sum = (inputs, name) => inputs.reduce((total, input) => total + (number(input?.[name]) || 0), 0);
@@ -170,7 +112,7 @@ function drawJob(job) {
   put(byId("job-title"), text(job.pipeline));
   byId("job-json").href = `jobs/${encodeURIComponent(text(job.pipeline))}`;
   byId("job-json").hidden = isSignedIn(); // a link sends no key
-  drawReasons(job);
+  fillList(byId("reasons"), list(job.reasons).map(text));
   drawFacts(job);
   const drawn = JSON.stringify([job.topology, job.flow]);
   if (drawn !== view.drawn) { // a graph that stays as it is keeps its tool tips

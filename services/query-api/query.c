@@ -406,6 +406,8 @@ const struct http_route query_routes[] = {
     {HTTP_POST, "/consumers/{name}/reset", query_handle_post_reset, query_open_post_reset},
     {HTTP_POST, "/tickets", query_handle_post_tickets, query_open_post_tickets},
     {HTTP_GET, "/jobs-view", query_handle_get_job_view},
+    {HTTP_GET, "/groups-view", query_handle_get_group_view},
+    {HTTP_GET, "/letters-view", query_handle_get_letter_view},
     {HTTP_GET, "/", query_handle_get_dashboard},
     {HTTP_GET, "/assets/{file}", query_handle_get_asset},
 };

@@ -27,6 +27,16 @@ void query_handle_get_job_view(struct http_request *request)
     reply_page(request, "jobs.html");
 }
 
+void query_handle_get_group_view(struct http_request *request)
+{
+    reply_page(request, "groups.html");
+}
+
+void query_handle_get_letter_view(struct http_request *request)
+{
+    reply_page(request, "letters.html");
+}
+
 void query_handle_get_asset(struct http_request *request)
 {
     reply_page(request, http_request_param(request, "file"));

@@ -22,7 +22,7 @@ def site(make_site: MakeSite) -> Site:
     whose streams are compressed, since a browser alone can show that it reads each event as it comes."""
     often = ["--status.interval=200ms"]
     return make_site(settings=Settings(flags={"processor": often, "analytics": often,
-                                              "query-api": ["--sse.compression=on"]}))
+                                              "query-api": ["--sse.compression=on", "--query.control=on"]}))
 
 
 def test_dashboard__in_chromium(site: Site, tmp_path: Path) -> None:

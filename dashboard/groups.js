@@ -1,0 +1,132 @@
+// groups.js - consumer groups: asks for all of them and for the one that is looked at, every two seconds.
+import { ask as fetchKnown, isSignedIn } from "./sign-in.js";
+import { badge, count, figure, fill, fillFacts, fillList, list, number, rate, text, wide } from "./tables.js";
+import { clip, clock, duration, put, whole } from "./words.js";
+
+const ASK_MS = 2_000;
+const ROWS_MAX = 200;
+
+const byId = (id) => document.getElementById(id);
+const view = { isPaused: false, isAsking: false, again: false, timer: 0 };
+
+/** The group that the address names. */
+const chosen = () => {
+  try { return decodeURIComponent(location.hash.slice(1)); } catch { return ""; }
+};
+
+// --- Drawing -----------------------------------------------------------------------------------------
+
+function drawGroups(answer) {
+  const items = list(answer.items).slice(0, ROWS_MAX);
+  byId("empty").hidden = items.length > 0;
+  put(byId("as-of"), Number.isFinite(number(answer.as_of)) ? `as of ${clock(answer.as_of)}` : "");
+  fillList(byId("missing"), list(answer.reasons).map(text));
+  fill(byId("groups"), items.map((group) => [
+    { text: clip(text(group.group), 40), isHead: true, href: `#${encodeURIComponent(text(group.group))}` },
+    badge(text(group.status)),
+    figure(count(group.lag)),
+    wide(rate(group.rates?.in)),
+    wide(rate(group.rates?.out)),
+    wide(count(group.member_count)),
+    wide(count(group.partition_count)),
+  ]));
+  markChosen(items);
+  return items;
+}
+
+function markChosen(items) {
+  const rows = byId("groups").tBodies[0].rows;
+  items.forEach((group, i) => rows[i].setAttribute("aria-current", String(text(group.group) === chosen())));
+}
+
+function drawOffsets(group) {
+  const all = list(group.offsets).toSorted((a, b) => (number(b.lag) || 0) - (number(a.lag) || 0));
+  const clients = new Map(list(group.members).map((member) => [member.id, text(member.client_id)]));
+  put(byId("offsets-count"), all.length > ROWS_MAX ? `${ROWS_MAX} of ${whole.format(all.length)} partitions` : "");
+  fill(byId("offsets"), all.slice(0, ROWS_MAX).map((row) => [
+    { text: `${clip(text(row.topic), 40)} · ${count(row.partition)}`, isHead: true },
+    figure(count(row.lag)), figure(count(row.committed)), figure(count(row.next)), figure(rate(row.rates?.out)),
+    figure(`${duration(Math.max(0, number(group.as_of) - number(row.moved_at)))} ago`),
+    { text: row.member ? clip(clients.get(row.member) ?? text(row.member), 40) : "nobody" },
+  ]));
+}
+
+function drawGroup(group) {
+  byId("group").hidden = false;
+  put(byId("group-title"), text(group.group));
+  byId("group-json").href = `groups/${encodeURIComponent(text(group.group))}`;
+  byId("group-json").hidden = isSignedIn(); // a link sends no key
+  fillList(byId("reasons"), list(group.reasons).map(text));
+  fillFacts(byId("facts"), [
+    ["State", text(group.state)], ["Lag", count(group.lag)], ["Lost", count(group.lost)],
+    ["In", `${rate(group.rates?.in)}/s`], ["Out", `${rate(group.rates?.out)}/s`],
+    ["Assignor", text(group.assignor) || "–"], ["Coordinator", count(group.coordinator)],
+  ]);
+  drawOffsets(group);
+  byId("no-members").hidden = list(group.members).length > 0;
+  fill(byId("members"), list(group.members).slice(0, ROWS_MAX).map((member) => [
+    { text: clip(text(member.client_id), 40), isHead: true }, { text: clip(text(member.host), 40) },
+    figure(count(member.assigned)), { text: clip(text(member.id)) },
+  ]));
+}
+
+// --- Asking ------------------------------------------------------------------------------------------
+
+const STATES = { live: "Live", offline: "Offline, asking again" };
+
+function showState(state) {
+  byId("connection").dataset.state = state;
+  put(byId("connection"), STATES[state]);
+}
+
+/** null: it is not there. Throws when the service cannot say. */
+async function get(path) {
+  const response = await fetchKnown(path);
+  if (response.status === 404) return null;
+  if (!response.ok) throw new Error(`${path}: ${response.status}`);
+  return response.json();
+}
+
+async function ask() {
+  const items = drawGroups((await get("groups")) ?? {});
+  if (!chosen() && items.length) history.replaceState(null, "", `#${encodeURIComponent(text(items[0].group))}`);
+  const name = chosen();
+  const group = name ? await get(`groups/${encodeURIComponent(name)}`) : null;
+  if (name !== chosen()) { // another one was chosen meanwhile
+    view.again = true;
+    return;
+  }
+  if (group) drawGroup(group);
+  else byId("group").hidden = true;
+  markChosen(items);
+}
+
+async function turn() {
+  clearTimeout(view.timer);
+  if (view.isAsking) {
+    view.again = true;
+    return;
+  }
+  if (!view.isPaused && !document.hidden) {
+    view.isAsking = true;
+    view.again = false;
+    try {
+      await ask();
+      showState("live");
+    } catch {
+      showState("offline");
+    }
+    view.isAsking = false;
+  }
+  view.timer = setTimeout(turn, view.again ? 0 : ASK_MS);
+}
+
+byId("pause").addEventListener("click", () => {
+  view.isPaused = !view.isPaused;
+  byId("pause").setAttribute("aria-pressed", String(view.isPaused));
+  put(byId("pause"), view.isPaused ? "Resume" : "Pause");
+  turn();
+});
+addEventListener("hashchange", turn);
+document.addEventListener("visibilitychange", turn);
+turn();
