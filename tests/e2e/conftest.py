@@ -24,7 +24,7 @@ from harness.platform import Layout, Platform, Settings    # noqa: E402
 from site_under_test import Site    # noqa: E402
 
 # Long enough for a whole file; a cluster that a killed test left behind ends by itself.
-CLUSTER_SECONDS_MAX = 900 + int(os.environ.get("MILLRACE_AWAY_SECONDS", "0"))
+CLUSTER_SECONDS_MAX = int(os.environ.get("MILLRACE_CLUSTER_SECONDS", "900")) + int(os.environ.get("MILLRACE_AWAY_SECONDS", "0"))
 
 
 def pytest_configure(config: pytest.Config) -> None:
