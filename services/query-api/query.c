@@ -408,6 +408,7 @@ const struct http_route query_routes[] = {
     {HTTP_GET, "/jobs-view", query_handle_get_job_view},
     {HTTP_GET, "/groups-view", query_handle_get_group_view},
     {HTTP_GET, "/letters-view", query_handle_get_letter_view},
+    {HTTP_GET, "/tail-view", query_handle_get_tail_view},
     {HTTP_GET, "/", query_handle_get_dashboard},
     {HTTP_GET, "/assets/{file}", query_handle_get_asset},
 };

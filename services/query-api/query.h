@@ -210,4 +210,5 @@ void query_handle_get_dashboard(struct http_request *request);
 void query_handle_get_job_view(struct http_request *request);
 void query_handle_get_group_view(struct http_request *request);
 void query_handle_get_letter_view(struct http_request *request);
+void query_handle_get_tail_view(struct http_request *request);
 void query_handle_get_asset(struct http_request *request);

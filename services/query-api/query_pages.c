@@ -37,6 +37,11 @@ void query_handle_get_letter_view(struct http_request *request)
     reply_page(request, "letters.html");
 }
 
+void query_handle_get_tail_view(struct http_request *request)
+{
+    reply_page(request, "tail.html");
+}
+
 void query_handle_get_asset(struct http_request *request)
 {
     reply_page(request, http_request_param(request, "file"));

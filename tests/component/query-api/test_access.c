@@ -152,6 +152,7 @@ static const struct {
     {HTTP_GET, "/jobs-view", OPEN, "/jobs-view", NULL},
     {HTTP_GET, "/groups-view", OPEN, "/groups-view", NULL},
     {HTTP_GET, "/letters-view", OPEN, "/letters-view", NULL},
+    {HTTP_GET, "/tail-view", OPEN, "/tail-view", NULL},
     {HTTP_GET, "/assets/{file}", OPEN, "/assets/theme.css", NULL},
     {HTTP_GET, "/health/live", OPEN, "/health/live", NULL},
     {HTTP_GET, "/health/ready", OPEN, "/health/ready", NULL},

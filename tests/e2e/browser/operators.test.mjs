@@ -93,6 +93,35 @@ test("a dead letter is found, read, and sent back once", async () => {
   await page.close();
 });
 
+test("the tail shows what comes, holds still when it is told to, and says how to ask for it", async () => {
+  const { page, complaints } = await open("/tail-view#orders");
+  await page.waitForSelector('#connection[data-state="live"]', PATIENCE);
+  const id = `tail-${Date.now()}`;
+  await page.fill("#key", id);
+  await page.click('#filters button[type="submit"]');
+  await page.waitForSelector('#connection[data-state="live"]', PATIENCE);
+  const order = { order_id: id, user_id: "u-1", product_id: "prod-1", amount: 12.5, timestamp: new Date().toISOString() };
+  const post = async () => {
+    const posted = await fetch(`${ingest}/events/orders`, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(order) });
+    assert.equal(posted.status, 201, await posted.text());
+  };
+  await post();
+  await page.waitForFunction(() => document.querySelectorAll("#records tbody tr").length === 1, null, PATIENCE);
+  assert.match(await page.textContent("#records"), new RegExp(id));
+  await page.click("#pause");
+  await post();
+  await page.waitForFunction(() => document.getElementById("pause").textContent === "Resume (1 new)", null, PATIENCE);
+  assert.equal(await page.locator("#records tbody tr").count(), 1);
+  await page.click("#pause");
+  await page.waitForFunction(() => document.querySelectorAll("#records tbody tr").length === 2, null, PATIENCE);
+  assert.match(await page.textContent("#curl"), new RegExp(`^curl -N '${origin}/events/orders\\?key=${id}'$`));
+  await picture(page, "tail-light");
+  await page.setViewportSize(PHONE);
+  assert.ok(await overflow(page) <= 0);
+  assert.deepEqual(complaints, []);
+  await page.close();
+});
+
 test("letters fit a phone, and what is in them is text", async () => {
   const letter = { partition: 0, offset: 7, timestamp: 1, key: HOSTILE, value: HOSTILE, value_bytes: 9, value_cut: false, source: HOSTILE,
     source_partition: 0, source_offset: 1, class: "process", code: HOSTILE, message: HOSTILE.repeat(9), pipeline: HOSTILE, step: "", replays: 0,
