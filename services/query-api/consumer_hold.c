@@ -18,9 +18,13 @@ struct consumer_hold {
     struct consumer_claim *claim; /* NULL: its topics are not known yet */
     bool is_open;
     bool may_send;
-    bool has_begun;                   /* its beginning has been committed, or is about to be */
-    struct consumer_places sent;      /* by topic of the reading; none: not known yet */
-    struct consumer_places committed; /* or about to be */
+    bool has_begun;              /* its beginning has been committed, or is about to be */
+    struct consumer_places sent; /* by topic of the reading; none: not known yet */
+    int64_t sent_bytes;          /* of the stream, up to there */
+    struct consumer_places mark; /* what was sent a while ago, and is to be acknowledged; or none */
+    int64_t mark_bytes;
+    struct consumer_places taken;     /* what has been */
+    struct consumer_places committed; /* or is about to be */
     int64_t looked_us, committed_us;
 };
 
@@ -93,7 +97,7 @@ bool consumer_hold_open(struct consumer_hold *hold, const struct reading *readin
     }
     consumer_places_free(&opening.places);
     hold->is_open = true;
-    hold->may_send = is_kept;
+    hold->may_send = hold->has_begun = is_kept;
     CHECK(buf_printf(told,
                      "{\"name\":\"%s\",\"state\":\"open\",\"commit\":\"%s\",\"claim\":%" PRId64
                      ",\"from\":\"%s\"}",
@@ -130,10 +134,9 @@ static bool has_positions(const struct reading *reading)
     return true;
 }
 
-void consumer_hold_sent(struct consumer_hold *hold, const struct reading *reading)
+void consumer_hold_sent(struct consumer_hold *hold, const struct reading *reading, int64_t bytes)
 {
-    const bool is_known = hold->params.is_manual && hold->sent.count > 0; /* its beginning */
-    if (is_known || !has_positions(reading)) {
+    if (!has_positions(reading)) {
         return;
     }
     for (size_t i = hold->sent.count; i < reading->topic_count; i++) {
@@ -142,9 +145,8 @@ void consumer_hold_sent(struct consumer_hold *hold, const struct reading *readin
     for (size_t i = 0; i < reading->topic_count; i++) {
         topic_note(&hold->sent.topics[i], &reading->topics[i]);
     }
+    hold->sent_bytes = bytes;
 }
-
-/* --- committing --------------------------------------------------------------------------------------------- */
 
 static bool is_same(const struct consumer_places *a, const struct consumer_places *b)
 {
@@ -158,29 +160,56 @@ static bool is_same(const struct consumer_places *a, const struct consumer_place
     return is_same;
 }
 
+static void places_set(struct consumer_places *places, const struct consumer_places *to)
+{
+    consumer_places_free(places);
+    consumer_places_copy(to, places);
+}
+
+/* One mark at a time: what was sent behind it waits until it has been acknowledged. */
+static void take(struct consumer_hold *hold, int64_t acked)
+{
+    if (hold->mark.count && acked >= hold->mark_bytes) {
+        places_set(&hold->taken, &hold->mark);
+        consumer_places_free(&hold->mark);
+    }
+    if (is_same(&hold->sent, &hold->taken)) {
+        return;
+    }
+    if (acked >= hold->sent_bytes) {
+        places_set(&hold->taken, &hold->sent);
+        consumer_places_free(&hold->mark);
+    } else if (!hold->mark.count) {
+        places_set(&hold->mark, &hold->sent);
+        hold->mark_bytes = hold->sent_bytes;
+    }
+}
+
+/* --- committing --------------------------------------------------------------------------------------------- */
+
 static int64_t touch_us(const struct consumer_hold *hold)
 {
     const int64_t quarter_ms = consumers_config_of(hold->params.consumers)->keep_ms / 4;
     return 1000 * (quarter_ms && quarter_ms < TOUCH_MS_MAX ? quarter_ms : TOUCH_MS_MAX);
 }
 
-static bool is_to_commit(const struct consumer_hold *hold, int64_t now_us)
+/* What should be committed now; NULL: nothing. */
+static struct consumer_places *due(struct consumer_hold *hold, int64_t now_us)
 {
-    if (hold->sent.count == 0) {
-        return false;
+    if (!hold->has_begun) {
+        return hold->sent.count ? &hold->sent : NULL; /* nothing goes out before */
     }
-    return !hold->has_begun ||
-           (!hold->params.is_manual && (!is_same(&hold->sent, &hold->committed) ||
-                                        now_us - hold->committed_us > touch_us(hold)));
+    const bool is_news = hold->taken.count && (!is_same(&hold->taken, &hold->committed) ||
+                                               now_us - hold->committed_us > touch_us(hold));
+    return is_news && !hold->params.is_manual ? &hold->taken : NULL;
 }
 
-static void commit(struct consumer_hold *hold, int64_t now_us)
+static void commit(struct consumer_hold *hold, const struct consumer_places *what, int64_t now_us)
 {
     struct consumer_places places;
-    consumer_places_copy(&hold->sent, &places);
+    consumer_places_copy(what, &places);
     if (consumer_claim_commit(hold->claim, &places)) {
-        consumer_places_free(&hold->committed);
-        consumer_places_copy(&hold->sent, &hold->committed);
+        places_set(&hold->committed, what);
         hold->has_begun = true;
         hold->committed_us = hold->looked_us = now_us;
     }
@@ -190,9 +219,9 @@ static void commit(struct consumer_hold *hold, int64_t now_us)
 bool consumer_hold_may_send(struct consumer_hold *hold, const struct reading *reading)
 {
     if (!hold->may_send && has_positions(reading)) {
-        consumer_hold_sent(hold, reading);
+        consumer_hold_sent(hold, reading, 0);
         if (!hold->has_begun) {
-            commit(hold, clock_mono_us());
+            commit(hold, &hold->sent, clock_mono_us());
         }
         hold->may_send = consumer_claim_has_committed(hold->claim);
         return hold->may_send;
@@ -201,22 +230,24 @@ bool consumer_hold_may_send(struct consumer_hold *hold, const struct reading *re
 }
 
 /* Also when there is nothing to commit: another may have the name. */
-void consumer_hold_tick(struct consumer_hold *hold, int64_t now_us)
+void consumer_hold_tick(struct consumer_hold *hold, int64_t acked, int64_t now_us)
 {
     const int64_t interval_us = consumers_config_of(hold->params.consumers)->commit_ms * 1000;
     if (!hold->is_open) {
         return;
     }
-    if (consumer_claim_has_failed(hold->claim)) { /* so it is not committed, at the next turn */
+    take(hold, acked);
+    if (consumer_claim_has_failed(hold->claim)) { /* so it is not committed: at the next turn */
         consumer_places_free(&hold->committed);
-        hold->has_begun = false;
+        hold->has_begun = hold->may_send;
         hold->looked_us = now_us;
     }
     if (hold->looked_us && now_us - hold->looked_us < interval_us) {
         return;
     }
-    if (is_to_commit(hold, now_us)) {
-        commit(hold, now_us);
+    const struct consumer_places *what = due(hold, now_us);
+    if (what) {
+        commit(hold, what, now_us);
     } else if (hold->has_begun && consumer_claim_commit(hold->claim, NULL)) {
         hold->looked_us = now_us;
     }
@@ -232,16 +263,18 @@ enum consumer_state consumer_hold_state(const struct consumer_hold *hold)
     return hold->claim ? consumer_claim_state(hold->claim) : CONSUMER_OPENING;
 }
 
-void consumer_hold_free(struct consumer_hold *hold)
+void consumer_hold_free(struct consumer_hold *hold, int64_t acked)
 {
     if (!hold) {
         return;
     }
-    const bool is_last = hold->is_open && is_to_commit(hold, hold->committed_us);
+    take(hold, acked);
     if (hold->claim) {
-        consumer_claim_release(hold->claim, is_last ? &hold->sent : NULL);
+        consumer_claim_release(hold->claim, hold->is_open ? due(hold, hold->committed_us) : NULL);
     }
     consumer_places_free(&hold->sent);
+    consumer_places_free(&hold->mark);
+    consumer_places_free(&hold->taken);
     consumer_places_free(&hold->committed);
     query_metrics_consumer(-1);
     free(hold);

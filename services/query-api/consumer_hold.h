@@ -1,9 +1,10 @@
 /* consumer_hold.h - a stream that was opened under a name: where it begins, and what is committed of it.
  *
  * WHAT     before the stream begins, the claim (consumers.h), and the position that was committed; then,
- *          every query.consumers.commit.interval and at the end, what has gone out to the client: not what
- *          was made ready for it. For a client that commits by itself (`commit=manual`) only its beginning
- *          is committed, so that the name has a position from the start.
+ *          every query.consumers.commit.interval and at the end, what has gone out to the client and was
+ *          acknowledged by its side of the connection: neither what was made ready for it nor what may be
+ *          lost on the way. For a client that commits by itself (`commit=manual`) only the beginning of a
+ *          name that is new is committed, so that it has a position from the start.
  * TOLD     `event: consumer` when it is open.
  * THREADS  the worker's.
  */
@@ -24,8 +25,9 @@ struct consumer_hold_params {
 };
 
 struct consumer_hold *consumer_hold_new(const struct consumer_hold_params *params);
-void consumer_hold_free(
-    struct consumer_hold *hold); /* NULL is a no-op; commits what has gone out */
+/* NULL is a no-op. Commits what lies before `acked`, CONSUMER_HOLD_ALL: all that has gone out. */
+#define CONSUMER_HOLD_ALL INT64_MAX
+void consumer_hold_free(struct consumer_hold *hold, int64_t acked);
 
 /* Whether it is open. Then, once, `asked` is where to begin: the position committed, unless it is given
  * and nobody has reset the name; and what the client is told is appended to `told`, JSON. */
@@ -35,10 +37,10 @@ bool consumer_hold_open(struct consumer_hold *hold, const struct reading *readin
 /* Whether records may follow: a name that is new has its beginning committed before any, so that from the
  * first on there is something to commit to, and to come back to. */
 bool consumer_hold_may_send(struct consumer_hold *hold, const struct reading *reading);
-/* All that the reading has handed out has been sent. */
-void consumer_hold_sent(struct consumer_hold *hold, const struct reading *reading);
-/* Commits when it is time. */
-void consumer_hold_tick(struct consumer_hold *hold, int64_t now_us);
+/* All that the reading has handed out has been sent: so many bytes since the stream began. */
+void consumer_hold_sent(struct consumer_hold *hold, const struct reading *reading, int64_t bytes);
+/* Commits when it is time; so many bytes have been acknowledged. */
+void consumer_hold_tick(struct consumer_hold *hold, int64_t acked, int64_t now_us);
 /* CONSUMER_OPENING, CONSUMER_OPEN, or why it is over. */
 enum consumer_state consumer_hold_state(const struct consumer_hold *hold);
 struct strview consumer_hold_group(const struct consumer_hold *hold);

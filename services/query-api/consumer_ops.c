@@ -1,6 +1,8 @@
 #include "consumer_ops.h"
 
 #include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 
@@ -8,32 +10,73 @@
 #include "core/clock.h"
 #include "cursor.h"
 
-static struct consumer_ask *ask_of(struct consumer_job *job)
+/* --- an ask --------------------------------------------------------------------------------------------- */
+
+static enum err ask_run(struct desk_job *job, struct err_info *info)
 {
-    return (struct consumer_ask *)(void *)job; /* its first member */
+    struct consumer_ask *ask = (struct consumer_ask *)job;
+    struct consumer_turn turn = {.name = ask->name};
+    if (!ask->name[0]) {
+        return ask->run(ask, info);
+    }
+    consumer_turn_begin(ask->consumers, &turn);
+    enum err e = ask->run(ask, info);
+    consumer_turn_end(ask->consumers, &turn);
+    return e;
 }
 
-void consumer_op_list(struct consumer_job *job, struct consumers *consumers)
+static void ask_reply(struct desk_job *job, struct http_request *request)
 {
-    struct consumer_ask *ask = ask_of(job);
-    ask->err = consumers_survey(consumers, &ask->found, &ask->left_out, &ask->info);
+    struct consumer_ask *ask = (struct consumer_ask *)job;
+    ask->answer(ask, request);
+}
+
+static void ask_free(struct desk_job *job)
+{
+    struct consumer_ask *ask = (struct consumer_ask *)job;
+    consumer_places_free(&ask->places);
+    consumer_places_free(&ask->lows);
+    consumer_places_free(&ask->ends);
+    consumer_places_free(&ask->wanted);
+    json_decrefp(&ask->found);
+    free(ask);
+}
+
+struct consumer_ask *consumer_ask_new(struct consumers *consumers, const char *name)
+{
+    static const struct desk_work work = {ask_run, ask_reply, ask_free};
+    struct consumer_ask *ask = must_alloc(sizeof *ask);
+    ask->job.work = &work;
+    ask->consumers = consumers;
+    (void)snprintf(ask->name, sizeof ask->name, "%s", name);
+    return ask;
+}
+
+void consumer_ask_free(struct consumer_ask *ask)
+{
+    ask_free(&ask->job);
+}
+
+enum err consumer_op_list(struct consumer_ask *ask, struct err_info *info)
+{
+    return consumers_survey(ask->consumers, &ask->found, &ask->left_out, info);
 }
 
 /* --- what is committed ---------------------------------------------------------------------------------- */
 
-static enum err fetch(struct consumer_ask *ask, struct consumers *consumers)
+static enum err fetch(struct consumer_ask *ask, struct err_info *info)
 {
     char group[CONSUMER_GROUP_BYTES];
-    consumer_group_name(consumers, ask->job.name, group);
-    enum err e = consumer_group_fetch(consumers_client(consumers), group, &ask->places, &ask->info);
+    consumer_group_name(ask->consumers, ask->name, group);
+    enum err e = consumer_group_fetch(consumers_client(ask->consumers), group, &ask->places, info);
     return !e && consumer_places_is_empty(&ask->places)
-               ? err_set(&ask->info, ERR_CONSUMER_UNKNOWN,
-                         "nothing of these topics is kept under \"%s\"", ask->job.name)
+               ? err_set(info, ERR_CONSUMER_UNKNOWN, "nothing of these topics is kept under \"%s\"",
+                         ask->name)
                : e;
 }
 
 /* The logs of the topics that something is committed of. */
-static enum err bounds_fetch(struct consumer_ask *ask, struct consumers *consumers)
+static enum err bounds_fetch(struct consumer_ask *ask, struct err_info *info)
 {
     enum err e = ERR_OK;
     consumer_places_copy(&ask->places, &ask->lows);
@@ -42,39 +85,36 @@ static enum err bounds_fetch(struct consumer_ask *ask, struct consumers *consume
         const struct consumer_topic *topic = &ask->places.topics[i];
         const bool is_empty = consumer_topic_is_empty(topic);
         for (int32_t p = 0; p < topic->partition_count && !is_empty && !e; p++) {
-            e = consumer_bounds(consumers_client(consumers), topic->name, p,
-                                &ask->lows.topics[i].next[p], &ask->ends.topics[i].next[p],
-                                &ask->info);
+            e = consumer_bounds(consumers_client(ask->consumers), topic->name, p,
+                                &ask->lows.topics[i].next[p], &ask->ends.topics[i].next[p], info);
         }
     }
     return e;
 }
 
-void consumer_op_show(struct consumer_job *job, struct consumers *consumers)
+enum err consumer_op_show(struct consumer_ask *ask, struct err_info *info)
 {
-    struct consumer_ask *ask = ask_of(job);
-    ask->err = fetch(ask, consumers);
-    ask->err = ask->err ? ask->err : bounds_fetch(ask, consumers);
+    enum err e = fetch(ask, info);
+    return e ? e : bounds_fetch(ask, info);
 }
 
 /* --- committing ------------------------------------------------------------------------------------------ */
 
-static enum err topic_check(struct consumer_ask *ask, const struct consumer_topic *wanted,
-                            const struct consumer_topic *kept)
+static enum err topic_check(const struct consumer_ask *ask, const struct consumer_topic *wanted,
+                            const struct consumer_topic *kept, struct err_info *info)
 {
-    struct err_info *info = &ask->info;
     if (consumer_topic_is_empty(kept)) {
         return err_set(info, ERR_CONSUMER_UNKNOWN, "nothing of %s is kept under \"%s\"",
-                       wanted->name, ask->job.name);
+                       wanted->name, ask->name);
     }
     if (kept->note.is_reset) {
         return err_set(info, ERR_CONSUMER_STALE,
                        "\"%s\" was reset: what was read before is not its position any more",
-                       ask->job.name);
+                       ask->name);
     }
     if (ask->claim && ask->claim != kept->note.claim) {
         return err_set(info, ERR_CONSUMER_STALE,
-                       "\"%s\" is held by claim %" PRId64 " and not by %" PRId64, ask->job.name,
+                       "\"%s\" is held by claim %" PRId64 " and not by %" PRId64, ask->name,
                        kept->note.claim, ask->claim);
     }
     if (wanted->epoch && kept->note.epoch && wanted->epoch != kept->note.epoch) {
@@ -84,66 +124,65 @@ static enum err topic_check(struct consumer_ask *ask, const struct consumer_topi
     return ERR_OK;
 }
 
-static enum err position_check(struct consumer_ask *ask, struct consumers *consumers, size_t topic,
-                               int32_t partition)
+static enum err position_check(struct consumer_ask *ask, size_t topic, int32_t partition,
+                               struct err_info *info)
 {
     const struct consumer_topic *wanted = &ask->wanted.topics[topic];
     const int64_t next = wanted->next[partition];
     const int64_t kept = ask->places.topics[topic].next[partition];
     int64_t low, high;
     if (next < kept) {
-        return err_set(&ask->info, ERR_CONSUMER_STALE,
+        return err_set(info, ERR_CONSUMER_STALE,
                        "%s-%d: %" PRId64 " is behind %" PRId64 ", which is committed: a reset "
                        "goes back",
                        wanted->name, partition, next, kept);
     }
-    enum err e = consumer_bounds(consumers_client(consumers), wanted->name, partition, &low, &high,
-                                 &ask->info);
-    return !e && next > high ? err_set(&ask->info, ERR_CONSUMER_STALE,
+    enum err e = consumer_bounds(consumers_client(ask->consumers), wanted->name, partition, &low,
+                                 &high, info);
+    return !e && next > high ? err_set(info, ERR_CONSUMER_STALE,
                                        "%s-%d: %" PRId64 " is past the end, which is %" PRId64,
                                        wanted->name, partition, next, high)
                              : e;
 }
 
-static enum err positions_check(struct consumer_ask *ask, struct consumers *consumers)
+static enum err positions_check(struct consumer_ask *ask, struct err_info *info)
 {
     enum err e = ERR_OK;
     for (size_t i = 0; i < ask->wanted.count && !e; i++) {
         const struct consumer_topic *wanted = &ask->wanted.topics[i];
-        e = topic_check(ask, wanted, &ask->places.topics[i]);
+        e = topic_check(ask, wanted, &ask->places.topics[i], info);
         for (int32_t p = 0; p < wanted->partition_count && !e; p++) {
-            e = wanted->next[p] < 0 ? ERR_OK : position_check(ask, consumers, i, p);
+            e = wanted->next[p] < 0 ? ERR_OK : position_check(ask, i, p, info);
         }
     }
     return e;
 }
 
-static enum err write_wanted(struct consumer_ask *ask, struct consumers *consumers)
+static enum err write_wanted(struct consumer_ask *ask, struct err_info *info)
 {
     char group[CONSUMER_GROUP_BYTES];
-    consumer_group_name(consumers, ask->job.name, group);
-    return consumer_group_commit(consumers_client(consumers), group, &ask->wanted, &ask->info);
+    consumer_group_name(ask->consumers, ask->name, group);
+    return consumer_group_commit(consumers_client(ask->consumers), group, &ask->wanted, info);
 }
 
-void consumer_op_commit(struct consumer_job *job, struct consumers *consumers)
+enum err consumer_op_commit(struct consumer_ask *ask, struct err_info *info)
 {
-    struct consumer_ask *ask = ask_of(job);
     consumer_places_copy(&ask->wanted, &ask->places); /* the same topics */
-    ask->err = fetch(ask, consumers);
-    ask->err = ask->err ? ask->err : positions_check(ask, consumers);
-    for (size_t i = 0; i < ask->wanted.count && !ask->err; i++) {
+    enum err e = fetch(ask, info);
+    e = e ? e : positions_check(ask, info);
+    for (size_t i = 0; i < ask->wanted.count && !e; i++) {
         ask->wanted.topics[i].note = ask->places.topics[i].note;
         ask->wanted.topics[i].note.at_ms = clock_now_ms();
     }
-    ask->err = ask->err ? ask->err : write_wanted(ask, consumers);
+    return e ? e : write_wanted(ask, info);
 }
 
 /* --- putting it elsewhere ------------------------------------------------------------------------------------ */
 
 /* Where a reset puts each topic that something is committed of; the others are left. */
-static enum err reset_resolve(struct consumer_ask *ask, struct consumers *consumers)
+static enum err reset_resolve(struct consumer_ask *ask, struct err_info *info)
 {
-    enum err e = bounds_fetch(ask, consumers);
+    enum err e = bounds_fetch(ask, info);
     for (size_t i = 0; i < ask->places.count && !e; i++) {
         const struct consumer_topic *kept = &ask->places.topics[i];
         if (!consumer_topic_is_empty(kept)) {
@@ -156,27 +195,27 @@ static enum err reset_resolve(struct consumer_ask *ask, struct consumers *consum
         }
     }
     return !e && cursor_is_time(ask->from)
-               ? consumer_times(consumers_client(consumers), &ask->wanted, cursor_time(ask->from),
-                                &ask->info)
+               ? consumer_times(consumers_client(ask->consumers), &ask->wanted,
+                                cursor_time(ask->from), info)
                : e;
 }
 
 /* A position is somebody's word: each offset of it must lie in the log. */
-static enum err reset_check(struct consumer_ask *ask, struct consumers *consumers)
+static enum err reset_check(struct consumer_ask *ask, struct err_info *info)
 {
-    enum err e = bounds_fetch(ask, consumers);
+    enum err e = bounds_fetch(ask, info);
     for (size_t i = 0; i < ask->wanted.count && !e; i++) {
         struct consumer_topic *wanted = &ask->wanted.topics[i];
         if (consumer_topic_is_empty(&ask->places.topics[i])) {
-            return err_set(&ask->info, ERR_CONSUMER_UNKNOWN, "nothing of %s is kept under \"%s\"",
-                           wanted->name, ask->job.name);
+            return err_set(info, ERR_CONSUMER_UNKNOWN, "nothing of %s is kept under \"%s\"",
+                           wanted->name, ask->name);
         }
         wanted->note = ask->places.topics[i].note;
         for (int32_t p = 0; p < wanted->partition_count; p++) {
             const int64_t next = wanted->next[p];
             const int64_t low = ask->lows.topics[i].next[p], end = ask->ends.topics[i].next[p];
             if (next >= 0 && (next < low || next > end)) {
-                return err_set(&ask->info, ERR_CONSUMER_STALE,
+                return err_set(info, ERR_CONSUMER_STALE,
                                "%s-%d: %" PRId64 " is not in the log, which is %" PRId64
                                " to %" PRId64,
                                wanted->name, p, next, low, end);
@@ -201,33 +240,31 @@ static void reset_note(struct consumer_places *wanted)
     }
 }
 
-void consumer_op_reset(struct consumer_job *job, struct consumers *consumers)
+enum err consumer_op_reset(struct consumer_ask *ask, struct err_info *info)
 {
-    struct consumer_ask *ask = ask_of(job);
     const bool is_given = ask->wanted.count > 0;
     if (is_given) {
         consumer_places_copy(&ask->wanted, &ask->places);
     }
-    ask->err = fetch(ask, consumers);
-    if (!ask->err) {
-        ask->err = (is_given ? reset_check : reset_resolve)(ask, consumers);
-    }
-    if (!ask->err) {
+    enum err e = fetch(ask, info);
+    e = e ? e : (is_given ? reset_check : reset_resolve)(ask, info);
+    if (!e) {
         reset_note(&ask->wanted);
-        ask->err = write_wanted(ask, consumers);
+        e = write_wanted(ask, info);
     }
-    if (!ask->err) {
-        consumers_end(consumers, ask->job.name, &ask->wanted, CONSUMER_RESET);
+    if (!e) {
+        consumers_end(ask->consumers, ask->name, &ask->wanted, CONSUMER_RESET);
     }
+    return e;
 }
 
-void consumer_op_delete(struct consumer_job *job, struct consumers *consumers)
+enum err consumer_op_delete(struct consumer_ask *ask, struct err_info *info)
 {
-    struct consumer_ask *ask = ask_of(job);
     char group[CONSUMER_GROUP_BYTES];
-    consumer_group_name(consumers, ask->job.name, group);
-    ask->err = consumer_group_delete(consumers_client(consumers), group, &ask->info);
-    if (!ask->err) {
-        consumers_end(consumers, ask->job.name, NULL, CONSUMER_DELETED);
+    consumer_group_name(ask->consumers, ask->name, group);
+    enum err e = consumer_group_delete(consumers_client(ask->consumers), group, info);
+    if (!e) {
+        consumers_end(ask->consumers, ask->name, NULL, CONSUMER_DELETED);
     }
+    return e;
 }

@@ -33,7 +33,7 @@ const struct config_option consumers_options[] = {
         "How long a name is kept that nobody uses; 0: as long as Kafka does. Kafka forgets by "
         "itself after offsets.retention.minutes, seven days by default."),
     CONFIG_ROW(struct consumers_config, threads, "query.consumers.threads", INT, "2", 1,
-               CONSUMER_THREADS_MAX, "Threads that ask Kafka for them."),
+               CONSUMER_THREADS_MAX, "Threads that open and commit."),
 };
 const size_t consumers_options_count = ARRAY_LEN(consumers_options);
 
@@ -77,30 +77,49 @@ void consumers_append(struct consumers *consumers, struct consumer_job *job)
     job->next = NULL;
     *(consumers->last ? &consumers->last->next : &consumers->first) = job;
     consumers->last = job;
-    consumers->requests += job->is_request;
     (void)pthread_cond_broadcast(&consumers->changed);
 }
 
-bool consumers_ask(struct consumers *consumers, struct consumer_job *job)
+static bool is_turn(const struct consumers *consumers, const char *name)
 {
-    (void)pthread_mutex_lock(&consumers->lock);
-    const bool has_room = consumers->requests < CONSUMER_JOBS_MAX && !consumers->is_stopping;
-    if (has_room) {
-        job->is_request = true;
-        consumers_append(consumers, job);
+    const struct consumer_turn *turn = consumers->turns;
+    while (turn && strcmp(turn->name, name) != 0) {
+        turn = turn->next;
     }
-    (void)pthread_mutex_unlock(&consumers->lock);
-    return has_room;
+    return turn != NULL;
 }
 
-static bool is_running(const struct consumers *consumers, const char *name)
+static void turn_add(struct consumers *consumers, struct consumer_turn *turn)
 {
-    for (size_t i = 0; name[0] && i < consumers->thread_count; i++) {
-        if (consumers->running[i] && strcmp(consumers->running[i], name) == 0) {
-            return true;
-        }
+    turn->next = consumers->turns;
+    consumers->turns = turn;
+}
+
+static void turn_remove(struct consumers *consumers, struct consumer_turn *turn)
+{
+    struct consumer_turn **at = &consumers->turns;
+    while (*at != turn) {
+        at = &(*at)->next;
     }
-    return false;
+    *at = turn->next;
+    (void)pthread_cond_broadcast(&consumers->changed); /* others of the name */
+}
+
+void consumer_turn_begin(struct consumers *consumers, struct consumer_turn *turn)
+{
+    (void)pthread_mutex_lock(&consumers->lock);
+    while (is_turn(consumers, turn->name)) {
+        (void)pthread_cond_wait(&consumers->changed, &consumers->lock);
+    }
+    turn_add(consumers, turn);
+    (void)pthread_mutex_unlock(&consumers->lock);
+}
+
+void consumer_turn_end(struct consumers *consumers, struct consumer_turn *turn)
+{
+    (void)pthread_mutex_lock(&consumers->lock);
+    turn_remove(consumers, turn);
+    (void)pthread_mutex_unlock(&consumers->lock);
 }
 
 /* The first whose name nobody works on and whose time has come; NULL: none, until *until_us. */
@@ -112,12 +131,11 @@ static struct consumer_job *job_take(struct consumers *consumers, int64_t now_us
         if (is_early && job->ready_us < *until_us) {
             *until_us = job->ready_us;
         }
-        if (!is_early && !is_running(consumers, job->name)) {
+        if (!is_early && !is_turn(consumers, job->name)) {
             *(before ? &before->next : &consumers->first) = job->next;
             if (consumers->last == job) {
                 consumers->last = before;
             }
-            consumers->requests -= job->is_request;
             return job;
         }
     }
@@ -137,6 +155,9 @@ static void expire(struct consumers *consumers, const char *name)
     struct err_info info = {0};
     consumer_group_name(consumers, name, group);
     enum err e = consumer_group_delete(consumers->client, group, &info);
+    if (e == ERR_CONSUMER_UNKNOWN) {
+        return; /* another replica was first */
+    }
     if (e) {
         log_event(LOG_WARN, "consumer_expire", err_detail(e, &info), KV("consumer", name));
         return;
@@ -182,32 +203,25 @@ static void wait_until(struct consumers *consumers, int64_t until_us)
     (void)pthread_cond_timedwait(&consumers->changed, &consumers->lock, &until);
 }
 
-static void job_do(struct consumers *consumers, size_t thread, struct consumer_job *job)
+static void job_do(struct consumers *consumers, struct consumer_job *job)
 {
-    char name[CONSUMER_NAME_BYTES_MAX + 1];
+    char name[sizeof job->name];
     (void)snprintf(name, sizeof name, "%s", job->name);
+    struct consumer_turn turn = {.name = name}; /* the job may be gone before it ends */
     const bool is_late = consumers->is_stopping && clock_mono_us() > consumers->stop_us;
-    consumers->running[thread] = name;
+    turn_add(consumers, &turn);
     (void)pthread_mutex_unlock(&consumers->lock);
     if (!is_late) {
         job->run(job, consumers);
     }
     job->done(job);
     (void)pthread_mutex_lock(&consumers->lock);
-    consumers->running[thread] = NULL;
-    (void)pthread_cond_broadcast(&consumers->changed); /* others of the name */
+    turn_remove(consumers, &turn);
 }
-
-struct thread {
-    struct consumers *consumers;
-    size_t index;
-};
 
 static void *consumers_run(void *context)
 {
-    struct consumers *consumers = ((struct thread *)context)->consumers;
-    const size_t thread = ((struct thread *)context)->index;
-    free(context);
+    struct consumers *consumers = context;
     (void)pthread_mutex_lock(&consumers->lock);
     while (!consumers->is_stopping || consumers->first) {
         const int64_t now_us = clock_mono_us();
@@ -221,7 +235,7 @@ static void *consumers_run(void *context)
         int64_t until_us = consumers->is_stopping ? INT64_MAX : consumers->sweep_us;
         struct consumer_job *job = job_take(consumers, now_us, &until_us);
         if (job) {
-            job_do(consumers, thread, job);
+            job_do(consumers, job);
         } else {
             wait_until(consumers, until_us);
         }
@@ -247,18 +261,6 @@ static enum err client_new(const struct kafka_config *config, rd_kafka_t **ret,
         return err_set(info, ERR_CONFIG, "Kafka client: %s", why);
     }
     return ERR_OK;
-}
-
-static void threads_start(struct consumers *consumers)
-{
-    (void)pthread_mutex_lock(&consumers->lock); /* they look at thread_count */
-    for (; consumers->thread_count < (size_t)consumers->config.threads; consumers->thread_count++) {
-        struct thread *thread = must_alloc(sizeof *thread);
-        *thread = (struct thread){consumers, consumers->thread_count};
-        CHECK(pthread_create(&consumers->threads[consumers->thread_count], NULL, consumers_run,
-                             thread) == 0);
-    }
-    (void)pthread_mutex_unlock(&consumers->lock);
 }
 
 enum err consumers_start(const struct consumers_config *config, const struct kafka_config *kafka,
@@ -289,7 +291,10 @@ enum err consumers_start(const struct consumers_config *config, const struct kaf
         consumers_free(consumers);
         return e;
     }
-    threads_start(consumers);
+    for (; consumers->thread_count < (size_t)config->threads; consumers->thread_count++) {
+        CHECK(pthread_create(&consumers->threads[consumers->thread_count], NULL, consumers_run,
+                             consumers) == 0);
+    }
     *ret = consumers;
     return ERR_OK;
 }

@@ -4,13 +4,12 @@
  *          replica finds them, and nothing is kept here. A stream that is opened under a name holds a
  *          *claim* on it, for its topics; a later claim takes the name over, here at once, elsewhere when
  *          the earlier one looks next, which is before it commits. So the position is moved by one.
- * ORDER    what is asked about a name is done one after the other, in the order it was asked. A claim
- *          that takes over waits for the last commit of the one before it, a second at most.
+ * ORDER    one thing at a time is done about a name. A claim that takes over waits for the last commit of
+ *          the one before it, a second at most.
  * BOUNDS   names: query.consumers.max, counted when a new one is made (two replicas that make one each
- *          at the same moment may come one too high); what waits to be done: CONSUMER_JOBS_MAX requests,
- *          and two for each claim.
- * THREADS  query.consumers.threads of its own talk to Kafka. Claims are the streams' threads', but for
- *          what is told to them; requests are answered on the thread of their worker (consumer_desk.h).
+ *          at the same moment may come one too high). Two things wait to be done for each claim.
+ * THREADS  query.consumers.threads of its own talk to Kafka for claims, which are the streams' threads'
+ *          but for what is told to them; requests are the desk's (consumer_ops.h).
  */
 #pragma once
 
@@ -18,7 +17,6 @@
 #include "consumer_group.h"
 #include "kafka/kafka_config.h"
 
-#define CONSUMER_JOBS_MAX       1000
 #define CONSUMER_NAME_BYTES_MAX 128
 
 struct consumers;
@@ -85,25 +83,21 @@ bool consumer_claim_has_failed(struct consumer_claim *claim);
 /* The end; commits once more what is given (taken over; NULL: nothing). */
 void consumer_claim_release(struct consumer_claim *claim, struct consumer_places *places);
 
-/* --- requests ------------------------------------------------------------------------------------------- */
+/* --- what else is done about a name ---------------------------------------------------------------------- */
 
-/* Something to be done about a name, for a request. */
-struct consumer_job {
-    struct consumer_job *next;
-    char name[CONSUMER_NAME_BYTES_MAX + 1];                             /* "": about all of them */
-    void (*run)(struct consumer_job *job, struct consumers *consumers); /* blocks */
-    void (*done)(
-        struct consumer_job *job); /* on the same thread; the job is its own from here on */
-    int64_t ready_us;              /* not before; others of the name pass it meanwhile */
-    bool is_request;
+/* A turn at a name, of the caller's thread: until its end nothing else is done about it here. */
+struct consumer_turn {
+    const char *name;
+    struct consumer_turn *next;
 };
+void consumer_turn_begin(struct consumers *consumers, struct consumer_turn *turn); /* blocks */
+void consumer_turn_end(struct consumers *consumers, struct consumer_turn *turn);
 
-/* False: as many wait as may. */
-bool consumers_ask(struct consumers *consumers, struct consumer_job *job);
 rd_kafka_t *consumers_client(const struct consumers *consumers);
 #define CONSUMER_GROUP_BYTES 256
 void consumer_group_name(const struct consumers *consumers, const char *name,
                          char group[CONSUMER_GROUP_BYTES]);
-/* Tells the claims of a name that they have ended. */
+/* Tells the claims of a name, for topics of which there are any in `of` (NULL: whatever they are for), that
+ * they have ended. */
 void consumers_end(struct consumers *consumers, const char *name, const struct consumer_places *of,
                    enum consumer_state why);

@@ -7,6 +7,16 @@
 
 #define CONSUMER_THREADS_MAX 16
 
+/* Something to be done for a claim. */
+struct consumer_job {
+    struct consumer_job *next;
+    char name[CONSUMER_NAME_BYTES_MAX + 1];
+    void (*run)(struct consumer_job *job, struct consumers *consumers); /* blocks */
+    void (*done)(
+        struct consumer_job *job); /* on the same thread; the job is its own from here on */
+    int64_t ready_us;              /* not before; others of the name pass it meanwhile */
+};
+
 struct consumers {
     struct consumers_config config; /* with copies of its texts: the last commits outlive them */
     rd_kafka_t *client;
@@ -15,9 +25,8 @@ struct consumers {
     pthread_mutex_t lock; /* guards what follows, and the parts of claims that say so */
     pthread_cond_t changed;
     struct consumer_job *first, *last;
-    size_t requests;                           /* of the jobs in line */
-    const char *running[CONSUMER_THREADS_MAX]; /* the names that are being worked on; NULL: none */
-    struct consumer_claim *oldest, *newest;    /* those that stand, and those not done yet */
+    struct consumer_turn *turns;            /* the names that something is being done about */
+    struct consumer_claim *oldest, *newest; /* those that stand, and those not done yet */
     size_t claims;
     int64_t sweep_us; /* when names that nobody uses are looked for next */
     bool is_stopping;

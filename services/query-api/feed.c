@@ -328,12 +328,13 @@ static bool open_name(struct feed *feed, struct buf *out)
 static enum feed_result begin(struct feed *feed, struct buf *out)
 {
     struct reading *reading = feed->reading;
+    const size_t before = out->len;
     if (feed->hold && !open_name(feed, out)) {
         return FEED_IDLE;
     }
     feed->start.asked = &feed->asked;
     if (!reading_begin(reading, &feed->site->source, &feed->start)) {
-        return FEED_IDLE;
+        return out->len > before ? FEED_SENT : FEED_IDLE;
     }
     bool is_snapshot = feed->is_snapshot && feed->asked.count == 0;
     feed->is_snapshot = false;
@@ -479,23 +480,23 @@ void feed_settle(struct feed *feed)
     reading_leave_shared(feed->reading, &feed->site->source);
 }
 
-void feed_sent(struct feed *feed)
+void feed_sent(struct feed *feed, int64_t bytes)
 {
     if (feed->hold) {
-        consumer_hold_sent(feed->hold, feed->reading);
+        consumer_hold_sent(feed->hold, feed->reading, bytes);
     }
 }
 
-void feed_tick(struct feed *feed, int64_t now_us)
+void feed_tick(struct feed *feed, int64_t acked, int64_t now_us)
 {
     if (feed->hold) {
-        consumer_hold_tick(feed->hold, now_us);
+        consumer_hold_tick(feed->hold, acked, now_us);
     }
 }
 
-void feed_release(struct feed *feed)
+void feed_release(struct feed *feed, int64_t acked)
 {
-    consumer_hold_free(TAKE(feed->hold));
+    consumer_hold_free(TAKE(feed->hold), acked);
 }
 
 void feed_stop(struct feed *feed)
@@ -507,7 +508,7 @@ void feed_stop(struct feed *feed)
 void feed_deinit(struct feed *feed)
 {
     feed_stop(feed);
-    feed_release(feed);
+    feed_release(feed, 0);
     cursor_free(&feed->asked);
     reading_free(feed->reading);
     feed->reading = NULL;

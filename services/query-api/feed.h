@@ -81,13 +81,14 @@ enum feed_result feed_blocked(struct feed *feed);
  * can be had only as long as the ring has what comes next. */
 void feed_paused(struct feed *feed);
 void feed_rested(struct feed *feed);
-/* All that it has appended has been sent. */
-void feed_sent(struct feed *feed);
-void feed_tick(struct feed *feed, int64_t now_us);
+/* All that it has appended has been sent: so many bytes of its owner's since the beginning. */
+void feed_sent(struct feed *feed, int64_t bytes);
+/* Of a feed with a name: so many of them have been acknowledged. */
+void feed_tick(struct feed *feed, int64_t acked, int64_t now_us);
 /* Gives up what it holds beside its position and its name. */
 void feed_stop(struct feed *feed);
-/* Gives its name up; what has been sent under it is committed. */
-void feed_release(struct feed *feed);
+/* Gives its name up; what lies before `acked` is committed, CONSUMER_HOLD_ALL: all that was sent. */
+void feed_release(struct feed *feed, int64_t acked);
 /* And has a position of its own, to be told, if what comes next is still there. */
 void feed_settle(struct feed *feed);
 

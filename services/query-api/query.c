@@ -280,7 +280,6 @@ static enum err listen_start(struct query *query, struct err_info *info)
         .waits = &query->waits,
         .access = query->access,
         .desk = query->desk,
-        .consumers = query->consumers,
         .kafka = &query->kafka,
         .control_topic =
             strcmp(query->config.control, "on") == 0 ? query->config.control_topic : NULL,

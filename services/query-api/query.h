@@ -25,12 +25,12 @@
  *          cluster.c        topics and groups: a picture of them …
  *          cluster_ask.c    … how Kafka is asked for it, cluster_watch.c how it is kept,
  *          cluster_view.c   and what is answered of it (pure)
- *          query_consumers.c  GET /consumers, /consumers/{name}; POST …/offsets, …/reset; DELETE
- *          consumers.c      the threads that ask Kafka for them, and names that nobody uses
+ *          query_consumers.c GET /consumers, /consumers/{name}; POST …/offsets, …/reset; DELETE
+ *          consumer_ops.c   what the desk does for them
+ *          consumers.c      threads that open and commit for streams, and names that nobody uses
  *          consumer_claim.c which stream has a name
  *          consumer_hold.c  what a stream does with its name
- *          consumer_desk.c, consumer_ops.c   requests about them
- *          consumer_group.c, consumer_survey.c, consumer_note.c   what Kafka keeps of them
+ *          consumer_group.c, consumer_survey.c, consumer_note.c   what Kafka keeps of names
  *          letters.c        dead letters from Kafka, backwards; letters_request.c which ones, letters_text.c as
  *                           JSON (both pure)
  *          query_tickets.c  POST /tickets

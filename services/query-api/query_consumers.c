@@ -10,6 +10,8 @@
 #include "query_access.h"
 #include "query_values.h"
 
+#define POSITION_BYTES_MAX ((size_t)1 << 30) /* 64 positions of CURSOR_BYTES_MAX, and a name */
+
 static struct shard *shard_of(const struct http_request *request)
 {
     return http_worker_state(http_request_worker(request));
@@ -102,7 +104,7 @@ static json_t *partitions_json(const struct consumer_ask *ask, size_t topic, int
 static json_t *cursor_json(const struct consumer_places *places)
 {
     CLEANUP(buf_free) struct buf text;
-    buf_init(&text, CURSOR_BYTES_MAX);
+    buf_init(&text, POSITION_BYTES_MAX);
     for (size_t i = 0; i < places->count; i++) {
         const struct consumer_topic *topic = &places->topics[i];
         if (consumer_topic_is_empty(topic)) {
@@ -119,9 +121,8 @@ static json_t *cursor_json(const struct consumer_places *places)
     return json_stringn(text.len ? text.data : "", text.len);
 }
 
-static void answer_show(struct consumer_ask *ask)
+static void answer_show(struct consumer_ask *ask, struct http_request *request)
 {
-    const struct consumers *consumers = consumer_desk_consumers(ask->desk);
     char group[CONSUMER_GROUP_BYTES];
     int64_t lag = 0, used_ms = 0;
     json_t *topics = json_array();
@@ -139,27 +140,28 @@ static void answer_show(struct consumer_ask *ask)
                                     (json_int_t)topic->note.claim, "reset", topic->note.is_reset,
                                     "lag", (json_int_t)own, "partitions", partitions)) == 0);
     }
-    consumer_group_name(consumers, ask->job.name, group);
-    http_reply_header(ask->request, "Cache-Control", "no-store");
-    http_reply_json(ask->request, 200,
-                    json_pack("{s:s,s:s,s:I,s:I,s:I,s:o,s:o}", "name", ask->job.name, "group",
-                              group, "as_of", (json_int_t)clock_now_ms(), "used_at",
-                              (json_int_t)used_ms, "lag", (json_int_t)lag, "cursor",
-                              cursor_json(&ask->places), "topics", topics));
+    consumer_group_name(ask->consumers, ask->name, group);
+    http_reply_header(request, "Cache-Control", "no-store");
+    http_reply_json(request, 200,
+                    json_pack("{s:s,s:s,s:I,s:I,s:I,s:o,s:o}", "name", ask->name, "group", group,
+                              "as_of", (json_int_t)clock_now_ms(), "used_at", (json_int_t)used_ms,
+                              "lag", (json_int_t)lag, "cursor", cursor_json(&ask->places), "topics",
+                              topics));
 }
 
 /* What has been written, as it is now. */
-static void answer_written(struct consumer_ask *ask)
+static void answer_written(struct consumer_ask *ask, struct http_request *request)
 {
     const int64_t claim = ask->wanted.topics[0].note.claim;
-    http_reply_json(ask->request, 200,
-                    json_pack("{s:s,s:I,s:o}", "name", ask->job.name, "claim", (json_int_t)claim,
+    http_reply_json(request, 200,
+                    json_pack("{s:s,s:I,s:o}", "name", ask->name, "claim", (json_int_t)claim,
                               "cursor", cursor_json(&ask->wanted)));
 }
 
-static void answer_deleted(struct consumer_ask *ask)
+static void answer_deleted(struct consumer_ask *ask, struct http_request *request)
 {
-    http_reply_bytes(ask->request, 204, NULL, (struct strview){0});
+    (void)ask;
+    http_reply_bytes(request, 204, NULL, (struct strview){0});
 }
 
 /* The names that who asks may see, with the topics that he may. */
@@ -171,8 +173,7 @@ static json_t *items_of(struct consumer_ask *ask, const struct access_principal 
     {
         char group[CONSUMER_GROUP_BYTES];
         json_t *topics = json_array();
-        consumer_group_name(consumer_desk_consumers(ask->desk),
-                            json_string_value(json_object_get(row, "name")), group);
+        consumer_group_name(ask->consumers, json_string_value(json_object_get(row, "name")), group);
         json_array_foreach(json_object_get(row, "topics"), k, topic)
         {
             if (access_allows(principal, ACCESS_READ, sv(json_string_value(topic)))) {
@@ -187,16 +188,17 @@ static json_t *items_of(struct consumer_ask *ask, const struct access_principal 
     return items;
 }
 
-static void answer_list(struct consumer_ask *ask)
+static void answer_list(struct consumer_ask *ask, struct http_request *request)
 {
     struct access_principal *principal;
-    enum err e = query_identify(ask->request, SERVICE_ACCESS_AGAIN, &principal, &ask->info);
+    struct err_info info = {0};
+    enum err e = query_identify(request, SERVICE_ACCESS_AGAIN, &principal, &info);
     if (e) {
-        http_reply_err(ask->request, e, &ask->info);
+        http_reply_err(request, e, &info);
         return;
     }
-    http_reply_header(ask->request, "Cache-Control", "no-store");
-    http_reply_json(ask->request, 200,
+    http_reply_header(request, "Cache-Control", "no-store");
+    http_reply_json(request, 200,
                     json_pack("{s:I,s:I,s:o}", "as_of", (json_int_t)clock_now_ms(), "left_out",
                               (json_int_t)ask->left_out, "items", items_of(ask, principal)));
 }
@@ -211,14 +213,16 @@ static void ask_or_reply(struct http_request *request, struct consumer_ask *ask,
         http_reply_err(request, e, info);
         consumer_ask_free(ask);
     } else {
-        consumer_desk_ask(shard_of(request)->consumers, request, ask);
+        const struct query *query = http_request_context(request);
+        desk_ask(shard_of(request)->desk, request, &ask->job, query_desk_timeout_ms(query));
     }
 }
 
 static struct consumer_ask *ask_new(const struct http_request *request)
 {
+    const struct query *query = http_request_context(request);
     const char *name = http_request_param(request, "name");
-    return consumer_ask_new(name ? name : "");
+    return consumer_ask_new(query->consumers, name ? name : "");
 }
 
 void query_handle_get_consumers(struct http_request *request)
@@ -226,7 +230,7 @@ void query_handle_get_consumers(struct http_request *request)
     struct access_principal *principal;
     struct err_info info = {0};
     struct consumer_ask *ask = ask_new(request);
-    ask->job.run = consumer_op_list;
+    ask->run = consumer_op_list;
     ask->answer = answer_list;
     enum err e = admit(request, SERVICE_ACCESS_FULL, ACCESS_READ, &principal, &info);
     ask_or_reply(request, ask, e, &info);
@@ -237,7 +241,7 @@ void query_handle_get_consumer(struct http_request *request)
     struct access_principal *principal;
     struct err_info info = {0};
     struct consumer_ask *ask = ask_new(request);
-    ask->job.run = consumer_op_show;
+    ask->run = consumer_op_show;
     ask->answer = answer_show;
     enum err e = admit(request, SERVICE_ACCESS_FULL, ACCESS_READ, &principal, &info);
     e = e ? e : places_add_all(request, principal, &ask->places, &info);
@@ -256,7 +260,7 @@ void query_handle_delete_consumer(struct http_request *request)
     struct access_principal *principal;
     struct err_info info = {0};
     struct consumer_ask *ask = ask_new(request);
-    ask->job.run = consumer_op_delete;
+    ask->run = consumer_op_delete;
     ask->answer = answer_deleted;
     enum err e = admit(request, SERVICE_ACCESS_FULL, ACCESS_ADMIN, &principal, &info);
     if (!e) {
@@ -361,7 +365,7 @@ void query_handle_post_offsets(struct http_request *request)
     struct access_principal *principal;
     struct err_info info = {0};
     struct consumer_ask *ask = ask_new(request);
-    ask->job.run = consumer_op_commit;
+    ask->run = consumer_op_commit;
     ask->answer = answer_written;
     enum err e = admit(request, SERVICE_ACCESS_FULL, ACCESS_WRITE, &principal, &info);
     e = e ? e : body_read(request, members, &body, &info);
@@ -465,7 +469,7 @@ void query_handle_post_reset(struct http_request *request)
     struct access_principal *principal;
     struct err_info info = {0};
     struct consumer_ask *ask = ask_new(request);
-    ask->job.run = consumer_op_reset;
+    ask->run = consumer_op_reset;
     ask->answer = answer_written;
     enum err e = admit(request, SERVICE_ACCESS_FULL, ACCESS_ADMIN, &principal, &info);
     e = e ? e : body_read(request, members, &body, &info);

@@ -109,9 +109,6 @@ static void on_wake(void *context, uint32_t events)
     uint64_t ignored;
     (void)!read(shard->event_fd, &ignored, sizeof ignored); /* only empties the counter */
     const int64_t begin_us = clock_mono_us();
-    if (shard->consumers) {
-        consumer_desk_answer(shard->consumers);
-    }
     int64_t newest_us = frames_take(shard, inbox_take(shard));
     clients_pump(shard, false);
     const int64_t now_us = clock_mono_us();
@@ -173,8 +170,6 @@ enum err shard_new(const struct shard_config *config, struct http_worker *worker
         config->control_topic
             ? control_new(&(struct control_params){config->kafka, config->control_topic, worker})
             : NULL;
-    shard->consumers =
-        config->consumers ? consumer_desk_new(config->consumers, shard_wake, shard) : NULL;
     shard->access_generation = access_view_generation(shard->access);
     if (config->sockets.is_compressing || config->streams.is_compressing) {
         shard->codec = websocket_codec_new();
@@ -214,7 +209,6 @@ void shard_free(struct shard *shard)
     access_view_free(shard->access);
     control_free(shard->control);
     desk_port_free(shard->desk);
-    consumer_desk_free(shard->consumers);
     buf_free(&shard->scratch);
     if (shard->watch) {
         http_watch_close(shard->watch);

@@ -12,7 +12,6 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#include "consumer_desk.h"
 #include "control.h"
 #include "desk.h"
 #include "http/http.h"
@@ -31,7 +30,6 @@ struct shard_config {
     struct waits_config *waits;
     struct access *access;
     struct desk *desk;
-    struct consumers *consumers; /* NULL: off */
     const struct kafka_config *kafka;
     const char *control_topic; /* NULL: nothing is told to workers */
 };
@@ -49,7 +47,6 @@ struct shard {
     struct waits waits;
     struct control *control; /* NULL: nothing is told to workers */
     struct desk_port *desk;
-    struct consumer_desk *consumers; /* NULL: they are off */
     struct access_view *access;
     unsigned access_generation; /* that its clients were looked at by */
     int event_fd;

@@ -4,10 +4,12 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "core/clock.h"
@@ -25,7 +27,8 @@ struct stream {
     struct http_watch *watch;
     struct feed feed;
     struct buf out;
-    size_t sent; /* of out */
+    size_t sent;     /* of out */
+    int64_t written; /* bytes since the beginning */
     int64_t wrote_us;
     int64_t heartbeat_us;
     int64_t due_us; /* when it is to end as due_end says; INT64_MAX: never */
@@ -54,6 +57,7 @@ static void count_sent(struct stream *stream, size_t frames, ssize_t bytes)
 {
     stream->wrote_us = clock_mono_us();
     stream->heartbeat_us = stream->wrote_us;
+    stream->written += bytes;
     stream->set->sent_frames += (int64_t)frames;
     stream->set->sent_bytes += bytes;
 }
@@ -199,7 +203,7 @@ static void stream_pump(struct stream *stream, bool is_burst)
             stream_free(stream, stream->end);
             return;
         }
-        feed_sent(&stream->feed);
+        feed_sent(&stream->feed, stream->written);
         switch (fed(stream, feed_next(&stream->feed, &stream->out))) {
         case IDLE:
             rest(stream);
@@ -226,6 +230,14 @@ static void on_ready(void *context, uint32_t events)
     }
 }
 
+/* How many bytes the client's side has acknowledged: at least so many, as TLS adds to what lies in the
+ * socket. */
+static int64_t acked(const struct stream *stream)
+{
+    int queued = 0;
+    return ioctl(stream->http.fd, SIOCOUTQ, &queued) == 0 ? stream->written - queued : 0;
+}
+
 static void stream_tick(struct stream *stream, int64_t now_us)
 {
     const struct stream_config *config = stream->set->config;
@@ -235,7 +247,9 @@ static void stream_tick(struct stream *stream, int64_t now_us)
         }
         return;
     }
-    feed_tick(&stream->feed, now_us);
+    if (stream->feed.hold) {
+        feed_tick(&stream->feed, acked(stream), now_us);
+    }
     if (now_us >= stream->due_us || now_us >= stream->guest.expires_us) {
         stream_end(stream, now_us >= stream->due_us ? stream->due_end : QUERY_END_EXPIRED);
         return;
@@ -265,7 +279,8 @@ static void stream_end(struct stream *stream, enum query_end why)
     stream->end = why;
     stream->wrote_us = clock_mono_us(); /* from which the time to take it counts */
     feed_stop(&stream->feed);
-    feed_release(&stream->feed);
+    /* What goes out before the farewell has arrived if that has; who takes nothing gets neither. */
+    feed_release(&stream->feed, why == QUERY_END_STALLED ? acked(stream) : CONSUMER_HOLD_ALL);
     feed_append_farewell(&stream->feed, why, &stream->out);
     reading_append_end(stream->feed.reading, &stream->out);
     stream_pump(stream, false);
@@ -281,6 +296,7 @@ static void stream_free(struct stream *stream, enum query_end why)
     atomic_fetch_sub(set->config->total, 1);
     guest_leave(&stream->guest);
     query_metrics_stream_end(why);
+    feed_release(&stream->feed, stream->feed.hold ? acked(stream) : 0);
     http_watch_close(stream->watch);
     http_stream_close(&stream->http);
     feed_deinit(&stream->feed);

@@ -2,6 +2,8 @@
  * deletes groups: that is tests/e2e/test_consumers.py's. */
 #define _GNU_SOURCE /* memmem */
 
+#include <inttypes.h>
+
 #include "consumer_group.h"
 #include "query_under_test.h"
 
@@ -140,6 +142,60 @@ static void test_auto__slow_client__what_has_not_gone_out_is_not_committed(void 
     assert_true(slow->records < 900 && slow->records + next->records >= 900);
     client_close(slow);
     client_close(next);
+    site_stop(site);
+}
+
+/* The last three numbers of a position in the text, of whole events only; 0 where there is none. */
+static void last_position(const char *text, size_t len, int64_t next[3])
+{
+    const char *id = NULL, *end = text;
+    for (const char *at; (at = memmem(end, len - (size_t)(end - text), "\n\n", 2)) != NULL;) {
+        const char *found = memmem(end, (size_t)(at - end), "id: orders~", 11);
+        id = found ? found : id;
+        end = at + 2;
+    }
+    next[0] = next[1] = next[2] = 0;
+    assert_true(!id || sscanf(id, "id: orders~0=%" SCNd64 ",1=%" SCNd64 ",2=%" SCNd64, &next[0],
+                              &next[1], &next[2]) == 3);
+}
+
+static void committed(const struct site *site, int64_t next[3])
+{
+    char *answer = site_get(site, "/consumers/c", NULL);
+    const char *cursor = strstr(answer, "\"cursor\":\"orders~");
+    assert_true(cursor &&
+                sscanf(cursor, "\"cursor\":\"orders~0=%" SCNd64 ",1=%" SCNd64 ",2=%" SCNd64,
+                       &next[0], &next[1], &next[2]) == 3);
+    free(answer);
+}
+
+/* What lies in the server's own socket may never arrive: it is looked for in what the client's kernel has. */
+static void test_auto__what_the_client_has_not_acknowledged__is_not_committed(void **state)
+{
+    (void)state;
+    static const char *const options[] = {"--query.consumers=on",
+                                          "--query.consumers.commit.interval=10ms",
+                                          "--sse.send.buffer=256KiB", NULL};
+    struct site *site = site_start(options);
+    struct client *slow = client_open_with(
+        site, "GET /events/orders?consumer=c&from=earliest HTTP/1.1\r\nHost: a\r\n\r\n", 100000);
+    client_await_text(slow, "\"from\":\"request\"}");
+    site_produce_orders(site, 3, 30, 500);
+    await_answer(site, "/consumers/c", "\"cursor\":\"orders~0=10,1=10,2=10");
+    site_produce_orders(site, 33, 3000, 500);
+    char *had = must_alloc(1 << 20);
+    /* Far longer than it takes to commit; were it committed, it would be seen at some look. */
+    for (int64_t end_us = clock_mono_us() + 1000000; clock_mono_us() < end_us;) {
+        int64_t kept[3], got[3];
+        committed(site, kept); /* before what the client has is looked at */
+        const ssize_t len = recv(slow->fd, had, 1 << 20, MSG_PEEK | MSG_DONTWAIT);
+        last_position(had, len > 0 ? (size_t)len : 0, got);
+        for (int p = 0; p < 3; p++) {
+            assert_true(kept[p] <= got[p]);
+        }
+    }
+    free(had);
+    client_close(slow);
     site_stop(site);
 }
 
@@ -354,6 +410,23 @@ static void test_last_event_id__wins_over_what_is_committed(void **state)
     site_stop(site);
 }
 
+static void test_manual__last_event_id__commits_nothing(void **state)
+{
+    (void)state;
+    struct site *site = site_start(on);
+    site_produce_orders(site, 3, 30, 10);
+    struct client *client =
+        open_named(site, "/events/orders?consumer=c&commit=manual&from=earliest", "request");
+    client_await_records(client, 30);
+    client_close(client);
+    client = client_open(site, "/events/orders?consumer=c&commit=manual",
+                         "Last-Event-ID: orders~0=9,1=9,2=9\r\n");
+    client_await_records(client, 3);
+    client_close(client);
+    await_answer(site, "/consumers/c", "\"lag\":30,\"cursor\":\"orders~0=0,1=0,2=0");
+    site_stop(site);
+}
+
 static void test_lines__say_the_same(void **state)
 {
     (void)state;
@@ -453,6 +526,7 @@ int main(void)
         cmocka_unit_test(test_auto__across_a_restart__goes_on_where_it_was),
         cmocka_unit_test(test_begin__is_committed_before_anything_came),
         cmocka_unit_test(test_auto__slow_client__what_has_not_gone_out_is_not_committed),
+        cmocka_unit_test(test_auto__what_the_client_has_not_acknowledged__is_not_committed),
         cmocka_unit_test(test_two_of_a_name__the_later_one_takes_over__nothing_twice),
         cmocka_unit_test(test_taken_on_another_replica__is_noticed__and_not_written_over),
         cmocka_unit_test(test_manual__only_what_is_committed_counts),
@@ -460,6 +534,7 @@ int main(void)
         cmocka_unit_test(test_reset__every_way),
         cmocka_unit_test(test_reset__open_streams_end__and_commit_no_more),
         cmocka_unit_test(test_last_event_id__wins_over_what_is_committed),
+        cmocka_unit_test(test_manual__last_event_id__commits_nothing),
         cmocka_unit_test(test_lines__say_the_same),
         cmocka_unit_test(test_commit__that_kafka_refuses__is_made_again),
         cmocka_unit_test(test_names__past_the_bound__are_refused_and_told),
