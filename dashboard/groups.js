@@ -1,18 +1,12 @@
-// groups.js - consumer groups: asks for all of them and for the one that is looked at, every two seconds.
-import { ask as fetchKnown, isSignedIn } from "./sign-in.js";
+// groups.js - consumer groups: all of them, and the one that is looked at.
+import { follow } from "./chosen.js";
+import { isSignedIn } from "./sign-in.js";
 import { badge, count, figure, fill, fillFacts, fillList, list, number, rate, text, wide } from "./tables.js";
 import { clip, clock, duration, put, whole } from "./words.js";
 
-const ASK_MS = 2_000;
 const ROWS_MAX = 200;
 
 const byId = (id) => document.getElementById(id);
-const view = { isPaused: false, isAsking: false, again: false, timer: 0 };
-
-/** The group that the address names. */
-const chosen = () => {
-  try { return decodeURIComponent(location.hash.slice(1)); } catch { return ""; }
-};
 
 // --- Drawing -----------------------------------------------------------------------------------------
 
@@ -30,13 +24,7 @@ function drawGroups(answer) {
     wide(count(group.member_count)),
     wide(count(group.partition_count)),
   ]));
-  markChosen(items);
   return items;
-}
-
-function markChosen(items) {
-  const rows = byId("groups").tBodies[0].rows;
-  items.forEach((group, i) => rows[i].setAttribute("aria-current", String(text(group.group) === chosen())));
 }
 
 function drawOffsets(group) {
@@ -70,63 +58,4 @@ function drawGroup(group) {
   ]));
 }
 
-// --- Asking ------------------------------------------------------------------------------------------
-
-const STATES = { live: "Live", offline: "Offline, asking again" };
-
-function showState(state) {
-  byId("connection").dataset.state = state;
-  put(byId("connection"), STATES[state]);
-}
-
-/** null: it is not there. Throws when the service cannot say. */
-async function get(path) {
-  const response = await fetchKnown(path);
-  if (response.status === 404) return null;
-  if (!response.ok) throw new Error(`${path}: ${response.status}`);
-  return response.json();
-}
-
-async function ask() {
-  const items = drawGroups((await get("groups")) ?? {});
-  if (!chosen() && items.length) history.replaceState(null, "", `#${encodeURIComponent(text(items[0].group))}`);
-  const name = chosen();
-  const group = name ? await get(`groups/${encodeURIComponent(name)}`) : null;
-  if (name !== chosen()) { // another one was chosen meanwhile
-    view.again = true;
-    return;
-  }
-  if (group) drawGroup(group);
-  else byId("group").hidden = true;
-  markChosen(items);
-}
-
-async function turn() {
-  clearTimeout(view.timer);
-  if (view.isAsking) {
-    view.again = true;
-    return;
-  }
-  if (!view.isPaused && !document.hidden) {
-    view.isAsking = true;
-    view.again = false;
-    try {
-      await ask();
-      showState("live");
-    } catch {
-      showState("offline");
-    }
-    view.isAsking = false;
-  }
-  view.timer = setTimeout(turn, view.again ? 0 : ASK_MS);
-}
-
-byId("pause").addEventListener("click", () => {
-  view.isPaused = !view.isPaused;
-  byId("pause").setAttribute("aria-pressed", String(view.isPaused));
-  put(byId("pause"), view.isPaused ? "Resume" : "Pause");
-  turn();
-});
-addEventListener("hashchange", turn);
-document.addEventListener("visibilitychange", turn);
-turn();
+follow({ list: "groups", one: "group", key: "group", drawAll: drawGroups, drawOne: drawGroup });

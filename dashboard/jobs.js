@@ -1,24 +1,19 @@
-// jobs.js - the job view: asks for all jobs and for the one that is looked at, every two seconds.
+// jobs.js - the job view: all jobs, and the one that is looked at.
 // Everything in the answers comes from Kafka: it reaches the document as textContent only.
 import { drawGraph } from "./job-graph.js";
-import { ask as fetchKnown, isSignedIn } from "./sign-in.js";
+import { follow } from "./chosen.js";
+import { isSignedIn } from "./sign-in.js";
 import { badge, count, figure, fill, fillFacts, fillList, list, number, rate, text, time, wide } from "./tables.js";
 import { clip, clock, compact, duration, put, whole } from "./words.js";
 
-const ASK_MS = 2_000;
 const JOBS_MAX = 200;
 const TASKS_MAX = 200;
 
 const byId = (id) => document.getElementById(id);
-const view = { isPaused: false, isAsking: false, again: false, drawn: "", timer: 0 };
+const view = { drawn: "" };
 
 const percent = (value) => (Number.isFinite(number(value)) ? `${Math.round(value * 100)} %` : "–");
 const bytes = (value) => (Number.isFinite(number(value)) ? `${compact.format(value)}B` : "–");
-
-/** The pipeline that the address names. */
-const chosen = () => {
-  try { return decodeURIComponent(location.hash.slice(1)); } catch { return ""; }
-};
 
 // --- All jobs ----------------------------------------------------------------------------------------
 
@@ -41,13 +36,7 @@ function drawJobs(answer) {
       wide(`${count(instances.live)}${dead ? ` (${count(dead)} dead)` : ""}`),
     ];
   }));
-  markChosen(items);
   return items;
-}
-
-function markChosen(items) {
-  const rows = byId("jobs").tBodies[0].rows;
-  items.forEach((job, i) => rows[i].setAttribute("aria-current", String(text(job.pipeline) === chosen())));
 }
 
 // --- One job -------------------------------------------------------------------------------------------
@@ -125,66 +114,4 @@ function drawJob(job) {
   drawErrors(job);
 }
 
-// --- Asking ----------------------------------------------------------------------------------------------
-
-const STATES = { live: "Live", offline: "Offline, asking again", forbidden: "No right to read this" };
-
-function showState(state) {
-  byId("connection").dataset.state = state;
-  put(byId("connection"), STATES[state]);
-}
-
-class Forbidden extends Error {}
-
-/** null: it is not there. Throws when the service cannot say. */
-async function get(path) {
-  const response = await fetchKnown(path);
-  if (response.status === 404) return null;
-  if (response.status === 403) throw new Forbidden(path);
-  if (!response.ok) throw new Error(`${path}: ${response.status}`);
-  return response.json();
-}
-
-async function ask() {
-  const items = drawJobs((await get("jobs")) ?? {});
-  if (!chosen() && items.length) history.replaceState(null, "", `#${encodeURIComponent(text(items[0].pipeline))}`);
-  const name = chosen();
-  const job = name ? await get(`jobs/${encodeURIComponent(name)}`) : null;
-  if (name !== chosen()) { // another one was chosen meanwhile
-    view.again = true;
-    return;
-  }
-  if (job) drawJob(job);
-  else byId("job").hidden = true;
-  markChosen(items);
-}
-
-async function turn() {
-  clearTimeout(view.timer);
-  if (view.isAsking) {
-    view.again = true;
-    return;
-  }
-  if (!view.isPaused && !document.hidden) {
-    view.isAsking = true;
-    view.again = false;
-    try {
-      await ask();
-      showState("live");
-    } catch (error) {
-      showState(error instanceof Forbidden ? "forbidden" : "offline");
-    }
-    view.isAsking = false;
-  }
-  view.timer = setTimeout(turn, view.again ? 0 : ASK_MS);
-}
-
-byId("pause").addEventListener("click", () => {
-  view.isPaused = !view.isPaused;
-  byId("pause").setAttribute("aria-pressed", String(view.isPaused));
-  put(byId("pause"), view.isPaused ? "Resume" : "Pause");
-  turn();
-});
-addEventListener("hashchange", turn);
-document.addEventListener("visibilitychange", turn);
-turn();
+follow({ list: "jobs", one: "job", key: "pipeline", drawAll: drawJobs, drawOne: drawJob });
