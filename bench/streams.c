@@ -4,6 +4,9 @@
  * line when every stream has begun, and one, of JSON, when every stream has been given the number
  * --last, or, without --last, when the server has ended them all. A number that is left out or comes
  * twice, and a stream that ends before its time, fail the program: they would make it look fast.
+ * A server that is merely late does not: once --patience-s are over it is told how many of the
+ * streams had the last number ("done"), with the latencies of what has come. Those that have
+ * not come would be the longest.
  *
  * One thread, like the servers that it is held against: each has one core, this has the other.
  */
@@ -185,20 +188,28 @@ static void read_stream(struct reading *r, struct stream *stream)
     scan(r, stream, r->buffer, kept + (size_t)got);
 }
 
-/* Reads for as long as *counter is below goal; a deadline of the monotonic clock ends the program. */
-static void read_until(struct reading *r, const int64_t *counter, int64_t goal, double deadline_s)
+/* Reads for as long as *counter is below goal; false: a deadline of the monotonic clock came first. */
+static bool read_for(struct reading *r, const int64_t *counter, int64_t goal, double deadline_s)
 {
     struct epoll_event events[EPOLL_BATCH];
     while (*counter < goal) {
         if (bench_now_s() > deadline_s) {
-            bench_die("timed out: of %" PRId64 " streams %" PRId64 " are open, %" PRId64
-                      " have the last number, %" PRId64 " ended; %" PRId64 " deliveries",
-                      r->count, r->open, r->done, r->ended, r->deliveries);
+            return false;
         }
         const int ready = epoll_wait(r->epoll, events, EPOLL_BATCH, 100);
         for (int i = 0; i < ready; i++) {
             read_stream(r, events[i].data.ptr);
         }
+    }
+    return true;
+}
+
+static void read_until(struct reading *r, const int64_t *counter, int64_t goal, double deadline_s)
+{
+    if (!read_for(r, counter, goal, deadline_s)) {
+        bench_die("timed out: of %" PRId64 " streams %" PRId64 " are open, %" PRId64
+                  " have the last number, %" PRId64 " ended; %" PRId64 " deliveries",
+                  r->count, r->open, r->done, r->ended, r->deliveries);
     }
 }
 
@@ -236,9 +247,10 @@ static double percentile_ms(const struct reading *r, int percent)
 static void print_result(const struct reading *r)
 {
     const double seconds = (double)(r->newest_ns - r->first_due_ns) / 1e9;
-    printf("{\"streams\":%" PRId64 ",\"deliveries\":%" PRId64 ",\"seconds\":%.3f,\"p50_ms\":%.2f,"
-           "\"p99_ms\":%.2f,\"max_ms\":%.2f,\"ended\":%" PRId64 ",\"ended_whole\":%" PRId64 "}\n",
-           r->count, r->deliveries, r->deliveries ? seconds : 0, percentile_ms(r, 50),
+    printf("{\"streams\":%" PRId64 ",\"done\":%" PRId64 ",\"deliveries\":%" PRId64
+           ",\"seconds\":%.3f,\"p50_ms\":%.2f,\"p99_ms\":%.2f,\"max_ms\":%.2f,\"ended\":%" PRId64
+           ",\"ended_whole\":%" PRId64 "}\n",
+           r->count, r->done, r->deliveries, r->deliveries ? seconds : 0, percentile_ms(r, 50),
            percentile_ms(r, 99), (double)r->latency_max_ns / 1e6, r->ended, r->ended_whole);
 }
 
@@ -251,6 +263,9 @@ int main(int argc, char **argv)
         {"stopped", "0", "further ones that are asked for and never read"},
         {"last", "0", "the number that ends the run; 0: until the server ends all streams"},
         {"timeout-s", "120", "fails when it has not ended by then"},
+        {"patience-s", "0",
+         "from when all streams are open to the end, with or without the last number; 0: "
+         "--timeout-s"},
         {0},
     };
     bench_parse(argc, argv, options);
@@ -262,7 +277,13 @@ int main(int argc, char **argv)
     r.buckets = calloc(BUCKETS, sizeof *r.buckets);
     const double deadline_s = bench_now_s() + (double)bench_number(options, "timeout-s");
     open_streams(&r, options, deadline_s);
-    read_until(&r, r.last ? &r.done : &r.ended, r.count, deadline_s);
+    const int64_t *counter = r.last ? &r.done : &r.ended;
+    const int64_t patience_s = bench_number(options, "patience-s");
+    if (patience_s) {
+        (void)read_for(&r, counter, r.count, bench_now_s() + (double)patience_s);
+    } else {
+        read_until(&r, counter, r.count, deadline_s);
+    }
     print_result(&r);
     return 0;
 }
