@@ -241,10 +241,11 @@ class QueryApi:
         return str(name)
 
     def await_end(self, name: str) -> dict[str, Any]:
-        """What became of it."""
+        """What became of it. All workers tell that it is done, and only the one that took it of its partitions."""
         def end() -> dict[str, Any] | None:
             for found in self.job().get("savepoints", []):
-                if found["name"] == name and found["state"] in ("done", "failed"):
+                if found["name"] == name and (
+                        found["state"] == "failed" or found["state"] == "done" and "partitions" in found):
                     return dict(found)
             return None
 
