@@ -44,6 +44,10 @@ static const struct config_option query_options[] = {
                1e9,
                "Most records of a history that a ranking or an aggregate looks at; what needs more "
                "is refused."),
+    CONFIG_ROW(
+        struct query_config, filter_scan_max, "query.filter.scan.max", INT, "10000", 1, 1e9,
+        "Records that are looked at for a page with a filter (filter=); then it ends, and says "
+        "how to go on."),
     CONFIG_ROW(struct query_config, waits_max, "query.waits.max", INT, "1000", 0, 1e6,
                "Most requests at a time that wait for something new (wait=); further ones are told "
                "to come back later."),

@@ -9,6 +9,7 @@
  *          query_top.c      GET /top/{topic}, /aggregates/{topic}
  *          rest_request.c   what such requests ask for (pure)
  *          rest_answer.c    how they are answered: at once, as unchanged, or when there is something new
+ *          rest_page.c      which of the rows that were found (pure)
  *          rest_text.c, csv.c   the same as JSON, lines, CSV (pure)
  *          fold.c           the largest of rows, and what they come to (pure)
  *          waits.c          requests that wait
@@ -118,6 +119,7 @@ struct query_config {
     struct config_list history_topics;
     struct history_config history;
     int64_t history_scan_max;
+    int64_t filter_scan_max;
     int64_t waits_max;
 };
 

@@ -10,7 +10,7 @@ enum err rest_read_latest(struct rest_call *call, struct rest_found *ret, struct
 static bool is_whole(const struct rest_request *request)
 {
     const struct rows_query *rows = &request->rows;
-    return rows->key_count == 0 && !rows->prefix.len && !request->has_range &&
+    return !request->filter && rows->key_count == 0 && !rows->prefix.len && !request->has_range &&
            !request->has_limit && !rows->past && !rows->after;
 }
 

@@ -12,6 +12,7 @@ static enum err read_all(struct rest_call *call, struct rest_found *ret, bool is
     struct rows_query *rows = &call->request.rows;
     rows->past = NULL;
     rows->limit = is_history ? (size_t)rows_max : SIZE_MAX;
+    call->limit = rows->limit;
     enum err e =
         is_history ? rest_read_history(call, ret, info) : rest_read_latest(call, ret, info);
     if (!e && ret->view.has_more) {
@@ -37,35 +38,27 @@ static void fold(const struct rest_call *call, const struct json_pointer *field,
 
 /* --- GET /top ---------------------------------------------------------------------------------------- */
 
-static enum err find_top_by(struct rest_call *call, const struct json_pointer *field,
-                            struct rest_found *ret, struct err_info *info)
+static enum err find_top(struct rest_call *call, struct rest_found *ret, struct err_info *info)
+{
+    const struct rest_request *request = &call->request;
+    enum err e = rest_read_pointer("by", request->by, &call->by, info);
+    return e ? e : read_all(call, ret, request->has_range || request->aggregate, info);
+}
+
+static void make_top(const struct rest_call *call, struct rest_found *found)
 {
     const struct rest_request *request = &call->request;
     bool is_descending = request->rows.is_descending;
-    enum err e = read_all(call, ret, request->has_range || request->aggregate, info);
-    if (e) {
-        return e;
-    }
     if (request->aggregate) {
-        fold(call, field, true, ret);
-        fold_top(&ret->fold, request->n, is_descending);
+        fold(call, call->by, true, found);
+        fold_top(&found->fold, request->n, is_descending);
     } else {
-        ret->skipped =
-            fold_top_rows(&ret->view.rows, field, call->scanner, request->n, is_descending);
+        found->skipped =
+            fold_top_rows(&found->view.rows, call->by, call->scanner, request->n, is_descending);
     }
-    return ERR_OK;
 }
 
-static enum err find_top(struct rest_call *call, struct rest_found *ret, struct err_info *info)
-{
-    struct json_pointer *field = NULL;
-    enum err e = rest_read_pointer("by", call->request.by, &field, info);
-    e = e ? e : find_top_by(call, field, ret, info);
-    json_pointer_free(field);
-    return e;
-}
-
-static const struct rest_endpoint top = {.find = find_top, .is_descending = true};
+static const struct rest_endpoint top = {.find = find_top, .make = make_top, .is_descending = true};
 
 void query_handle_get_top(struct http_request *request)
 {
@@ -85,14 +78,15 @@ static enum err find_aggregates(struct rest_call *call, struct rest_found *ret,
     if (request->by && strcmp(request->by, "key") != 0) {
         return err_set(info, ERR_REQUEST_PARAM, "by=%.32s is not key", request->by);
     }
-    enum err e = read_all(call, ret, true, info);
-    if (!e) {
-        fold(call, request->field, request->by != NULL, ret);
-    }
-    return e;
+    return read_all(call, ret, true, info);
 }
 
-static const struct rest_endpoint aggregates = {.find = find_aggregates};
+static void make_aggregates(const struct rest_call *call, struct rest_found *found)
+{
+    fold(call, call->request.field, call->request.by != NULL, found);
+}
+
+static const struct rest_endpoint aggregates = {.find = find_aggregates, .make = make_aggregates};
 
 void query_handle_get_aggregates(struct http_request *request)
 {

@@ -58,9 +58,9 @@ static enum err call_begin(struct rest_call *call, const struct rest_endpoint *e
     if (!e && !call->request.has_order && !call->request.rows.past) {
         call->request.rows.is_descending = endpoint->is_descending;
     }
-    if (!call->request.has_limit) {
-        call->request.rows.limit = endpoint->limit;
-    }
+    struct rows_query *rows = &call->request.rows;
+    call->limit = call->request.has_limit ? rows->limit : endpoint->limit;
+    rows->limit = call->request.filter ? (size_t)call->query->config.filter_scan_max : call->limit;
     call->scanner = json_scanner_new(FRAME_DEPTH_MAX, FRAME_NODES_MAX);
     return e ? e : format_choose(call, info);
 }
@@ -71,6 +71,15 @@ enum err rest_require_known(const struct rest_call *call, const struct rest_foun
     return found->view.is_known ? ERR_OK
                                 : err_set(info, ERR_NOT_READY, "\"%s\" has not been read yet",
                                           call->query->topics[call->topic].ptr);
+}
+
+static void rows_choose(const struct rest_call *call, struct rest_found *found)
+{
+    const struct rest_request *request = &call->request;
+    const struct rest_page page = {request->filter, call->selectors, call->limit,
+                                   request->rows.is_descending};
+    size_t scanned = rest_page_cut(&page, &found->view, found->next_cursor);
+    found->scanned = request->filter ? (int64_t)scanned : -1;
 }
 
 /* --- the answer ------------------------------------------------------------------------------------------ */
@@ -118,8 +127,8 @@ static enum err etag_make(const struct rest_call *call, const struct rest_found 
     } else {
         hash_rows(state, &found->view.rows);
     }
-    const uint64_t rest[] = {found->view.has_more, (uint64_t)found->skipped};
-    CHECK(XXH3_64bits_update(state, rest, sizeof rest) == XXH_OK);
+    CHECK(XXH3_64bits_update(state, &found->skipped, sizeof found->skipped) == XXH_OK);
+    CHECK(XXH3_64bits_update(state, found->next_cursor, strlen(found->next_cursor)) == XXH_OK);
     uint64_t hash = XXH3_64bits_digest(state);
     (void)XXH3_freeState(state); /* cannot fail */
     return buf_printf(out, "\"%016" PRIx64 "%s%s\"", hash, partial, suffix);
@@ -159,15 +168,9 @@ static void headers_add(const struct rest_call *call, const struct rest_found *f
     link_add(call, found);
 }
 
-static struct rest_head head_make(const struct rest_call *call, const struct rest_found *found,
-                                  char next_cursor[REST_CURSOR_BYTES])
+static struct rest_head head_make(const struct rest_call *call, const struct rest_found *found)
 {
     const struct rows_view *view = &found->view;
-    next_cursor[0] = '\0';
-    if (view->has_more && !found->is_folded && view->rows.count) {
-        rest_cursor_format(&view->rows.items[view->rows.count - 1].mark,
-                           call->request.rows.is_descending, next_cursor);
-    }
     return (struct rest_head){
         .is_complete = view->is_complete,
         .as_of_ms = reader_as_of_ms(call->query->reader),
@@ -175,8 +178,9 @@ static struct rest_head head_make(const struct rest_call *call, const struct res
         .left_out = view->left_out,
         .oldest_ms = view->oldest_ms,
         .skipped = found->skipped,
+        .scanned = found->scanned,
         .cursor = buf_view(&view->cursor),
-        .next_cursor = next_cursor,
+        .next_cursor = found->next_cursor,
     };
 }
 
@@ -200,11 +204,13 @@ static enum err body_reply(const struct rest_call *call, const struct rest_found
     return e;
 }
 
-/* Nothing that the client has not: as it says itself, or behind the position that it gives. */
+/* Nothing that the client has not: as it says itself, or behind the position that it gives. An empty page that
+ * others follow is news: it says from where. */
 static bool is_nothing_new(const struct rest_call *call, const struct rest_found *found,
                            bool is_unchanged)
 {
-    return is_unchanged || (call->request.rows.after && found->view.rows.count == 0);
+    return is_unchanged ||
+           (call->request.rows.after && found->view.rows.count == 0 && !found->next_cursor[0]);
 }
 
 static enum err reply(const struct rest_call *call, const struct rest_found *found, bool may_wait,
@@ -222,8 +228,7 @@ static enum err reply(const struct rest_call *call, const struct rest_found *fou
     if (*ret_waits) {
         return ERR_OK;
     }
-    char next_cursor[REST_CURSOR_BYTES];
-    const struct rest_head head = head_make(call, found, next_cursor);
+    const struct rest_head head = head_make(call, found);
     headers_add(call, found, &head, etag.data);
     if (is_unchanged) {
         http_reply_bytes(call->http, 304, NULL, (struct strview){0});
@@ -243,12 +248,20 @@ static struct later answer(struct http_request *http, const struct rest_endpoint
                            enum service_access_moment moment, bool may_wait)
 {
     struct err_info info = {0};
+    const struct shard *shard = http_worker_state(http_request_worker(http));
     struct rest_found found = {.skipped = -1};
-    struct rest_call call = {.http = http, .query = http_request_context(http)};
+    struct rest_call call = {
+        .http = http, .query = http_request_context(http), .selectors = shard->selectors};
     bool waits = false;
     enum err e = call_begin(&call, endpoint, moment, &info);
     e = e ? e : endpoint->find(&call, &found, &info);
-    e = e ? e : reply(&call, &found, may_wait, &waits);
+    if (!e) {
+        rows_choose(&call, &found);
+        if (endpoint->make) {
+            endpoint->make(&call, &found);
+        }
+        e = reply(&call, &found, may_wait, &waits);
+    }
     if (e) {
         http_reply_err(http, e, &info);
     }
@@ -256,6 +269,7 @@ static struct later answer(struct http_request *http, const struct rest_endpoint
     rows_view_free(&found.view);
     fold_free(&found.fold);
     json_scanner_free(call.scanner);
+    json_pointer_free(call.by);
     rest_request_deinit(&call.request);
     return later;
 }

@@ -1,20 +1,25 @@
 /* rest_answer.h - one way to answer GET /latest, /history, /top and /aggregates.
  *
- * WHAT     reads the request, lets the endpoint find what was asked for, and answers: as JSON, lines or CSV,
- *          304 when If-None-Match has it already, or later, when it changes (wait=).
+ * WHAT     reads the request, lets the endpoint find rows, takes those that pass the filter, lets the endpoint
+ *          make something of them, and answers: as JSON, lines or CSV, 304 when If-None-Match has it
+ *          already, or later, when it changes (wait=).
  * FIELDS   Millrace-As-Of, -Lag, -Complete, -Next-Cursor say for lines and CSV what JSON says in its body.
  */
 #pragma once
 
 #include "fold.h"
 #include "query.h"
+#include "rest_page.h"
 
 struct rest_call {
     struct http_request *http;
     const struct query *query;
     size_t topic;
-    struct rest_request request;
+    struct rest_request request; /* its rows' limit: how many are to be found … */
+    size_t limit;                /* … for so many that are listed */
+    struct json_pointer *by;     /* what is ranked by; may be NULL */
     struct json_scanner *scanner;
+    struct selector_machine *selectors; /* borrowed */
 };
 
 struct rest_found {
@@ -24,11 +29,15 @@ struct rest_found {
     bool has_windows; /* the rows are a history's */
     bool is_whole;    /* all of a topic: its position stands for it */
     int64_t skipped;  /* -1: says nothing */
+    int64_t scanned;  /* rows that the filter has seen; -1: there is none */
+    char next_cursor[REST_CURSOR_BYTES];
 };
 
 struct rest_endpoint {
     enum err (*find)(struct rest_call *call, struct rest_found *ret, struct err_info *info);
-    bool is_descending; /* unless the request says */
+    void (*make)(const struct rest_call *call,
+                 struct rest_found *found); /* NULL: rows are listed */
+    bool is_descending;                     /* unless the request says */
     bool can_wait;
     size_t limit; /* unless the request says */
 };

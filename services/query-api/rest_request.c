@@ -10,15 +10,13 @@
 #include "query_values.h"
 
 const char *const rest_param_names[REST_PARAM_COUNT] = {
-    [REST_KEY] = "key",       [REST_KEYS] = "keys",
-    [REST_PREFIX] = "prefix", [REST_FROM] = "from",
-    [REST_TO] = "to",         [REST_WINDOW] = "window",
-    [REST_ORDER] = "order",   [REST_LIMIT] = "limit",
-    [REST_CURSOR] = "cursor", [REST_AFTER] = "after",
-    [REST_FORMAT] = "format", [REST_FIELDS] = "fields",
-    [REST_WAIT] = "wait",     [REST_AGGREGATE] = "aggregate",
-    [REST_FIELD] = "field",   [REST_WEIGHT] = "weight",
-    [REST_BY] = "by",         [REST_N] = "n",
+    [REST_KEY] = "key",       [REST_KEYS] = "keys",     [REST_PREFIX] = "prefix",
+    [REST_FILTER] = "filter", [REST_FROM] = "from",     [REST_TO] = "to",
+    [REST_WINDOW] = "window", [REST_ORDER] = "order",   [REST_LIMIT] = "limit",
+    [REST_CURSOR] = "cursor", [REST_AFTER] = "after",   [REST_FORMAT] = "format",
+    [REST_FIELDS] = "fields", [REST_WAIT] = "wait",     [REST_AGGREGATE] = "aggregate",
+    [REST_FIELD] = "field",   [REST_WEIGHT] = "weight", [REST_BY] = "by",
+    [REST_N] = "n",
 };
 
 const char *const rest_aggregate_names[REST_COUNT + 1] = {
@@ -137,6 +135,11 @@ static enum err read_prefix(const char *text, struct rest_request *ret, struct e
 {
     ret->rows.prefix = sv(text);
     return require_text("prefix", text, info);
+}
+
+static enum err read_filter(const char *text, struct rest_request *ret, struct err_info *info)
+{
+    return filter_new(NULL, text, &ret->filter, info);
 }
 
 static enum err read_time(const char *name, const char *text, int64_t *ret_ms,
@@ -303,31 +306,27 @@ static enum err read_aggregate(const char *text, struct rest_request *ret, struc
 
 static enum err (*const readers[REST_PARAM_COUNT])(const char *text, struct rest_request *ret,
                                                    struct err_info *info) = {
-    [REST_KEY] = read_key,
-    [REST_KEYS] = read_keys,
-    [REST_PREFIX] = read_prefix,
-    [REST_FROM] = read_from,
-    [REST_TO] = read_to,
-    [REST_WINDOW] = read_window,
-    [REST_ORDER] = read_order,
-    [REST_LIMIT] = read_limit,
-    [REST_CURSOR] = read_cursor,
-    [REST_FORMAT] = read_format,
-    [REST_FIELDS] = read_fields,
-    [REST_WAIT] = read_wait,
-    [REST_AGGREGATE] = read_aggregate,
-    [REST_FIELD] = read_field,
-    [REST_WEIGHT] = read_weight,
-    [REST_BY] = read_by,
-    [REST_N] = read_n,
+    [REST_KEY] = read_key,       [REST_KEYS] = read_keys,
+    [REST_PREFIX] = read_prefix, [REST_FILTER] = read_filter,
+    [REST_FROM] = read_from,     [REST_TO] = read_to,
+    [REST_WINDOW] = read_window, [REST_ORDER] = read_order,
+    [REST_LIMIT] = read_limit,   [REST_CURSOR] = read_cursor,
+    [REST_FORMAT] = read_format, [REST_FIELDS] = read_fields,
+    [REST_WAIT] = read_wait,     [REST_AGGREGATE] = read_aggregate,
+    [REST_FIELD] = read_field,   [REST_WEIGHT] = read_weight,
+    [REST_BY] = read_by,         [REST_N] = read_n,
 };
 
-/* No key, field or number that can be asked for has one. */
-static enum err require_printable(const char *param, const char *text, struct err_info *info)
+/* No key, field or number that can be asked for has one; an expression may be on several lines. */
+static enum err require_printable(enum rest_param param, const char *text, struct err_info *info)
 {
+    if (param == REST_FILTER) {
+        return ERR_OK;
+    }
     for (const char *at = text; *at; at++) {
         if ((unsigned char)*at < ' ' || *at == 0x7f) {
-            return err_set(info, ERR_REQUEST_PARAM, "%s has a control character", param);
+            return err_set(info, ERR_REQUEST_PARAM, "%s has a control character",
+                           rest_param_names[param]);
         }
     }
     return ERR_OK;
@@ -358,7 +357,7 @@ enum err rest_request_parse(const char *const values[REST_PARAM_COUNT], struct s
     enum err e = ERR_OK;
     for (size_t i = 0; i < REST_PARAM_COUNT && !e; i++) {
         if (values[i]) {
-            e = require_printable(rest_param_names[i], values[i], info);
+            e = require_printable((enum rest_param)i, values[i], info);
             e = e || !readers[i] ? e : readers[i](values[i], ret, info);
         }
     }
@@ -370,6 +369,7 @@ void rest_request_deinit(struct rest_request *request)
     for (size_t i = 0; i < request->field_count; i++) {
         json_pointer_free(request->fields[i]);
     }
+    filter_free(request->filter);
     json_pointer_free(request->field);
     json_pointer_free(request->weight);
     cursor_free(&request->after);

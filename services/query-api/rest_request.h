@@ -7,12 +7,14 @@
  */
 #pragma once
 
+#include "filter.h"
 #include "rows.h"
 
 enum rest_param {
     REST_KEY,
     REST_KEYS,
     REST_PREFIX,
+    REST_FILTER,
     REST_FROM,
     REST_TO,
     REST_WINDOW,
@@ -47,6 +49,7 @@ extern const char *const rest_aggregate_names[REST_COUNT + 1];
 
 struct rest_request {
     struct rows_query rows;
+    struct filter *filter;                /* NULL: every row */
     bool has_limit, has_order, has_range; /* said by the client */
     struct row_mark past;                 /* what rows.past points to, when there is a cursor */
     struct cursor after;                  /* and rows.after */

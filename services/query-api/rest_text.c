@@ -176,6 +176,9 @@ static enum err append_head(struct buf *out, const struct rest_head *head)
     if (!e && head->skipped >= 0) {
         e = buf_printf(out, ",\"skipped\":%" PRId64, head->skipped);
     }
+    if (!e && head->scanned >= 0) {
+        e = buf_printf(out, ",\"scanned\":%" PRId64, head->scanned);
+    }
     if (!e && head->next_cursor[0]) {
         e = buf_printf(out, ",\"next_cursor\":\"%s\"", head->next_cursor);
     }

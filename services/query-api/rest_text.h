@@ -26,6 +26,7 @@ struct rest_head {
     int64_t left_out;  /* keys; 0: not said */
     int64_t oldest_ms; /* INT64_MAX: not said */
     int64_t skipped;   /* rows without the number asked for; -1: not said */
+    int64_t scanned;   /* rows that a filter has seen; -1: not said */
     struct strview cursor;
     const char *next_cursor; /* "": there is no more */
 };

@@ -277,6 +277,70 @@ static void test_latest__keys_prefix_and_pages(void **state)
     site_stop(site);
 }
 
+/* Whatever a page's end is: what passes is on one of them, and the last one is reached. */
+static void test_filter__pages_move_on_past_what_does_not_pass(void **state)
+{
+    (void)state;
+    static const char *const options[] = {"--http.threads=1", "--query.history.topics=orders",
+                                          "--query.filter.scan.max=4", NULL};
+    struct site *site = site_start(options);
+    site_produce_orders(site, 0, 30, 1);
+    free(await_answer(site, "/history/orders", "orders~0=10,1=10,2=10"));
+    char cursor[1024] = "", target[2048];
+    int pages = 0, rows = 0;
+    do {
+        (void)snprintf(target, sizeof target, "/history/orders?filter=n%%20in%%20(7,%%2022)%s%s",
+                       cursor[0] ? "&cursor=" : "", cursor);
+        char *text = site_get(site, target, NULL);
+        rows += 100 * count_of(text, "\"n\":22,") + count_of(text, "\"n\":7,");
+        assert_int_equal(count_of(text, "\"n\":22,") + count_of(text, "\"n\":7,"),
+                         count_of(text, "\"key\":"));
+        pages++;
+        cursor[0] = '\0';
+        if (strstr(text, "next_cursor")) {
+            expect_in(text, "\"scanned\":4,");
+            member(text, "\"next_cursor\":\"", cursor, sizeof cursor);
+        }
+        free(text);
+    } while (cursor[0] && pages < 30);
+    assert_int_equal(101, rows);
+    assert_int_equal(8, pages); /* 30 rows, four a page */
+    EXPECT(site, "/history/orders?limit=1&order=asc&filter=true", NULL, "\"scanned\":1,",
+           "\"next_cursor\":\"");
+    EXPECT(site, "/history/orders?filter=n%20==%201&format=ndjson", NULL,
+           "Millrace-Next-Cursor: ", "\r\n\r\n");
+    site_stop(site);
+}
+
+static void test_filter__of_values__of_rankings__of_sums(void **state)
+{
+    (void)state;
+    struct site *site = site_with_windows(one_worker);
+    char *text = site_get(site, "/history/product-metrics?filter=total_revenue%20%3E%2020", NULL);
+    assert_int_equal(3, count_of(text, "\"key\":"));
+    expect_in(text, "\"scanned\":6,");
+    free(text);
+    EXPECT(site, "/latest/product-metrics?filter=order_count%20==%207", NULL, "\"scanned\":2,",
+           "\"items\":[{\"key\":\"b\"");
+    /* The key is known, its value does not pass. */
+    EXPECT(site, "/latest/product-metrics/a?filter=order_count%20==%207", NULL, "HTTP/1.1 200",
+           "\"items\":[]");
+    EXPECT(site, "/latest/product-metrics/none?filter=true", NULL, "HTTP/1.1 404");
+    EXPECT(site, "/top/product-metrics?by=order_count&n=1&filter=order_count%20%3C%207", NULL,
+           "\"scanned\":2,\"", "\"items\":[{\"key\":\"a\"");
+    EXPECT(site,
+           "/aggregates/product-metrics?aggregate=sum&field=total_revenue&by=key&filter=order_count"
+           "%20%3E%201",
+           NULL,
+           "\"items\":[{\"key\":\"a\",\"value\":50.35,\"count\":3},{\"key\":\"b\",\"value\":40.7,"
+           "\"count\":2}]");
+    site_produce(site, "orders", 0, "plain", "no JSON");
+    site_flush(site);
+    free(await_answer(site, "/latest/orders", "\"cursor\":\"orders~0=1"));
+    EXPECT(site, "/latest/orders?filter=true", NULL, "\"items\":[]");
+    site_stop(site);
+}
+
 static void test_wrong_requests__say_what_is_wrong(void **state)
 {
     (void)state;
@@ -297,6 +361,8 @@ static void test_wrong_requests__say_what_is_wrong(void **state)
         {"/history/orders?cursor=AAAA", "400", "cursor=AAAA is none"},
         {"/history/orders?after=orders~x", "400", "\"code\":\"cursor\""},
         {"/history/orders?fields=/a~2", "400", "fields=/a~2 is no field"},
+        {"/history/orders?filter=amount%20%3E", "400", "filter: column 9"},
+        {"/top/orders?by=a&filter=lenght(a)", "400", "did you mean"},
         {"/top/orders", "400", "by is needed"},
         {"/top/orders?by=a&n=1001", "400", "n=1001"},
         {"/aggregates/orders?aggregate=sum", "400",
@@ -371,6 +437,8 @@ int main(void)
         cmocka_unit_test(test_after__only_what_has_changed_since),
         cmocka_unit_test(test_top_and_aggregates__exact),
         cmocka_unit_test(test_latest__keys_prefix_and_pages),
+        cmocka_unit_test(test_filter__pages_move_on_past_what_does_not_pass),
+        cmocka_unit_test(test_filter__of_values__of_rankings__of_sums),
         cmocka_unit_test(test_wrong_requests__say_what_is_wrong),
         cmocka_unit_test(test_history__of_a_topic_without_one__is_404),
         cmocka_unit_test(test_scan_max__more_is_refused),

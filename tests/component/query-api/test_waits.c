@@ -115,6 +115,47 @@ static void test_wait__after_a_position__what_is_new(void **state)
     site_stop(waiting.site);
 }
 
+/* News that do not pass are none; a page of them that others follow is, for it says from where. */
+static void test_wait__with_a_filter__what_passes_is_new(void **state)
+{
+    (void)state;
+    static const char *const options[] = {"--http.threads=1", "--query.history.topics=orders",
+                                          "--query.filter.scan.max=3", NULL};
+    struct waiting waiting = waiting_start(options, "/history/orders?filter=n%20%3C%205");
+    char target[512];
+    (void)snprintf(target, sizeof target,
+                   "/history/orders?wait=29s&filter=n%%20%%3C%%205&order=asc&after=%s",
+                   waiting.cursor);
+    struct client *since_etag = wait_open(&waiting, "/history/orders?wait=29s&filter=n%20%3C%205");
+    waiting.etag[0] = '\0';
+    struct client *after = client_open(waiting.site, target, NULL);
+    site_produce(waiting.site, "orders", 1, "b", "{\"n\":7}");
+    site_flush(waiting.site);
+    free(answer_with(waiting.site, "/latest/orders", "orders~0=1,1=1,2=0"));
+    assert_false(client_read(since_etag, 0));
+    assert_false(client_read(after, 0));
+    site_produce(waiting.site, "orders", 1, "b", "{\"n\":3}");
+    site_flush(waiting.site);
+    client_await_text(since_etag, "\"items\":[{\"key\":\"b\",\"value\":{\"n\":3}");
+    client_await_text(after, "\"items\":[{\"key\":\"b\",\"value\":{\"n\":3}");
+    client_close(since_etag);
+    client_close(after);
+    /* Four records behind the position, three are looked at, none passes. */
+    for (int i = 0; i < 2; i++) {
+        site_produce(waiting.site, "orders", 1, "b", "{\"n\":8}");
+    }
+    site_flush(waiting.site);
+    free(answer_with(waiting.site, "/latest/orders", "orders~0=1,1=4,2=0"));
+    (void)snprintf(target, sizeof target,
+                   "/history/orders?wait=29s&filter=n%%20%%3C%%200&order=asc&after=%s",
+                   waiting.cursor);
+    char *text = site_get(waiting.site, target, NULL);
+    expect_in(text, "\"scanned\":3,\"next_cursor\":\"");
+    expect_in(text, "\"items\":[]");
+    free(text);
+    site_stop(waiting.site);
+}
+
 static void test_wait__time_is_over__says_that_nothing_is_new(void **state)
 {
     (void)state;
@@ -192,6 +233,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_wait__until_it_changes),
         cmocka_unit_test(test_wait__after_a_position__what_is_new),
+        cmocka_unit_test(test_wait__with_a_filter__what_passes_is_new),
         cmocka_unit_test(test_wait__time_is_over__says_that_nothing_is_new),
         cmocka_unit_test(test_wait__without_something_to_compare__is_answered_at_once),
         cmocka_unit_test(test_waits_max__further_ones_are_told_to_come_back),

@@ -106,6 +106,21 @@ static void test_after__is_a_position_of_this_topic(void **state)
     rest_request_deinit(&request);
 }
 
+static void test_filter__is_an_expression__on_several_lines_too(void **state)
+{
+    (void)state;
+    struct rest_request request;
+    struct err_info info = {0};
+    assert_err(ERR_OK,
+               parse(REST_FILTER, "amount > 100\n  and\tstatus == 'paid'", &request, &info));
+    assert_non_null(request.filter);
+    rest_request_deinit(&request);
+    assert_err(ERR_REQUEST_PARAM, parse(REST_FILTER, "amount >", &request, &info));
+    assert_true(strstr(info.text, "filter: column 9") != NULL);
+    assert_null(request.filter);
+    rest_request_deinit(&request);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -113,6 +128,7 @@ int main(void)
         cmocka_unit_test(test_cursor__that_nobody_gave__is_refused),
         cmocka_unit_test(test_request__without_parameters__is_everything),
         cmocka_unit_test(test_key_and_keys__are_one_list),
+        cmocka_unit_test(test_filter__is_an_expression__on_several_lines_too),
         cmocka_unit_test(test_after__is_a_position_of_this_topic),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
