@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "core/clock.h"
+#include "query_metrics.h"
 
 #define THREADS_MAX 64
 
@@ -82,11 +83,21 @@ int64_t desk_job_left_ms(const struct desk_job *job, int64_t most_ms)
 
 static void job_run(struct desk_job *job)
 {
-    if (!atomic_load(&job->is_given_up)) {
-        job->err = clock_mono_us() < job->deadline_us
-                       ? job->work->run(job, &job->info)
-                       : err_set(&job->info, ERR_OVERLOADED, "other questions took too long");
+    const int64_t now_us = clock_mono_us();
+    query_metrics_desk_waited((double)(now_us - job->asked_us) / 1e6);
+    if (now_us >= job->deadline_us) {
+        query_metrics_desk_refused(QUERY_REFUSAL_LATE);
+        job->err = err_set(&job->info, ERR_OVERLOADED, "other questions took too long");
+    } else if (!atomic_load(&job->is_given_up)) {
+        job->err = job->work->run(job, &job->info);
     }
+}
+
+/* With the lock. */
+static void waiting_change(struct desk *desk, int change)
+{
+    desk->waiting += change;
+    query_metrics_desk_wait(change);
 }
 
 /* With the lock: gives it back to its worker. False: there is none any more. */
@@ -114,7 +125,7 @@ static void *desk_run(void *context)
         if (!job) {
             break;
         }
-        desk->waiting--;
+        waiting_change(desk, -1);
         *place = job;
         (void)pthread_mutex_unlock(&desk->lock);
         job_run(job);
@@ -216,19 +227,21 @@ void desk_ask(struct desk_port *port, struct http_request *request, struct desk_
     job->desk = desk;
     job->port = port;
     job->request = request;
-    job->deadline_us = clock_mono_us() + timeout_ms * 1000;
+    job->asked_us = clock_mono_us();
+    job->deadline_us = job->asked_us + timeout_ms * 1000;
     (void)pthread_mutex_lock(&desk->lock);
     const bool has_room = desk->waiting < desk->jobs_max;
     if (has_room) {
         /* Before a thread can have done it: what is done is seen by this thread's loop only. */
         http_request_defer(request, on_abandon, job);
         list_add(&desk->queue, job);
-        desk->waiting++;
+        waiting_change(desk, 1);
         (void)pthread_cond_signal(&desk->has_job);
     }
     (void)pthread_mutex_unlock(&desk->lock);
     if (!has_room) {
         struct err_info info = {0};
+        query_metrics_desk_refused(QUERY_REFUSAL_FULL);
         http_reply_err(request,
                        err_set(&info, ERR_OVERLOADED,
                                "as many questions wait as there may be (query.operators.jobs.max)"),
@@ -271,7 +284,7 @@ void desk_port_free(struct desk_port *port)
     (void)pthread_mutex_lock(&desk->lock);
     list_part(&desk->queue, port, &gone);
     for (const struct desk_job *job = gone.first; job; job = job->next) {
-        desk->waiting--;
+        waiting_change(desk, -1);
     }
     list_part(&port->done, port, &gone);
     for (size_t i = 0; i < THREADS_MAX; i++) {

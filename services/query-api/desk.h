@@ -19,8 +19,9 @@ struct desk_job { /* the first member of what a caller has */
     const struct desk_work *work;
     int64_t deadline_us;
     atomic_bool is_given_up; /* nobody waits for it */
-    struct desk *desk;       /* the rest is private */
-    struct desk_port *port;  /* NULL: the worker is gone */
+    int64_t asked_us;        /* the rest is private */
+    struct desk *desk;
+    struct desk_port *port; /* NULL: the worker is gone */
     struct http_request *request;
     struct desk_job *next;
     enum err err;

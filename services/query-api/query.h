@@ -127,6 +127,7 @@ struct operators_config {
     int64_t threads, jobs_max;
     struct cluster_config cluster;
     struct letters_config letters;
+    int64_t replays_max;
 };
 extern const struct config_option operators_options[];
 extern const size_t operators_options_count;

@@ -26,6 +26,10 @@ enum {
     CONSUMERS,
     COMMITS,
     EXPIRED,
+    DESK_WAITING,
+    DESK_WAIT,
+    DESK_REFUSED,
+    REPLAYS,
 };
 
 static struct metric families[] = {
@@ -104,6 +108,25 @@ static struct metric families[] = {
     [EXPIRED] = {"millrace_query_consumers_expired_total", METRIC_COUNTER,
                  "Names that nobody had used for query.consumers.keep, and that are kept no more.",
                  NULL},
+    [DESK_WAITING] =
+        {"millrace_query_desk_waiting", METRIC_GAUGE,
+         "Questions to Kafka (topics, groups, dead letters, named consumers) that wait "
+         "for a thread; at query.operators.jobs.max further ones get a 503.",
+         NULL},
+    [DESK_WAIT] = {"millrace_query_desk_wait_seconds", METRIC_HISTOGRAM,
+                   "How long a question has waited for a thread; a steady rise: raise "
+                   "query.operators.threads, or ask less often.",
+                   NULL},
+    [DESK_REFUSED] =
+        {"millrace_query_desk_refused_total", METRIC_COUNTER,
+         "Questions that were told to come back later; full: query.operators.jobs.max waited "
+         "already; late: no thread had time for it; replays: query.dead_letters.replays.max were "
+         "under way.",
+         "reason"},
+    [REPLAYS] = {"millrace_query_replays", METRIC_GAUGE,
+                 "Replays of dead letters that are under way; each holds a thread of "
+                 "query.operators.threads.",
+                 NULL},
 };
 METRICS_TABLE(families)
 
@@ -128,13 +151,21 @@ static const char *const commit_names[QUERY_COMMIT_COUNT] = {
     [QUERY_COMMIT_LOST] = "lost",
 };
 
+static const char *const refusal_names[QUERY_REFUSAL_COUNT] = {
+    [QUERY_REFUSAL_FULL] = "full",
+    [QUERY_REFUSAL_LATE] = "late",
+    [QUERY_REFUSAL_REPLAYS] = "replays",
+};
+
 static struct {
     struct metric_series *streams, *subscriptions, *frames, *bytes, *ends[QUERY_END_COUNT],
         *catchups, *catchups_now, *gaps, *jobs, *jobs_left_out, *slow[QUERY_SLOW_COUNT], *delivery,
-        *waits, *consumers, *commits[QUERY_COMMIT_COUNT], *expired;
+        *waits, *consumers, *commits[QUERY_COMMIT_COUNT], *expired, *desk_waiting, *desk_wait,
+        *desk_refused[QUERY_REFUSAL_COUNT], *replays;
 } series;
 
-static _Atomic int64_t streams_open, subscriptions_open, catchups_open, waits_open, consumers_open;
+static _Atomic int64_t streams_open, subscriptions_open, catchups_open, waits_open, consumers_open,
+    desk_waiting, replays_open;
 
 static void on_collect(void *context)
 {
@@ -144,6 +175,8 @@ static void on_collect(void *context)
     metric_set(series.catchups_now, (double)atomic_load(&catchups_open));
     metric_set(series.waits, (double)atomic_load(&waits_open));
     metric_set(series.consumers, (double)atomic_load(&consumers_open));
+    metric_set(series.desk_waiting, (double)atomic_load(&desk_waiting));
+    metric_set(series.replays, (double)atomic_load(&replays_open));
 }
 
 void query_metrics_start(void)
@@ -161,6 +194,12 @@ void query_metrics_start(void)
     series.waits = METRIC(families[WAITS], NULL);
     series.consumers = METRIC(families[CONSUMERS], NULL);
     series.expired = METRIC(families[EXPIRED], NULL);
+    series.desk_waiting = METRIC(families[DESK_WAITING], NULL);
+    series.desk_wait = METRIC(families[DESK_WAIT], NULL);
+    series.replays = METRIC(families[REPLAYS], NULL);
+    for (size_t i = 0; i < QUERY_REFUSAL_COUNT; i++) {
+        series.desk_refused[i] = METRIC(families[DESK_REFUSED], refusal_names[i]);
+    }
     for (size_t i = 0; i < QUERY_COMMIT_COUNT; i++) {
         series.commits[i] = METRIC(families[COMMITS], commit_names[i]);
     }
@@ -262,6 +301,26 @@ void query_metrics_consumer_commit(enum query_commit what)
 void query_metrics_consumer_expired(void)
 {
     metric_add(series.expired, 1);
+}
+
+void query_metrics_desk_wait(int change)
+{
+    atomic_fetch_add(&desk_waiting, change);
+}
+
+void query_metrics_desk_waited(double seconds)
+{
+    metric_observe(series.desk_wait, seconds);
+}
+
+void query_metrics_desk_refused(enum query_refusal why)
+{
+    metric_add(series.desk_refused[why], 1);
+}
+
+void query_metrics_replay(int change)
+{
+    atomic_fetch_add(&replays_open, change);
 }
 
 void query_metrics_jobs(size_t records, int64_t left_out)

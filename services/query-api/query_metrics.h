@@ -43,5 +43,15 @@ void query_metrics_consumer(int change); /* +1, -1 */
 enum query_commit { QUERY_COMMIT_DONE, QUERY_COMMIT_FAILED, QUERY_COMMIT_LOST, QUERY_COMMIT_COUNT };
 void query_metrics_consumer_commit(enum query_commit what);
 void query_metrics_consumer_expired(void);
+enum query_refusal {
+    QUERY_REFUSAL_FULL,
+    QUERY_REFUSAL_LATE,
+    QUERY_REFUSAL_REPLAYS,
+    QUERY_REFUSAL_COUNT
+};
+void query_metrics_desk_wait(int change); /* +1, -1 */
+void query_metrics_desk_waited(double seconds);
+void query_metrics_desk_refused(enum query_refusal why);
+void query_metrics_replay(int change); /* +1, -1 */
 enum query_slow { QUERY_SLOW_CONFLATED, QUERY_SLOW_CAUGHT_UP, QUERY_SLOW_COUNT };
 void query_metrics_slow(enum query_slow how);

@@ -39,6 +39,11 @@ const struct config_option operators_options[] = {
     CONFIG_ROW(struct operators_config, letters.value_bytes_max,
                "query.dead_letters.value.bytes.max", SIZE, "16KiB", 64, 1 << 28,
                "Bytes of each value that a page shows; a letter by itself is shown whole."),
+    CONFIG_ROW(
+        struct operators_config, replays_max, "query.dead_letters.replays.max", INT, "1", 1, 64,
+        "Most replays of dead letters at a time; further ones are told to come back later. Each "
+        "holds a thread of query.operators.threads for as long as it takes: of those there "
+        "should be more."),
 };
 const size_t operators_options_count = ARRAY_LEN(operators_options);
 

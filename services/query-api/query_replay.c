@@ -23,9 +23,10 @@ struct replay_job {
     int64_t left;
 };
 
-/* --- one of a topic at a time ------------------------------------------------------------------------------ */
+/* --- one of a topic at a time, and few in all --------------------------------------------------------------- */
 
-/* Another one would fence the first, which has committed what it said, but not all that was asked. */
+/* Another one of the topic would fence the first, which has committed what it said, but not all that was asked.
+ * More than a few would hold every thread of the desk, and nobody else's question would be answered. */
 static struct {
     pthread_mutex_t lock;
     const struct replay_job *jobs[64];
@@ -33,19 +34,31 @@ static struct {
 
 static enum err run_enter(const struct replay_job *asked, struct err_info *info)
 {
+    const int64_t replays_max = asked->query->operators_config.replays_max;
     size_t free_place = ARRAY_LEN(running.jobs);
+    int64_t count = 0;
     enum err e = ERR_OK;
     (void)pthread_mutex_lock(&running.lock);
     for (size_t i = 0; i < ARRAY_LEN(running.jobs); i++) {
         if (!running.jobs[i]) {
             free_place = i;
-        } else if (strcmp(running.jobs[i]->topic, asked->topic) == 0) {
+            continue;
+        }
+        count++;
+        if (strcmp(running.jobs[i]->topic, asked->topic) == 0) {
             e = err_set(info, ERR_REPLAY_BUSY, "a replay of \"%s\" is under way", asked->topic);
         }
     }
     CHECK(free_place < ARRAY_LEN(running.jobs)); /* the desk has no more threads */
+    if (!e && count >= replays_max) {
+        query_metrics_desk_refused(QUERY_REFUSAL_REPLAYS);
+        e = err_set(
+            info, ERR_OVERLOADED,
+            "as many replays are under way as there may be (query.dead_letters.replays.max)");
+    }
     if (!e) {
         running.jobs[free_place] = asked;
+        query_metrics_replay(1);
     }
     (void)pthread_mutex_unlock(&running.lock);
     return e;
@@ -57,6 +70,7 @@ static void run_leave(const struct replay_job *asked)
     for (size_t i = 0; i < ARRAY_LEN(running.jobs); i++) {
         if (running.jobs[i] == asked) {
             running.jobs[i] = NULL;
+            query_metrics_replay(-1);
         }
     }
     (void)pthread_mutex_unlock(&running.lock);

@@ -428,18 +428,19 @@ static void test_replay__bodies_that_make_no_sense__send_nothing(void **state)
     site_stop(site);
 }
 
+static const char REPLAY_ALL[] = "POST /dead-letters/" DLQ "/replay HTTP/1.1\r\nHost: a\r\n"
+                                 "Connection: close\r\nContent-Type: application/json\r\n"
+                                 "Content-Length: 2\r\n\r\n{}";
+
 /* Of two at a time one is done, and the other is told. */
 static void test_replay__two_of_a_topic_at_once__one_is_turned_away(void **state)
 {
     (void)state;
-    static const char request[] = "POST /dead-letters/" DLQ "/replay HTTP/1.1\r\nHost: a\r\n"
-                                  "Connection: close\r\nContent-Type: application/json\r\n"
-                                  "Content-Length: 2\r\n\r\n{}";
     struct site *site = letters_site((const char *const[]){"--query.control=on", NULL});
     produce_some(site, 0, 9, 4);
     assert_int_equal(0, rd_kafka_mock_broker_set_rtt(site->mock.cluster, 1, 300));
-    struct client *clients[] = {client_open_with(site, request, 0),
-                                client_open_with(site, request, 0)};
+    struct client *clients[] = {client_open_with(site, REPLAY_ALL, 0),
+                                client_open_with(site, REPLAY_ALL, 0)};
     int done = 0, busy = 0;
     for (size_t i = 0; i < ARRAY_LEN(clients); i++) {
         client_await_end(clients[i]);
@@ -450,6 +451,52 @@ static void test_replay__two_of_a_topic_at_once__one_is_turned_away(void **state
     }
     assert_int_equal(1, done);
     assert_int_equal(1, busy);
+    site_stop(site);
+}
+
+#define INIT_PRODUCER_ID 22
+
+static bool one_replay_runs(void *context)
+{
+    (void)context;
+    return site_metric("millrace_query_replays ") == 1;
+}
+
+/* A long replay holds a thread; another one is not let in, what else is asked is answered. */
+static void test_replays_max__further_ones_come_back__other_questions_are_answered(void **state)
+{
+    (void)state;
+    static const char other[] = "other.dlq";
+    struct site *site = letters_site(
+        (const char *const[]){"--query.control=on", "--query.operators.threads=2", NULL});
+    mock_kafka_topic(&site->mock, other, 1);
+    produce_some(site, 0, 9, 4);
+    for (int i = 0; i < 1000; i++) { /* it goes on asking, until they are taken away */
+        rd_kafka_mock_push_request_errors(site->mock.cluster, INIT_PRODUCER_ID, 1,
+                                          RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS);
+    }
+    struct client *first = client_open_with(site, REPLAY_ALL, 0);
+    site_await(one_replay_runs, NULL, "the replay to begin");
+    char *answer = post(site, other, "application/json", "{}");
+    expect_in(answer, "HTTP/1.1 503");
+    expect_in(answer, "Retry-After: ");
+    expect_in(answer, "query.dead_letters.replays.max");
+    free(answer);
+    answer = post(site, DLQ, "application/json", "{}");
+    expect_in(answer, "HTTP/1.1 409");
+    free(answer);
+    json_decref(get_json(site, "/dead-letters/" DLQ));
+    assert_true(one_replay_runs(NULL)); /* all the while */
+    assert_true(site_metric("millrace_query_desk_refused_total{reason=\"replays\"} ") == 1);
+    assert_true(site_metric("millrace_query_desk_wait_seconds_count ") >= 4);
+    assert_true(site_metric("millrace_query_desk_waiting ") == 0);
+    rd_kafka_mock_clear_request_errors(site->mock.cluster, INIT_PRODUCER_ID);
+    client_await_end(first);
+    expect_in(first->text.data, "\"sent\":9");
+    client_close(first);
+    answer = post(site, other, "application/json", "{}");
+    expect_in(answer, "HTTP/1.1 200");
+    free(answer);
     site_stop(site);
 }
 
@@ -467,6 +514,7 @@ int main(void)
         cmocka_unit_test(test_replay__sends_what_was_asked_for__and_says_what_not),
         cmocka_unit_test(test_replay__bodies_that_make_no_sense__send_nothing),
         cmocka_unit_test(test_replay__two_of_a_topic_at_once__one_is_turned_away),
+        cmocka_unit_test(test_replays_max__further_ones_come_back__other_questions_are_answered),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
