@@ -68,7 +68,7 @@
     X(ERR_KEY_UNKNOWN,         "key-unknown",           404, 0, "the topic has no value for the key") \
     X(ERR_CONSUMER_UNKNOWN,    "consumer-unknown",      404, 0, "nothing is kept under the consumer's name") \
     X(ERR_CONSUMER_STALE,      "consumer-stale",        409, 0, "the position is not where the consumer can be put") \
-    X(ERR_CONSUMER_BUSY,       "consumer-busy",         409, 1, "the consumer's group has members") \
+    X(ERR_CONSUMER_BUSY,       "consumer-busy",         409, 1, "others are at the consumer's group")   \
     X(ERR_JOB_UNKNOWN,         "job-unknown",           404, 0, "no worker has told of such a pipeline") \
     X(ERR_GROUP_UNKNOWN,       "group-unknown",         404, 0, "there is no such consumer group")     \
     X(ERR_RECORD_TOO_LARGE,    "record-too-large",      413, 0, "the record exceeds what Kafka takes") \

@@ -350,14 +350,19 @@ static int exit_code(enum err err)
     }
 }
 
-int service_end(struct service *service, enum err err, const struct err_info *info)
+void service_drain(struct service *service)
 {
     if (service->http) {
-        bool is_drained = http_server_drain(service->http, service_drain_left_ms(service));
-        http_server_stop(service->http);
-        if (!is_drained && !err) {
-            err = ERR_DRAIN_TIMEOUT;
-        }
+        service->is_late = !http_server_drain(service->http, service_drain_left_ms(service));
+        http_server_stop(TAKE(service->http));
+    }
+}
+
+int service_end(struct service *service, enum err err, const struct err_info *info)
+{
+    service_drain(service);
+    if (service->is_late && !err) {
+        err = ERR_DRAIN_TIMEOUT;
     }
     /* What service_fail said was logged then; what main passes on has not been. */
     if (err && service->is_begun && service->fail_err == ERR_OK) {

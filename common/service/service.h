@@ -82,5 +82,7 @@ bool service_is_draining(const struct service *service);
 /* What is left of the drain time (and of the delay before it), ≥ 0. */
 int64_t service_drain_left_ms(const struct service *service);
 struct http_server *service_http(const struct service *service);
-/* Drains and stops HTTP, logs the end, frees; the exit code. service may be NULL. */
+/* Drains and stops HTTP, for who has something left to do between that and the end. */
+void service_drain(struct service *service);
+/* The same if it has not been done, logs the end, frees; the exit code. service may be NULL. */
 int service_end(struct service *service, enum err err, const struct err_info *info);

@@ -22,6 +22,7 @@ struct service {
     struct service_reload reloads[SERVICE_RELOADS_MAX];
     size_t reload_count;
     int64_t started_ms;
+    bool is_late;  /* HTTP was not drained in time */
     bool is_begun; /* configured and logging; before that the command line was answered on stderr */
     atomic_bool is_draining;
     _Atomic int64_t drain_deadline_us;

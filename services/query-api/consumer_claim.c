@@ -22,6 +22,7 @@
 
 #define HAND_OVER_US 1000000 /* the claim before it may take to commit once more */
 #define TRIES        2
+#define TOUCH_MS_MAX 3600000 /* Kafka forgets what is not committed again */
 
 /* The making of a topic that the claim has committed to. */
 struct known {
@@ -259,7 +260,32 @@ static enum consumer_state claim_judge(const struct consumer_claim *claim,
     return CONSUMER_OPEN;
 }
 
-/* Places none: only looks. */
+static int64_t touch_ms(const struct consumers *consumers)
+{
+    const int64_t quarter_ms = consumers->config.keep_ms / 4;
+    return quarter_ms && quarter_ms < TOUCH_MS_MAX ? quarter_ms : TOUCH_MS_MAX;
+}
+
+/* What is read is in use, also when nothing of it is committed: what is kept is written once more, as it is,
+ * when it was written long ago. */
+static enum err touch(const struct consumer_claim *claim, const char *group,
+                      struct consumer_places *stored, struct err_info *info)
+{
+    const int64_t before_ms = clock_now_ms() - touch_ms(claim->owner);
+    bool is_old = false;
+    for (size_t i = 0; i < stored->count; i++) {
+        struct consumer_topic *topic = &stored->topics[i];
+        is_old = is_old || (!consumer_topic_is_empty(topic) && topic->oldest_ms < before_ms);
+        topic->epoch = topic->note.claim ? topic->note.epoch : topic->epoch;
+    }
+    if (!is_old) {
+        return ERR_OK;
+    }
+    notes_set(claim, stored);
+    return consumer_group_commit(claim->owner->client, group, stored, info);
+}
+
+/* Places none: only looks, and keeps what there is from being forgotten. */
 static enum err commit_try(struct consumer_claim *claim, struct consumer_places *places,
                            enum consumer_state *ret_state, struct err_info *info)
 {
@@ -273,8 +299,11 @@ static enum err commit_try(struct consumer_claim *claim, struct consumer_places 
         return e;
     }
     *ret_state = claim_judge(claim, &stored, places);
-    if (*ret_state != CONSUMER_OPEN || places->count == 0) {
+    if (*ret_state != CONSUMER_OPEN) {
         return ERR_OK;
+    }
+    if (places->count == 0) {
+        return touch(claim, group, &stored, info);
     }
     notes_set(claim, places);
     e = consumer_group_commit(consumers->client, group, places, info);

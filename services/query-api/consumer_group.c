@@ -179,11 +179,13 @@ enum err consumer_group_each(rd_kafka_t *client, const char *group,
     return offsets_ask(client, group, NULL, on_offset, context, info);
 }
 
-static void note_take(struct consumer_note *known, const rd_kafka_topic_partition_t *offset)
+static void note_take(struct consumer_topic *topic, const rd_kafka_topic_partition_t *offset)
 {
+    struct consumer_note *known = &topic->note;
     struct consumer_note note =
         consumer_note_parse(sv_of(offset->metadata, offset->metadata ? offset->metadata_size : 0));
     const int64_t at_ms = known->at_ms > note.at_ms ? known->at_ms : note.at_ms;
+    topic->oldest_ms = topic->oldest_ms < note.at_ms ? topic->oldest_ms : note.at_ms;
     if (consumer_note_is_before(known, &note)) {
         *known = note;
     }
@@ -195,7 +197,7 @@ static void on_place(void *context, const rd_kafka_topic_partition_t *offset)
     struct consumer_topic *topic = topic_find(context, offset->topic);
     if (topic && offset->partition < topic->partition_count) {
         topic->next[offset->partition] = offset->offset;
-        note_take(&topic->note, offset);
+        note_take(topic, offset);
     }
 }
 
@@ -207,6 +209,7 @@ enum err consumer_group_fetch(rd_kafka_t *client, const char *group, struct cons
     for (size_t i = 0; i < places->count; i++) {
         struct consumer_topic *topic = &places->topics[i];
         topic->note = (struct consumer_note){0};
+        topic->oldest_ms = INT64_MAX;
         for (int32_t p = 0; p < topic->partition_count; p++) {
             topic->next[p] = -1;
             rd_kafka_topic_partition_list_add(list, topic->name, p);

@@ -21,6 +21,7 @@ struct consumer_topic {
     int32_t partition_count;
     int64_t *next;             /* by partition; -1: none is committed */
     struct consumer_note note; /* of the latest claim; at_ms is of whatever was written last */
+    int64_t oldest_ms;         /* when that was written which was written first; as fetched */
 };
 
 struct consumer_places {

@@ -8,8 +8,6 @@
 #include "core/clock.h"
 #include "query_metrics.h"
 
-#define TOUCH_MS_MAX 3600000 /* Kafka forgets what is not committed again */
-
 struct consumer_hold {
     struct consumer_hold_params params;
     char name[CONSUMER_NAME_BYTES_MAX + 1];
@@ -25,7 +23,7 @@ struct consumer_hold {
     int64_t mark_bytes;
     struct consumer_places taken;     /* what has been */
     struct consumer_places committed; /* or is about to be */
-    int64_t looked_us, committed_us;
+    int64_t looked_us;
 };
 
 struct consumer_hold *consumer_hold_new(const struct consumer_hold_params *params)
@@ -187,20 +185,13 @@ static void take(struct consumer_hold *hold, int64_t acked)
 
 /* --- committing --------------------------------------------------------------------------------------------- */
 
-static int64_t touch_us(const struct consumer_hold *hold)
-{
-    const int64_t quarter_ms = consumers_config_of(hold->params.consumers)->keep_ms / 4;
-    return 1000 * (quarter_ms && quarter_ms < TOUCH_MS_MAX ? quarter_ms : TOUCH_MS_MAX);
-}
-
 /* What should be committed now; NULL: nothing. */
-static struct consumer_places *due(struct consumer_hold *hold, int64_t now_us)
+static struct consumer_places *due(struct consumer_hold *hold)
 {
     if (!hold->has_begun) {
         return hold->sent.count ? &hold->sent : NULL; /* nothing goes out before */
     }
-    const bool is_news = hold->taken.count && (!is_same(&hold->taken, &hold->committed) ||
-                                               now_us - hold->committed_us > touch_us(hold));
+    const bool is_news = hold->taken.count && !is_same(&hold->taken, &hold->committed);
     return is_news && !hold->params.is_manual ? &hold->taken : NULL;
 }
 
@@ -211,7 +202,7 @@ static void commit(struct consumer_hold *hold, const struct consumer_places *wha
     if (consumer_claim_commit(hold->claim, &places)) {
         places_set(&hold->committed, what);
         hold->has_begun = true;
-        hold->committed_us = hold->looked_us = now_us;
+        hold->looked_us = now_us;
     }
     consumer_places_free(&places);
 }
@@ -229,7 +220,7 @@ bool consumer_hold_may_send(struct consumer_hold *hold, const struct reading *re
     return true;
 }
 
-/* Also when there is nothing to commit: another may have the name. */
+/* Also when there is nothing to commit: another may have the name, and it is in use. */
 void consumer_hold_tick(struct consumer_hold *hold, int64_t acked, int64_t now_us)
 {
     const int64_t interval_us = consumers_config_of(hold->params.consumers)->commit_ms * 1000;
@@ -245,7 +236,7 @@ void consumer_hold_tick(struct consumer_hold *hold, int64_t acked, int64_t now_u
     if (hold->looked_us && now_us - hold->looked_us < interval_us) {
         return;
     }
-    const struct consumer_places *what = due(hold, now_us);
+    const struct consumer_places *what = due(hold);
     if (what) {
         commit(hold, what, now_us);
     } else if (hold->has_begun && consumer_claim_commit(hold->claim, NULL)) {
@@ -270,7 +261,7 @@ void consumer_hold_free(struct consumer_hold *hold, int64_t acked)
     }
     take(hold, acked);
     if (hold->claim) {
-        consumer_claim_release(hold->claim, hold->is_open ? due(hold, hold->committed_us) : NULL);
+        consumer_claim_release(hold->claim, hold->is_open ? due(hold) : NULL);
     }
     consumer_places_free(&hold->sent);
     consumer_places_free(&hold->mark);

@@ -7,7 +7,8 @@
 
 #include "core/attributes.h"
 
-#define VERSION 1
+#define VERSION   1
+#define CLAIM_MAX (INT64_MAX / 2) /* there is room for later ones */
 
 void consumer_note_format(const struct consumer_note *note, char text[CONSUMER_NOTE_BYTES])
 {
@@ -45,7 +46,8 @@ struct consumer_note consumer_note_parse(struct strview text)
     struct consumer_note note = {0};
     uint64_t epoch;
     if (json_integer_value(json_object_get(root, "millrace")) != VERSION ||
-        !json_is_integer(claim) || json_integer_value(claim) <= 0 || !json_is_integer(at) ||
+        !json_is_integer(claim) || json_integer_value(claim) <= 0 ||
+        json_integer_value(claim) > CLAIM_MAX || !json_is_integer(at) ||
         !take_hex(root, "owner", 16, &note.owner) || !take_hex(root, "epoch", 8, &epoch)) {
         return (struct consumer_note){0};
     }

@@ -1,6 +1,7 @@
 #include "consumer_ops.h"
 
 #include <inttypes.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +10,10 @@
 #include "consumer_survey.h"
 #include "core/clock.h"
 #include "cursor.h"
+
+#define RESET_AHEAD     16  /* more than claims of one name in RESET_SETTLE_MS */
+#define RESET_SETTLE_MS 250 /* a commit takes, from its look on */
+#define RESET_TRIES     3
 
 /* --- an ask --------------------------------------------------------------------------------------------- */
 
@@ -124,19 +129,11 @@ static enum err topic_check(const struct consumer_ask *ask, const struct consume
     return ERR_OK;
 }
 
-static enum err position_check(struct consumer_ask *ask, size_t topic, int32_t partition,
-                               struct err_info *info)
+static enum err end_check(const struct consumer_ask *ask, const struct consumer_topic *wanted,
+                          int32_t partition, struct err_info *info)
 {
-    const struct consumer_topic *wanted = &ask->wanted.topics[topic];
     const int64_t next = wanted->next[partition];
-    const int64_t kept = ask->places.topics[topic].next[partition];
     int64_t low, high;
-    if (next < kept) {
-        return err_set(info, ERR_CONSUMER_STALE,
-                       "%s-%d: %" PRId64 " is behind %" PRId64 ", which is committed: a reset "
-                       "goes back",
-                       wanted->name, partition, next, kept);
-    }
     enum err e = consumer_bounds(consumers_client(ask->consumers), wanted->name, partition, &low,
                                  &high, info);
     return !e && next > high ? err_set(info, ERR_CONSUMER_STALE,
@@ -145,14 +142,32 @@ static enum err position_check(struct consumer_ask *ask, size_t topic, int32_t p
                              : e;
 }
 
-static enum err positions_check(struct consumer_ask *ask, struct err_info *info)
+static enum err ends_check(const struct consumer_ask *ask, struct err_info *info)
 {
     enum err e = ERR_OK;
     for (size_t i = 0; i < ask->wanted.count && !e; i++) {
         const struct consumer_topic *wanted = &ask->wanted.topics[i];
-        e = topic_check(ask, wanted, &ask->places.topics[i], info);
         for (int32_t p = 0; p < wanted->partition_count && !e; p++) {
-            e = wanted->next[p] < 0 ? ERR_OK : position_check(ask, i, p, info);
+            e = wanted->next[p] < 0 ? ERR_OK : end_check(ask, wanted, p, info);
+        }
+    }
+    return e;
+}
+
+static enum err kept_check(const struct consumer_ask *ask, struct err_info *info)
+{
+    enum err e = ERR_OK;
+    for (size_t i = 0; i < ask->wanted.count && !e; i++) {
+        const struct consumer_topic *wanted = &ask->wanted.topics[i],
+                                    *kept = &ask->places.topics[i];
+        e = topic_check(ask, wanted, kept, info);
+        for (int32_t p = 0; p < wanted->partition_count && !e; p++) {
+            if (wanted->next[p] >= 0 && wanted->next[p] < kept->next[p]) {
+                e = err_set(info, ERR_CONSUMER_STALE,
+                            "%s-%d: %" PRId64 " is behind %" PRId64 ", which is committed: a reset "
+                            "goes back",
+                            wanted->name, p, wanted->next[p], kept->next[p]);
+            }
         }
     }
     return e;
@@ -168,8 +183,9 @@ static enum err write_wanted(struct consumer_ask *ask, struct err_info *info)
 enum err consumer_op_commit(struct consumer_ask *ask, struct err_info *info)
 {
     consumer_places_copy(&ask->wanted, &ask->places); /* the same topics */
-    enum err e = fetch(ask, info);
-    e = e ? e : positions_check(ask, info);
+    enum err e = ends_check(ask, info);
+    e = e ? e : fetch(ask, info); /* last: what another replica writes meanwhile is not seen */
+    e = e ? e : kept_check(ask, info);
     for (size_t i = 0; i < ask->wanted.count && !e; i++) {
         ask->wanted.topics[i].note = ask->places.topics[i].note;
         ask->wanted.topics[i].note.at_ms = clock_now_ms();
@@ -225,19 +241,79 @@ static enum err reset_check(struct consumer_ask *ask, struct err_info *info)
     return e;
 }
 
-/* A claim of its own, which nobody holds: streams that are open under the name find it, on any replica. */
+/* A claim of its own, which nobody holds: streams that are open under the name find it, on any replica. It is
+ * so far ahead of what was read that a claim made meanwhile is an earlier one. */
 static void reset_note(struct consumer_places *wanted)
 {
     uint64_t owner;
     CHECK(getrandom(&owner, sizeof owner, 0) == (ssize_t)sizeof owner); /* so few are given whole */
     for (size_t i = 0; i < wanted->count; i++) {
         struct consumer_topic *topic = &wanted->topics[i];
-        topic->note = (struct consumer_note){.claim = topic->note.claim + 1,
+        topic->note = (struct consumer_note){.claim = topic->note.claim + RESET_AHEAD,
                                              .owner = owner,
                                              .epoch = topic->epoch,
                                              .is_reset = true,
                                              .at_ms = clock_now_ms()};
     }
+}
+
+static enum err stored_fetch(const struct consumer_ask *ask, struct consumer_places *ret,
+                             struct err_info *info)
+{
+    char group[CONSUMER_GROUP_BYTES];
+    consumer_group_name(ask->consumers, ask->name, group);
+    consumer_places_copy(&ask->wanted, ret);
+    enum err e = consumer_group_fetch(consumers_client(ask->consumers), group, ret, info);
+    return !e && consumer_places_is_empty(ret)
+               ? err_set(info, ERR_CONSUMER_UNKNOWN, "\"%s\" was deleted meanwhile", ask->name)
+               : e;
+}
+
+/* Kafka has it, or a later claim, which began there. */
+static bool topic_stands(const struct consumer_topic *wanted, const struct consumer_topic *stored)
+{
+    if (stored->note.claim != wanted->note.claim || stored->note.owner != wanted->note.owner) {
+        return stored->note.claim > wanted->note.claim;
+    }
+    for (int32_t p = 0; p < wanted->partition_count; p++) {
+        if (wanted->next[p] >= 0 && stored->next[p] != wanted->next[p]) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool all_stand(const struct consumer_places *wanted, const struct consumer_places *stored)
+{
+    for (size_t i = 0; i < wanted->count; i++) {
+        if (!topic_stands(&wanted->topics[i], &stored->topics[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Another replica may have looked before this was written, and commit after it. So it is looked at once more
+ * when such a commit has come, and written again over it: what is to commit next finds that it is later. */
+static enum err reset_write(struct consumer_ask *ask, struct err_info *info)
+{
+    for (int tries = 0; tries < RESET_TRIES; tries++) {
+        CLEANUP(consumer_places_free) struct consumer_places stored = {0};
+        reset_note(&ask->wanted);
+        enum err e = write_wanted(ask, info);
+        if (!e) {
+            (void)poll(NULL, 0, RESET_SETTLE_MS); /* no event would tell */
+            e = stored_fetch(ask, &stored, info);
+        }
+        if (e || all_stand(&ask->wanted, &stored)) {
+            return e;
+        }
+        for (size_t i = 0; i < stored.count; i++) { /* to be ahead of */
+            ask->wanted.topics[i].note = stored.topics[i].note;
+        }
+    }
+    return err_set(info, ERR_CONSUMER_BUSY,
+                   "\"%s\" is not where it was to be put: other replicas write over it", ask->name);
 }
 
 enum err consumer_op_reset(struct consumer_ask *ask, struct err_info *info)
@@ -248,10 +324,7 @@ enum err consumer_op_reset(struct consumer_ask *ask, struct err_info *info)
     }
     enum err e = fetch(ask, info);
     e = e ? e : (is_given ? reset_check : reset_resolve)(ask, info);
-    if (!e) {
-        reset_note(&ask->wanted);
-        e = write_wanted(ask, info);
-    }
+    e = e ? e : reset_write(ask, info);
     if (!e) {
         consumers_end(ask->consumers, ask->name, &ask->wanted, CONSUMER_RESET);
     }

@@ -13,7 +13,8 @@ int main(int argc, char **argv)
         }
     }
     query_stop(&query);
-    /* Drains HTTP: every stream is told, and closed. */
+    service_drain(query.service); /* every stream is told, and closed */
+    query_settle(&query);
     int code = service_end(query.service, e, &info);
     query_free(&query);
     return code;

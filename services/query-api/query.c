@@ -362,11 +362,15 @@ void query_stop(struct query *query)
     jobs_stop(query->jobs);
 }
 
+void query_settle(struct query *query)
+{
+    consumers_stop(query->consumers);
+}
+
 void query_free(struct query *query)
 {
     desk_free(query->desk); /* first: what its jobs use is freed below */
     cluster_watch_free(query->cluster);
-    consumers_stop(query->consumers); /* streams have ended: their last commits are made */
     consumers_free(query->consumers);
     access_free(query->access);
     crowd_free(query->crowds.addresses);

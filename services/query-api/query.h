@@ -167,8 +167,9 @@ extern const size_t query_routes_count;
 MUST_CHECK enum err query_begin(struct query *query, int argc, char **argv,
                                 enum config_action *ret_action);
 MUST_CHECK enum err query_start(struct query *query, struct err_info *info);
-void query_stop(struct query *query); /* reads no more; streams still stand */
-void query_free(struct query *query); /* after service_end */
+void query_stop(struct query *query);   /* reads no more; streams still stand */
+void query_settle(struct query *query); /* after service_drain: what streams have left to commit */
+void query_free(struct query *query);   /* after service_end */
 
 /* What a job of the desk may take: the server's own deadline would make an error of what is late. */
 int64_t query_desk_timeout_ms(const struct query *query);

@@ -192,6 +192,8 @@ def test_unused_names__go__and_those_in_use_stay(site: Site) -> None:
     with open_named(port, "used") as used, open_named(port, "unused"):
         used.wait_open()
         wait_for("both have a position", 10.0, lambda: names(port) == ["unused", "used"])
-    with open_named(port, "used"):
-        wait_for("the one goes", 30.0, lambda: names(port) == ["used"])
-    wait_for("the other goes", 30.0, lambda: names(port) == [])
+    with open_named(port, "used"), open_named(port, "read", "&commit=manual"):    # and never committed
+        wait_for("the one goes", 30.0, lambda: names(port) == ["read", "used"])
+        since = show(port, "read")["used_at"]
+        wait_for("the other is kept for longer", 30.0, lambda: show(port, "read")["used_at"] > since + 2000)
+    wait_for("the others go", 30.0, lambda: names(port) == [])

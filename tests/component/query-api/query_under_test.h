@@ -107,6 +107,8 @@ static inline void site_close(struct site *site)
 {
     struct err_info info = {0};
     query_stop(&site->query);
+    service_drain(site->query.service);
+    query_settle(&site->query);
     assert_int_equal(0, service_end(site->query.service, ERR_OK, &info));
     query_free(&site->query);
 }

@@ -14,29 +14,30 @@ static const char *const rarely[] = {"--query.consumers=on",
 
 /* --- asking --------------------------------------------------------------------------------------------- */
 
-/* The answer; it is the caller's. */
-static char *post(const struct site *site, const char *target, const char *body)
+static struct client *post_open(const struct site *site, const char *target, const char *body)
 {
     char request[1024];
     (void)snprintf(request, sizeof request,
                    "POST %s HTTP/1.1\r\nHost: a\r\nConnection: close\r\n"
                    "Content-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s",
                    target, strlen(body), body);
-    struct client *client = client_open_with(site, request, 0);
+    return client_open_with(site, request, 0);
+}
+
+/* Closes it. */
+static void post_await(struct client *client, const char *status, const char *says)
+{
     client_await_end(client);
-    char *answer = must_alloc(client->text.len + 1);
-    memcpy(answer, client->text.data, client->text.len);
+    assert_err(ERR_OK, buf_append(&client->text, "", 1)); /* for strstr */
+    expect_in(client->text.data, status);
+    expect_in(client->text.data, says);
     client_close(client);
-    return answer;
 }
 
 static void post_expecting(const struct site *site, const char *target, const char *body,
                            const char *status, const char *says)
 {
-    char *answer = post(site, target, body);
-    expect_in(answer, status);
-    expect_in(answer, says);
-    free(answer);
+    post_await(post_open(site, target, body), status, says);
 }
 
 static void await_answer(const struct site *site, const char *target, const char *says)
@@ -63,6 +64,57 @@ static struct client *open_named(const struct site *site, const char *target, co
     client_await_text(client, "event: consumer\ndata: {\"name\":\"c\",\"state\":\"open\"");
     client_await_text(client, says);
     return client;
+}
+
+/* --- another replica --------------------------------------------------------------------------------------- */
+
+/* Another replica's client, and what it knows of the name. */
+struct elsewhere {
+    rd_kafka_t *client;
+    struct consumer_places places;
+};
+
+static struct elsewhere elsewhere_open(const struct site *site)
+{
+    struct elsewhere elsewhere = {0};
+    struct err_info info = {0};
+    rd_kafka_conf_t *conf;
+    assert_err(ERR_OK, kafka_conf_new(&site->mock.config, KAFKA_ROLE_ADMIN, &conf, &info));
+    elsewhere.client = rd_kafka_new(RD_KAFKA_PRODUCER, conf, NULL, 0);
+    (void)consumer_places_add(&elsewhere.places, "orders", 3, 0);
+    return elsewhere;
+}
+
+static void elsewhere_close(struct elsewhere *elsewhere)
+{
+    consumer_places_free(&elsewhere->places);
+    rd_kafka_destroy(elsewhere->client);
+}
+
+static const struct consumer_topic *elsewhere_look(struct elsewhere *elsewhere)
+{
+    struct err_info info = {0};
+    assert_err(ERR_OK, consumer_group_fetch(elsewhere->client, "millrace.consumer.c",
+                                            &elsewhere->places, &info));
+    return &elsewhere->places.topics[0];
+}
+
+static void elsewhere_commit(struct elsewhere *elsewhere, int64_t claim, bool is_reset)
+{
+    struct err_info info = {0};
+    struct consumer_topic *topic = &elsewhere->places.topics[0];
+    topic->next[0] = topic->next[1] = topic->next[2] = 1;
+    topic->note = (struct consumer_note){
+        .claim = claim, .owner = 1, .is_reset = is_reset, .at_ms = clock_now_ms()};
+    assert_err(ERR_OK, consumer_group_commit(elsewhere->client, "millrace.consumer.c",
+                                             &elsewhere->places, &info));
+}
+
+static void claim_elsewhere(const struct site *site, int64_t claim, bool is_reset)
+{
+    struct elsewhere elsewhere = elsewhere_open(site);
+    elsewhere_commit(&elsewhere, claim, is_reset);
+    elsewhere_close(&elsewhere);
 }
 
 /* --- auto ----------------------------------------------------------------------------------------------- */
@@ -99,6 +151,30 @@ static void test_auto__across_a_restart__goes_on_where_it_was(void **state)
     client = open_named(site, "/events/orders?consumer=c", "committed");
     client_await_records(client, 3);
     client_close(client);
+    site_stop(site);
+}
+
+/* Who is told that the program has ended finds everything done. */
+static void test_end__last_commits_are_made_before_it_is_told(void **state)
+{
+    (void)state;
+    struct err_info info = {0};
+    struct site *site = site_start(rarely);
+    site_produce_orders(site, 3, 30, 10);
+    struct client *client = open_named(site, "/events/orders?consumer=c&from=earliest", "request");
+    client_await_records(client, 30);
+    rd_kafka_mock_broker_push_request_error_rtts(site->mock.cluster, 1, 9 /* OffsetFetch */, 1,
+                                                 RD_KAFKA_RESP_ERR_NO_ERROR, 300);
+    query_stop(&site->query);
+    service_drain(site->query.service);
+    query_settle(&site->query);
+    struct elsewhere elsewhere = elsewhere_open(site);
+    assert_int_equal(10, elsewhere_look(&elsewhere)->next[0]);
+    elsewhere_close(&elsewhere);
+    assert_int_equal(0, service_end(site->query.service, ERR_OK, &info));
+    query_free(&site->query);
+    client_close(client);
+    site_open(site, rarely);
     site_stop(site);
 }
 
@@ -223,23 +299,6 @@ static void test_two_of_a_name__the_later_one_takes_over__nothing_twice(void **s
     site_stop(site);
 }
 
-/* What another replica would write. */
-static void claim_elsewhere(const struct site *site, int64_t claim, bool is_reset)
-{
-    struct err_info info = {0};
-    rd_kafka_conf_t *conf;
-    assert_err(ERR_OK, kafka_conf_new(&site->mock.config, KAFKA_ROLE_ADMIN, &conf, &info));
-    rd_kafka_t *client = rd_kafka_new(RD_KAFKA_PRODUCER, conf, NULL, 0);
-    struct consumer_places places = {0};
-    struct consumer_topic *topic = consumer_places_add(&places, "orders", 3, 0);
-    topic->next[0] = topic->next[1] = topic->next[2] = 1;
-    topic->note = (struct consumer_note){
-        .claim = claim, .owner = 1, .is_reset = is_reset, .at_ms = clock_now_ms()};
-    assert_err(ERR_OK, consumer_group_commit(client, "millrace.consumer.c", &places, &info));
-    consumer_places_free(&places);
-    rd_kafka_destroy(client);
-}
-
 static void test_taken_on_another_replica__is_noticed__and_not_written_over(void **state)
 {
     (void)state;
@@ -279,6 +338,30 @@ static void test_manual__only_what_is_committed_counts(void **state)
     client = open_named(site, "/events/orders?consumer=c&commit=manual", "committed");
     client_await_text(client, "\"claim\":2,");
     client_await_records(client, 19);
+    client_close(client);
+    site_stop(site);
+}
+
+/* Who reads uses the name, and what is used is not forgotten: nor is it moved. */
+static void test_manual__read_but_not_committed__is_in_use(void **state)
+{
+    (void)state;
+    static const char *const options[] = {"--query.consumers=on",
+                                          "--query.consumers.commit.interval=50ms",
+                                          "--query.consumers.keep=1s", NULL};
+    struct site *site = site_start(options);
+    site_produce_orders(site, 3, 30, 10);
+    struct client *client =
+        open_named(site, "/events/orders?consumer=c&commit=manual&from=earliest", "request");
+    client_await_records(client, 30);
+    struct elsewhere elsewhere = elsewhere_open(site);
+    const int64_t began_ms = elsewhere_look(&elsewhere)->oldest_ms;
+    const int64_t deadline_us = clock_mono_us() + SITE_DEADLINE_MS * 1000;
+    while (elsewhere_look(&elsewhere)->oldest_ms < began_ms + 1000) {
+        assert_true(clock_mono_us() < deadline_us);
+    }
+    elsewhere_close(&elsewhere);
+    await_answer(site, "/consumers/c", "\"lag\":30,\"cursor\":\"orders~0=0,1=0,2=0");
     client_close(client);
     site_stop(site);
 }
@@ -387,6 +470,61 @@ static void test_reset__open_streams_end__and_commit_no_more(void **state)
     claim_elsewhere(site, 99, true); /* on another replica */
     client_await_text(client, "data: {\"state\":\"reset\"");
     client_close(client);
+    site_stop(site);
+}
+
+static bool is_answered(struct client *client)
+{
+    (void)client_read(client, 0);
+    return client->raw.len > 0;
+}
+
+/* False: it was answered. */
+static bool await_reset(struct elsewhere *elsewhere, struct client *client)
+{
+    while (!is_answered(client)) {
+        if (elsewhere_look(elsewhere)->note.is_reset) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A reset, while streams of another replica that looked before it commit right behind it, so often. Whether
+ * it came so: else it was answered before they did. */
+static bool reset_and_undo(struct site *site, int times, const char *status, const char *says)
+{
+    struct elsewhere elsewhere = elsewhere_open(site);
+    for (int i = 0; i < times; i++) { /* the reset hears late that it was written */
+        rd_kafka_mock_broker_push_request_error_rtts(site->mock.cluster, 1, 8 /* OffsetCommit */, 1,
+                                                     RD_KAFKA_RESP_ERR_NO_ERROR, 500);
+    }
+    struct client *client = post_open(site, "/consumers/c/reset", "{\"to\":\"earliest\"}");
+    for (int i = 0; i < times && await_reset(&elsewhere, client); i++) {
+        elsewhere_commit(&elsewhere, 1, false);
+    }
+    const bool is_so = !is_answered(client);
+    post_await(client, is_so ? status : "HTTP/1.1 200", is_so ? says : "");
+    rd_kafka_mock_clear_request_errors(site->mock.cluster, 8);
+    elsewhere_close(&elsewhere);
+    return is_so;
+}
+
+static void test_reset__undone_at_the_same_moment__is_made_again_or_refused(void **state)
+{
+    (void)state;
+    struct site *site = site_start(rarely);
+    site_produce_orders(site, 3, 30, 10);
+    struct client *client = open_named(site, "/events/orders?consumer=c&from=earliest", "request");
+    client_await_records(client, 30);
+    client_close(client);
+    await_answer(site, "/consumers/c", "\"lag\":0");
+    while (!reset_and_undo(site, 1, "HTTP/1.1 200", "\"cursor\":\"orders~0=0,1=0,2=0")) {
+    }
+    await_answer(site, "/consumers/c", "\"reset\":true,\"lag\":30");
+    while (!reset_and_undo(site, 3, "HTTP/1.1 409", "\"code\":\"consumer-busy\"")) {
+    }
+    await_answer(site, "/consumers/c", "\"reset\":false,\"lag\":27");
     site_stop(site);
 }
 
@@ -524,15 +662,18 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_auto__goes_on_where_it_was__with_nothing_twice),
         cmocka_unit_test(test_auto__across_a_restart__goes_on_where_it_was),
+        cmocka_unit_test(test_end__last_commits_are_made_before_it_is_told),
         cmocka_unit_test(test_begin__is_committed_before_anything_came),
         cmocka_unit_test(test_auto__slow_client__what_has_not_gone_out_is_not_committed),
         cmocka_unit_test(test_auto__what_the_client_has_not_acknowledged__is_not_committed),
         cmocka_unit_test(test_two_of_a_name__the_later_one_takes_over__nothing_twice),
         cmocka_unit_test(test_taken_on_another_replica__is_noticed__and_not_written_over),
         cmocka_unit_test(test_manual__only_what_is_committed_counts),
+        cmocka_unit_test(test_manual__read_but_not_committed__is_in_use),
         cmocka_unit_test(test_commit__that_cannot_be__is_a_problem_that_says_why),
         cmocka_unit_test(test_reset__every_way),
         cmocka_unit_test(test_reset__open_streams_end__and_commit_no_more),
+        cmocka_unit_test(test_reset__undone_at_the_same_moment__is_made_again_or_refused),
         cmocka_unit_test(test_last_event_id__wins_over_what_is_committed),
         cmocka_unit_test(test_manual__last_event_id__commits_nothing),
         cmocka_unit_test(test_lines__say_the_same),

@@ -20,7 +20,7 @@ static void test_consumer_note_format__is_what_parse_reads(void **state)
     static const struct consumer_note notes[] = {
         {.claim = 1, .owner = 0, .epoch = 0, .at_ms = 0},
         {.claim = 7, .owner = 0x0123456789abcdef, .epoch = 0x9f3a61c2, .at_ms = 1795244979065},
-        {.claim = INT64_MAX,
+        {.claim = INT64_MAX / 2,
          .owner = UINT64_MAX,
          .epoch = UINT32_MAX,
          .is_reset = true,
@@ -52,6 +52,8 @@ static void test_consumer_note_parse__what_is_not_ours__is_no_note(void **state)
         "1}",
         "{\"millrace\":1,\"claim\":0,\"owner\":\"0000000000000001\",\"epoch\":\"00000000\",\"at\":"
         "1}",
+        "{\"millrace\":1,\"claim\":4611686018427387904,\"owner\":\"0000000000000001\","
+        "\"epoch\":\"00000000\",\"at\":1}",
         "{\"millrace\":1,\"claim\":-1,\"owner\":\"0000000000000001\",\"epoch\":\"00000000\",\"at\":"
         "1}",
         "{\"millrace\":1,\"claim\":1.5,\"owner\":\"0000000000000001\",\"epoch\":\"00000000\","
