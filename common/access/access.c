@@ -606,7 +606,10 @@ static struct access_principal *guest_of(const struct ticket *ticket)
     for (struct strview rest = ticket->topics; rest.len && !e;) {
         const char *comma = memchr(rest.ptr, ',', rest.len);
         const size_t len = comma ? (size_t)(comma - rest.ptr) : rest.len;
-        e = access_rights_add(&guest->rights, ACCESS_READ, sv_of(rest.ptr, len), NULL);
+        enum access_right right = ACCESS_READ;
+        struct strview name = sv_of(rest.ptr, len);
+        (void)access_rule_parse(name, &right, &name); /* false: a topic's name */
+        e = access_rights_add(&guest->rights, right, name, NULL);
         rest = sv_of(rest.ptr + len + (comma != NULL), rest.len - len - (comma != NULL));
     }
     if (e) {

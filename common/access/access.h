@@ -106,8 +106,9 @@ void access_spend(struct access_view *view, const struct access_principal *princ
 
 /* --- tickets ---------------------------------------------------------------------------------- */
 
-/* One that lets who has it read these topics (a comma list), as long as the principal may; it may now,
- * as the caller has looked. NULL: access is off, and nobody will look at the ticket. ERR_LIMIT: too long. */
+/* One that lets who has it read these topics (a comma list, in which "write:x" stands for another right),
+ * as long as the principal may; it may now, as the caller has looked. NULL: access is off, and nobody will
+ * look at the ticket. ERR_LIMIT: too long. */
 MUST_CHECK enum err access_ticket_make(struct access_view *view,
                                        const struct access_principal *principal,
                                        struct strview topics, char text[TICKET_TEXT_BYTES],

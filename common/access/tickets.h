@@ -41,7 +41,7 @@ extern const size_t tickets_options_count;
 struct ticket {
     enum access_kind kind; /* of whom it was given to; ACCESS_NOBODY: while access was off */
     struct strview id;
-    struct strview topics; /* a comma list */
+    struct strview topics; /* a comma list; "right:name" where it is not for reading */
     uint64_t proof, roles;
     int64_t expires_ms; /* wall clock: to be used before */
     int64_t until_ms;   /* wall clock: what was shown for it expires; 0: never */

@@ -27,6 +27,7 @@ struct http_websocket {
     struct websocket_reader reader;
     struct buf out;
     size_t sent;        /* of out */
+    int64_t written;    /* since it began */
     int64_t heard_us;   /* the peer said something */
     int64_t pinged_us;  /* 0: not since it was heard */
     int64_t blocked_us; /* since when its socket takes nothing; 0: it does */
@@ -197,6 +198,7 @@ static enum outcome flush(struct http_websocket *socket)
             return errno == EAGAIN ? BLOCKED : LOST;
         }
         socket->sent += (size_t)sent;
+        socket->written += sent;
         socket->blocked_us = 0;
     }
     buf_reset(&socket->out);
@@ -306,6 +308,11 @@ void http_websocket_tick(struct http_websocket *socket, int64_t now_us)
 int http_websocket_fd(const struct http_websocket *socket)
 {
     return socket->http.fd;
+}
+
+int64_t http_websocket_written(const struct http_websocket *socket)
+{
+    return socket->written;
 }
 
 int http_websocket_window_bits(const struct http_websocket *socket)

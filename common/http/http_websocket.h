@@ -64,7 +64,8 @@ MUST_CHECK enum err http_websocket_accept(struct http_request *request,
 /* Whether a request asks for one at all. */
 bool http_websocket_is_asked(const struct http_request *request);
 
-int http_websocket_fd(const struct http_websocket *socket); /* to tune, not to send on */
+int http_websocket_fd(const struct http_websocket *socket);          /* to tune, not to send on */
+int64_t http_websocket_written(const struct http_websocket *socket); /* bytes, since it began */
 /* 0: messages are not compressed. */
 int http_websocket_window_bits(const struct http_websocket *socket);
 /* Where frames are appended; they go out with the next pump. */

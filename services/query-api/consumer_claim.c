@@ -11,6 +11,7 @@
  * be taken back by it, and so records come twice; none is passed over. */
 #include "consumers_inside.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,9 +44,13 @@ struct consumer_claim {
     enum consumer_state state;
     void (*wake)(void *context); /* NULL: the stream has gone */
     void *context;
-    bool is_busy;                 /* its job is in line or being done */
-    bool has_failed;              /* the last commit */
-    bool has_committed;           /* ever */
+    bool is_busy;       /* its job is in line or being done */
+    bool has_failed;    /* the last commit */
+    bool has_committed; /* ever */
+    bool is_asked;      /* the job that is in line is a client's, who waits for an answer */
+    bool is_answered;   /* …and it is */
+    enum err answer;
+    struct err_info answer_info;
     bool is_released;             /* freed when it is not busy any more */
     bool has_last;                /* `last` is to be committed before */
     struct consumer_places asked; /* for the job that is in line: none, it only looks */
@@ -285,6 +290,23 @@ static enum err touch(const struct consumer_claim *claim, const char *group,
     return consumer_group_commit(claim->owner->client, group, stored, info);
 }
 
+/* What a client has said is committed later than it was said: others may have been there. */
+static enum err forward_check(const struct consumer_places *places,
+                              const struct consumer_places *stored, struct err_info *info)
+{
+    for (size_t i = 0; i < places->count; i++) {
+        const struct consumer_topic *to = &places->topics[i], *from = &stored->topics[i];
+        for (int32_t p = 0; p < to->partition_count; p++) {
+            if (to->next[p] >= 0 && to->next[p] < from->next[p]) {
+                return err_set(info, ERR_CONSUMER_STALE,
+                               "%s-%d: %" PRId64 " is behind %" PRId64 ", which is committed",
+                               to->name, p, to->next[p], from->next[p]);
+            }
+        }
+    }
+    return ERR_OK;
+}
+
 /* Places none: only looks, and keeps what there is from being forgotten. */
 static enum err commit_try(struct consumer_claim *claim, struct consumer_places *places,
                            enum consumer_state *ret_state, struct err_info *info)
@@ -300,7 +322,12 @@ static enum err commit_try(struct consumer_claim *claim, struct consumer_places 
     }
     *ret_state = claim_judge(claim, &stored, places);
     if (*ret_state != CONSUMER_OPEN) {
-        return ERR_OK;
+        return claim->is_asked ? err_set(info, ERR_CONSUMER_STALE, "the name is another's by now")
+                               : ERR_OK;
+    }
+    e = claim->is_asked ? forward_check(places, &stored, info) : ERR_OK;
+    if (e) {
+        return e;
     }
     if (places->count == 0) {
         return touch(claim, group, &stored, info);
@@ -320,19 +347,26 @@ static void commit_do(struct consumer_claim *claim, struct consumer_places *plac
     const bool is_commit = places->count > 0;
     enum err e = commit_try(claim, places, &state, &info);
     consumer_places_free(places);
-    if (e) {
+    const bool is_failure = e && e != ERR_CONSUMER_STALE;
+    if (is_failure) {
         log_event(LOG_WARN, "consumer_commit", err_detail(e, &info),
                   KV("consumer", claim->job.name));
     }
-    if (is_commit || e) {
-        query_metrics_consumer_commit(e                        ? QUERY_COMMIT_FAILED
+    if (is_failure || (is_commit && (!e || state != CONSUMER_OPEN))) {
+        query_metrics_consumer_commit(is_failure               ? QUERY_COMMIT_FAILED
                                       : state != CONSUMER_OPEN ? QUERY_COMMIT_LOST
                                                                : QUERY_COMMIT_DONE);
     }
     (void)pthread_mutex_lock(&claim->owner->lock);
-    claim->has_failed = e && is_commit;
+    claim->has_failed = is_failure && is_commit && !claim->is_asked;
     claim->has_committed = claim->has_committed || (!e && is_commit && state == CONSUMER_OPEN);
-    if (!e && state != CONSUMER_OPEN) {
+    if (claim->is_asked) {
+        claim->is_asked = false;
+        claim->is_answered = true;
+        claim->answer = e;
+        claim->answer_info = info;
+    }
+    if (!is_failure && state != CONSUMER_OPEN) {
         claim_end(claim, state);
     }
     (void)pthread_mutex_unlock(&claim->owner->lock);
@@ -450,11 +484,13 @@ void consumer_claim_take(struct consumer_claim *claim, struct consumer_opening *
     ret->is_reset = claim->was_reset;
 }
 
-bool consumer_claim_commit(struct consumer_claim *claim, struct consumer_places *places)
+static bool commit_submit(struct consumer_claim *claim, struct consumer_places *places,
+                          bool is_asked)
 {
     (void)pthread_mutex_lock(&claim->owner->lock);
     const bool is_free = claim->state == CONSUMER_OPEN && !claim->is_busy;
     if (is_free) {
+        claim->is_asked = is_asked;
         claim->asked = places ? *places : (struct consumer_places){0};
         job_submit(claim, commit_run);
     }
@@ -463,6 +499,27 @@ bool consumer_claim_commit(struct consumer_claim *claim, struct consumer_places 
         *places = (struct consumer_places){0};
     }
     return is_free;
+}
+
+bool consumer_claim_commit(struct consumer_claim *claim, struct consumer_places *places)
+{
+    return commit_submit(claim, places, false);
+}
+
+bool consumer_claim_ask(struct consumer_claim *claim, struct consumer_places *places)
+{
+    return commit_submit(claim, places, true);
+}
+
+bool consumer_claim_answer(struct consumer_claim *claim, enum err *ret, struct err_info *ret_info)
+{
+    (void)pthread_mutex_lock(&claim->owner->lock);
+    const bool is_answered = claim->is_answered;
+    claim->is_answered = false;
+    *ret = claim->answer;
+    *ret_info = claim->answer_info;
+    (void)pthread_mutex_unlock(&claim->owner->lock);
+    return is_answered;
 }
 
 void consumer_claim_release(struct consumer_claim *claim, struct consumer_places *places)

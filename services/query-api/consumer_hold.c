@@ -18,11 +18,13 @@ struct consumer_hold {
     bool may_send;
     bool has_begun;              /* its beginning has been committed, or is about to be */
     struct consumer_places sent; /* by topic of the reading; none: not known yet */
-    int64_t sent_bytes;          /* of the stream, up to there */
+    int64_t sent_amount;         /* of the stream, up to there */
     struct consumer_places mark; /* what was sent a while ago, and is to be acknowledged; or none */
-    int64_t mark_bytes;
+    int64_t mark_amount;
     struct consumer_places taken;     /* what has been */
     struct consumer_places committed; /* or is about to be */
+    struct consumer_places wanted;    /* by the client, and not in line yet; or none */
+    bool is_asking;                   /* it waits for an answer */
     int64_t looked_us;
 };
 
@@ -132,7 +134,7 @@ static bool has_positions(const struct reading *reading)
     return true;
 }
 
-void consumer_hold_sent(struct consumer_hold *hold, const struct reading *reading, int64_t bytes)
+void consumer_hold_sent(struct consumer_hold *hold, const struct reading *reading, int64_t amount)
 {
     if (!has_positions(reading)) {
         return;
@@ -143,7 +145,7 @@ void consumer_hold_sent(struct consumer_hold *hold, const struct reading *readin
     for (size_t i = 0; i < reading->topic_count; i++) {
         topic_note(&hold->sent.topics[i], &reading->topics[i]);
     }
-    hold->sent_bytes = bytes;
+    hold->sent_amount = amount;
 }
 
 static bool is_same(const struct consumer_places *a, const struct consumer_places *b)
@@ -167,19 +169,19 @@ static void places_set(struct consumer_places *places, const struct consumer_pla
 /* One mark at a time: what was sent behind it waits until it has been acknowledged. */
 static void take(struct consumer_hold *hold, int64_t acked)
 {
-    if (hold->mark.count && acked >= hold->mark_bytes) {
+    if (hold->mark.count && acked >= hold->mark_amount) {
         places_set(&hold->taken, &hold->mark);
         consumer_places_free(&hold->mark);
     }
     if (is_same(&hold->sent, &hold->taken)) {
         return;
     }
-    if (acked >= hold->sent_bytes) {
+    if (acked >= hold->sent_amount) {
         places_set(&hold->taken, &hold->sent);
         consumer_places_free(&hold->mark);
     } else if (!hold->mark.count) {
         places_set(&hold->mark, &hold->sent);
-        hold->mark_bytes = hold->sent_bytes;
+        hold->mark_amount = hold->sent_amount;
     }
 }
 
@@ -220,6 +222,81 @@ bool consumer_hold_may_send(struct consumer_hold *hold, const struct reading *re
     return true;
 }
 
+/* --- what the client commits -------------------------------------------------------------------------------- */
+
+static enum err wanted_take(const struct reading *reading, const struct cursor *to,
+                            const struct cursor_position *position, struct consumer_places *wanted,
+                            struct err_info *info)
+{
+    const struct reading_topic *topic = &reading->topics[position->topic];
+    struct consumer_topic *ret = &wanted->topics[position->topic];
+    const uint32_t epoch = to->epochs ? to->epochs[position->topic] : 0;
+    if (position->next < 0) {
+        return err_set(info, ERR_CURSOR, "%s-%d has no offset", ret->name, position->partition);
+    }
+    if (epoch && epoch != topic->epoch) {
+        return err_set(info, ERR_CONSUMER_STALE, "the position is of another making of %s",
+                       ret->name);
+    }
+    if (position->partition >= topic->partition_count ||
+        position->next > topic->next[position->partition]) {
+        return err_set(info, ERR_CONSUMER_STALE, "%s-%d: %" PRId64 " is past what was sent",
+                       ret->name, position->partition, position->next);
+    }
+    ret->next[position->partition] = position->next;
+    return ERR_OK;
+}
+
+static void ask(struct consumer_hold *hold)
+{
+    if (hold->wanted.count && consumer_claim_ask(hold->claim, &hold->wanted)) {
+        hold->looked_us = clock_mono_us();
+    }
+}
+
+enum err consumer_hold_ask(struct consumer_hold *hold, const struct reading *reading,
+                           const struct cursor *to, struct err_info *info)
+{
+    if (!hold->params.is_manual) {
+        return err_set(info, ERR_REQUEST_PARAM,
+                       "what is sent is committed by itself: not opened with commit=manual");
+    }
+    if (hold->is_asking) {
+        return err_set(info, ERR_CONSUMER_BUSY, "the commit before it is not answered yet");
+    }
+    if (!hold->is_open || !hold->may_send || !has_positions(reading)) {
+        return err_set(info, ERR_CONSUMER_STALE, "nothing has been sent yet");
+    }
+    CLEANUP(consumer_places_free) struct consumer_places wanted = {0};
+    for (size_t i = 0; i < reading->topic_count; i++) {
+        const struct reading_topic *topic = &reading->topics[i];
+        (void)consumer_places_add(&wanted, hold->topics[topic->topic].ptr, topic->partition_count,
+                                  topic->epoch);
+    }
+    for (size_t i = 0; i < to->count; i++) {
+        enum err e = wanted_take(reading, to, &to->positions[i], &wanted, info);
+        if (e) {
+            return e;
+        }
+    }
+    hold->wanted = wanted;
+    wanted = (struct consumer_places){0};
+    hold->is_asking = true;
+    ask(hold);
+    return ERR_OK;
+}
+
+bool consumer_hold_answer(struct consumer_hold *hold, enum err *ret, struct err_info *ret_info)
+{
+    if (!hold->is_asking || !consumer_claim_answer(hold->claim, ret, ret_info)) {
+        return false;
+    }
+    hold->is_asking = false;
+    return true;
+}
+
+/* --- when it is time -------------------------------------------------------------------------------------- */
+
 /* Also when there is nothing to commit: another may have the name, and it is in use. */
 void consumer_hold_tick(struct consumer_hold *hold, int64_t acked, int64_t now_us)
 {
@@ -228,6 +305,7 @@ void consumer_hold_tick(struct consumer_hold *hold, int64_t acked, int64_t now_u
         return;
     }
     take(hold, acked);
+    ask(hold);
     if (consumer_claim_has_failed(hold->claim)) { /* so it is not committed: at the next turn */
         consumer_places_free(&hold->committed);
         hold->has_begun = hold->may_send;
@@ -261,12 +339,14 @@ void consumer_hold_free(struct consumer_hold *hold, int64_t acked)
     }
     take(hold, acked);
     if (hold->claim) {
-        consumer_claim_release(hold->claim, hold->is_open ? due(hold) : NULL);
+        struct consumer_places *last = hold->wanted.count ? &hold->wanted : due(hold);
+        consumer_claim_release(hold->claim, hold->is_open ? last : NULL);
     }
     consumer_places_free(&hold->sent);
     consumer_places_free(&hold->mark);
     consumer_places_free(&hold->taken);
     consumer_places_free(&hold->committed);
+    consumer_places_free(&hold->wanted);
     query_metrics_consumer(-1);
     free(hold);
 }

@@ -37,10 +37,18 @@ bool consumer_hold_open(struct consumer_hold *hold, const struct reading *readin
 /* Whether records may follow: a name that is new has its beginning committed before any, so that from the
  * first on there is something to commit to, and to come back to. */
 bool consumer_hold_may_send(struct consumer_hold *hold, const struct reading *reading);
-/* All that the reading has handed out has been sent: so many bytes since the stream began. */
-void consumer_hold_sent(struct consumer_hold *hold, const struct reading *reading, int64_t bytes);
-/* Commits when it is time; so many bytes have been acknowledged. */
+/* All that the reading has handed out has been sent: so much since the stream began. In bytes; in records
+ * where the client itself acknowledges those. */
+void consumer_hold_sent(struct consumer_hold *hold, const struct reading *reading, int64_t amount);
+/* Commits when it is time; so much has been acknowledged. */
 void consumer_hold_tick(struct consumer_hold *hold, int64_t acked, int64_t now_us);
 /* CONSUMER_OPENING, CONSUMER_OPEN, or why it is over. */
 enum consumer_state consumer_hold_state(const struct consumer_hold *hold);
+/* A client that commits by itself has dealt with what lies before `to`, whose topics are counted as the
+ * reading's. ERR_CONSUMER_STALE: it was not sent that; ERR_CONSUMER_BUSY: what it asked for last is not
+ * answered yet. */
+MUST_CHECK enum err consumer_hold_ask(struct consumer_hold *hold, const struct reading *reading,
+                                      const struct cursor *to, struct err_info *info);
+/* Whether what was asked for is done: then, once, what became of it. */
+bool consumer_hold_answer(struct consumer_hold *hold, enum err *ret, struct err_info *ret_info);
 struct strview consumer_hold_group(const struct consumer_hold *hold);

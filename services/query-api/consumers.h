@@ -77,6 +77,10 @@ void consumer_claim_take(struct consumer_claim *claim, struct consumer_opening *
 /* Commits; takes the places over. False, and they are left: it is not OPEN, or the last one is not done
  * yet. Places NULL: only looks whether the claim still stands. */
 bool consumer_claim_commit(struct consumer_claim *claim, struct consumer_places *places);
+/* The same for a client that commits by itself: only forwards, and it is told what became of it. */
+bool consumer_claim_ask(struct consumer_claim *claim, struct consumer_places *places);
+/* Whether what was asked for is done: then, once, what became of it. */
+bool consumer_claim_answer(struct consumer_claim *claim, enum err *ret, struct err_info *ret_info);
 bool consumer_claim_has_committed(struct consumer_claim *claim); /* ever */
 /* Whether the last commit was not made; it is said once. */
 bool consumer_claim_has_failed(struct consumer_claim *claim);

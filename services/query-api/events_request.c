@@ -1,5 +1,6 @@
 #include "events_request.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "query_values.h"
@@ -186,12 +187,16 @@ static enum err read_consumer(const struct events_source *source, struct events_
                               struct err_info *info)
 {
     static const char *const ways[] = {"auto", "manual"};
-    ret->consumer = param(source, "consumer");
-    if (!ret->consumer && param(source, "commit")) {
+    const char *name = param(source, "consumer");
+    if (!name && param(source, "commit")) {
         return err_set(info, ERR_REQUEST_PARAM, "commit= is of a consumer, which is not named");
     }
     enum err e = read_choice(source, "commit", ways, &ret->is_manual, info);
-    return e || !ret->consumer ? e : consumer_name_check(ret->consumer, info);
+    e = e || !name ? e : consumer_name_check(name, info);
+    if (!e && name) {
+        (void)snprintf(ret->consumer, sizeof ret->consumer, "%s", name);
+    }
+    return e;
 }
 
 /* --- the request ------------------------------------------------------------------------------------- */
@@ -269,6 +274,18 @@ struct reading *events_request_reading(struct events_request *events)
     reading->format = events->format;
     reading->filter = TAKE(events->filter);
     return reading;
+}
+
+struct consumer_hold *events_request_hold(const struct events_request *events,
+                                          const struct query *query, const struct feed_site *site)
+{
+    return events->consumer[0]
+               ? consumer_hold_new(&(struct consumer_hold_params){.consumers = query->consumers,
+                                                                  .name = events->consumer,
+                                                                  .is_manual = events->is_manual,
+                                                                  .wake = site->wake,
+                                                                  .context = site->wake_context})
+               : NULL;
 }
 
 void events_request_deinit(struct events_request *events)

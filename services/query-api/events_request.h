@@ -16,8 +16,8 @@ struct events_request {
     bool is_envelope;
     enum reading_format format;
     const char *content_type;
-    const char *consumer; /* its name, borrowed from the request; NULL: none */
-    bool is_manual;       /* it commits by itself */
+    char consumer[CONSUMER_NAME_BYTES_MAX + 1]; /* its name; "": none */
+    bool is_manual;                             /* it commits by itself */
 };
 
 /* Where a request's parameters stand. */
@@ -42,3 +42,6 @@ MUST_CHECK enum err events_request_read_http(struct http_request *request,
 MUST_CHECK enum err events_request_format(const struct http_request *request,
                                           struct events_request *ret, struct err_info *info);
 struct reading *events_request_reading(struct events_request *events); /* takes the filter over */
+/* What a stream that is told by `wake` has of the name; NULL: none was asked for. */
+struct consumer_hold *events_request_hold(const struct events_request *events,
+                                          const struct query *query, const struct feed_site *site);

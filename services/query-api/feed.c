@@ -480,11 +480,34 @@ void feed_settle(struct feed *feed)
     reading_leave_shared(feed->reading, &feed->site->source);
 }
 
-void feed_sent(struct feed *feed, int64_t bytes)
+void feed_sent(struct feed *feed, int64_t amount)
 {
     if (feed->hold) {
-        consumer_hold_sent(feed->hold, feed->reading, bytes);
+        consumer_hold_sent(feed->hold, feed->reading, amount);
     }
+}
+
+enum err feed_ask(struct feed *feed, struct strview position, struct err_info *info)
+{
+    const struct reading *reading = feed->reading;
+    struct strview names[READING_TOPICS_MAX];
+    CLEANUP(cursor_free) struct cursor to = {0};
+    if (!feed->hold) {
+        return err_set(info, ERR_REQUEST_PARAM, "it was opened under no consumer's name");
+    }
+    for (size_t i = 0; i < reading->topic_count; i++) {
+        names[i] = feed->site->config->topics[reading->topics[i].topic];
+    }
+    enum err e = cursor_parse(position, names, reading->topic_count, &to, info);
+    if (!e && (to.left_out || to.count == 0)) {
+        e = err_set(info, ERR_TOPIC_UNKNOWN, "the position is not of the subscription's topics");
+    }
+    return e ? e : consumer_hold_ask(feed->hold, reading, &to, info);
+}
+
+bool feed_answer(struct feed *feed, enum err *ret, struct err_info *ret_info)
+{
+    return feed->hold && consumer_hold_answer(feed->hold, ret, ret_info);
 }
 
 void feed_tick(struct feed *feed, int64_t acked, int64_t now_us)

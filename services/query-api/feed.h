@@ -81,10 +81,13 @@ enum feed_result feed_blocked(struct feed *feed);
  * can be had only as long as the ring has what comes next. */
 void feed_paused(struct feed *feed);
 void feed_rested(struct feed *feed);
-/* All that it has appended has been sent: so many bytes of its owner's since the beginning. */
-void feed_sent(struct feed *feed, int64_t bytes);
-/* Of a feed with a name: so many of them have been acknowledged. */
+/* All that it has appended has been sent: so much since the beginning, in what its owner counts. */
+void feed_sent(struct feed *feed, int64_t amount);
+/* Of a feed with a name: so much of it has been acknowledged. */
 void feed_tick(struct feed *feed, int64_t acked, int64_t now_us);
+/* The client commits a position, as consumer_hold_ask; and hears of it. */
+MUST_CHECK enum err feed_ask(struct feed *feed, struct strview position, struct err_info *info);
+bool feed_answer(struct feed *feed, enum err *ret, struct err_info *ret_info);
 /* Gives up what it holds beside its position and its name. */
 void feed_stop(struct feed *feed);
 /* Gives its name up; what lies before `acked` is committed, CONSUMER_HOLD_ALL: all that was sent. */

@@ -35,18 +35,13 @@ static bool is_of_another_site(const struct http_request *request)
            !service_http_config(query->service)->cors_origins[0];
 }
 
-enum err query_permit_consumer(struct http_request *request,
-                               const struct access_principal *principal, enum access_right right,
-                               const char *name, struct err_info *info)
+enum err query_allow_consumer(const struct query *query, const struct access_principal *principal,
+                              enum access_right right, const char *name, struct err_info *info)
 {
-    const struct query *query = http_request_context(request);
     char group[CONSUMER_GROUP_BYTES];
     if (!query->consumers) {
         return err_set(info, ERR_FORBIDDEN,
                        "positions are not kept under names: query.consumers is off");
-    }
-    if (is_of_another_site(request)) {
-        return err_set(info, ERR_FORBIDDEN, "a page of another site asks (http.cors.origins)");
     }
     if (!name) {
         return ERR_OK;
@@ -56,7 +51,21 @@ enum err query_permit_consumer(struct http_request *request,
         return e;
     }
     consumer_group_name(query->consumers, name, group);
-    return service_access_permit(request, principal, right, sv(group), info);
+    return access_permit(principal, right, sv(group), info);
+}
+
+enum err query_permit_consumer(struct http_request *request,
+                               const struct access_principal *principal, enum access_right right,
+                               const char *name, struct err_info *info)
+{
+    const struct query *query = http_request_context(request);
+    const enum err e = query_allow_consumer(query, principal, right, name, info);
+    if (e == ERR_FORBIDDEN && query->consumers) {
+        http_reply_header(request, "WWW-Authenticate", ACCESS_CHALLENGE_FORBIDDEN);
+    }
+    return !e && is_of_another_site(request)
+               ? err_set(info, ERR_FORBIDDEN, "a page of another site asks (http.cors.origins)")
+               : e;
 }
 
 enum err query_enter(struct http_request *request, struct access_principal *principal,

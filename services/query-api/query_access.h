@@ -14,9 +14,13 @@ MUST_CHECK enum err query_identify(struct http_request *request, enum service_ac
 /* The same, and that he may read the topic; and he pays for a request. */
 MUST_CHECK enum err query_admit(struct http_request *request, enum service_access_moment moment,
                                 struct strview topic, struct err_info *info);
-/* And that he may do this with the consumer, whose group's id stands for a topic's name in rules; name
- * NULL: with none in particular. ERR_FORBIDDEN as well: query.consumers is off, or a page of another site
- * asks. */
+/* That he may do this with the consumer, whose group's id stands for a topic's name in rules; name NULL: with
+ * none in particular. ERR_FORBIDDEN as well: query.consumers is off. */
+MUST_CHECK enum err query_allow_consumer(const struct query *query,
+                                         const struct access_principal *principal,
+                                         enum access_right right, const char *name,
+                                         struct err_info *info);
+/* The same of a request; ERR_FORBIDDEN when a page of another site asks. */
 MUST_CHECK enum err query_permit_consumer(struct http_request *request,
                                           const struct access_principal *principal,
                                           enum access_right right, const char *name,

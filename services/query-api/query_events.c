@@ -56,14 +56,7 @@ static enum err open_stream(struct http_request *request, struct streams *stream
         buf_free(&params.head);
         return e;
     }
-    if (events->consumer) {
-        params.feed.hold = consumer_hold_new(
-            &(struct consumer_hold_params){.consumers = query->consumers,
-                                           .name = events->consumer,
-                                           .is_manual = events->is_manual,
-                                           .wake = streams->site->wake,
-                                           .context = streams->site->wake_context});
-    }
+    params.feed.hold = events_request_hold(events, query, streams->site);
     params.feed.asked = events->asked;
     events->asked = (struct cursor){0};
     params.feed.reading = events_request_reading(events);
@@ -80,16 +73,13 @@ static enum err handle(struct http_request *request, struct events_request *even
     struct shard *shard = http_worker_state(http_request_worker(request));
     struct access_principal *principal;
     enum err e = query_identify(request, SERVICE_ACCESS_STREAM, &principal, info);
-    if (!e && http_websocket_is_asked(request)) {
-        e = events_request_read_http(request, principal, events, info);
-        if (!e && events->consumer) {
-            e = err_set(info, ERR_REQUEST_PARAM, "consumer= is not for WebSockets");
-        }
+    const bool is_socket = http_websocket_is_asked(request);
+    e = e || is_socket ? e : events_request_format(request, events, info);
+    e = e ? e : events_request_read_http(request, principal, events, info);
+    if (is_socket) { /* which pages may open one is ws.origins' */
         return e ? e : query_open_socket(request, principal, events, info);
     }
-    e = e ? e : events_request_format(request, events, info);
-    e = e ? e : events_request_read_http(request, principal, events, info);
-    if (!e && events->consumer) {
+    if (!e && events->consumer[0]) {
         e = query_permit_consumer(request, principal, ACCESS_WRITE, events->consumer, info);
     }
     if (e) {

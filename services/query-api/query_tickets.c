@@ -3,6 +3,8 @@
 #include "json/json_file.h"
 #include "query_access.h"
 
+#define TOO_LONG "/topics: a ticket holds names of %d bytes altogether"
+
 /* One topic of the list, which the principal must be able to read. */
 static enum err topic_add(struct http_request *request, const struct access_principal *principal,
                           const json_t *item, struct buf *topics, struct err_info *info)
@@ -15,10 +17,27 @@ static enum err topic_add(struct http_request *request, const struct access_prin
     enum err e = service_access_permit(request, principal, ACCESS_READ, sv(name), info);
     e = e ? e : query_topic_get(http_request_context(request), sv(name), &topic, info);
     e = e ? e : buf_printf(topics, "%s%s", topics->len ? "," : "", name);
-    return e == ERR_LIMIT ? err_set(info, ERR_REQUEST_PARAM,
-                                    "/topics: a ticket holds names of %d bytes altogether",
-                                    TICKET_TOPICS_BYTES_MAX)
-                          : e;
+    return e == ERR_LIMIT ? err_set(info, ERR_REQUEST_PARAM, TOO_LONG, TICKET_TOPICS_BYTES_MAX) : e;
+}
+
+/* A name that streams may be opened under with it. */
+static enum err consumer_add(struct http_request *request, const struct access_principal *principal,
+                             const json_t *item, struct buf *topics, struct err_info *info)
+{
+    const struct query *query = http_request_context(request);
+    const char *name = json_string_value(item);
+    char group[CONSUMER_GROUP_BYTES];
+    if (!name) {
+        return err_set(info, ERR_REQUEST_PARAM, "/consumer: is no text");
+    }
+    enum err e = query_permit_consumer(request, principal, ACCESS_WRITE, name, info);
+    if (e) {
+        return e;
+    }
+    consumer_group_name(query->consumers, name, group);
+    return buf_printf(topics, ",%s:%s", access_right_name(ACCESS_WRITE), group)
+               ? err_set(info, ERR_REQUEST_PARAM, TOO_LONG, TICKET_TOPICS_BYTES_MAX)
+               : ERR_OK;
 }
 
 static enum err topics_read(struct http_request *request, const struct access_principal *principal,
@@ -32,9 +51,11 @@ static enum err topics_read(struct http_request *request, const struct access_pr
     }
     enum err e = json_text_load(http_request_body(request), "body", &root, info);
     const json_t *list = json_object_get(root, "topics");
-    if (!e &&
-        json_object_size(root) != 1) { /* what is not known might have been meant to bind it */
-        e = err_set(info, ERR_REQUEST_PARAM, "the body must be an object with topics, no more");
+    const json_t *consumer = json_object_get(root, "consumer");
+    if (!e && json_object_size(root) != (consumer ? 2 : 1)) {
+        /* What is not known might have been meant to bind it. */
+        e = err_set(info, ERR_REQUEST_PARAM,
+                    "the body must be an object with topics and perhaps a consumer, no more");
     }
     if (!e && (json_array_size(list) == 0 || json_array_size(list) > QUERY_TOPICS_MAX)) {
         e = err_set(info, ERR_REQUEST_PARAM, "/topics: must be an array of 1 to %d topics' names",
@@ -44,7 +65,7 @@ static enum err topics_read(struct http_request *request, const struct access_pr
     {
         e = e ? e : topic_add(request, principal, item, topics, info);
     }
-    return e;
+    return e || !consumer ? e : consumer_add(request, principal, consumer, topics, info);
 }
 
 static enum err answer(struct http_request *request, const struct access_principal *principal,

@@ -10,7 +10,10 @@ enum err query_open_socket(struct http_request *request, struct access_principal
     const struct query *query = http_request_context(request);
     struct shard *shard = http_worker_state(http_request_worker(request));
     struct guest guest;
-    enum err e = query_enter(request, principal, &guest, info);
+    enum err e = events && events->consumer[0]
+                     ? query_allow_consumer(query, principal, ACCESS_WRITE, events->consumer, info)
+                     : ERR_OK;
+    e = e ? e : query_enter(request, principal, &guest, info);
     return e ? e : ws_open(&shard->sockets, request, query, events, &guest, info);
 }
 

@@ -230,12 +230,15 @@ static void on_ready(void *context, uint32_t events)
     }
 }
 
-/* How many bytes the client's side has acknowledged: at least so many, as TLS adds to what lies in the
- * socket. */
-static int64_t acked(const struct stream *stream)
+int64_t stream_acked(int fd, int64_t written)
 {
     int queued = 0;
-    return ioctl(stream->http.fd, SIOCOUTQ, &queued) == 0 ? stream->written - queued : 0;
+    return ioctl(fd, SIOCOUTQ, &queued) == 0 ? written - queued : 0;
+}
+
+static int64_t acked(const struct stream *stream)
+{
+    return stream_acked(stream->http.fd, stream->written);
 }
 
 static void stream_tick(struct stream *stream, int64_t now_us)

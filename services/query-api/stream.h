@@ -65,6 +65,9 @@ void streams_renew(struct streams *set, struct access_view *view);
 int64_t streams_due_us(struct streams *set, int64_t now_us);
 /* When one that is there ends in a drain that has begun now. */
 int64_t streams_drain_due_us(struct streams *set, int64_t now_us);
+/* How much of what was written has been acknowledged: at least so much, as TLS adds to what lies in the
+ * socket. */
+int64_t stream_acked(int fd, int64_t written);
 /* Bounds what the kernel holds for a client, and how long it believes in one that is silent. */
 void stream_socket_prepare(int fd, const struct stream_config *config);
 /* Time to wait before reconnecting, different for each client. */

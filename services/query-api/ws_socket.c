@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/clock.h"
+#include "query_access.h"
 #include "ws_talk.h"
 
 struct subscription {
@@ -11,6 +12,7 @@ struct subscription {
     char *name;
     int64_t told_us;
     int64_t unacked_max; /* 0: it sends without acks */
+    int64_t acked;       /* records, since it began */
 };
 
 struct ws_socket {
@@ -26,6 +28,30 @@ struct ws_socket {
     int64_t due_us;   /* when it is to end as due_end says; INT64_MAX: never */
     enum query_end due_end;
 };
+
+/* --- what has gone out, of a subscription with a name ------------------------------------------ */
+
+/* Records where the client acknowledges those, else bytes. */
+static int64_t sent_of(const struct ws_socket *socket, const struct subscription *subscription)
+{
+    return subscription->unacked_max ? subscription->acked + subscription->unacked_max -
+                                           subscription->feed.reading->credit
+                                     : http_websocket_written(socket->http);
+}
+
+static int64_t acked_of(const struct ws_socket *socket, const struct subscription *subscription)
+{
+    return subscription->unacked_max ? subscription->acked
+                                     : stream_acked(http_websocket_fd(socket->http),
+                                                    http_websocket_written(socket->http));
+}
+
+/* It ends, and is told so behind what it was sent: that has arrived if the word of it has. */
+static void name_release(struct subscription *subscription)
+{
+    feed_release(&subscription->feed,
+                 subscription->unacked_max ? subscription->acked : CONSUMER_HOLD_ALL);
+}
 
 /* --- subscriptions ----------------------------------------------------------------------------- */
 
@@ -53,6 +79,7 @@ static void subscription_free(struct subscription *subscription)
 static void subscription_remove(struct ws_socket *socket, size_t index)
 {
     struct subscription *subscription = socket->subscriptions[index];
+    name_release(subscription);
     feed_settle(&subscription->feed);
     feed_append_event(&subscription->feed, "unsubscribed", (struct strview){0},
                       http_websocket_out(socket->http));
@@ -74,11 +101,13 @@ static void subscription_add(struct ws_socket *socket, const char *name, int64_t
 {
     struct subscription *subscription = must_alloc(sizeof *subscription);
     events->format = READING_MESSAGES;
-    struct feed_params params = {.reading = events_request_reading(events),
-                                 .asked = events->asked,
-                                 .start = events->start,
-                                 .is_snapshot = events->is_snapshot,
-                                 .slow = events->slow};
+    struct feed_params params = {
+        .reading = events_request_reading(events),
+        .asked = events->asked,
+        .start = events->start,
+        .is_snapshot = events->is_snapshot,
+        .slow = events->slow,
+        .hold = events_request_hold(events, socket->query, socket->set->streams->site)};
     events->asked = (struct cursor){0};
     params.reading->is_chunked = false;
     params.reading->subscription = name_as_json(name);
@@ -112,6 +141,10 @@ static enum err subscribe(struct ws_socket *socket, const struct ws_ask *ask, st
     }
     struct events_request events = {0};
     enum err e = ws_ask_events(ask, socket->query, socket->guest.principal, &events, info);
+    if (!e && events.consumer[0]) {
+        e = query_allow_consumer(socket->query, socket->guest.principal, ACCESS_WRITE,
+                                 events.consumer, info);
+    }
     if (!e) {
         subscription_add(socket, ask->name, ask->unacked_max, &events);
         ws_append_event(http_websocket_out(socket->http), ask->name, "subscribed");
@@ -132,6 +165,7 @@ static enum err ack(struct subscription *subscription, const struct ws_ask *ask,
                            : "the subscription was begun without unacked_max");
     }
     reading->credit += ask->records;
+    subscription->acked += ask->records;
     return ERR_OK;
 }
 
@@ -147,6 +181,9 @@ static enum err act(struct ws_socket *socket, const struct ws_ask *ask, struct e
     }
     if (ask->action == WS_ACK) {
         return ack(subscription, ask, info);
+    }
+    if (ask->action == WS_COMMIT) {
+        return feed_ask(&subscription->feed, sv(ask->cursor), info);
     }
     subscription_remove(socket, index);
     return ERR_OK;
@@ -197,10 +234,33 @@ static bool feed_one(struct ws_socket *socket, size_t index, struct buf *out)
     return result == FEED_SENT;
 }
 
+/* All that was appended is in the socket. */
+static void names_note(struct ws_socket *socket, struct buf *out)
+{
+    for (size_t i = 0; i < socket->count; i++) {
+        struct subscription *subscription = socket->subscriptions[i];
+        struct err_info info = {0};
+        enum err e;
+        if (!subscription->feed.hold) {
+            continue;
+        }
+        feed_sent(&subscription->feed, sent_of(socket, subscription));
+        if (!feed_answer(&subscription->feed, &e, &info)) {
+            continue;
+        }
+        if (e) {
+            ws_append_error(out, subscription->name, e, &info);
+        } else {
+            ws_append_event(out, subscription->name, "committed");
+        }
+    }
+}
+
 static bool on_room(void *context, struct buf *out)
 {
     struct ws_socket *socket = context;
-    bool is_any = false;
+    names_note(socket, out);
+    bool is_any = out->len > 0;
     for (size_t i = socket->count; i > 0 && out->len < FEED_BYTES && socket->count > 0; i--) {
         is_any |= feed_one(socket, socket->turn++ % socket->count, out);
     }
@@ -243,7 +303,9 @@ static void socket_free(struct ws_socket *socket, enum query_end why)
     guest_leave(&socket->guest);
     query_metrics_stream_end(why);
     for (size_t i = 0; i < socket->count; i++) {
-        subscription_free(socket->subscriptions[i]);
+        struct subscription *subscription = socket->subscriptions[i];
+        feed_release(&subscription->feed, acked_of(socket, subscription));
+        subscription_free(subscription);
     }
     free(socket->subscriptions);
     free(socket);
@@ -273,6 +335,7 @@ static void socket_close(struct ws_socket *socket, enum query_end why)
     socket->due_end = why;
     socket->due_us = INT64_MAX;
     for (size_t i = 0; i < socket->count; i++) {
+        name_release(socket->subscriptions[i]);
         feed_settle(&socket->subscriptions[i]->feed);
         feed_append_farewell(&socket->subscriptions[i]->feed, why, out);
     }
@@ -354,6 +417,12 @@ static void socket_tick(struct ws_socket *socket, int64_t now_us)
         socket_close(socket, now_us >= socket->due_us ? socket->due_end : QUERY_END_EXPIRED);
         return;
     }
+    for (size_t i = 0; i < socket->count; i++) {
+        struct subscription *subscription = socket->subscriptions[i];
+        if (subscription->feed.hold) {
+            feed_tick(&subscription->feed, acked_of(socket, subscription), now_us);
+        }
+    }
     if (out->len > 0) { /* it is behind */
         return;
     }
@@ -421,8 +490,9 @@ void ws_deinit(struct ws_sockets *set)
 {
     while (set->count > 0) {
         struct ws_socket *socket = set->list[set->count - 1];
-        http_websocket_cut(socket->http);
+        struct http_websocket *http = socket->http;
         socket_free(socket, QUERY_END_SHUTDOWN);
+        http_websocket_cut(http);
     }
     free(set->list);
     *set = (struct ws_sockets){0};

@@ -7,6 +7,9 @@
  * BOUNDS   subscriptions_max a socket; sockets count as streams (stream.h). One that asked for acks is
  *          sent at most unacked_max records past the last one: a tab that renders slowly says so,
  *          long before its socket would.
+ * NAMES    a subscription that was opened under a consumer's name commits what the other end of the
+ *          connection has acknowledged, one with unacked_max what the client has, a manual one what it
+ *          says.
  * ENDS     a subscription that ends is told why and "unsubscribed", the others go on. A drain, or age,
  *          tells every subscription, then closes with 1001; so does the end of what the client showed
  *          of itself, with WS_UNKNOWN. A reload that takes the right to a topic away ends subscriptions.

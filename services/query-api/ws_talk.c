@@ -18,9 +18,10 @@ static const struct {
     bool is_for[WS_UNSUBSCRIBE + 1]; /* by action */
     bool is_param;                   /* of GET /events */
 } members[] = {
-    {"action", {true, true, true, true}, false},
-    {"subscription", {true, true, true, true}, false},
+    {"action", {true, true, true, true, true}, false},
+    {"subscription", {true, true, true, true, true}, false},
     {"records", {[WS_ACK] = true}, false},
+    {"cursor", {[WS_COMMIT] = true}, false},
     {"unacked_max", {true, true}, false},
     {"topics", {true, true}, false},
     {"from", {true}, true},
@@ -31,14 +32,14 @@ static const struct {
     {"key", {true, true}, true},
     {"filter", {true, true}, true},
     {"slow", {true, true}, true},
+    {"consumer", {true, true}, true},
+    {"commit", {true, true}, true},
 };
 #define MEMBER_COUNT ARRAY_LEN(members)
 
 static const char *const action_names[] = {
-    [WS_SUBSCRIBE] = "subscribe",
-    [WS_RESUME] = "resume",
-    [WS_ACK] = "ack",
-    [WS_UNSUBSCRIBE] = "unsubscribe",
+    [WS_SUBSCRIBE] = "subscribe", [WS_RESUME] = "resume",           [WS_ACK] = "ack",
+    [WS_COMMIT] = "commit",       [WS_UNSUBSCRIBE] = "unsubscribe",
 };
 
 static enum err check_members(const struct ws_ask *ask, struct err_info *info)
@@ -83,7 +84,7 @@ static enum err read_action(struct ws_ask *ask, struct err_info *info)
         }
     }
     return err_set(info, ERR_REQUEST_PARAM,
-                   "\"action\" is none of subscribe, resume, ack, unsubscribe");
+                   "\"action\" is none of subscribe, resume, ack, commit, unsubscribe");
 }
 
 /* 1 … max; what is not there stays 0. */
@@ -119,6 +120,10 @@ enum err ws_ask_read(struct strview text, struct ws_ask *ret, struct err_info *i
     e = e ? e : read_count(ret, "unacked_max", WS_UNACKED_MAX, &ret->unacked_max, info);
     if (!e && ret->action == WS_ACK && !ret->records) {
         e = err_set(info, ERR_REQUEST_PARAM, "an ack says how many \"records\" were taken");
+    }
+    ret->cursor = json_string_value(json_object_get(ret->tree, "cursor"));
+    if (!e && ret->action == WS_COMMIT && !ret->cursor) {
+        e = err_set(info, ERR_REQUEST_PARAM, "a commit says where: \"cursor\", a position");
     }
     if (!e && ret->action == WS_RESUME && !json_object_get(ret->tree, "last_event_id")) {
         e = err_set(info, ERR_REQUEST_PARAM, "a resume says where: \"last_event_id\"");

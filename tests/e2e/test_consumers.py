@@ -12,6 +12,7 @@ from harness.platform import Settings
 from harness.reader import Answer, ReadError, SseStream, http_get, http_request, read_topic
 from harness.verify import ORDERS
 from harness.waiting import wait_for
+from raw_websocket import WebSocketClient
 from site_under_test import Site
 
 RATE = 200
@@ -142,6 +143,32 @@ def test_manual__goes_on_at_what_was_committed__on_another_replica(site: Site, o
         await_more(stream, rest)
         assert len(stream.records()) == rest
     assert http_request(other, "DELETE", "/consumers/manual").status == 204
+
+
+def test_websocket__goes_on_at_what_it_committed__on_another_replica(site: Site, other: int) -> None:
+    wanted = stored(site)
+    with WebSocketClient(site.port("query-api")) as client:
+        client.say(action="subscribe", subscription="s", topics=[ORDERS], consumer="socket", commit="manual",
+                   **{"from": "earliest"})
+        client.wait_until("all records", lambda told: sum("offset" in one for one in told) == len(wanted))
+        records = [message for message in client.messages if "offset" in message]
+        assert {(record["partition"], record["offset"]) for record in records} == wanted
+        client.say(action="commit", subscription="s", cursor=records[len(wanted) // 2]["id"])
+        client.wait_until("that it is committed", lambda told: told[-1].get("event") == "committed")
+    rest = len(wanted) - len(wanted) // 2 - 1
+    with open_named(other, "socket") as stream:
+        await_more(stream, rest)
+        assert len(stream.records()) == rest
+        wait_for("all of it is committed", 10.0, lambda: show(other, "socket")["lag"] == 0)
+    with WebSocketClient(other) as client:    # which takes over
+        client.say(action="subscribe", subscription="s", topics=[ORDERS], consumer="socket", unacked_max=10)
+        client.wait_until("it is open", lambda told: any(one.get("event") == "position" for one in told))
+        last = site.post_good()
+        client.wait_until("the one record", lambda told: told[-1].get("offset") == last.offset)
+        assert show(other, "socket")["lag"] == 1
+        client.say(action="ack", subscription="s", records=1)
+        wait_for("what was acknowledged is committed", 10.0, lambda: show(other, "socket")["lag"] == 0)
+    assert http_request(other, "DELETE", "/consumers/socket").status == 204
 
 
 def test_reset__to_a_time__on_another_replica__ends_the_stream(site: Site, other: int) -> None:

@@ -10,7 +10,7 @@
 
 static char keys_path[] = "/tmp/millrace-keys-XXXXXX", jwks_path[] = "/tmp/millrace-jwks-XXXXXX";
 static char reader[ACCESS_KEY_BYTES + 1], writer[ACCESS_KEY_BYTES + 1], other[ACCESS_KEY_BYTES + 1];
-static char keeper[ACCESS_KEY_BYTES + 1];
+static char keeper[ACCESS_KEY_BYTES + 1], holder[ACCESS_KEY_BYTES + 1];
 static struct signer signer;
 
 /* --- a site that asks ------------------------------------------------------------------------------------ */
@@ -19,9 +19,11 @@ static struct signer signer;
 static void keys_write(const char *more)
 {
     json_t *keys =
-        json_pack("[o,o,o]", key_entry_new(writer, "write", "*"),
-                  key_entry_new(other, "read", "orders"), key_entry_new(keeper, "admin", "orders"));
+        json_pack("[o,o,o,o]", key_entry_new(writer, "write", "*"),
+                  key_entry_new(other, "read", "orders"), key_entry_new(keeper, "admin", "orders"),
+                  key_entry_new(holder, "write", "millrace.consumer.mine"));
     json_t *kept = json_array_get(keys, 2);
+    (void)json_object_set_new(json_array_get(keys, 3), "read", json_pack("[s]", "orders"));
     (void)json_object_set_new(kept, "read", json_pack("[s]", "orders"));
     (void)json_object_set_new(kept, "write", json_pack("[s]", "product-metrics"));
     if (more) {
@@ -68,7 +70,7 @@ static int start(void **state)
     (void)state;
     CHECK(close(mkstemp(keys_path)) == 0 && close(mkstemp(jwks_path)) == 0);
     CHECK(access_key_make(reader) && access_key_make(writer) && access_key_make(other) &&
-          access_key_make(keeper));
+          access_key_make(keeper) && access_key_make(holder));
     signer = signer_new("EC", "P-256", "one");
     json_t *jwks = json_pack("{s:[o]}", "keys", signer_jwk(&signer, "ES256"));
     CHECK(json_dump_file(jwks, jwks_path, 0) == 0);
@@ -556,6 +558,60 @@ static void test_ticket__opens_a_websocket_for_its_topics(void **state)
     site_stop(site);
 }
 
+static struct client *ask_for_ticket(const struct site *site, const char *credential,
+                                     const char *type, const char *body)
+{
+    char request[1024];
+    (void)snprintf(request, sizeof request,
+                   "POST /tickets HTTP/1.1\r\nHost: a\r\n%sContent-Type: %s\r\n"
+                   "Content-Length: %zu\r\nConnection: close\r\n\r\n%s",
+                   header_of(credential), type, strlen(body), body);
+    struct client *client = client_open_with(site, request, 0);
+    client_await_end(client);
+    assert_err(ERR_OK, buf_append(&client->text, "", 1));
+    return client;
+}
+
+/* The right to write to the name's group comes along, and no other's. */
+static void test_ticket__opens_a_named_stream__of_its_name(void **state)
+{
+    (void)state;
+    static const char *const on[] = {"--query.consumers=on", NULL};
+    static const char mine[] = "{\"topics\":[\"orders\"],\"consumer\":\"mine\"}";
+    struct site *site = site_start_guarded(on);
+    struct client *answer = ask_for_ticket(site, reader, "application/json", mine);
+    expect_status(mine, answer->text.data, 403);
+    client_close(answer);
+    answer = ask_for_ticket(site, holder, "application/json", mine);
+    expect_status(mine, answer->text.data, 201);
+    char *target = target_of("/events/orders", answer->text.data), request[2048];
+    client_close(answer);
+    (void)snprintf(request, sizeof request, "%s&consumer=theirs", target);
+    expect_refused(site, request, NULL, 403);
+    (void)snprintf(request, sizeof request, "%s&consumer=mine", target);
+    struct client *client = client_open(site, request, NULL);
+    client_await_text(client, "\"name\":\"mine\",\"state\":\"open\"");
+    client_close(client);
+    free(target);
+    target = with_ticket(site, "/ws", holder); /* for no name */
+    struct ws *ws = ws_open_as(site, target, NULL, 0);
+    ws_say(ws, "{\"action\":\"subscribe\",\"subscription\":\"s\",\"topics\":[\"orders\"],"
+               "\"consumer\":\"mine\"}");
+    ws_await_text(ws, "\"code\":\"forbidden\"");
+    ws_disconnect(ws);
+    free(target);
+    answer = ask_for_ticket(site, holder, "application/json", mine);
+    target = target_of("/ws", answer->text.data);
+    client_close(answer);
+    ws = ws_open_as(site, target, NULL, 0);
+    ws_say(ws, "{\"action\":\"subscribe\",\"subscription\":\"s\",\"topics\":[\"orders\"],"
+               "\"consumer\":\"mine\"}");
+    ws_await_text(ws, "\"name\":\"mine\",\"state\":\"open\"");
+    ws_disconnect(ws);
+    free(target);
+    site_stop(site);
+}
+
 static void test_tickets__what_is_no_request_for_one(void **state)
 {
     (void)state;
@@ -573,18 +629,13 @@ static void test_tickets__what_is_no_request_for_one(void **state)
         {"[]", "application/json", 400},
         {"{\"topics\":[\"orders\"],\"life\":1}", "application/json", 400},
         {"{\"topics\":[\"orders\",\"late\"]}", "application/json", 403},
+        {"{\"topics\":[\"orders\"],\"consumer\":7}", "application/json", 400},
+        {"{\"topics\":[\"orders\"],\"consumer\":\"c\"}", "application/json", 403}, /* off */
         {"{\"topics\":[\"nowhere\"]}", "application/json", 404},
     };
     struct site *site = site_start_guarded(NULL);
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        char request[1024];
-        (void)snprintf(request, sizeof request,
-                       "POST /tickets HTTP/1.1\r\nHost: a\r\n%sContent-Type: %s\r\n"
-                       "Content-Length: %zu\r\nConnection: close\r\n\r\n%s",
-                       header_of(reader), rows[i].type, strlen(rows[i].body), rows[i].body);
-        struct client *client = client_open_with(site, request, 0);
-        client_await_end(client);
-        assert_err(ERR_OK, buf_append(&client->text, "", 1));
+        struct client *client = ask_for_ticket(site, reader, rows[i].type, rows[i].body);
         expect_status(rows[i].body, client->text.data, rows[i].status);
         client_close(client);
     }
@@ -838,6 +889,7 @@ int main(void)
         cmocka_unit_test(test_ticket__opens_one_stream_of_its_topics),
         cmocka_unit_test(test_ticket__not_used_by_what_does_not_begin),
         cmocka_unit_test(test_ticket__opens_a_websocket_for_its_topics),
+        cmocka_unit_test(test_ticket__opens_a_named_stream__of_its_name),
         cmocka_unit_test(test_tickets__what_is_no_request_for_one),
         cmocka_unit_test(test_expiry__ends_streams_and_says_so),
         cmocka_unit_test(test_reload__key_taken_away__ends_what_it_opened),

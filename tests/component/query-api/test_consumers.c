@@ -4,118 +4,10 @@
 
 #include <inttypes.h>
 
-#include "consumer_group.h"
-#include "query_under_test.h"
+#include "consumers_under_test.h"
 
-static const char *const on[] = {"--query.consumers=on", "--query.consumers.commit.interval=50ms",
-                                 NULL};
 static const char *const rarely[] = {"--query.consumers=on",
                                      "--query.consumers.commit.interval=600s", NULL};
-
-/* --- asking --------------------------------------------------------------------------------------------- */
-
-static struct client *post_open(const struct site *site, const char *target, const char *body)
-{
-    char request[1024];
-    (void)snprintf(request, sizeof request,
-                   "POST %s HTTP/1.1\r\nHost: a\r\nConnection: close\r\n"
-                   "Content-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s",
-                   target, strlen(body), body);
-    return client_open_with(site, request, 0);
-}
-
-/* Closes it. */
-static void post_await(struct client *client, const char *status, const char *says)
-{
-    client_await_end(client);
-    assert_err(ERR_OK, buf_append(&client->text, "", 1)); /* for strstr */
-    expect_in(client->text.data, status);
-    expect_in(client->text.data, says);
-    client_close(client);
-}
-
-static void post_expecting(const struct site *site, const char *target, const char *body,
-                           const char *status, const char *says)
-{
-    post_await(post_open(site, target, body), status, says);
-}
-
-static void await_answer(const struct site *site, const char *target, const char *says)
-{
-    const int64_t deadline_us = clock_mono_us() + SITE_DEADLINE_MS * 1000;
-    for (;;) {
-        char *answer = site_get(site, target, NULL);
-        const bool is_there = strstr(answer, says) != NULL;
-        if (!is_there && clock_mono_us() > deadline_us) {
-            fail_msg("no \"%s\" in:\n%s", says, answer);
-        }
-        free(answer);
-        if (is_there) {
-            return;
-        }
-    }
-}
-
-static struct client *open_named(const struct site *site, const char *target, const char *from)
-{
-    struct client *client = client_open(site, target, NULL);
-    char says[64];
-    (void)snprintf(says, sizeof says, "\"from\":\"%s\"}", from);
-    client_await_text(client, "event: consumer\ndata: {\"name\":\"c\",\"state\":\"open\"");
-    client_await_text(client, says);
-    return client;
-}
-
-/* --- another replica --------------------------------------------------------------------------------------- */
-
-/* Another replica's client, and what it knows of the name. */
-struct elsewhere {
-    rd_kafka_t *client;
-    struct consumer_places places;
-};
-
-static struct elsewhere elsewhere_open(const struct site *site)
-{
-    struct elsewhere elsewhere = {0};
-    struct err_info info = {0};
-    rd_kafka_conf_t *conf;
-    assert_err(ERR_OK, kafka_conf_new(&site->mock.config, KAFKA_ROLE_ADMIN, &conf, &info));
-    elsewhere.client = rd_kafka_new(RD_KAFKA_PRODUCER, conf, NULL, 0);
-    (void)consumer_places_add(&elsewhere.places, "orders", 3, 0);
-    return elsewhere;
-}
-
-static void elsewhere_close(struct elsewhere *elsewhere)
-{
-    consumer_places_free(&elsewhere->places);
-    rd_kafka_destroy(elsewhere->client);
-}
-
-static const struct consumer_topic *elsewhere_look(struct elsewhere *elsewhere)
-{
-    struct err_info info = {0};
-    assert_err(ERR_OK, consumer_group_fetch(elsewhere->client, "millrace.consumer.c",
-                                            &elsewhere->places, &info));
-    return &elsewhere->places.topics[0];
-}
-
-static void elsewhere_commit(struct elsewhere *elsewhere, int64_t claim, bool is_reset)
-{
-    struct err_info info = {0};
-    struct consumer_topic *topic = &elsewhere->places.topics[0];
-    topic->next[0] = topic->next[1] = topic->next[2] = 1;
-    topic->note = (struct consumer_note){
-        .claim = claim, .owner = 1, .is_reset = is_reset, .at_ms = clock_now_ms()};
-    assert_err(ERR_OK, consumer_group_commit(elsewhere->client, "millrace.consumer.c",
-                                             &elsewhere->places, &info));
-}
-
-static void claim_elsewhere(const struct site *site, int64_t claim, bool is_reset)
-{
-    struct elsewhere elsewhere = elsewhere_open(site);
-    elsewhere_commit(&elsewhere, claim, is_reset);
-    elsewhere_close(&elsewhere);
-}
 
 /* --- auto ----------------------------------------------------------------------------------------------- */
 
@@ -123,14 +15,11 @@ static void test_auto__goes_on_where_it_was__with_nothing_twice(void **state)
 {
     (void)state;
     struct site *site = site_start(on);
-    site_produce_orders(site, 3, 30, 10);
-    struct client *client = open_named(site, "/events/orders?consumer=c&from=earliest", "request");
-    client_await_records(client, 30);
+    struct client *client = read_all_named(site, "");
     client_close(client);
     site_produce_orders(site, 33, 9, 10);
     /* The one before has gone: what it was sent is committed before this one begins. */
-    client = open_named(site, "/events/orders?consumer=c&from=earliest", "committed");
-    client_await_records(client, 9);
+    client = read_named(site, "&from=earliest", "committed", 9);
     await_answer(site, "/consumers/c", "\"lag\":0,\"cursor\":\"orders~0=13,1=13,2=13");
     client_close(client);
     site_stop(site);
@@ -140,16 +29,13 @@ static void test_auto__across_a_restart__goes_on_where_it_was(void **state)
 {
     (void)state;
     struct site *site = site_start(rarely);
-    site_produce_orders(site, 3, 30, 10);
-    struct client *client = open_named(site, "/events/orders?consumer=c&from=earliest", "request");
-    client_await_records(client, 30);
+    struct client *client = read_all_named(site, "");
     site_close(site); /* ends the stream, which commits */
     client_await_text(client, "event: shutdown");
     client_close(client);
     site_produce_orders(site, 33, 3, 10);
     site_open(site, rarely);
-    client = open_named(site, "/events/orders?consumer=c", "committed");
-    client_await_records(client, 3);
+    client = read_named(site, "", "committed", 3);
     client_close(client);
     site_stop(site);
 }
@@ -160,9 +46,7 @@ static void test_end__last_commits_are_made_before_it_is_told(void **state)
     (void)state;
     struct err_info info = {0};
     struct site *site = site_start(rarely);
-    site_produce_orders(site, 3, 30, 10);
-    struct client *client = open_named(site, "/events/orders?consumer=c&from=earliest", "request");
-    client_await_records(client, 30);
+    struct client *client = read_all_named(site, "");
     rd_kafka_mock_broker_push_request_error_rtts(site->mock.cluster, 1, 9 /* OffsetFetch */, 1,
                                                  RD_KAFKA_RESP_ERR_NO_ERROR, 300);
     query_stop(&site->query);
@@ -183,12 +67,11 @@ static void test_begin__is_committed_before_anything_came(void **state)
 {
     (void)state;
     struct site *site = site_start(on);
-    struct client *client = open_named(site, "/events/orders?consumer=c&commit=manual", "request");
+    struct client *client = open_named(site, "&commit=manual", "request");
     await_answer(site, "/consumers/c", "\"cursor\":\"orders~0=0,1=0,2=0");
     client_close(client);
     site_produce_orders(site, 3, 3, 10);
-    client = open_named(site, "/events/orders?consumer=c", "committed");
-    client_await_records(client, 3);
+    client = read_named(site, "", "committed", 3);
     client_close(client);
     site_stop(site);
 }
@@ -207,7 +90,7 @@ static void test_auto__slow_client__what_has_not_gone_out_is_not_committed(void 
     client_await_text(slow, "\"from\":\"request\"}");
     site_produce_orders(site, 3, 900, 2000);
     await_answer(site, "/consumers/c", "\"name\":\"c\"");
-    struct client *next = open_named(site, "/events/orders?consumer=c", "committed");
+    struct client *next = open_named(site, "", "committed");
     client_await_text(slow, "\"state\":\"taken\"");
     client_await_end(slow);
     const int64_t deadline_us = clock_mono_us() + SITE_DEADLINE_MS * 1000;
@@ -281,16 +164,15 @@ static void test_two_of_a_name__the_later_one_takes_over__nothing_twice(void **s
 {
     (void)state;
     struct site *site = site_start(rarely);
-    site_produce_orders(site, 3, 30, 10);
-    struct client *first = open_named(site, "/events/orders?consumer=c&from=earliest", "request");
-    client_await_records(first, 30);
-    struct client *second = open_named(site, "/events/orders?consumer=c", "committed");
+    struct client *first = read_all_named(site, "");
+    struct client *second = open_named(site, "", "committed");
     client_await_text(first, "data: {\"state\":\"taken\"");
     client_await_end(first);
     site_produce_orders(site, 33, 6, 10);
     client_await_records(second, 6);
     /* Of other topics it is another position, and nobody's loss. */
-    struct client *other = open_named(site, "/events/product-metrics?consumer=c", "request");
+    struct client *other = client_open(site, "/events/product-metrics?consumer=c", NULL);
+    client_await_text(other, "\"from\":\"request\"}");
     site_produce_orders(site, 39, 6, 10);
     client_await_records(second, 12);
     client_close(first);
@@ -303,9 +185,7 @@ static void test_taken_on_another_replica__is_noticed__and_not_written_over(void
 {
     (void)state;
     struct site *site = site_start(on);
-    site_produce_orders(site, 3, 30, 10);
-    struct client *client = open_named(site, "/events/orders?consumer=c&from=earliest", "request");
-    client_await_records(client, 30);
+    struct client *client = read_all_named(site, "");
     await_answer(site, "/consumers/c", "\"cursor\":\"orders~0=10,1=10,2=10");
     claim_elsewhere(site, 7, false);
     client_await_text(client, "data: {\"state\":\"taken\"");
@@ -313,7 +193,7 @@ static void test_taken_on_another_replica__is_noticed__and_not_written_over(void
     await_answer(site, "/consumers/c", "\"claim\":7");
     await_answer(site, "/consumers/c", "\"cursor\":\"orders~0=1,1=1,2=1");
     client_close(client);
-    client = open_named(site, "/events/orders?consumer=c", "committed");
+    client = open_named(site, "", "committed");
     client_await_text(client, "\"claim\":8");
     client_await_records(client, 27);
     client_close(client);
@@ -326,16 +206,13 @@ static void test_manual__only_what_is_committed_counts(void **state)
 {
     (void)state;
     struct site *site = site_start(on);
-    site_produce_orders(site, 3, 30, 10);
-    struct client *client =
-        open_named(site, "/events/orders?consumer=c&commit=manual&from=earliest", "request");
+    struct client *client = read_all_named(site, "&commit=manual");
     client_await_text(client, "\"commit\":\"manual\",\"claim\":1,");
-    client_await_records(client, 30);
     await_answer(site, "/consumers/c", "\"lag\":30,\"cursor\":\"orders~0=0,1=0,2=0");
     post_expecting(site, "/consumers/c/offsets", "{\"cursor\":\"orders~0=4,1=4,2=3\",\"claim\":1}",
                    "HTTP/1.1 200", "\"cursor\":\"orders~0=4,1=4,2=3");
     client_close(client);
-    client = open_named(site, "/events/orders?consumer=c&commit=manual", "committed");
+    client = open_named(site, "&commit=manual", "committed");
     client_await_text(client, "\"claim\":2,");
     client_await_records(client, 19);
     client_close(client);
@@ -350,10 +227,7 @@ static void test_manual__read_but_not_committed__is_in_use(void **state)
                                           "--query.consumers.commit.interval=50ms",
                                           "--query.consumers.keep=1s", NULL};
     struct site *site = site_start(options);
-    site_produce_orders(site, 3, 30, 10);
-    struct client *client =
-        open_named(site, "/events/orders?consumer=c&commit=manual&from=earliest", "request");
-    client_await_records(client, 30);
+    struct client *client = read_all_named(site, "&commit=manual");
     struct elsewhere elsewhere = elsewhere_open(site);
     const int64_t began_ms = elsewhere_look(&elsewhere)->oldest_ms;
     const int64_t deadline_us = clock_mono_us() + SITE_DEADLINE_MS * 1000;
@@ -389,10 +263,10 @@ static void test_commit__that_cannot_be__is_a_problem_that_says_why(void **state
     };
     struct site *site = site_start(on);
     site_produce_orders(site, 3, 30, 10);
-    struct client *client =
-        open_named(site, "/events/orders?consumer=c&commit=manual&from=earliest", "request");
+    struct client *client = open_named(site, "&commit=manual&from=earliest", "request");
     await_answer(site, "/consumers/c", "\"name\":\"c\"");
-    post_expecting(site, "/consumers/c/offsets", "{\"cursor\":\"orders~0=4\"}", "200", "");
+    post_expecting(site, "/consumers/c/offsets", "{\"cursor\":\"orders~0=4\"}", "200",
+                   "\"cursor\":");
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         char status[32];
         (void)snprintf(status, sizeof status, "HTTP/1.1 %s", rows[i].status);
@@ -423,8 +297,7 @@ static void test_reset__every_way(void **state)
     site_produce_orders(site, 3, 30, 10);
     post_expecting(site, "/consumers/c/reset", "{\"to\":\"earliest\"}", "HTTP/1.1 404",
                    "consumer-unknown");
-    struct client *client = open_named(site, "/events/orders?consumer=c&from=earliest", "request");
-    client_await_records(client, 30);
+    struct client *client = read_named(site, "&from=earliest", "request", 30);
     await_answer(site, "/consumers/c", "\"lag\":0");
     client_close(client);
     reset_and_expect(site, "{\"to\":\"earliest\"}", "orders~0=0,1=0,2=0");
@@ -455,17 +328,15 @@ static void test_reset__open_streams_end__and_commit_no_more(void **state)
 {
     (void)state;
     struct site *site = site_start(on);
-    site_produce_orders(site, 3, 30, 10);
-    struct client *client = open_named(site, "/events/orders?consumer=c&from=earliest", "request");
-    client_await_records(client, 30);
+    struct client *client = read_all_named(site, "");
     await_answer(site, "/consumers/c", "\"lag\":0");
-    post_expecting(site, "/consumers/c/reset", "{\"to\":\"earliest\"}", "HTTP/1.1 200", "");
+    post_expecting(site, "/consumers/c/reset", "{\"to\":\"earliest\"}", "HTTP/1.1 200",
+                   "\"cursor\":");
     client_await_text(client, "data: {\"state\":\"reset\"");
     client_await_end(client);
     client_close(client);
     await_answer(site, "/consumers/c", "\"reset\":true,\"lag\":30");
-    client = open_named(site, "/events/orders?consumer=c", "committed");
-    client_await_records(client, 30);
+    client = read_named(site, "", "committed", 30);
     await_answer(site, "/consumers/c", "\"reset\":false,\"lag\":0");
     claim_elsewhere(site, 99, true); /* on another replica */
     client_await_text(client, "data: {\"state\":\"reset\"");
@@ -504,7 +375,7 @@ static bool reset_and_undo(struct site *site, int times, const char *status, con
         elsewhere_commit(&elsewhere, 1, false);
     }
     const bool is_so = !is_answered(client);
-    post_await(client, is_so ? status : "HTTP/1.1 200", is_so ? says : "");
+    post_await(client, is_so ? status : "HTTP/1.1 200", is_so ? says : "HTTP/1.1");
     rd_kafka_mock_clear_request_errors(site->mock.cluster, 8);
     elsewhere_close(&elsewhere);
     return is_so;
@@ -514,9 +385,7 @@ static void test_reset__undone_at_the_same_moment__is_made_again_or_refused(void
 {
     (void)state;
     struct site *site = site_start(rarely);
-    site_produce_orders(site, 3, 30, 10);
-    struct client *client = open_named(site, "/events/orders?consumer=c&from=earliest", "request");
-    client_await_records(client, 30);
+    struct client *client = read_all_named(site, "");
     client_close(client);
     await_answer(site, "/consumers/c", "\"lag\":0");
     while (!reset_and_undo(site, 1, "HTTP/1.1 200", "\"cursor\":\"orders~0=0,1=0,2=0")) {
@@ -535,9 +404,7 @@ static void test_last_event_id__wins_over_what_is_committed(void **state)
 {
     (void)state;
     struct site *site = site_start(on);
-    site_produce_orders(site, 3, 30, 10);
-    struct client *client = open_named(site, "/events/orders?consumer=c&from=earliest", "request");
-    client_await_records(client, 30);
+    struct client *client = read_all_named(site, "");
     await_answer(site, "/consumers/c", "\"lag\":0");
     client_close(client);
     client =
@@ -552,10 +419,7 @@ static void test_manual__last_event_id__commits_nothing(void **state)
 {
     (void)state;
     struct site *site = site_start(on);
-    site_produce_orders(site, 3, 30, 10);
-    struct client *client =
-        open_named(site, "/events/orders?consumer=c&commit=manual&from=earliest", "request");
-    client_await_records(client, 30);
+    struct client *client = read_all_named(site, "&commit=manual");
     client_close(client);
     client = client_open(site, "/events/orders?consumer=c&commit=manual",
                          "Last-Event-ID: orders~0=9,1=9,2=9\r\n");
@@ -592,7 +456,7 @@ static void test_commit__that_kafka_refuses__is_made_again(void **state)
 {
     (void)state;
     struct site *site = site_start(on);
-    struct client *client = open_named(site, "/events/orders?consumer=c&from=earliest", "request");
+    struct client *client = open_named(site, "&from=earliest", "request");
     await_answer(site, "/consumers/c", "\"lag\":0");
     rd_kafka_mock_push_request_errors(site->mock.cluster, 8 /* OffsetCommit */, 1,
                                       RD_KAFKA_RESP_ERR_INVALID_COMMIT_OFFSET_SIZE);
@@ -609,7 +473,7 @@ static void test_names__past_the_bound__are_refused_and_told(void **state)
     (void)state;
     static const char *const options[] = {"--query.consumers=on", "--query.consumers.max=1", NULL};
     struct site *site = site_start(options);
-    struct client *first = open_named(site, "/events/orders?consumer=c", "request");
+    struct client *first = open_named(site, "", "request");
     struct client *second = client_open(site, "/events/orders?consumer=d", NULL);
     client_await_text(second, "data: {\"state\":\"refused\"");
     client_await_end(second);
