@@ -53,6 +53,9 @@ export function follow(page) {
     }
     if (one) page.drawOne(one);
     else byId(page.one).hidden = true;
+    if (!one && name && !items.some((item) => text(item[page.key]) === name)) { // it is gone: the next turn shows the first
+      history.replaceState(null, "", "#");
+    }
     markChosen(items);
   }
 

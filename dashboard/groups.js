@@ -1,5 +1,6 @@
 // groups.js - consumer groups: all of them, and the one that is looked at.
 import { follow } from "./chosen.js";
+import { offer } from "./consumer.js";
 import { isSignedIn } from "./sign-in.js";
 import { badge, count, figure, fill, fillFacts, fillList, list, number, rate, text, wide } from "./tables.js";
 import { clip, clock, duration, put, whole } from "./words.js";
@@ -24,7 +25,19 @@ function drawGroups(answer) {
     wide(count(group.member_count)),
     wide(count(group.partition_count)),
   ]));
+  drawConsumers(items.filter((group) => text(group.consumer)));
   return items;
+}
+
+function drawConsumers(groups) {
+  byId("named").hidden = groups.length === 0;
+  fill(byId("consumers"), groups.map((group) => [
+    { text: clip(text(group.consumer), 40), isHead: true, href: `#${encodeURIComponent(text(group.group))}` },
+    badge(text(group.status)),
+    figure(count(group.lag)),
+    wide(rate(group.rates?.out)),
+    { text: clip(list(group.topics).map(text).join(", "), 80) },
+  ]));
 }
 
 function drawOffsets(group) {
@@ -50,6 +63,7 @@ function drawGroup(group) {
     ["In", `${rate(group.rates?.in)}/s`], ["Out", `${rate(group.rates?.out)}/s`],
     ["Assignor", text(group.assignor) || "–"], ["Coordinator", count(group.coordinator)],
   ]);
+  offer(text(group.consumer));
   drawOffsets(group);
   byId("no-members").hidden = list(group.members).length > 0;
   fill(byId("members"), list(group.members).slice(0, ROWS_MAX).map((member) => [

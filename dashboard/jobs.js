@@ -2,7 +2,7 @@
 // Everything in the answers comes from Kafka: it reaches the document as textContent only.
 import { drawGraph } from "./job-graph.js";
 import { follow } from "./chosen.js";
-import { isSignedIn } from "./sign-in.js";
+import { ask, isSignedIn } from "./sign-in.js";
 import { badge, count, figure, fill, fillFacts, fillList, list, number, rate, text, time, wide } from "./tables.js";
 import { clip, clock, compact, duration, put, whole } from "./words.js";
 
@@ -10,7 +10,7 @@ const JOBS_MAX = 200;
 const TASKS_MAX = 200;
 
 const byId = (id) => document.getElementById(id);
-const view = { drawn: "" };
+const view = { drawn: "", pipeline: "" };
 
 const percent = (value) => (Number.isFinite(number(value)) ? `${Math.round(value * 100)} %` : "–");
 const bytes = (value) => (Number.isFinite(number(value)) ? `${compact.format(value)}B` : "–");
@@ -86,6 +86,41 @@ function drawInstances(job) {
   ]));
 }
 
+function drawStandbys(job) {
+  const all = list(job.standbys).toSorted((a, b) => (number(b?.lag) || 0) - (number(a?.lag) || 0));
+  byId("standing-by").hidden = all.length === 0;
+  put(byId("standbys-count"), all.length > TASKS_MAX ? `${TASKS_MAX} of ${whole.format(all.length)} standbys` : "");
+  fill(byId("standbys"), all.slice(0, TASKS_MAX).map((standby) => [
+    { text: `${count(standby?.stage)} · ${count(standby?.partition)}`, isHead: true },
+    badge(text(standby?.state)), figure(count(standby?.lag)), figure(bytes(standby?.state_bytes)),
+    { text: clip(text(standby?.instance), 40) },
+  ]));
+}
+
+function drawSavepoints(job) {
+  const all = list(job.savepoints).toSorted((a, b) => (number(b?.asked_at) || 0) - (number(a?.asked_at) || 0));
+  fill(byId("savepoints"), all.map((savepoint) => [
+    { text: clip(text(savepoint?.name), 50), isHead: true },
+    badge(text(savepoint?.state) === "running" ? text(savepoint.phase) || "running" : text(savepoint?.state)),
+    figure(count(savepoint?.records)), figure(bytes(savepoint?.bytes)), figure(time(savepoint?.held_ms)),
+    { text: clip(text(savepoint?.reason) || text(savepoint?.place), 120), kind: "wrap" },
+  ]));
+}
+
+/** Who may is the service's to say; who may not is told its answer. */
+async function save() {
+  put(byId("outcome"), "Asking …");
+  try {
+    const response = await ask(`jobs/${encodeURIComponent(view.pipeline)}/savepoint`, {
+      method: "POST", headers: { "content-type": "application/json" }, body: "{}" });
+    const body = await response.json();
+    const refusal = `${response.status === 403 ? "No right to do this: " : ""}${text(body.detail) || text(body.title)}`;
+    put(byId("outcome"), response.ok ? `Asked for: ${text(body.savepoint)}` : refusal);
+  } catch {
+    put(byId("outcome"), "The service does not answer.");
+  }
+}
+
 function drawErrors(job) {
   const errors = list(job.errors).toSorted((a, b) => number(b.at) - number(a.at));
   byId("no-errors").hidden = errors.length > 0;
@@ -98,6 +133,8 @@ function drawErrors(job) {
 
 function drawJob(job) {
   byId("job").hidden = false;
+  if (view.pipeline !== text(job.pipeline)) put(byId("outcome"), "");
+  view.pipeline = text(job.pipeline);
   put(byId("job-title"), text(job.pipeline));
   byId("job-json").href = `jobs/${encodeURIComponent(text(job.pipeline))}`;
   byId("job-json").hidden = isSignedIn(); // a link sends no key
@@ -111,7 +148,10 @@ function drawJob(job) {
   }
   drawTasks(job);
   drawInstances(job);
+  drawStandbys(job);
+  drawSavepoints(job);
   drawErrors(job);
 }
 
+byId("save").addEventListener("click", save);
 follow({ list: "jobs", one: "job", key: "pipeline", drawAll: drawJobs, drawOne: drawJob });

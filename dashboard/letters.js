@@ -53,7 +53,7 @@ async function loadTopics() {
   }));
   if (rows.some((row) => row.topic === wanted)) byId("topic").value = wanted;
   if (rows.length) await show();
-  else byId("empty").hidden = false;
+  else byId("empty").hidden = !answer;
 }
 
 function readFilter() {

@@ -145,13 +145,22 @@ document.addEventListener("visibilitychange", schedule);
 
 async function start() {
   try {
-    const answer = await (await ask("topics")).json();
+    const response = await ask("topics");
+    if (response.status === 403) {
+      showState("forbidden");
+      return;
+    }
+    if (!response.ok) throw new Error(`topics: ${response.status}`);
+    const answer = await response.json();
     const names = list(answer.items).filter((row) => !row.internal).map((row) => text(row.topic));
     byId("topic").replaceChildren(...names.map((name) => Object.assign(document.createElement("option"), { value: name, textContent: clip(name) })));
     let wanted = "";
     try { wanted = decodeURIComponent(location.hash.slice(1)); } catch { /* an address that is none */ }
     const first = names.includes(wanted) ? wanted : names.find((name) => name === "processed-orders") ?? names[0];
-    if (!first) return;
+    if (!first) {
+      showState("live");
+      return;
+    }
     byId("topic").value = first;
     follow();
   } catch {

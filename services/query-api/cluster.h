@@ -124,6 +124,7 @@ struct cluster_view {
     /* Whether who asks may see the topic, and of a group what it has of it. */
     bool (*may_see)(const void *context, const char *topic);
     const void *context;
+    const char *consumers; /* what named consumers' groups begin with; NULL: there are none */
 };
 
 /* New references; of one topic or group NULL: there is none, or it may not be seen. */

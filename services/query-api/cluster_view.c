@@ -188,16 +188,22 @@ static void group_sum_free(struct group_sum *sum)
     json_decrefp(&sum->reasons);
 }
 
-static json_t *group_row(const struct group_sum *sum)
+/* Of a named consumer its name, too. */
+static json_t *group_row(const struct cluster_view *view, const struct group_sum *sum)
 {
     const struct cluster_group *group = sum->group;
-    return json_pack("{s:o, s:s, s:O, s:s, s:o, s:I, s:I, s:I, s:I, s:O, s:{s:o, s:o}}", "group",
-                     text_or_null(group->name), "status", status_names[sum->status], "reasons",
-                     sum->reasons, "state", group->state, "type", text_or_null(group->type),
-                     "member_count", (json_int_t)group->member_count, "partition_count",
-                     (json_int_t)sum->partitions, "lag", (json_int_t)sum->lag, "lost",
-                     (json_int_t)sum->lost, "topics", sum->topics, "rates", "in",
-                     rate_or_null(sum->in), "out", rate_or_null(sum->out));
+    const size_t prefix = view->consumers ? strlen(view->consumers) : 0;
+    json_t *row = json_pack(
+        "{s:o, s:s, s:O, s:s, s:o, s:I, s:I, s:I, s:I, s:O, s:{s:o, s:o}}", "group",
+        text_or_null(group->name), "status", status_names[sum->status], "reasons", sum->reasons,
+        "state", group->state, "type", text_or_null(group->type), "member_count",
+        (json_int_t)group->member_count, "partition_count", (json_int_t)sum->partitions, "lag",
+        (json_int_t)sum->lag, "lost", (json_int_t)sum->lost, "topics", sum->topics, "rates", "in",
+        rate_or_null(sum->in), "out", rate_or_null(sum->out));
+    if (prefix && strncmp(group->name, view->consumers, prefix) == 0) {
+        (void)json_object_set_new(row, "consumer", text_or_null(group->name + prefix));
+    }
+    return row;
 }
 
 static int worst_first(const void *left, const void *right)
@@ -227,7 +233,7 @@ json_t *cluster_groups_show(const struct cluster_view *view)
     qsort(sums, count, sizeof *sums, worst_first);
     for (size_t i = 0; i < count; i++) {
         if (group_is_seen(view, &sums[i])) {
-            (void)json_array_append_new(items, group_row(&sums[i]));
+            (void)json_array_append_new(items, group_row(view, &sums[i]));
         }
         group_sum_free(&sums[i]);
     }
@@ -265,7 +271,7 @@ json_t *cluster_group_show(const struct cluster_view *view, const char *name)
         return NULL;
     }
     struct group_sum sum = group_sum_of(view, group);
-    json_t *shown = group_is_seen(view, &sum) ? group_row(&sum) : NULL;
+    json_t *shown = group_is_seen(view, &sum) ? group_row(view, &sum) : NULL;
     group_sum_free(&sum);
     if (!shown) {
         return NULL;

@@ -25,6 +25,20 @@ enum err query_admit(struct http_request *request, enum service_access_moment mo
     return e;
 }
 
+enum err query_permit_reader(struct http_request *request, const struct access_principal *principal,
+                             struct err_info *info)
+{
+    bool reads = !principal;
+    for (size_t i = 0; principal && i < principal->rights.count; i++) {
+        reads = reads || principal->rights.rules[i].right == ACCESS_READ;
+    }
+    if (reads) {
+        return ERR_OK;
+    }
+    http_reply_header(request, "WWW-Authenticate", ACCESS_CHALLENGE_FORBIDDEN);
+    return err_set(info, ERR_FORBIDDEN, "there is nothing that \"%s\" may read", principal->name);
+}
+
 /* A browser sends what any page makes it send; one that is asked for in the address alone must not move a
  * position. */
 static bool is_of_another_site(const struct http_request *request)

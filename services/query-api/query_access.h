@@ -14,6 +14,10 @@ MUST_CHECK enum err query_identify(struct http_request *request, enum service_ac
 /* The same, and that he may read the topic; and he pays for a request. */
 MUST_CHECK enum err query_admit(struct http_request *request, enum service_access_moment moment,
                                 struct strview topic, struct err_info *info);
+/* That there may be something that he may read. */
+MUST_CHECK enum err query_permit_reader(struct http_request *request,
+                                        const struct access_principal *principal,
+                                        struct err_info *info);
 /* That he may do this with the consumer, whose group's id stands for a topic's name in rules; name NULL: with
  * none in particular. ERR_FORBIDDEN as well: query.consumers is off. */
 MUST_CHECK enum err query_allow_consumer(const struct query *query,

@@ -77,7 +77,9 @@ static bool may_see(const void *context, const char *topic)
 static void picture_read(void *context, const struct cluster *cluster, const char *stale)
 {
     struct cluster_job *job = context;
-    const struct cluster_view view = {cluster, stale, may_see, job};
+    const struct consumers *consumers = job->query->consumers;
+    const struct cluster_view view = {cluster, stale, may_see, job,
+                                      consumers ? consumers_config_of(consumers)->prefix : NULL};
     job->shown = job->question->show(&view, job->name);
 }
 
@@ -129,7 +131,7 @@ int64_t query_desk_timeout_ms(const struct query *query)
     return timeout_ms - (timeout_ms > 4000 ? 1000 : timeout_ms / 4);
 }
 
-/* topic NULL: who asks sees of the answer what he may. */
+/* topic NULL: who asks sees of the answer what he may; who may see nothing, whatever there is, hears that. */
 static void ask(struct http_request *request, const struct question *question, const char *topic)
 {
     struct query *query = http_request_context(request);
@@ -137,7 +139,9 @@ static void ask(struct http_request *request, const struct question *question, c
     struct access_principal *principal;
     struct err_info info = {0};
     enum err e = query_identify(request, SERVICE_ACCESS_FULL, &principal, &info);
-    e = e || !topic ? e : service_access_permit(request, principal, ACCESS_READ, sv(topic), &info);
+    e = e       ? e
+        : topic ? service_access_permit(request, principal, ACCESS_READ, sv(topic), &info)
+                : query_permit_reader(request, principal, &info);
     if (e) {
         http_reply_err(request, e, &info);
         return;

@@ -17,12 +17,14 @@ from site_under_test import Site
 
 
 @pytest.fixture(scope="module")
-def site(make_site: MakeSite) -> Site:
+def site(make_site: MakeSite, tmp_path_factory: pytest.TempPathFactory) -> Site:
     """The usual site, whose workers tell how they are five times a second: one that died is soon missed; and
     whose streams are compressed, since a browser alone can show that it reads each event as it comes."""
     often = ["--status.interval=200ms"]
-    return make_site(settings=Settings(flags={"processor": often, "analytics": often,
-                                              "query-api": ["--sse.compression=on", "--query.control=on"]}))
+    saving = [*often, f"--savepoint.dir={tmp_path_factory.mktemp('savepoints')}"]
+    return make_site(settings=Settings(flags={
+        "processor": often, "analytics": saving,
+        "query-api": ["--sse.compression=on", "--query.control=on", "--query.consumers=on"]}))
 
 
 def test_dashboard__in_chromium(site: Site, tmp_path: Path) -> None:

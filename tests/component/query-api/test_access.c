@@ -111,6 +111,7 @@ enum guard {
     OF_TOPIC,    /* the right to read it */
     OF_WRITER,   /* the right to write to one; it is off all the same */
     OF_CONSUMER, /* a right to the consumer; they are off all the same */
+    OF_READER,   /* some right to read: it shows what that is for */
     OF_SOMEBODY, /* who is known */
 };
 
@@ -131,15 +132,15 @@ static const struct {
      "/aggregates/nowhere"},
     {HTTP_GET, "/jobs", OF_TOPIC, "/jobs", NULL},
     {HTTP_GET, "/jobs/{pipeline}", OF_TOPIC, "/jobs/orders", NULL},
-    {HTTP_GET, "/topics", OF_SOMEBODY, "/topics", NULL}, /* and sees those he may */
+    {HTTP_GET, "/topics", OF_READER, "/topics", NULL},
     {HTTP_GET, "/topics/{topic}", OF_TOPIC, "/topics/orders", "/topics/nowhere"},
-    {HTTP_GET, "/dead-letters", OF_SOMEBODY, "/dead-letters", NULL},
+    {HTTP_GET, "/dead-letters", OF_READER, "/dead-letters", NULL},
     {HTTP_GET, "/dead-letters/{topic}", OF_TOPIC, "/dead-letters/orders", "/dead-letters/nowhere"},
     {HTTP_GET, "/dead-letters/{topic}/{partition}/{offset}", OF_TOPIC, "/dead-letters/orders/0/0",
      "/dead-letters/nowhere/0/0"},
     {HTTP_POST, "/dead-letters/{topic}/replay", OF_TOPIC, "/dead-letters/orders/replay", NULL},
-    {HTTP_GET, "/groups", OF_SOMEBODY, "/groups", NULL},
-    {HTTP_GET, "/groups/{group}", OF_SOMEBODY, "/groups/orders", NULL},
+    {HTTP_GET, "/groups", OF_READER, "/groups", NULL},
+    {HTTP_GET, "/groups/{group}", OF_READER, "/groups/orders", NULL},
     {HTTP_GET, "/ws", OF_SOMEBODY, "/ws", NULL}, /* a subscription asks for the right */
     {HTTP_POST, "/jobs/{pipeline}/pause", OF_WRITER, "/jobs/orders/pause", NULL},
     {HTTP_POST, "/jobs/{pipeline}/resume", OF_WRITER, "/jobs/orders/resume", NULL},
@@ -256,7 +257,7 @@ static void expect_guarded(const struct site *site, size_t row)
         expect_off(site, row, "query.control is off");
     } else {
         expect_answer(site, row, writer,
-                      addresses[row].guard == OF_TOPIC ? 403 : status_of_the_reader(row));
+                      addresses[row].guard == OF_SOMEBODY ? status_of_the_reader(row) : 403);
     }
     expect_answer(site, row, reader, status_of_the_reader(row));
     if (addresses[row].other) { /* only who may read it hears that it is not there */

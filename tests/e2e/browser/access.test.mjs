@@ -122,6 +122,31 @@ test("the job view asks, too", async () => {
   await page.waitForSelector('#jobs a[href="#orders"]', PATIENCE);
 });
 
+for (const [path, there] of [
+  ["/groups-view#orders", '#groups a[href="#orders"]'],
+  ["/letters-view#orders.dlq", '#connection[data-state="live"]'],
+  ["/tail-view#orders", '#connection[data-state="live"]'],
+]) {
+  test(`${path} shows nothing to who may not, and all to who may`, async () => {
+    const { page } = await open(path);
+    await signIn(page, blindKey);
+    await page.waitForSelector('#connection[data-state="forbidden"]', PATIENCE);
+    assert.equal(await page.textContent("#connection"), "No right to read this");
+    assert.equal(await page.locator("tbody tr").count(), 0);
+    await page.click("#sign-out");
+    await signIn(page, otherKey);
+    await page.waitForSelector(there, PATIENCE);
+  });
+}
+
+test("what a reader may not do is told: no savepoint, no other place", async () => {
+  const { page } = await open("/jobs-view#orders");
+  await signIn(page, otherKey);
+  await page.waitForSelector("#job:not([hidden])", PATIENCE);
+  await page.click("#save");
+  await page.waitForFunction(() => /^No right to do this: /.test(document.getElementById("outcome").textContent), null, PATIENCE);
+});
+
 test("a stream that a proxy cut is opened again by another ticket, where it was", async () => {
   const { page } = await open();
   let cuts = 0;

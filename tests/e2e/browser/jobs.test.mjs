@@ -54,6 +54,19 @@ test("the jobs are there, and the keyboard chooses one", async () => {
   await page.close();
 });
 
+test("a savepoint is asked for, and seen until it is there", async () => {
+  const { page, complaints } = await open("/jobs-view#product-metrics");
+  await untilShown(page, "product-metrics");
+  await page.click("#save");
+  await page.waitForFunction(() => /^Asked for: \S+$/.test(document.getElementById("outcome").textContent), null, PATIENCE);
+  const name = (await page.textContent("#outcome")).split(" ")[2];
+  await page.waitForSelector('#savepoints .badge[data-state="done"]', PATIENCE);
+  const row = await page.textContent("#savepoints tbody tr");
+  assert.ok(row.includes(name), row);
+  assert.deepEqual(complaints, []);
+  await page.close();
+});
+
 test("pause holds the picture", async () => {
   const { page } = await open();
   await page.waitForSelector("#jobs tbody tr", PATIENCE);
@@ -77,7 +90,8 @@ test("what comes from Kafka is text, never markup, and may be anything", async (
       sources: [{ topic: HOSTILE, segment: 0 }, { topic: "t", segment: 99 }, 7],
       segments: [{ name: HOSTILE, steps: [{ kind: HOSTILE, text: HOSTILE }], next: [0, 1, "x"] }, { next: [0] }, null],
     },
-    tasks: [{ state: HOSTILE, inputs: [7, null] }], errors: [{ code: HOSTILE, text: HOSTILE, at: 1 }],
+    tasks: [{ state: HOSTILE, inputs: [7, null] }], standbys: [7, { state: HOSTILE, instance: HOSTILE }],
+    savepoints: [null, { name: HOSTILE, state: "running", phase: HOSTILE }, { name: HOSTILE, state: HOSTILE, reason: HOSTILE, place: 7 }], errors: [{ code: HOSTILE, text: HOSTILE, at: 1 }],
   };
   const { page, complaints } = await open("/jobs-view", undefined, async (page) => {
     await page.route("**/jobs", (route) => route.fulfill({ json: { as_of: 1, items: [row] } }));
@@ -87,6 +101,8 @@ test("what comes from Kafka is text, never markup, and may be anything", async (
   await page.waitForFunction(() => document.querySelectorAll("#errors tbody tr").length === 1, null, PATIENCE);
   assert.equal(await page.locator("#jobs img, #job img").count(), 0);
   assert.match(await page.textContent("#graph"), /<img/);
+  assert.equal(await page.locator("#standbys tbody tr").count(), 2);
+  assert.match(await page.textContent("#savepoints"), /<img/);
   assert.deepEqual(complaints, []);
   await page.close();
 });

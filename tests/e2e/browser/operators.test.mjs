@@ -54,7 +54,7 @@ test("groups are there with their lag, and the keyboard chooses one", async () =
 
 test("the worst group comes first, and what it is called is text", async () => {
   const row = { group: HOSTILE, status: "stalled", reasons: [HOSTILE], state: "Stable", member_count: 1, partition_count: 1,
-    lag: 7, lost: 0, topics: ["orders"], rates: { in: 1, out: 0 } };
+    lag: 7, lost: 0, topics: ["orders", HOSTILE], rates: { in: 1, out: 0 }, consumer: HOSTILE };
   const { page, complaints } = await open("/groups-view", PHONE, async (made) => {
     await made.route("**/groups", (route) => route.fulfill({ json: { as_of: 1, complete: false, reasons: [HOSTILE], items: [row] } }));
     await made.route("**/groups/*", (route) => route.fulfill({ json: { as_of: 1, complete: true, ...row, assignor: "range", coordinator: 1, members: [], offsets: [] } }));
@@ -63,6 +63,32 @@ test("the worst group comes first, and what it is called is text", async () => {
   assert.equal(await page.locator("main img").count(), 0);
   assert.match(await page.textContent("#missing"), /<img/);
   assert.ok(await overflow(page) <= 0);
+  assert.deepEqual(complaints, []);
+  await page.close();
+});
+
+test("a named consumer is put elsewhere, and kept no more", async () => {
+  const name = `page-${Date.now()}`;
+  const stream = new AbortController();
+  const opened = await fetch(`${base}/events/orders?consumer=${name}`, { signal: stream.signal });
+  await opened.body.getReader().read(); // it has begun, and so there is a position
+  const { page, complaints, expectOutage } = await open("/groups-view");
+  await page.click(`#consumers a[href="#millrace.consumer.${name}"]`, PATIENCE);
+  await page.waitForFunction((group) => document.getElementById("group-title").textContent === group, `millrace.consumer.${name}`, PATIENCE);
+  await page.click("#reset");
+  await page.selectOption("#to", "earliest");
+  await picture(page, "consumers-light");
+  await page.click('#sure button[value="yes"]');
+  await page.waitForFunction(() => /^Now at orders~/.test(document.getElementById("outcome").textContent), null, PATIENCE);
+  const kept = await (await fetch(`${base}/consumers/${name}`)).json();
+  assert.ok(kept.topics.every((topic) => topic.reset && topic.lag > 0), JSON.stringify(kept));
+  expectOutage(true); // until the list is asked for again, what was chosen is a 404
+  await page.click("#forget");
+  await page.click('#sure button[value="yes"]');
+  await page.waitForFunction(() => document.getElementById("outcome").textContent === "It is kept no more.", null, PATIENCE);
+  await page.waitForSelector("#named", { state: "hidden", ...PATIENCE });
+  assert.equal((await fetch(`${base}/consumers/${name}`)).status, 404);
+  stream.abort();
   assert.deepEqual(complaints, []);
   await page.close();
 });

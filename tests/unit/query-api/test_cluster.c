@@ -78,7 +78,7 @@ static bool sees_one(const void *context, const char *topic)
 
 static struct cluster_view view_of(const struct cluster *cluster)
 {
-    return (struct cluster_view){cluster, NULL, sees_all, NULL};
+    return (struct cluster_view){.cluster = cluster, .may_see = sees_all};
 }
 
 static const json_t *item(const json_t *answer, size_t i)
@@ -191,7 +191,7 @@ static void test_group__of_two_topics__shows_the_one_that_may_be_seen(void **sta
     (void)group_add(cluster, "both", true, commits, 2);
     (void)group_add(cluster, "nothing-yet", true, NULL, 0);
     (void)group_add(cluster, "only-b", true, &commits[1], 1);
-    const struct cluster_view view = {cluster, NULL, sees_one, "a"};
+    const struct cluster_view view = {cluster, NULL, sees_one, "a", NULL};
     json_t *shown = cluster_groups_show(&view);
     assert_int_equal(1, json_array_size(json_object_get(shown, "items")));
     assert_string_equal("both", text_at(item(shown, 0), "group"));
@@ -233,6 +233,25 @@ static void test_compare__says_how_fast_and_since_when(void **state)
     json_decref(shown);
     cluster_free(before);
     cluster_free(now);
+}
+
+static void test_groups__of_a_named_consumer__say_its_name(void **state)
+{
+    (void)state;
+    struct cluster *cluster = picture_new();
+    (void)group_add(cluster, "names.billing", false, &(struct commit){"a", 0, 100, 0}, 1);
+    struct cluster_view view = view_of(cluster);
+    view.consumers = "names.";
+    json_t *shown = cluster_group_show(&view, "names.billing");
+    assert_string_equal("billing", json_string_value(json_object_get(shown, "consumer")));
+    json_decref(shown);
+    for (int i = 0; i < 2; i++) {
+        view.consumers = i ? NULL : "other.";
+        shown = cluster_group_show(&view, "names.billing");
+        assert_null(json_object_get(shown, "consumer"));
+        json_decref(shown);
+    }
+    cluster_free(cluster);
 }
 
 /* Smaller than before: the topic was made anew, and nothing is said of its pace. */
@@ -285,7 +304,7 @@ static void test_topics__bounds_that_are_not_known__are_not_guessed(void **state
     cluster->topics[0].partitions[0].next = CLUSTER_UNKNOWN;
     cluster_reason(cluster, "the bounds of %s are not known", "a [0]");
     cluster_reason(cluster, "the bounds of %s are not known", "a [0]"); /* once is enough */
-    const struct cluster_view view = {cluster, "no broker answered", sees_one, "a"};
+    const struct cluster_view view = {cluster, "no broker answered", sees_one, "a", NULL};
     json_t *shown = cluster_topics_show(&view);
     assert_int_equal(1, json_array_size(json_object_get(shown, "items")));
     assert_true(json_is_null(json_object_get(item(shown, 0), "records")));
@@ -305,6 +324,7 @@ int main(void)
         cmocka_unit_test(test_groups__the_worst_first),
         cmocka_unit_test(test_group__of_two_topics__shows_the_one_that_may_be_seen),
         cmocka_unit_test(test_compare__says_how_fast_and_since_when),
+        cmocka_unit_test(test_groups__of_a_named_consumer__say_its_name),
         cmocka_unit_test(test_compare__what_went_back__has_no_rate),
         cmocka_unit_test(test_topic__says_what_it_holds_and_who_reads_it),
         cmocka_unit_test(test_topics__bounds_that_are_not_known__are_not_guessed),
