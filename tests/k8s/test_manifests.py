@@ -188,6 +188,9 @@ FAULTS: dict[str, Fault] = {
         {"from": [{"ipBlock": {"cidr": "0.0.0.0/0"}}]}),
     "an example is applied": lambda m: m.applied.append(
         {"kind": "Secret", "metadata": {"name": "x", "namespace": "millrace"}}),
+    "no savepoint can be asked for": lambda m: container(m, "StatefulSet", "processor")["env"].pop(),
+    "are on no volume of their own": lambda m: of(m, "StatefulSet", "analytics")["spec"].pop("volumeClaimTemplates"),
+    "is not its user's": lambda m: pod(m, "StatefulSet", "analytics")["securityContext"].pop("fsGroup"),
     "does not enforce restricted": lambda m: of(m, "Namespace", "millrace")["metadata"]["labels"].pop(
         "pod-security.kubernetes.io/enforce"),
 }

@@ -311,9 +311,25 @@ def rule_placed(manifests: Manifests) -> Iterator[str]:
             yield f"Namespace: Pod Security does not {mode} restricted"
 
 
+def rule_savepoints(manifests: Manifests) -> Iterator[str]:
+    """What workers write savepoints to outlives their pods, and they may write there."""
+    for name in ("processor", "analytics"):
+        one = next(found for found in manifests.of("StatefulSet") if name_of(found) == name)
+        (container,) = containers_of(one)
+        folders = [row.get("value") for row in container.get("env", []) if row["name"] == "MILLRACE_SAVEPOINT_DIR"]
+        claims = {name_of(claim) for claim in one["spec"].get("volumeClaimTemplates", [])}
+        mounted = [mount for mount in container["volumeMounts"] if mount["mountPath"] in folders]
+        if not folders:
+            yield f"{name}: no savepoint can be asked for"
+        elif not any(mount["name"] in claims and not mount.get("readOnly") for mount in mounted):
+            yield f"{name}: savepoints in {folders[0]} are on no volume of their own"
+        elif not one["spec"]["template"]["spec"]["securityContext"].get("fsGroup"):
+            yield f"{name}: savepoints' volume is not its user's"
+
+
 RULES: list[Callable[[Manifests], Iterator[str]]] = [
     rule_restricted, rule_bounded, rule_images, rule_probed, rule_drained, rule_rolled, rule_budgets,
-    rule_identity, rule_services, rule_compose, rule_options, rule_edges, rule_placed]
+    rule_identity, rule_services, rule_compose, rule_options, rule_edges, rule_placed, rule_savepoints]
 
 
 def violations(manifests: Manifests) -> list[str]:
