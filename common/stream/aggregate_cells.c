@@ -55,11 +55,22 @@ enum step_verdict aggregate_put_to(struct aggregate_state *state, struct step_ru
     return STEP_DONE;
 }
 
+enum err aggregate_recall(struct aggregate_state *state, struct step_run *run, struct strview key,
+                          int64_t time_ms, struct store_cell **ret_cell)
+{
+    run->reason = store_recall(state->kept.store, key, time_ms, ret_cell, run->info);
+    return run->reason;
+}
+
 enum step_verdict aggregate_put(struct aggregate_state *state, struct step_run *run,
                                 struct strview key, int64_t time_ms, struct store_cell **ret_cell)
 {
     const struct store_cell place = {.time_ms = time_ms};
     *ret_cell = store_find(state->kept.store, key, time_ms, 0);
+    if (!*ret_cell && state->kept.has_disk &&
+        aggregate_recall(state, run, key, time_ms, ret_cell)) {
+        return STEP_FAIL;
+    }
     if (*ret_cell && aggregate_is_replayed(state, *ret_cell, run)) {
         /* The state was written, but perhaps not what was to be put out with it. */
         store_touch(state->kept.store, *ret_cell);

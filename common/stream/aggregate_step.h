@@ -128,6 +128,9 @@ struct window_kind {
     void (*aborting)(struct aggregate_state *state);
     /* Whether windows wait to be closed. */
     bool (*is_due)(const struct aggregate_state *state, int64_t watermark_ms);
+    /* What is asked of its cells, none but one by its place and those of one time by theirs, can be
+     * asked of a disk; NULL: no. */
+    bool (*can_spill)(const struct aggregate_step *step);
     /* Whether a cell can be there. */
     bool (*has_cell)(const struct aggregate_step *step, int64_t time_ms, int64_t minor);
     /* A cell came from the changelog; NULL: nothing. */
@@ -160,11 +163,15 @@ static inline void aggregate_list(struct cell_list *list, struct store_cell *cel
 
 /* --- window_none.c ------------------------------------------------------------------------------*/
 
-/* Takes the row that was from its group. */
-void aggregate_take_back(struct aggregate_state *state, const struct step_run *run);
+/* Takes the row that was from its group. An error is STEP_FAIL's. */
+MUST_CHECK enum err aggregate_take_back(struct aggregate_state *state, struct step_run *run);
 
 /* --- aggregate_cells.c --------------------------------------------------------------------------*/
 
+/* Of a cell that is not in memory: store_recall's. An error is STEP_FAIL's. */
+MUST_CHECK enum err aggregate_recall(struct aggregate_state *state, struct step_run *run,
+                                     struct strview key, int64_t time_ms,
+                                     struct store_cell **ret_cell);
 /* Adds the event to the cell of the key; *ret_cell is where, once it is there. */
 enum step_verdict aggregate_put(struct aggregate_state *state, struct step_run *run,
                                 struct strview key, int64_t time_ms, struct store_cell **ret_cell);

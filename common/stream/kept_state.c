@@ -277,7 +277,26 @@ void kept_state_stats(const void *state, struct stream_task_stats *stats)
 {
     const struct kept_state *kept = state;
     for (size_t i = 0; i < store_count(kept); i++) {
+        struct store_spill_stats spill = store_spill_stats(kept->stores[i]);
         stats->keys += store_key_count(kept->stores[i]);
         stats->state_bytes += store_bytes(kept->stores[i]);
+        stats->spilled += spill.cells;
+        stats->spill_written += spill.written;
+        stats->spill_read += spill.read;
     }
+}
+
+/* --- with a disk --------------------------------------------------------------------------------*/
+
+void kept_state_spill(void *state, const struct store_disk *disk, size_t bytes_max)
+{
+    struct kept_state *kept = state;
+    CHECK(kept->config->can_spill && !kept->config->has_two);
+    store_spill(kept->store, disk, bytes_max);
+    kept->has_disk = true;
+}
+
+void kept_state_limit(void *state, size_t bytes_max)
+{
+    store_spill_limit(((struct kept_state *)state)->store, bytes_max);
 }

@@ -23,8 +23,9 @@ struct kept_config {
     struct store_config store; /* of each */
     struct changelog_format format;
     bool has_two;
-    int64_t mark;  /* of two: set in the minor of the second one's records */
-    bool is_timed; /* cells go by their time: */
+    bool can_spill; /* its store may be given a disk: the step asks for cells as store.h says */
+    int64_t mark;   /* of two: set in the minor of the second one's records */
+    bool is_timed;  /* cells go by their time: */
     int64_t keep_ms[KEPT_STORES_MAX];
     /* What cells read from a changelog can be. */
     size_t key_bytes_max, bytes_min, bytes_max;
@@ -37,6 +38,7 @@ struct kept_state {
         struct store *store; /* where there is one */
         struct store *stores[KEPT_STORES_MAX];
     };
+    bool has_disk;                              /* of the store; else nothing is to be recalled */
     int64_t time_ms;                            /* event time at the last commit */
     int64_t next_time_ms;                       /* the same, if the one under way succeeds */
     int64_t next_offsets[CHANGELOG_INPUTS_MAX]; /* what cells then hold, if the format has inputs */
@@ -59,6 +61,12 @@ MUST_CHECK enum err kept_state_restore(void *state, struct strview record_key, s
 bool kept_state_wants_commit(const void *state, int64_t watermark_ms, int64_t now_ms);
 void kept_state_restore_time(void *state, int64_t watermark_ms);
 void kept_state_stats(const void *state, struct stream_task_stats *stats);
+
+/* --- for a task ---------------------------------------------------------------------------------*/
+
+/* Of one that can: store_spill, and at any time after it store_spill_limit. */
+void kept_state_spill(void *state, const struct store_disk *disk, size_t bytes_max);
+void kept_state_limit(void *state, size_t bytes_max);
 
 /* --- for a step that writes its cells itself ----------------------------------------------------*/
 

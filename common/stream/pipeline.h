@@ -118,6 +118,8 @@ unsigned pipeline_store_stage(const struct pipeline *pipeline, size_t store);
 int64_t pipeline_store_retention_ms(const struct pipeline *pipeline, size_t store);
 /* Whether its records, one of each key, say the same in another order than the changelog's. */
 bool pipeline_store_is_any_order(const struct pipeline *pipeline, size_t store);
+/* Whether what it keeps can be larger than memory: stream_task_spill. */
+bool pipeline_store_can_spill(const struct pipeline *pipeline, size_t store);
 
 /* How a store's records look, and the step that keeps them: what a savepoint compares. */
 struct pipeline_store_shape {

@@ -41,8 +41,8 @@ static enum step_verdict aggregate_run(const void *compiled, void *task_state, s
 {
     const struct aggregate_step *step = compiled;
     struct strview key;
-    if (step->is_of_table) {
-        aggregate_take_back(task_state, run);
+    if (step->is_of_table && aggregate_take_back(task_state, run)) {
+        return STEP_FAIL;
     }
     if (!run->doc) {
         return STEP_DONE; /* the row is deleted */
@@ -258,8 +258,10 @@ static enum err aggregate_restore(void *task_state, struct strview record_key, s
     if (value.ptr) {
         return restore_value(state, &place, key, value, info);
     }
-    restore_unload(state, restore_find(state, key, &place));
-    return ERR_OK;
+    struct store_cell *cell = restore_find(state, key, &place);
+    enum err e = cell ? ERR_OK : store_recall(state->kept.store, key, place.time_ms, &cell, info);
+    restore_unload(state, cell);
+    return e;
 }
 
 static void aggregate_restore_time(void *task_state, int64_t watermark_ms)

@@ -11,7 +11,8 @@ struct store *store_new(const struct store_config *config)
     CHECK(config->value_bytes % 16 == 0 && config->bucket_ms >= 0);
     struct store *store = must_alloc(sizeof *store);
     store->config = *config;
-    store->keys = hash_map_new(sizeof(struct store_key *), config->keys_max);
+    store->keys =
+        hash_map_new(sizeof(struct store_key *), UINT32_MAX / 2 - 1); /* see check_limits */
     store->head_bytes = sizeof(struct store_cell) + config->inputs * sizeof(int64_t);
     store->head_bytes = (store->head_bytes + 15) & ~(size_t)15;
     arena_init(&store->copies, SIZE_MAX); /* of what bytes_max bounds */
@@ -40,6 +41,7 @@ void store_free(struct store *store)
         key_free(store, key);
     }
     hash_map_free(store->keys);
+    spill_free(store->spill);
     slab_free(&store->slab, store->buckets.items,
               store->buckets.capacity * sizeof(struct store_bucket));
     slab_stop(&store->slab);
@@ -58,7 +60,7 @@ struct strview store_cell_key(const struct store_cell *cell)
 
 /* --- adding -------------------------------------------------------------------------------------*/
 
-static enum err check_bytes(const struct store *store, size_t more, struct err_info *info)
+static inline enum err check_bytes(const struct store *store, size_t more, struct err_info *info)
 {
     return more <= store->config.bytes_max && store->used_bytes <= store->config.bytes_max - more
                ? ERR_OK
@@ -66,15 +68,15 @@ static enum err check_bytes(const struct store *store, size_t more, struct err_i
                          store->config.bytes_max);
 }
 
-static enum err check_limits(const struct store *store, struct strview key, bool is_new_key,
-                             struct err_info *info)
+static inline enum err check_limits(const struct store *store, struct strview key, bool is_new_key,
+                                    struct err_info *info)
 {
     const struct store_config *config = &store->config;
     if (store->cell_count >= config->cells_max) {
         return err_set(info, ERR_LIMIT, "the store is full: %s is %zu", config->cells_max_name,
                        config->cells_max);
     }
-    if (is_new_key && hash_map_count(store->keys) >= config->keys_max) {
+    if (is_new_key && hash_map_count(store->keys) + store->away_keys >= config->keys_max) {
         return err_set(info, ERR_LIMIT, "the store is full: keys_max is %zu", config->keys_max);
     }
     size_t more = slab_block_bytes(store->head_bytes + config->value_bytes);
@@ -82,16 +84,11 @@ static enum err check_limits(const struct store *store, struct strview key, bool
 }
 
 /* owner NULL: the key is new. */
-static enum err cell_add(struct store *store, struct store_key *owner, struct strview key,
-                         int64_t time_ms, int64_t minor, struct store_cell **ret,
-                         struct err_info *info)
+static struct store_cell *cell_add(struct store *store, struct store_key *owner, struct strview key,
+                                   int64_t time_ms, int64_t minor)
 {
-    enum err e = check_limits(store, key, !owner, info);
-    if (e) {
-        return e;
-    }
     owner = owner ? owner : key_get(store, key);
-    CHECK(owner); /* keys_max was checked */
+    CHECK(owner); /* the map has a place for more than memory has */
     size_t bytes = store->head_bytes + store->config.value_bytes;
     struct store_cell *cell = store_take(store, bytes);
     memset(cell, 0, bytes);
@@ -103,8 +100,7 @@ static enum err cell_add(struct store *store, struct store_key *owner, struct st
     store->cell_count++;
     key_attach(store, cell);
     bucket_attach(store, cell);
-    *ret = cell;
-    return ERR_OK;
+    return cell;
 }
 
 struct store_cell *store_find(const struct store *store, struct strview key, int64_t time_ms,
@@ -119,8 +115,9 @@ static enum err cell_add_new(struct store *store, struct store_key *owner, struc
                              int64_t time_ms, int64_t minor, struct store_cell **ret,
                              struct err_info *info)
 {
-    enum err e = cell_add(store, owner, key, time_ms, minor, ret, info);
+    enum err e = check_limits(store, key, !owner, info);
     if (!e) {
+        *ret = cell_add(store, owner, key, time_ms, minor);
         (*ret)->is_new = true;
         (*ret)->is_copied = true;
         store_touch(store, *ret);
@@ -310,7 +307,7 @@ const struct store_move *store_move_at(const struct store *store, size_t index)
     return (const struct store_move *)store->moves.items + index;
 }
 
-static void cell_delete(struct store *store, struct store_cell *cell)
+void cell_delete(struct store *store, struct store_cell *cell)
 {
     struct store_key *key = cell->key;
     key_detach(cell);
@@ -329,10 +326,16 @@ static void cycle_end(struct store *store)
 {
     store->dirty.count = store->values.count = store->moves.count = 0;
     arena_reset(&store->copies);
+    if (store->spill) {
+        spill_make_room(store);
+    }
 }
 
 void store_commit(struct store *store, const int64_t *next_offsets)
 {
+    if (store->spill) {
+        spill_committing(store);
+    }
     for (size_t i = 0; i < store->dirty.count; i++) {
         struct store_cell *cell = dirty_cells(store)[i];
         if (cell->is_removed) {
@@ -380,6 +383,9 @@ static void abort_values(struct store *store)
 
 void store_abort(struct store *store)
 {
+    if (store->spill) {
+        spill_aborting(store);
+    }
     abort_moves(store);
     abort_values(store);
     for (size_t i = 0; i < store->dirty.count; i++) {
@@ -399,19 +405,19 @@ void store_abort(struct store *store)
 
 /* --- restoring ----------------------------------------------------------------------------------*/
 
-enum err store_load(struct store *store, struct strview key, int64_t time_ms, int64_t minor,
-                    size_t bytes, struct store_cell **ret, struct err_info *info)
+enum err cell_load(struct store *store, struct strview key, int64_t time_ms, int64_t minor,
+                   size_t bytes, bool is_bounded, struct store_cell **ret, struct err_info *info)
 {
-    CHECK(store->dirty.count == 0);
     CHECK(store->config.value_bytes == 0 || bytes == store->config.value_bytes);
     struct store_key *owner = store_key_find(store, key);
     struct store_cell *cell = owner ? key_cell(owner, time_ms, minor) : NULL;
     bool is_new = !cell;
-    enum err e = cell ? ERR_OK : cell_add(store, owner, key, time_ms, minor, &cell, info);
+    enum err e = is_new && is_bounded ? check_limits(store, key, !owner, info) : ERR_OK;
     if (e) {
         return e;
     }
-    e = check_value(store, cell, bytes, info);
+    cell = cell ? cell : cell_add(store, owner, key, time_ms, minor);
+    e = is_bounded ? check_value(store, cell, bytes, info) : ERR_OK;
     if (e && is_new) {
         cell_delete(store, cell);
     }
@@ -426,15 +432,26 @@ enum err store_load(struct store *store, struct strview key, int64_t time_ms, in
     return ERR_OK;
 }
 
+enum err store_load(struct store *store, struct strview key, int64_t time_ms, int64_t minor,
+                    size_t bytes, struct store_cell **ret, struct err_info *info)
+{
+    CHECK(store->dirty.count == 0);
+    enum err e = store->spill ? spill_loading(store, key, time_ms, info) : ERR_OK;
+    return e ? e : cell_load(store, key, time_ms, minor, bytes, true, ret, info);
+}
+
 void store_unload(struct store *store, struct store_cell *cell)
 {
     CHECK(!cell->is_dirty);
+    if (store->spill) {
+        spill_unloading(store, cell);
+    }
     cell_delete(store, cell);
 }
 
 size_t store_key_count(const struct store *store)
 {
-    return hash_map_count(store->keys);
+    return hash_map_count(store->keys) + store->away_keys;
 }
 
 size_t store_cell_count(const struct store *store)

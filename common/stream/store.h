@@ -11,6 +11,12 @@
  *          in no answer from then on, and in memory until the commit.
  * BOUNDS   keys_max, cells_max, bytes_max (of keys, cells and values): past them ERR_LIMIT with the
  *          limit's name, and nothing has changed. Nothing is evicted.
+ * DISK     a store that is given one (store_disk.h) keeps in memory what changed since the last commit
+ *          and, up to a bound of its own, what changed lately; other cells are on disk alone. They are
+ *          counted as if they were here, but for bytes_max, and for keys_max where a key may have
+ *          several cells: there those in memory count. store_find, store_get and store_between know
+ *          of what is in memory: store_recall comes before them, store_visit instead. For cells
+ *          without a minor that do not move.
  * OWNS     keys, cells, values. A cell stays where it is until a commit or an abort takes it away;
  *          its value until it grows. A key stays as long as it has cells.
  * THREADS  one owner.
@@ -25,6 +31,7 @@
 #include "core/attributes.h"
 #include "core/err.h"
 #include "core/strview.h"
+#include "stream/store_disk.h"
 
 struct store;
 struct store_key;
@@ -42,6 +49,10 @@ struct store_cell {
     bool is_removed : 1;      /* gone with the next commit */
     bool is_stored : 1;       /* the changelog has it … */
     bool is_being_stored : 1; /* … or will, if the commit under way succeeds: see changelog.h */
+    bool is_recent : 1;       /* of a store with a disk: a commit changed it lately */
+    bool has_row : 1;         /* there is a row of it on disk … */
+    bool is_row_same : 1;     /* … and it says what the cell does, as committed */
+    bool is_away : 1;         /* it is on disk alone: store_visit's, for the call */
     struct store_cell *next, *previous; /* in its bucket */
     /* Per input: just past the last record that its committed value holds; 0: it holds none. */
     int64_t next_offsets[];
@@ -84,6 +95,33 @@ void store_touch(struct store *store, struct store_cell *cell);
 /* Puts it under another time and minor, where no cell is, not even a removed one. */
 void store_move(struct store *store, struct store_cell *cell, int64_t time_ms, int64_t minor);
 void store_remove(struct store *store, struct store_cell *cell);
+
+/* --- with a disk --------------------------------------------------------------------------------*/
+
+/* Before anything is in it, or between cycles. bytes_max: of keys, cells and values in memory, between
+ * cycles; what the disk does not take stays. */
+void store_spill(struct store *store, const struct store_disk *disk, size_t bytes_max);
+void store_spill_limit(struct store *store, size_t bytes_max);
+/* Of a cell that store_find does not know: brings it back if it is on disk alone, else *ret is NULL.
+ * ERR_STATE: the disk failed, and so has the store. Without a disk there is none. */
+MUST_CHECK enum err store_recall(struct store *store, struct strview key, int64_t time_ms,
+                                 struct store_cell **ret, struct err_info *info);
+/* All cells of the time, in store_between's order, those that are away for the call. on_cell may remove
+ * those that are here; its first error ends it. ERR_STATE as well. */
+struct store_visitor {
+    enum err (*on_cell)(void *context, struct store_cell *cell);
+    void *context;
+};
+MUST_CHECK enum err store_visit(struct store *store, int64_t time_ms,
+                                const struct store_visitor *visitor, struct err_info *info);
+/* Provisional, as store_remove: all cells of the time that are away. Those that are here are removed
+ * one by one. */
+void store_remove_away(struct store *store, int64_t time_ms);
+struct store_spill_stats {
+    uint64_t cells;         /* away */
+    uint64_t written, read; /* rows, so far */
+};
+struct store_spill_stats store_spill_stats(const struct store *store);
 
 /* --- looking ------------------------------------------------------------------------------------*/
 

@@ -136,9 +136,8 @@ static int64_t bucket_next(struct store_bucket *bucket, int64_t from_ms)
     return next_ms;
 }
 
-int64_t store_next_ms(struct store *store, int64_t from_ms)
+static int64_t buckets_next_ms(const struct store *store, int64_t from_ms)
 {
-    CHECK(store->config.bucket_ms > 0);
     size_t place = bucket_place(store, bucket_number(store, from_ms));
     for (; place < store->buckets.count; place++) {
         int64_t next_ms = bucket_next(bucket_at(store, place), from_ms);
@@ -149,6 +148,14 @@ int64_t store_next_ms(struct store *store, int64_t from_ms)
     return INT64_MAX;
 }
 
+int64_t store_next_ms(struct store *store, int64_t from_ms)
+{
+    CHECK(store->config.bucket_ms > 0);
+    int64_t next_ms = buckets_next_ms(store, from_ms);
+    int64_t away_ms = store->spill ? spill_next_ms(store->spill, from_ms) : INT64_MAX;
+    return away_ms < next_ms ? away_ms : next_ms;
+}
+
 static int cell_compare(const void *left, const void *right)
 {
     const struct store_cell *a = *(struct store_cell *const *)left;
@@ -156,9 +163,7 @@ static int cell_compare(const void *left, const void *right)
     if (a->time_ms != b->time_ms) {
         return a->time_ms < b->time_ms ? -1 : 1;
     }
-    struct strview key_a = a->key->bytes, key_b = b->key->bytes;
-    int order = memcmp(key_a.ptr, key_b.ptr, key_a.len < key_b.len ? key_a.len : key_b.len);
-    order = order ? order : (key_a.len > key_b.len) - (key_a.len < key_b.len);
+    int order = store_disk_order(a->key->bytes, b->key->bytes);
     return order ? order : (a->minor > b->minor) - (a->minor < b->minor);
 }
 

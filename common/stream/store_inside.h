@@ -4,6 +4,7 @@
  *     buckets  a row of runs of bucket_ms in order, each with the list of its cells
  *     dirty    cells in the order of their first change; values, moves: what abort puts back
  *
+ * With a disk (store_spill.c) what did not change lately may be there instead.
  * Keys, cells, values and rows come from one slab; copies from an arena that a commit empties. */
 #pragma once
 
@@ -40,6 +41,8 @@ struct store_list {
     size_t count, capacity;
 };
 
+struct store_spill;
+
 struct store {
     struct store_config config;
     struct hash_map *keys;
@@ -53,6 +56,8 @@ struct store {
     struct store_list moves;    /* of struct store_move */
     struct store_list selected; /* of struct store_cell *: store_between's answer */
     struct arena copies;
+    struct store_spill *spill; /* NULL: all is in memory */
+    size_t away_keys;          /* keys that have no cell in memory, where a key has one cell */
 };
 
 /* Room for one more at the end of the list; returns it. */
@@ -78,6 +83,30 @@ static inline void store_give(struct store *store, void *block, size_t bytes)
         slab_free(&store->slab, block, bytes);
     }
 }
+
+/* --- store.c ------------------------------------------------------------------------------------*/
+
+/* store_load's, with or without the bounds. */
+MUST_CHECK enum err cell_load(struct store *store, struct strview key, int64_t time_ms,
+                              int64_t minor, size_t bytes, bool is_bounded, struct store_cell **ret,
+                              struct err_info *info);
+/* And its key, if it has no other. */
+void cell_delete(struct store *store, struct store_cell *cell);
+
+/* --- store_spill.c ------------------------------------------------------------------------------*/
+
+void spill_free(struct store_spill *spill); /* NULL is a no-op */
+/* store_next_ms of what is on disk alone. */
+int64_t spill_next_ms(const struct store_spill *spill, int64_t from_ms);
+/* Before the store forgets what changed. */
+void spill_committing(struct store *store);
+void spill_aborting(struct store *store);
+/* Nothing is provisional: cells leave until memory is within its bound. */
+void spill_make_room(struct store *store);
+/* Before a cell is loaded: there is room, and it is not on disk alone. */
+MUST_CHECK enum err spill_loading(struct store *store, struct strview key, int64_t time_ms,
+                                  struct err_info *info);
+void spill_unloading(struct store *store, const struct store_cell *cell);
 
 /* --- store_keys.c -------------------------------------------------------------------------------*/
 

@@ -40,6 +40,12 @@ struct pipeline_store_shape pipeline_store_shape(const struct pipeline *pipeline
                                          .layout = format->layout};
 }
 
+bool pipeline_store_can_spill(const struct pipeline *pipeline, size_t store)
+{
+    CHECK(store < pipeline->state_count);
+    return pipeline->states[store].kept->can_spill;
+}
+
 enum err pipeline_store_row(const struct pipeline *pipeline, size_t store,
                             struct strview record_key, struct strview value,
                             struct pipeline_row *ret, struct err_info *info)

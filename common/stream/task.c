@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "stream/kept_state.h"
 #include "stream/task_inside.h"
 
 /* --- life ---------------------------------------------------------------------------------------*/
@@ -123,6 +124,9 @@ static void failure_tell(const struct stream_task *task, struct err_info *info)
 
 static enum err process_failed(const struct stream_task *task, enum err e, struct err_info *info)
 {
+    if (e == ERR_STATE) { /* of a disk: a step has said which and why */
+        return err_set(info, e, "%s", err_detail(e, &task->why));
+    }
     if (e != ERR_RECORD_WAITS && e != ERR_RECORD_REFUSED) {
         return err_set(info, e, "a record could not be written");
     }
@@ -269,6 +273,24 @@ enum err stream_task_restore(struct stream_task *task, size_t store, struct strv
     CHECK(store < task->pipeline->state_count);
     CHECK(task->states[store] != NULL); /* a store of another stage has another task */
     return task->pipeline->states[store].kind->restore(task->states[store], key, value, info);
+}
+
+static void *spilling_state(const struct stream_task *task, size_t store)
+{
+    CHECK(store < task->pipeline->state_count);
+    CHECK(task->states[store] && task->pipeline->states[store].kept);
+    return task->states[store];
+}
+
+void stream_task_spill(struct stream_task *task, size_t store, const struct store_disk *disk,
+                       size_t bytes_max)
+{
+    kept_state_spill(spilling_state(task, store), disk, bytes_max);
+}
+
+void stream_task_limit(struct stream_task *task, size_t store, size_t bytes_max)
+{
+    kept_state_limit(spilling_state(task, store), bytes_max);
 }
 
 struct stream_task_stats stream_task_stats(const struct stream_task *task)

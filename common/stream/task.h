@@ -32,6 +32,7 @@
 #include "core/err.h"
 #include "core/strview.h"
 #include "stream/pipeline.h"
+#include "stream/store_disk.h"
 #include "stream/table.h"
 
 struct stream_record {
@@ -102,8 +103,10 @@ struct stream_task_stats {
     uint64_t windows_open; /* windows × keys held, closed ones not yet expired included */
     uint64_t keys;
     uint64_t state_bytes;
-    int64_t watermark_ms;     /* INT64_MIN before the first record */
-    int64_t timestamp_max_ms; /* same */
+    uint64_t spilled;                   /* windows × keys on disk alone (stream_task_spill) */
+    uint64_t spill_written, spill_read; /* rows to and from there, since it was given */
+    int64_t watermark_ms;               /* INT64_MIN before the first record */
+    int64_t timestamp_max_ms;           /* same */
 };
 
 struct stream_task;
@@ -116,6 +119,14 @@ struct stream_task *stream_task_new(const struct pipeline *pipeline, unsigned st
                                     struct stream_table *const *tables, int32_t partition);
 /* Of one that was made without tables: it is given them before its first record. */
 void stream_task_use(struct stream_task *task, struct stream_table *const *tables);
+
+/* Of a store that can (pipeline_store_can_spill), between cycles: what did not change lately goes to
+ * this disk, as long as what is in memory has more than so many bytes. What comes out is the same. An
+ * error of the disk is ERR_STATE, of whatever call: then the task is of no use any more, and what was
+ * committed is in the changelog. */
+void stream_task_spill(struct stream_task *task, size_t store, const struct store_disk *disk,
+                       size_t bytes_max);
+void stream_task_limit(struct stream_task *task, size_t store, size_t bytes_max);
 
 /* When the record happened, by its source's `timestamp`: to take the records of several sources in
  * order. An error: what process will make a dead letter of. */

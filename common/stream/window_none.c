@@ -49,6 +49,9 @@ static enum step_verdict none_run(struct aggregate_state *state, struct step_run
                                   struct strview key)
 {
     struct store_cell *cell = store_find(state->kept.store, key, 0, 0);
+    if (!cell && state->kept.has_disk && aggregate_recall(state, run, key, 0, &cell)) {
+        return STEP_FAIL;
+    }
     if (cell && cell->is_dirty) {
         return aggregate_put(state, run, key, 0, &cell);
     }
@@ -86,22 +89,25 @@ static bool old_read(struct aggregate_state *state, const struct step_run *run,
 }
 
 /* What could be added was, and is taken back; what could not was not. */
-void aggregate_take_back(struct aggregate_state *state, const struct step_run *run)
+enum err aggregate_take_back(struct aggregate_state *state, struct step_run *run)
 {
     const struct aggregate *aggregate = &state->step->aggregate;
     struct strview key;
     size_t bytes;
-    struct store_cell *cell = run->in->old.ptr && old_read(state, run, &key)
-                                  ? store_find(state->kept.store, key, 0, 0)
-                                  : NULL;
-    if (!cell || cell_totals(cell)->count == 0 ||
+    if (!run->in->old.ptr || !old_read(state, run, &key)) {
+        return ERR_OK;
+    }
+    struct store_cell *cell = store_find(state->kept.store, key, 0, 0);
+    enum err e = cell ? ERR_OK : aggregate_recall(state, run, key, 0, &cell);
+    if (e || !cell || cell_totals(cell)->count == 0 ||
         aggregate_prepare(aggregate, cell_totals(cell), &state->event, &bytes, NULL)) {
-        return;
+        return e;
     }
     if (!cell->is_dirty) {
         note_keep(state, cell, note_begin(state, cell));
     }
     aggregate_subtract(aggregate, store_edit(state->kept.store, cell), &state->event);
+    return ERR_OK;
 }
 
 /* --- a commit -----------------------------------------------------------------------------------*/
@@ -134,6 +140,12 @@ static bool none_is_due(const struct aggregate_state *state, int64_t watermark_m
     return false;
 }
 
+static bool none_can_spill(const struct aggregate_step *step)
+{
+    (void)step;
+    return true;
+}
+
 static bool none_has_cell(const struct aggregate_step *step, int64_t time_ms, int64_t minor)
 {
     (void)step;
@@ -148,5 +160,6 @@ const struct window_kind window_none = {
     .committing = none_settle,
     .aborting = none_settle,
     .is_due = none_is_due,
+    .can_spill = none_can_spill,
     .has_cell = none_has_cell,
 };

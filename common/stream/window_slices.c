@@ -251,6 +251,45 @@ static enum err close_listed(struct aggregate_state *state, const struct aggrega
     return e;
 }
 
+/* All that are in memory of the window. */
+static enum err close_window(struct aggregate_state *state, const struct aggregate_way *way,
+                             int64_t start_ms)
+{
+    size_t count;
+    struct store_cell *const *cells =
+        store_between(state->kept.store, start_ms, start_ms + state->step->size_ms - 1, &count);
+    state->list.count = 0;
+    for (size_t i = 0; i < count; i++) {
+        struct store_range range = store_range(cells[i]->key, start_ms, cells[i]->time_ms);
+        if (store_next(&range) == cells[i]) { /* the first of its key */
+            list_add(&state->list, cells[i], start_ms);
+        }
+    }
+    return close_listed(state, way);
+}
+
+struct closing {
+    struct aggregate_state *state;
+    const struct aggregate_way *way;
+};
+
+static enum err close_cell(void *context, struct store_cell *cell)
+{
+    const struct closing *closing = context;
+    closing->state->list.count = 0;
+    list_add(&closing->state->list, cell, cell->time_ms);
+    return close_listed(closing->state, closing->way);
+}
+
+/* The same, cell by cell, of those on disk, too: a window is one cell. */
+static enum err close_visited(struct aggregate_state *state, const struct aggregate_way *way,
+                              int64_t start_ms)
+{
+    struct closing closing = {state, way};
+    const struct store_visitor visitor = {close_cell, &closing};
+    return store_visit(state->kept.store, start_ms, &visitor, way->info);
+}
+
 /* Windows by their starts, one after the other; where there are no events, none is looked at. */
 static enum err close_aligned(struct aggregate_state *state, const struct aggregate_way *way,
                               int64_t from_ms, int64_t to_ms)
@@ -268,17 +307,8 @@ static enum err close_aligned(struct aggregate_state *state, const struct aggreg
         if (start_ms > to_ms) {
             break;
         }
-        size_t count;
-        struct store_cell *const *cells =
-            store_between(state->kept.store, start_ms, start_ms + step->size_ms - 1, &count);
-        state->list.count = 0;
-        for (size_t i = 0; i < count; i++) {
-            struct store_range range = store_range(cells[i]->key, start_ms, cells[i]->time_ms);
-            if (store_next(&range) == cells[i]) { /* the first of its key */
-                list_add(&state->list, cells[i], start_ms);
-            }
-        }
-        e = close_listed(state, way);
+        e = state->kept.has_disk ? close_visited(state, way, start_ms)
+                                 : close_window(state, way, start_ms);
     }
     return e;
 }
@@ -350,6 +380,35 @@ static enum step_verdict slices_run(struct aggregate_state *state, struct step_r
 
 /* --- a commit -----------------------------------------------------------------------------------*/
 
+struct dropping {
+    struct aggregate_state *state;
+    const struct step_commit *commit;
+};
+
+static enum err drop_cell(void *context, struct store_cell *cell)
+{
+    const struct dropping *dropping = context;
+    return cell->is_away ? aggregate_forget(dropping->state, dropping->commit, cell)
+                         : aggregate_drop(dropping->state, dropping->commit, cell);
+}
+
+/* The same, time by time, of cells on disk, too. */
+static enum err drop_visited(struct aggregate_state *state, const struct step_commit *commit,
+                             int64_t closed_ms)
+{
+    struct store *store = state->kept.store;
+    struct dropping dropping = {state, commit};
+    const struct store_visitor visitor = {drop_cell, &dropping};
+    enum err e = ERR_OK;
+    for (int64_t time_ms = store_first_ms(store);
+         !e && time_ms != INT64_MAX && gone_ms(state->step, time_ms) <= closed_ms;
+         time_ms = store_next_ms(store, time_ms + 1)) {
+        e = store_visit(store, time_ms, &visitor, commit->info);
+        store_remove_away(store, time_ms);
+    }
+    return e;
+}
+
 /* Cells of which every window was closed by an earlier commit. */
 static enum err drop_closed(struct aggregate_state *state, const struct step_commit *commit)
 {
@@ -359,6 +418,9 @@ static enum err drop_closed(struct aggregate_state *state, const struct step_com
     int64_t first_ms = store_first_ms(state->kept.store);
     if (closed_ms == TIME_NONE || first_ms == INT64_MAX || gone_ms(step, first_ms) > closed_ms) {
         return ERR_OK;
+    }
+    if (state->kept.has_disk) {
+        return drop_visited(state, commit, closed_ms);
     }
     size_t count;
     int64_t last_ms = closed_ms - span_ms(step) - step->grace_ms - step->lateness_ms +
@@ -488,6 +550,12 @@ static bool slices_are_due(const struct aggregate_state *state, int64_t watermar
            gone_ms(step, oldest_ms) <= state->closed_ms;
 }
 
+/* Where a window is one cell, and that it changed is not noted in it. */
+static bool slices_can_spill(const struct aggregate_step *step)
+{
+    return is_single(step) && !step->has_pending;
+}
+
 static bool slices_have_cell(const struct aggregate_step *step, int64_t time_ms, int64_t minor)
 {
     return time_ms <= EVENT_TIME_MAX_MS && time_ms % step->slice_ms == 0 && minor == 0;
@@ -498,7 +566,8 @@ static bool slices_have_cell(const struct aggregate_step *step, int64_t time_ms,
 #define SLICES_KIND(kind, its_members)                                                             \
     .name = #kind, .members = (its_members), .changelog = CHANGELOG_WINDOW,                        \
     .compile = window_##kind##_compile, .is_timed = true, .has_finals = true, .run = slices_run,   \
-    .before_commit = slices_before_commit, .is_due = slices_are_due, .has_cell = slices_have_cell
+    .before_commit = slices_before_commit, .is_due = slices_are_due, .has_cell = slices_have_cell, \
+    .can_spill = slices_can_spill
 
 const struct window_kind window_tumbling = {SLICES_KIND(tumbling, window_tumbling_members)};
 const struct window_kind window_hopping = {SLICES_KIND(hopping, window_hopping_members)};

@@ -6,6 +6,7 @@
  * through a topic of its own is read somewhere among the rest. */
 #pragma once
 
+#include "memory_disk.h"
 #include "random.h"
 #include "stream/senders.h"
 #include "stream_fixture.h"
@@ -15,6 +16,7 @@
 #define WORLD_SOURCES_MAX    4
 #define WORLD_STAGES_MAX     2
 #define WORLD_PARTITIONS_MAX 2
+#define WORLD_STORES_MAX     4
 #define WORLD_KEY_BYTES      64
 #define WORLD_VALUE_BYTES    600
 
@@ -46,8 +48,12 @@ struct world {
     size_t record_count, record_capacity;
     int32_t partitions;
     bool is_exactly_once;
+    bool has_disks;      /* stores that can have not more in memory than … */
+    size_t memory_bytes; /* … this */
     struct random random;
-    struct pipeline *pipeline; /* of the last run, for who reads its log */
+    struct memory_disk disks[WORLD_STORES_MAX][WORLD_PARTITIONS_MAX];
+    uint64_t spilled, recalled; /* rows, of tasks that ended */
+    struct pipeline *pipeline;  /* of the last run, for who reads its log */
     struct stream_task *tasks[WORLD_STAGES_MAX][WORLD_PARTITIONS_MAX];
     struct stream_sink sink;
     size_t position, committed_position; /* among the records */
@@ -152,11 +158,37 @@ static inline void world_restore_stores(struct world *w, unsigned stage, int32_t
     }
 }
 
+static inline void world_task_end(struct world *w, unsigned stage, int32_t partition)
+{
+    struct stream_task *task = w->tasks[stage][partition];
+    if (task) {
+        w->spilled += stream_task_stats(task).spill_written;
+        w->recalled += stream_task_stats(task).spill_read;
+    }
+    stream_task_free(task);
+    w->tasks[stage][partition] = NULL;
+}
+
+/* Each with an empty one. */
+static inline void world_give_disks(struct world *w, unsigned stage, int32_t partition)
+{
+    for (size_t i = 0; w->has_disks && i < pipeline_store_count(w->pipeline); i++) {
+        if (pipeline_store_stage(w->pipeline, i) == stage &&
+            pipeline_store_can_spill(w->pipeline, i)) {
+            struct memory_disk *disk = &w->disks[i][partition];
+            memory_disk_free(disk);
+            const struct store_disk calls = memory_disk_calls(disk);
+            stream_task_spill(w->tasks[stage][partition], i, &calls, w->memory_bytes);
+        }
+    }
+}
+
 /* A new owner of a partition: everything it knows is in the log and the offsets' metadata. */
 static inline void world_restore(struct world *w, unsigned stage, int32_t partition)
 {
-    stream_task_free(w->tasks[stage][partition]);
+    world_task_end(w, stage, partition);
     w->tasks[stage][partition] = stream_task_new(w->pipeline, stage, NULL, partition);
+    world_give_disks(w, stage, partition);
     for (unsigned i = 0; i < pipeline_source_count(w->pipeline); i++) {
         if (pipeline_source_stage(w->pipeline, i) == stage) {
             assert_err(ERR_OK, stream_task_restore_metadata(w->tasks[stage][partition], i,
@@ -340,8 +372,16 @@ static inline void world_go(struct world *w)
 
 static inline void world_stop(struct world *w)
 {
-    world_each_task(w, stream_task_free);
-    memset(w->tasks, 0, sizeof w->tasks);
+    for (unsigned stage = 0; stage < WORLD_STAGES_MAX; stage++) {
+        for (int32_t p = 0; p < WORLD_PARTITIONS_MAX; p++) {
+            world_task_end(w, stage, p);
+        }
+    }
+    for (size_t i = 0; i < WORLD_STORES_MAX; i++) {
+        for (int32_t p = 0; p < WORLD_PARTITIONS_MAX; p++) {
+            memory_disk_free(&w->disks[i][p]);
+        }
+    }
 }
 
 static inline void world_run(struct world *w, const char *pipeline, uint64_t seed)
