@@ -13,6 +13,8 @@
 #include "core/clock.h"
 #include "log/log.h"
 #include "worker/worker_crash.h"
+#include "worker/worker_rocksdb.h"
+#include "worker/worker_spill.h"
 #include "worker/worker_thread.h"
 
 /* By guarantee, when commit.records is 0. */
@@ -50,6 +52,10 @@ const struct config_option worker_options[] = {
     CONFIG_ROW(struct worker_config, state_dir, "state.dir", STRING, "", 0, 0,
                "Folder for a copy of the state, of this instance alone: a restart then reads only "
                "what is new in the changelogs; empty: all of them are read."),
+    CONFIG_ROW(struct worker_config, state_memory, "state.memory", SIZE, "0", 0, 1e12,
+               "Most memory for the state, from 4 MiB on: what did not change lately is then in "
+               "state.dir, and read back when it is needed. For tumbling windows and aggregates "
+               "without a window; 0: all of the state is in memory."),
     CONFIG_CHOICE_ROW(
         struct worker_config, state_standby, "state.standby", "off", "off|on",
         "Whether the worker follows the state of partitions that others have and that may come to "
@@ -222,6 +228,7 @@ static void worker_free(struct worker *worker)
         free(worker->threads[i].index_of_stage);
         free(worker->threads[i].store_epochs);
     }
+    worker_spill_free(worker->spill);
     worker_local_free(worker->local);
     worker_plan_free(worker->plan);
     free(worker);
@@ -236,9 +243,25 @@ static enum err local_open(struct worker *worker, struct err_info *info)
     return worker_local_open(
         &(struct worker_local_params){.dir = dir,
                                       .pipeline = pipeline_name(worker->params.pipeline),
-                                      .free_bytes_min = LOCAL_FREE_BYTES_MIN,
+                                      .free_bytes_min = ROCKSDB_FREE_BYTES_MIN,
                                       .errors = worker->metrics.local_errors},
         &worker->local, info);
+}
+
+/* In the copies' folder, and so behind them. */
+static enum err spill_open(struct worker *worker, struct err_info *info)
+{
+    const struct worker_config *config = worker->params.config;
+    if (config->state_memory == 0 || !worker->local) {
+        return ERR_OK;
+    }
+    return worker_spill_open(
+        &(struct worker_spill_params){.dir = config->state_dir,
+                                      .pipeline = pipeline_name(worker->params.pipeline),
+                                      .bytes = (size_t)config->state_memory,
+                                      .free_bytes_min = ROCKSDB_FREE_BYTES_MIN,
+                                      .errors = worker->metrics.spill_errors},
+        &worker->spill, info);
 }
 
 static void standby_start(struct worker *worker)
@@ -332,6 +355,7 @@ enum err worker_start(const struct worker_params *params, struct worker **ret,
                      ? err_set(info, ERR_IO, "eventfd: %s", strerror(errno))
                      : worker_check(params->config, params->kafka, params->pipeline, info);
     e = e ? e : local_open(worker, info);
+    e = e ? e : spill_open(worker, info);
     int prepared = 0;
     for (; !e && prepared < worker->thread_count; prepared++) {
         e = thread_prepare(worker, prepared, instance, info);

@@ -31,6 +31,7 @@ struct worker_config {
     int64_t purge_interval_ms;
     const char *offsets_lost;  /* fail | earliest */
     const char *state_dir;     /* "": nothing is kept on disk */
+    int64_t state_memory;      /* bytes; 0: all of the state is in memory */
     const char *state_standby; /* off | on; NULL: off */
     int64_t state_standby_bytes;
     const char *status_topic;  /* "" or NULL: nobody is told */

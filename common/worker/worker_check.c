@@ -6,6 +6,8 @@
 #include "core/attributes.h"
 #include "worker/worker_plan.h"
 
+#define STATE_MEMORY_MIN ((int64_t)4 << 20)
+
 static void confp_destroy(rd_kafka_conf_t **conf)
 {
     if (*conf) {
@@ -117,9 +119,39 @@ static enum err rebalance_check(const struct worker_config *config,
     return e ? e : kafka_conf_new(kafka, role, &conf, info);
 }
 
+/* What can be larger than memory has to have a disk, and to be asked only what a disk can answer. */
+static enum err memory_check(const struct worker_config *config, const struct pipeline *pipeline,
+                             struct err_info *info)
+{
+    if (config->state_memory == 0) {
+        return ERR_OK;
+    }
+    if (config->state_memory < STATE_MEMORY_MIN) {
+        return err_set(info, ERR_CONFIG, "state.memory is %lld: 0, or 4 MiB at least",
+                       (long long)config->state_memory);
+    }
+    if (!config->state_dir || !config->state_dir[0]) {
+        return err_set(info, ERR_CONFIG,
+                       "state.memory needs state.dir, for what there is no room in memory for");
+    }
+    for (size_t i = 0; i < pipeline_store_count(pipeline); i++) {
+        if (!pipeline_store_can_spill(pipeline, i)) {
+            const char *place = pipeline_store_shape(pipeline, i).place;
+            return err_set(
+                info, ERR_CONFIG,
+                "state.memory: %s%swhat %s keeps can only be in memory. What can be on disk, too: "
+                "tumbling windows without \"every\" and \"allowed_lateness\", and "
+                "aggregates without a window",
+                place, *place ? ": " : "", pipeline_store_changelog(pipeline, i));
+        }
+    }
+    return ERR_OK;
+}
+
 enum err worker_check(const struct worker_config *config, const struct kafka_config *kafka,
                       const struct pipeline *pipeline, struct err_info *info)
 {
     enum err e = producer_check(config, kafka, info);
+    e = e ? e : memory_check(config, pipeline, info);
     return e ? e : rebalance_check(config, kafka, pipeline, info);
 }

@@ -223,7 +223,7 @@ enum err worker_cycle_fail(struct worker_thread *thread, enum err e, const char 
     log_event(LOG_WARN, "cycle_failed", err_detail(e, info), KV("during", what),
               KV("err", err_name(e)), KV("thread", thread->label));
     worker_tell_error(thread, e, what, err_detail(e, info));
-    if (e == ERR_RECORD_REFUSED) { /* what was committed before it stays */
+    if (e == ERR_RECORD_REFUSED || e == ERR_STATE) { /* what was committed before it stays */
         worker_thread_fail(thread, e, info);
     }
     if (!worker_output_is_ready(thread->output)) {

@@ -1,11 +1,7 @@
 /* Rows in RocksDB:  changelog, 8 (a hash of its name) | partition, 4 | 'r' | record key  →  value
- * The place:        changelog, 8                      | partition, 4 | 'p'               →  struct place
- *
- * RocksDB is loaded when a folder is opened and not before: 11 MB, and the libraries that it brings,
- * are for those who use it. */
+ * The place:        changelog, 8                      | partition, 4 | 'p'               →  struct place */
 #include "worker/worker_local.h"
 
-#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -15,91 +11,21 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
-#include <rocksdb/c.h>
 #include <xxhash.h>
 
 #include "core/buf.h"
 #include "log/log.h"
+#include "worker/worker_rocksdb.h"
 
 #define FORMAT             1
 #define WRITE_BUFFER_BYTES ((size_t)16 << 20)
 #define WAL_BYTES          ((uint64_t)64 << 20)
-#define FILES_MAX          128 /* open at a time */
 #define PATH_BYTES         1024
 #define PLACE_AGE_MAX_MS   ((int64_t)3600 * 1000) /* one that did not move is told to be young */
 #define PREFIX_BYTES       13
 #define KEY_BYTES_MAX      (64 * 1024 + PREFIX_BYTES)
-
-/* --- the library --------------------------------------------------------------------------------*/
-
-/* What is used of it: X(name without rocksdb_). */
-#define ROCKSDB_CALLS(X)                                                                           \
-    X(options_create)                                                                              \
-    X(options_destroy)                                                                             \
-    X(options_set_create_if_missing)                                                               \
-    X(options_set_write_buffer_size)                                                               \
-    X(options_set_max_total_wal_size)                                                              \
-    X(options_set_max_open_files)                                                                  \
-    X(options_set_compression)                                                                     \
-    X(options_set_keep_log_file_num)                                                               \
-    X(options_set_max_log_file_size)                                                               \
-    X(options_set_info_log_level)                                                                  \
-    X(open)                                                                                        \
-    X(close)                                                                                       \
-    X(destroy_db)                                                                                  \
-    X(free)                                                                                        \
-    X(get)                                                                                         \
-    X(write)                                                                                       \
-    X(readoptions_create)                                                                          \
-    X(readoptions_destroy)                                                                         \
-    X(readoptions_set_fill_cache)                                                                  \
-    X(writeoptions_create)                                                                         \
-    X(writeoptions_destroy)                                                                        \
-    X(writebatch_create)                                                                           \
-    X(writebatch_destroy)                                                                          \
-    X(writebatch_clear)                                                                            \
-    X(writebatch_put)                                                                              \
-    X(writebatch_delete)                                                                           \
-    X(writebatch_delete_range)                                                                     \
-    X(create_iterator)                                                                             \
-    X(iter_destroy)                                                                                \
-    X(iter_seek)                                                                                   \
-    X(iter_next)                                                                                   \
-    X(iter_valid)                                                                                  \
-    X(iter_key)                                                                                    \
-    X(iter_value)                                                                                  \
-    X(iter_get_error)
-
-struct library {
-#define ROCKSDB_MEMBER_(name) __typeof__(rocksdb_##name) *name;
-    ROCKSDB_CALLS(ROCKSDB_MEMBER_)
-#undef ROCKSDB_MEMBER_
-};
-
-static struct library
-    rocksdb; /* written by the thread that opens the first folder, before others */
-
-static enum err library_load(struct err_info *info)
-{
-    if (rocksdb.iter_get_error) {
-        return ERR_OK;
-    }
-    void *handle = dlopen(MILLRACE_ROCKSDB, RTLD_NOW | RTLD_LOCAL); /* for good */
-    if (!handle) {
-        return err_set(info, ERR_CONFIG, "state.dir needs RocksDB: %s", dlerror());
-    }
-#define ROCKSDB_FIND_(name)                                                                        \
-    *(void **)&rocksdb.name = dlsym(handle, "rocksdb_" #name);                                     \
-    if (!rocksdb.name) {                                                                           \
-        return err_set(info, ERR_CONFIG, "%s", dlerror());                                         \
-    }
-    ROCKSDB_CALLS(ROCKSDB_FIND_)
-#undef ROCKSDB_FIND_
-    return ERR_OK;
-}
 
 /* --- the folder ---------------------------------------------------------------------------------*/
 
@@ -132,8 +58,7 @@ static bool is_error(const struct worker_local *local, char *text, const char *w
 
 static bool has_room(const struct worker_local *local)
 {
-    struct statvfs disk;
-    if (statvfs(local->dir, &disk) == 0 && disk.f_bavail * disk.f_frsize >= local->free_bytes_min) {
+    if (rocksdb_has_room(local->dir, local->free_bytes_min)) {
         return true;
     }
     metric_add(local->errors, 1);
@@ -187,15 +112,8 @@ static void database_remake(struct worker_local *local, unsigned generation)
 
 static void options_make(struct worker_local *local)
 {
-    local->options = rocksdb.options_create();
-    rocksdb.options_set_create_if_missing(local->options, 1);
-    rocksdb.options_set_write_buffer_size(local->options, WRITE_BUFFER_BYTES);
+    local->options = rocksdb_options_new(WRITE_BUFFER_BYTES);
     rocksdb.options_set_max_total_wal_size(local->options, WAL_BYTES);
-    rocksdb.options_set_max_open_files(local->options, FILES_MAX);
-    rocksdb.options_set_compression(local->options, rocksdb_lz4_compression);
-    rocksdb.options_set_keep_log_file_num(local->options, 2);
-    rocksdb.options_set_max_log_file_size(local->options, 1 << 20);
-    rocksdb.options_set_info_log_level(local->options, 4); /* FATAL_LEVEL */
     local->reading = rocksdb.readoptions_create();
     rocksdb.readoptions_set_fill_cache(local->reading, 0); /* everything is read once */
     local->writing = rocksdb.writeoptions_create();        /* to the log, not synced: see EXACT */
@@ -232,7 +150,7 @@ enum err worker_local_open(const struct worker_local_params *params, struct work
     int length = snprintf(local->dir, sizeof local->dir, "%s/%s", params->dir, params->pipeline);
     enum err e = length < 0 || (size_t)length >= sizeof local->dir
                      ? err_set(info, ERR_CONFIG, "state.dir: %s is too long", params->dir)
-                     : library_load(info);
+                     : rocksdb_load("state.dir", info);
     e = e ? e : folder_lock(local, params->dir, info);
     if (e) {
         worker_local_free(local);

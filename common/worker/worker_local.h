@@ -17,8 +17,7 @@
  *          changelog's delete.retention.ms, tombstones that it has not seen may be gone.
  * ERRORS   what cannot be written is told and counted, and the place stays where it is: the worker goes
  *          on, and the next start reads more of the changelog. A disk counts as full while it still has
- *          free_bytes_min: Debian builds RocksDB with its assertions, some of which a full disk fails,
- *          and an assertion ends the process. What cannot be read is told, and the whole folder made
+ *          free_bytes_min (worker_rocksdb.h). What cannot be read is told, and the whole folder made
  *          anew.
  * BOUNDS   in memory: a cycle's changelog records (commit.bytes), two write buffers of 16 MiB, a cache
  *          of RocksDB's default size.
@@ -30,9 +29,7 @@
 #include "core/err.h"
 #include "metrics/metrics.h"
 
-/* More than what is written between two looks: two write buffers, their log, a compaction. */
-#define LOCAL_FREE_BYTES_MIN ((uint64_t)256 << 20)
-#define LOCAL_AGE_MAX_MS     ((int64_t)12 * 3600 * 1000) /* half of delete.retention.ms' default */
+#define LOCAL_AGE_MAX_MS ((int64_t)12 * 3600 * 1000) /* half of delete.retention.ms' default */
 
 struct worker_local;
 struct local_copy;
@@ -40,7 +37,7 @@ struct local_copy;
 struct worker_local_params {
     const char *dir;         /* state.dir */
     const char *pipeline;    /* name: the folder in it */
-    uint64_t free_bytes_min; /* LOCAL_FREE_BYTES_MIN but in tests */
+    uint64_t free_bytes_min; /* ROCKSDB_FREE_BYTES_MIN but in tests */
     struct metric_series *errors;
 };
 

@@ -23,6 +23,9 @@ enum {
     RESTORED,
     LOCAL_ROWS,
     LOCAL_ERRORS,
+    SPILL_ERRORS,
+    SPILL_WRITTEN,
+    SPILL_READ,
     STANDBY_PARTITIONS,
     STANDBY_LAG,
     STANDBY_BYTES,
@@ -40,6 +43,7 @@ enum {
     STATE_BYTES,
     STATE_KEYS,
     WINDOWS_OPEN,
+    SPILLED,
     FAMILIES
 };
 
@@ -99,6 +103,15 @@ static struct metric families[FAMILIES] = {
     FAMILY(LOCAL_ERRORS, "local_state_errors_total", COUNTER, "pipeline",
            "Failures of the copy of the state on local disk; the worker goes on without, the next "
            "start reads more of the changelog: look for a full disk"),
+    FAMILY(SPILL_ERRORS, "spilled_state_errors_total", COUNTER, "pipeline",
+           "Failures of the disk with the state that is too much for memory (state.memory): what "
+           "cannot be written stays in memory, what cannot be read ends the worker; look for a "
+           "full disk"),
+    FAMILY(SPILL_WRITTEN, "spilled_written_total", COUNTER, "pipeline",
+           "Windows × keys that were written to disk, to make room in memory"),
+    FAMILY(SPILL_READ, "spilled_read_total", COUNTER, "pipeline",
+           "Windows × keys that were read back because an event came for them; rising with the "
+           "records: what is in use is more than state.memory"),
     FAMILY(STANDBY_PARTITIONS, "standby_partitions", GAUGE, "pipeline",
            "Partitions of others whose state is followed (state.standby); below what others have "
            "nearby: state.standby.bytes is reached, or a changelog cannot be read"),
@@ -136,6 +149,8 @@ static struct metric families[FAMILIES] = {
     FAMILY(STATE_BYTES, "state_bytes", GAUGE, "pipeline,stage,partition", "Memory of the state"),
     FAMILY(STATE_KEYS, "state_keys", GAUGE, "pipeline,stage,partition", "Keys in the state"),
     FAMILY(WINDOWS_OPEN, "windows_open", GAUGE, "pipeline,stage,partition", "Windows × keys held"),
+    FAMILY(SPILLED, "state_spilled", GAUGE, "pipeline,stage,partition",
+           "Windows × keys of those that are on disk alone (state.memory)"),
 };
 METRICS_TABLE(families)
 
@@ -168,6 +183,9 @@ void worker_metrics_open(struct worker_metrics *m, const char *pipeline)
         .restored_records = METRIC(families[RESTORED], pipeline),
         .local_rows = METRIC(families[LOCAL_ROWS], pipeline),
         .local_errors = METRIC(families[LOCAL_ERRORS], pipeline),
+        .spill_errors = METRIC(families[SPILL_ERRORS], pipeline),
+        .spill_written = METRIC(families[SPILL_WRITTEN], pipeline),
+        .spill_read = METRIC(families[SPILL_READ], pipeline),
         .standby_partitions = METRIC(families[STANDBY_PARTITIONS], pipeline),
         .standby_lag = METRIC(families[STANDBY_LAG], pipeline),
         .standby_bytes = METRIC(families[STANDBY_BYTES], pipeline),
@@ -206,6 +224,7 @@ struct task_metrics worker_metrics_task(const char *pipeline, unsigned stage, in
         .state_bytes = METRIC(families[STATE_BYTES], pipeline, stage_text, number),
         .state_keys = METRIC(families[STATE_KEYS], pipeline, stage_text, number),
         .windows_open = METRIC(families[WINDOWS_OPEN], pipeline, stage_text, number),
+        .spilled = METRIC(families[SPILLED], pipeline, stage_text, number),
     };
 }
 

@@ -23,6 +23,7 @@ struct worker_metrics {
     struct metric_series *producer_rebuilds;
     struct metric_series *rebalances;
     struct metric_series *restored_records, *local_rows, *local_errors;
+    struct metric_series *spill_errors, *spill_written, *spill_read;
     struct metric_series *standby_partitions, *standby_lag, *standby_bytes, *standby_records,
         *standby_taken;
     struct metric_series *paused;
@@ -33,7 +34,8 @@ struct worker_metrics {
 
 /* Gauges of one task. */
 struct task_metrics {
-    struct metric_series *watermark, *restore_left, *state_bytes, *state_keys, *windows_open;
+    struct metric_series *watermark, *restore_left, *state_bytes, *state_keys, *windows_open,
+        *spilled;
 };
 
 void worker_metrics_open(struct worker_metrics *metrics, const char *pipeline);

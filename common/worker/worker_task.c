@@ -35,6 +35,7 @@ static struct worker_task *task_new(struct worker_thread *thread, unsigned numbe
     task->input_count = stage->input_count;
     task->copy_count = worker->plan->store_count;
     task->copies = must_alloc((task->copy_count + 1) * sizeof(struct local_copy *));
+    task->spills = must_alloc((task->copy_count + 1) * sizeof(struct spill_rows *));
     task->flow_told =
         must_alloc(pipeline_counter_count(worker->params.pipeline) * sizeof(uint64_t));
     if (stage->ordered_count > 0) {
@@ -90,13 +91,16 @@ const char *worker_input_topic(const struct worker_thread *thread, const struct 
 void worker_tasks_free(struct worker_thread *thread)
 {
     for (size_t i = 0; i < thread->task_count; i++) {
+        worker_task_clear(thread, thread->tasks[i]);
+    }
+    for (size_t i = 0; i < thread->task_count; i++) {
         struct worker_task *task = thread->tasks[i];
-        worker_task_clear(thread, task);
         for (unsigned n = 0; n < task->input_count; n++) {
             worker_input_close(&task->inputs[n]);
         }
         free(task->flow_told);
         free(task->copies);
+        free(task->spills);
         free(task);
     }
     for (unsigned i = 0; i < thread->worker->plan->stage_count; i++) {
@@ -118,6 +122,7 @@ void worker_task_clear(struct worker_thread *thread, struct worker_task *task)
     worker_keep_close(thread, task);
     worker_standby_give(thread->worker->standby, task->stage, task->partition);
     stream_task_free(TAKE(task->stream));
+    worker_memory_close(thread, task);
     task->state = TASK_ABSENT;
     task->is_touched = task->is_provisional = task->is_sent = false;
     if (task->has_metrics) { /* another instance tells from here on */
@@ -125,6 +130,7 @@ void worker_task_clear(struct worker_thread *thread, struct worker_task *task)
         metric_set(task->metrics.state_bytes, 0);
         metric_set(task->metrics.state_keys, 0);
         metric_set(task->metrics.windows_open, 0);
+        metric_set(task->metrics.spilled, 0);
     }
     for (unsigned i = 0; i < task->input_count; i++) {
         struct worker_input *input = &task->inputs[i];
@@ -242,6 +248,7 @@ enum err worker_task_start(struct worker_thread *thread, struct worker_task *tas
         task->stream = stream_task_new(thread->worker->params.pipeline, task->stage,
                                        worker_tables_all(thread->tables), task->partition);
     }
+    worker_memory_open(thread, task);
     task->told = task->stats = stream_task_stats(task->stream);
     memset(task->flow_told, 0,
            pipeline_counter_count(thread->worker->params.pipeline) * sizeof(uint64_t));
@@ -328,11 +335,16 @@ void worker_task_gauges(struct worker_thread *thread, struct worker_task *task)
     for (unsigned i = 0; i < task->input_count; i++) {
         input_gauges(thread, &task->inputs[i]);
     }
-    struct stream_task_stats stats = task->stats = stream_task_stats(task->stream);
+    struct stream_task_stats stats = stream_task_stats(task->stream);
+    const struct worker_metrics *metrics = &thread->worker->metrics;
+    metric_add(metrics->spill_written, (int64_t)(stats.spill_written - task->stats.spill_written));
+    metric_add(metrics->spill_read, (int64_t)(stats.spill_read - task->stats.spill_read));
+    task->stats = stats;
     if (stats.watermark_ms != INT64_MIN) {
         metric_set(task->metrics.watermark, (double)stats.watermark_ms / 1e3);
     }
     metric_set(task->metrics.state_bytes, (double)stats.state_bytes);
     metric_set(task->metrics.state_keys, (double)stats.keys);
     metric_set(task->metrics.windows_open, (double)stats.windows_open);
+    metric_set(task->metrics.spilled, (double)stats.spilled);
 }

@@ -9,6 +9,7 @@
  * worker_purge.c     deletes what was read from repartition topics
  * worker_tell.c      what it tells of itself
  * worker_keep.c      what of it is kept on local disk
+ * worker_memory.c    what of it is in memory, and what on disk
  */
 #pragma once
 
@@ -85,6 +86,7 @@ struct worker_task {
     bool is_owned;              /* all of its inputs are; one at least where that is enough */
     size_t restores_left;       /* stores whose changelog is not read yet */
     struct local_copy **copies; /* by store: its partition on local disk; NULL: none */
+    struct spill_rows **spills; /* by store: what of it is not in memory; NULL: all is */
     unsigned copy_count;
     bool is_touched;     /* takes part in this cycle */
     bool is_provisional; /* `stream` holds what no known commit covers */
@@ -182,6 +184,7 @@ struct worker {
     struct worker_metrics metrics;
     struct worker_status *status;   /* NULL: nobody is told */
     struct worker_local *local;     /* NULL: nothing is kept on disk */
+    struct worker_spill *spill;     /* NULL: all of the state is in memory */
     struct worker_control *control; /* NULL: nobody pauses it */
     struct worker_control_params control_params;
     struct worker_saving *saving;   /* NULL: no savepoints are asked for */
@@ -304,6 +307,13 @@ void worker_keep_record(struct worker_thread *thread, const struct stream_out *o
 void worker_keep_settle(struct worker_task *task, bool is_committed);
 /* Between cycles: tells copies where their changelogs end, now and then, or because it is the last time. */
 void worker_keep_places(struct worker_thread *thread, bool is_last);
+
+/* --- worker_memory.c ----------------------------------------------------------------------------------- */
+
+/* The task's stores have a disk from here on, if they are to: before anything is restored. */
+void worker_memory_open(struct worker_thread *thread, struct worker_task *task);
+/* Once its `stream` is gone. */
+void worker_memory_close(struct worker_thread *thread, struct worker_task *task);
 
 /* --- worker_order.c ------------------------------------------------------------------------------------ */
 
