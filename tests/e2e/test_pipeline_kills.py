@@ -7,7 +7,8 @@ goes for good, one that slept through its session with a transaction open, and o
 ended late.
 
 `run-long kills` goes to each point as often as it is told to, on three brokers, kills a broker with the
-workers in all rounds but the first, and says how long it took from the crash until all worked again.
+workers in all rounds but the first, and says how long it took from there until all worked again, and until
+every partition could do without the broker: before that nobody can write.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from __future__ import annotations
 import os
 import random
 import signal
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Iterator, Mapping
 
@@ -24,7 +27,7 @@ import pytest
 from conftest import CLUSTER_SECONDS_MAX, ROOT
 from harness.kafka import KafkaCluster
 from harness.platform import Layout
-from harness.reader import out_of_sync
+from harness.reader import out_of_sync, waiting_for
 from harness.settle import settle_until
 from harness.verify import Discrepancy, format_discrepancies
 from harness.waiting import wait_for
@@ -34,6 +37,7 @@ from recounted_pipelines import Clicks, Payments, Recounted, Sales
 SEED = os.environ.get("MILLRACE_SEED", "20240607")
 ROUNDS = int(os.environ.get("MILLRACE_ROUNDS", "1"))
 BROKERS = int(os.environ.get("MILLRACE_BROKERS", "1"))
+SETTINGS = os.environ.get("MILLRACE_BROKER_SETTINGS", "").split()    # KEY=VALUE, of brokers
 EXACT_SECONDS = 60.0
 # Points that load brings a worker to, with the highest pass at which it may die: each record passes the first.
 OFTEN = {"between-outputs": 60, "after-process": 3, "between-changelogs": 6, "before-flush": 3, "before-offsets": 3,
@@ -85,20 +89,34 @@ class Scene:
         for recounted in self.all:
             recounted.feed(count)
 
-    def await_recovered(self, what: str, since: float, fed_at: float) -> None:
-        """Until both workers of each pipeline have committed what was fed after the crash; says when. Cheap, where a
-        recount of all that there is takes seconds of its own."""
+    def await_recovered(self, what: str, since: float) -> None:
+        """Until both workers of each pipeline have committed what was fed after the crash; says when. Fed all the time,
+        so that there is always something to commit, and by another thread: kcat waits for brokers that are gone."""
         waiting = list(self.pipelines)
+        fed_at: list[float] = []
+
+        def feed_on() -> None:
+            self.feed(40)
+            fed_at.append(time.time())
+            print(f"{what}: fed after {time.monotonic() - since:.1f} s")
+            while waiting:
+                self.feed(6)
 
         def look() -> bool:
-            self.feed(6)    # so that there is always something to commit
+            if feeding.done():
+                feeding.result()    # it failed
             for pipeline in list(waiting):
-                if all(pipeline.committed_at(number) > fed_at for number in (0, 1)):
+                if fed_at and all(pipeline.committed_at(number) > fed_at[0] for number in (0, 1)):
                     waiting.remove(pipeline)
                     print(f"{what}: {pipeline.name} recovered after {time.monotonic() - since:.1f} s")
             return not waiting
 
-        wait_for(f"{what}: all work again", EXACT_SECONDS, look)
+        with ThreadPoolExecutor(1) as pool:
+            feeding = pool.submit(feed_on)
+            try:
+                wait_for(f"{what}: all work again", EXACT_SECONDS, look)
+            finally:
+                waiting.clear()
 
     def require_exact(self, what: str, running: bool = True) -> None:
         """Until all results are exact."""
@@ -123,10 +141,11 @@ class Scene:
 
 @pytest.fixture(scope="module")
 def scene(layout: Layout, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-    cluster = KafkaCluster(ROOT, tmp_path_factory.mktemp("kafka"), BROKERS, CLUSTER_SECONDS_MAX)
+    cluster = KafkaCluster(ROOT, tmp_path_factory.mktemp("kafka"), BROKERS, CLUSTER_SECONDS_MAX, SETTINGS)
     found = None
     try:
         cluster.up()
+        print(f"brokers: broker.session.timeout.ms={cluster.property('broker.session.timeout.ms')}")
         found = Scene(cluster, layout, tmp_path_factory.mktemp("pipelines"))
         for number in (0, 1):
             found.start(number)
@@ -137,6 +156,27 @@ def scene(layout: Layout, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         for pipeline in found.pipelines if found else []:
             pipeline.kill_all()
         cluster.down()
+
+
+class Failover:
+    """From when a broker is killed: how long until every partition can do without it."""
+
+    def __init__(self, cluster: KafkaCluster, broker: int) -> None:
+        self._cluster, self._broker = cluster, broker
+        self.since = time.monotonic()
+        self._after = 0.0
+        cluster.kill(broker)
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+
+    def _watch(self) -> None:
+        wait_for("every partition can do without the broker", EXACT_SECONDS,
+                 lambda: not waiting_for(self._cluster.bootstrap, self._broker), 0.2)
+        self._after = time.monotonic() - self.since
+
+    def tell(self, what: str) -> None:
+        self._thread.join()
+        print(f"{what}: failed over after {self._after:.1f} s")
 
 
 def crash_each(scene: Scene) -> float:
@@ -159,10 +199,10 @@ def test_killed_at__results_stay_exact(scene: Scene, point: str, number: int) ->
         pipeline.start_armed(0, f"{point}:{passes}")
     what = f"{point} {number}{f', broker {broker} killed' if broker else ''}"
     since = crash_each(scene)
-    if broker:
-        scene.cluster.kill(broker)
-    scene.feed(40)
-    scene.await_recovered(what, since, time.time())
+    failover = Failover(scene.cluster, broker) if broker else None
+    scene.await_recovered(what, failover.since if failover else since)
+    if failover:
+        failover.tell(what)
     scene.require_exact(what)
     if broker:
         scene.cluster.restart(broker)

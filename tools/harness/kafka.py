@@ -76,6 +76,11 @@ class KafkaCluster:
         self._guard = subprocess.Popen(["/bin/sh", "-c", _GUARD, str(self._script), str(self._directory)],
                                        stdin=subprocess.PIPE, start_new_session=True)
 
+    def property(self, name: str) -> str:
+        """What the brokers have been given of it; the last line counts."""
+        lines = (self._directory / "nodes" / "1" / "server.properties").read_text().splitlines()
+        return next(line.partition("=")[2] for line in reversed(lines) if line.partition("=")[0] == name)
+
     def kill(self, broker: int) -> None:
         """SIGKILL one broker."""
         self._run("kill", str(broker))

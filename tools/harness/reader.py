@@ -84,22 +84,36 @@ def read_topics(bootstrap: str, topics: Iterable[str], seconds: float = READ_SEC
         return dict(zip(names, pool.map(lambda name: read_topic(bootstrap, name, seconds), names)))
 
 
-def _out_of_sync_at(server: str) -> list[str]:
+def _partitions_at(server: str, is_it: Callable[[dict[str, Any]], bool]) -> list[str]:
+    """Those of which it holds, as one broker tells; a broker that says nothing is in the list itself."""
     try:
         cluster = json.loads(_kcat(["-L", "-J", "-b", server], READ_SECONDS))
     except ReadError as error:
         return [str(error)]
     return [f"{topic['topic']}[{partition['partition']}]"
-            for topic in cluster["topics"] for partition in topic["partitions"]
-            if partition["leader"] < 0 or len(partition["isrs"]) < len(partition["replicas"])]
+            for topic in cluster["topics"] for partition in topic["partitions"] if is_it(partition)]
+
+
+def _partitions(servers: list[str], is_it: Callable[[dict[str, Any]], bool]) -> list[str]:
+    """The same, as any of the brokers tells."""
+    with ThreadPoolExecutor(max_workers=len(servers)) as pool:
+        return sorted({what for found in pool.map(lambda server: _partitions_at(server, is_it), servers)
+                       for what in found})
 
 
 def out_of_sync(bootstrap: str) -> list[str]:
     """Partitions that lack a leader or an in-sync replica, as any of the brokers says, and brokers that
     say nothing: one that has just come back answers late, or tells what was when it went."""
-    servers = bootstrap.split(",")
-    with ThreadPoolExecutor(max_workers=len(servers)) as pool:
-        return sorted({what for found in pool.map(_out_of_sync_at, servers) for what in found})
+    return _partitions(bootstrap.split(","), lambda partition: partition["leader"] < 0
+                       or len(partition["isrs"]) < len(partition["replicas"]))
+
+
+def waiting_for(bootstrap: str, broker: int) -> list[str]:
+    """Partitions that cannot be written without this broker, as any of the others says: it, or nobody, leads them, or it
+    is one of the replicas that acknowledge. Brokers are numbered as their addresses are listed."""
+    others = [server for number, server in enumerate(bootstrap.split(","), 1) if number != broker]
+    return _partitions(others, lambda partition: partition["leader"] in (-1, broker)
+                       or any(replica["id"] == broker for replica in partition["isrs"]))
 
 
 def leaders(bootstrap: str, topic: str) -> dict[int, int]:
