@@ -468,14 +468,15 @@ bool worker_is_ready(void *context, char *text, size_t text_bytes)
     int assigned = 0;
     bool is_paused = false;
     for (int i = 0; i < worker->thread_count; i++) {
-        enum thread_phase phase =
-            atomic_load_explicit(&worker->threads[i].phase, memory_order_relaxed);
+        /* First, so that the phase is no older: what has come is not told before it can be worked on. */
+        int count = atomic_load(&worker->threads[i].assigned);
+        enum thread_phase phase = atomic_load(&worker->threads[i].phase);
         is_paused = is_paused || phase == PHASE_PAUSED;
         if (phase != PHASE_RUNNING && phase != PHASE_PAUSED) {
             (void)snprintf(text, text_bytes, "thread %d: %s", i, words[phase]);
             return false;
         }
-        assigned += atomic_load_explicit(&worker->threads[i].assigned, memory_order_relaxed);
+        assigned += count;
     }
     (void)snprintf(text, text_bytes, "%d source partitions%s%s", assigned,
                    assigned == 0 ? ": others have them all" : "", is_paused ? "; paused" : "");

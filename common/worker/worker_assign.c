@@ -405,6 +405,7 @@ static void assigned_count(struct worker_thread *thread)
     for (size_t i = 0; i < thread->task_count; i++) {
         count += (int)inputs_owned(thread->tasks[i]);
     }
+    worker_phase_update(thread);
     atomic_store(&thread->assigned, count);
 }
 
@@ -429,6 +430,7 @@ static void assignment_take(struct worker_thread *thread, rd_kafka_topic_partiti
     }
     worker_tasks_pause(thread);
     thread->has_joined = true;
+    thread->awaits_group = false;
     worker_standby_begin(thread->worker->standby);
     thread->joined_us = clock_mono_us();
     assigned_count(thread);
@@ -488,13 +490,13 @@ void worker_assign_note(struct worker_thread *thread, const rd_kafka_topic_parti
         rd_kafka_topic_partition_list_destroy(TAKE(thread->pending));
     }
     if (!thread->pending) {
-        thread->pending = rd_kafka_topic_partition_list_copy(list);
-        return;
+        thread->pending = rd_kafka_topic_partition_list_new(list->cnt);
     }
     for (int i = 0; i < list->cnt; i++) {
         rd_kafka_topic_partition_list_add(thread->pending, list->elems[i].topic,
                                           list->elems[i].partition);
     }
+    worker_phase_update(thread);
 }
 
 /* --- giving back ------------------------------------------------------------------------------------------- */
@@ -612,5 +614,7 @@ void worker_tasks_park(struct worker_thread *thread)
     if (thread->pending) {
         rd_kafka_topic_partition_list_destroy(TAKE(thread->pending));
     }
+    thread->awaits_group = !thread->worker->is_incremental;
+    worker_phase_update(thread);
     atomic_store(&thread->assigned, 0);
 }

@@ -490,14 +490,17 @@ static void turn_restore(struct worker_thread *thread)
     }
 }
 
-static void phase_update(struct worker_thread *thread)
+void worker_phase_update(struct worker_thread *thread)
 {
     const struct worker_input *first = worker_input_find(thread, 0, 0);
+    if (atomic_load_explicit(&thread->phase, memory_order_relaxed) == PHASE_STOPPED) {
+        return; /* what it has left is given back */
+    }
     atomic_store_explicit(&thread->has_first, first && first->is_owned, memory_order_relaxed);
     enum thread_phase phase = PHASE_RUNNING;
     if (thread->is_recovering || thread->has_failed) {
         phase = PHASE_RECOVERING;
-    } else if (thread->pending || !thread->has_joined) {
+    } else if (thread->pending || !thread->has_joined || thread->awaits_group) {
         phase = PHASE_JOINING;
     } else if (worker_restore_is_busy(thread->restore)) {
         phase = PHASE_RESTORING;
@@ -523,7 +526,7 @@ static void task_tick(struct worker_task *task, int64_t now_ms)
 static void turn_tick(struct worker_thread *thread)
 {
     int64_t now_us = clock_mono_us();
-    phase_update(thread);
+    worker_phase_update(thread);
     if (now_us - thread->tick_us < TICK_US) {
         return;
     }

@@ -134,6 +134,7 @@ struct worker_thread {
     int64_t joined_us;   /* when the last assignment was taken */
     bool has_more;       /* more than a batch was waiting */
     bool has_joined;     /* an assignment was taken, be it empty */
+    bool awaits_group;   /* all was given back: what comes is not known yet */
     rd_kafka_topic_partition_list_t *pending; /* assigned by the group, not yet by us */
     struct worker_task **tasks;               /* all that were ever here */
     size_t task_count, task_capacity;
@@ -218,6 +219,8 @@ static inline const struct plan_stage *worker_stage(const struct worker_thread *
 
 void *worker_thread_main(void *thread);
 void worker_thread_fail(struct worker_thread *thread, enum err err, const struct err_info *info);
+/* What health says, from what is so now: whenever that changes within a turn, before `assigned` does. */
+void worker_phase_update(struct worker_thread *thread);
 
 /* --- worker_cycle.c ------------------------------------------------------------------------------------ */
 

@@ -8,9 +8,15 @@ static const char *const copy_text = "{\"sources\": {\"in\": " SOURCE(
           "  \"copy\": {\"from\": \"in\", \"output\": {\"topic\": \"out\"}}}, "
           "\"dead_letter\": {\"topic\": \"dlq\"}}";
 static const char *const merge_text = MERGE;
+static const char *const count_text = "{\"sources\": {\"in\": " SOURCE(
+    "in") "}, \"flows\": {\"counts\": {\"from\": \"in\", \"steps\": [" COUNT
+          "], \"output\": {\"topic\": \"out\"}}}, " SIDES "}";
 
 /* The first two of the quick ones are not for the brokers' protocol. */
 #define MEMBER_PAIRS 2
+
+#define LIST_OFFSETS 2   /* a restore asks where its changelogs end */
+#define SLOW_MS      700 /* below the time for which it waits */
 
 static void rebalance_by(struct fixture *f, const char *rebalance)
 {
@@ -69,6 +75,39 @@ static void test_rebalance__second_member__shares_and_hands_back(void **state)
     }
 }
 
+/* Asked all the time, a worker is ready with what it had, or with all that has come and its state: not
+ * while its partitions move, nor while what has come is restored. */
+static void test_ready__while_partitions_move__is_not_said_before_their_state_is_back(void **state)
+{
+    (void)state;
+    struct fixture f;
+    char text[128] = "";
+    fixture_start(&f, count_text, "at_least_once");
+    struct worker *first = worker_of(&f, NULL);
+    await_ready(first, "4 source partitions");
+    feed_times(&f, "in", RECORDS, 0, 1);
+    await_metric(&f, "records_in_total", "", RECORDS);
+    struct worker *second = worker_of(&f, "two");
+    await_ready(second, "2 source partitions");
+    double before = metric_of(&f, "restored_records_total", "");
+    (void)rd_kafka_mock_broker_push_request_error_rtts(f.mock.cluster, 1, LIST_OFFSETS, 1,
+                                                       RD_KAFKA_RESP_ERR_NO_ERROR, SLOW_MS);
+    assert_err(ERR_OK, worker_stop(first, 20000));
+    int64_t deadline_us = clock_mono_us() + DEADLINE_US;
+    while (strcmp(text, "4 source partitions") != 0 && clock_mono_us() < deadline_us) {
+        if (!worker_is_ready(second, text, sizeof text)) {
+            text[0] = '\0';
+        }
+        assert_true(text[0] == '\0' || text[0] == '2' || text[0] == '4');
+        pause_ms(1);
+    }
+    assert_string_equal("4 source partitions", text);
+    assert_true(metric_of(&f, "restored_records_total", "") > before);
+    assert_err(ERR_OK, worker_stop(second, 20000));
+    assert_err(ERR_OK, f.fatal);
+    fixture_stop(&f);
+}
+
 /* What stays is read again after an abort that a rebalance brought about. */
 static void test_rebalance__commit_refused__what_stays_is_done_again(void **state)
 {
@@ -118,6 +157,7 @@ static void test_check__session_with_the_brokers_protocol__is_refused(void **sta
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_ready__while_partitions_move__is_not_said_before_their_state_is_back),
         cmocka_unit_test(test_rebalance__second_member__shares_and_hands_back),
         cmocka_unit_test(test_rebalance__commit_refused__what_stays_is_done_again),
         cmocka_unit_test(test_check__cooperative_with_topics_that_meet__is_refused),
