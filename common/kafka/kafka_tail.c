@@ -4,12 +4,15 @@
  * was handed out, moved on over transaction markers and compacted holes where librdkafka tells us so
  * (its own position once a batch is drained, or the end-of-partition event).
  */
+#define _GNU_SOURCE /* gettid */
+
 #include "kafka/kafka_tail.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "core/clock.h"
@@ -22,6 +25,7 @@
 #define SHORT_MS     1200 /* more than the 500 ms after which librdkafka looks for a leader again */
 #define REFRESH_MS   500
 #define SHORT_TRIES  10
+#define NICE         19
 
 struct tail_partition {
     char *topic;
@@ -465,6 +469,25 @@ static void on_error(rd_kafka_t *client, int code, const char *reason, void *con
               KV("code", rd_kafka_err2name((rd_kafka_resp_err_t)code)));
 }
 
+/* In the thread that starts. */
+static rd_kafka_resp_err_t on_thread_start(rd_kafka_t *client, rd_kafka_thread_type_t type,
+                                           const char *name, void *context)
+{
+    (void)client, (void)name, (void)context;
+    if (type == RD_KAFKA_THREAD_BROKER) {
+        (void)setpriority(PRIO_PROCESS, (id_t)gettid(),
+                          NICE); /* to ask for less is always granted */
+    }
+    return RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
+static rd_kafka_resp_err_t on_new(rd_kafka_t *client, const rd_kafka_conf_t *conf, void *context,
+                                  char *why, size_t why_bytes)
+{
+    (void)conf, (void)why, (void)why_bytes;
+    return rd_kafka_interceptor_add_on_thread_start(client, "background", on_thread_start, context);
+}
+
 static enum err client_new(struct kafka_tail *tail, struct err_info *info)
 {
     rd_kafka_conf_t *conf;
@@ -482,6 +505,10 @@ static enum err client_new(struct kafka_tail *tail, struct err_info *info)
     if (e) {
         rd_kafka_conf_destroy(conf);
         return e;
+    }
+    if (tail->params.is_background) {
+        (void)rd_kafka_conf_interceptor_add_on_new(conf, "background", on_new,
+                                                   tail); /* the first */
     }
     rd_kafka_conf_set_opaque(conf, tail);
     rd_kafka_conf_set_stats_cb(conf, on_stats);

@@ -29,6 +29,9 @@ struct kafka_tail_params {
     /* How long a broker holds back its answer when nothing is new; partitions that come meanwhile wait
      * as long. 0: librdkafka's, 500 ms: for one that follows topics for good. */
     unsigned fetch_wait_ms;
+    /* It has no hurry: the threads that fetch have the scheduler's lowest priority. Not the client's main
+     * thread, which callers wait for. */
+    bool is_background;
     /* Optional: offsets [from, to) of a partition are not to be had any more. */
     void (*on_gap)(void *context, const struct kafka_position *at, int64_t from, int64_t to);
     void *context;

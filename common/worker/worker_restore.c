@@ -459,6 +459,7 @@ enum err worker_restore_new(const struct kafka_config *kafka, const struct pipel
         const struct kafka_tail_params params = {.config = kafka,
                                                  .label = label,
                                                  .fetch_wait_ms = is_following ? 0 : FETCH_WAIT_MS,
+                                                 .is_background = is_following,
                                                  .on_gap = on_gap,
                                                  .context = restore};
         enum err e = kafka_tail_new(&params, &restore->tail, info);

@@ -1,4 +1,4 @@
-#define _GNU_SOURCE /* gettid */
+#define _GNU_SOURCE /* pthread_setname_np */
 
 #include "worker/worker_standby.h"
 
@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "core/clock.h"
@@ -21,9 +20,8 @@
 #define ASK_MS     2000
 #define LOOK_US    500000 /* how often it is looked how far it is, and what is to be followed */
 #define SETTLE_US  500000 /* partitions may be moving: that they do not for so long is waited for */
-#define LEARN_US   5000000 /* changelogs are made by whoever fills them */
+#define LEARN_US   5000000 /* changelogs are made by whoever fills them, and made anew */
 #define BEGINS_MAX 8       /* that have not caught up once */
-#define NICE       19
 
 /* One partition of a stage that keeps state. */
 struct part {
@@ -57,8 +55,11 @@ struct worker_standby {
     pthread_t thread;
     int wake_fd; /* eventfd */
     atomic_bool is_stopping, has_begun;
-    int64_t learned_us, looked_us; /* the thread's own */
+    int64_t learned_us, looked_us; /* the thread's own … */
+    bool may_begin;                /* … there may be room for another */
     pthread_mutex_t work;          /* guards restore, stages, epochs: held for a step */
+    pthread_cond_t is_free;        /* no takers any more */
+    atomic_int takers;             /* that want `work`: the thread lets them go first */
     struct worker_restore *restore;
     struct stage *stages;
     uint32_t *epochs;      /* by store */
@@ -355,8 +356,7 @@ static bool has_room(const struct worker_standby *standby, const struct sums *su
            (uint64_t)standby->params.bytes_max;
 }
 
-/* Makes room, and begins what there is room for. */
-static void followed_choose(struct worker_standby *standby)
+static void followed_limit(struct worker_standby *standby)
 {
     struct sums sums = sums_of(standby);
     while (sums.bytes > (uint64_t)standby->params.bytes_max) {
@@ -367,12 +367,18 @@ static void followed_choose(struct worker_standby *standby)
         part_end(standby, sums.furthest);
         sums = sums_of(standby);
     }
-    for (int i = 0; i < BEGINS_MAX && sums.next && sums.beginning < BEGINS_MAX &&
-                    has_room(standby, &sums) && !is_owned(standby, sums.next);
-         i++) {
+}
+
+/* Begins one that there is room for; whether there may be another. */
+static bool followed_begin(struct worker_standby *standby)
+{
+    struct sums sums = sums_of(standby);
+    bool may_begin = sums.next && sums.beginning < BEGINS_MAX && has_room(standby, &sums) &&
+                     !is_owned(standby, sums.next);
+    if (may_begin) {
         part_begin(standby, sums.next);
-        sums = sums_of(standby);
     }
+    return may_begin;
 }
 
 static void part_print(struct worker_standby *standby, struct part *part, void *context)
@@ -422,9 +428,10 @@ static void all_look(struct worker_standby *standby)
     int64_t now_us = clock_mono_us();
     moves_take(standby, now_us);
     each_part(standby, &now_us, part_judge);
-    followed_choose(standby);
+    followed_limit(standby);
     all_tell(standby);
     standby->looked_us = now_us;
+    standby->may_begin = true;
 }
 
 /* --- the changelogs ---------------------------------------------------------------------------------------- */
@@ -448,6 +455,24 @@ static bool stage_ask(struct worker_standby *standby, unsigned number, int32_t *
     return !e;
 }
 
+static void part_free(struct worker_standby *standby, struct part *part)
+{
+    if (part->stream) {
+        part_end(standby, part);
+    }
+    free(part->copies);
+    free(part->goals);
+}
+
+static void stage_close(struct worker_standby *standby, struct stage *stage)
+{
+    for (int32_t p = 0; p < stage->count; p++) {
+        part_free(standby, &stage->parts[p]);
+    }
+    free(TAKE(stage->parts));
+    stage->count = 0;
+}
+
 static void stage_open(struct worker_standby *standby, unsigned number, int32_t count)
 {
     const struct worker_plan *plan = standby->params.plan;
@@ -466,6 +491,49 @@ static void stage_open(struct worker_standby *standby, unsigned number, int32_t 
     stage_rank(standby, stage);
 }
 
+static bool is_known(const struct worker_standby *standby, unsigned number, int32_t count,
+                     const uint32_t *epochs)
+{
+    const struct plan_stage *plan = plan_of(standby, number);
+    bool is = standby->stages[number].count == count;
+    for (unsigned i = 0; i < plan->store_count; i++) {
+        is = is && standby->epochs[plan->stores[i]] == epochs[i];
+    }
+    return is;
+}
+
+/* What was followed of changelogs that were made anew since is of no use. */
+static void stage_learn(struct worker_standby *standby, unsigned number, int32_t count,
+                        const uint32_t *epochs)
+{
+    const struct plan_stage *plan = plan_of(standby, number);
+    struct stage *stage = &standby->stages[number];
+    if (stage->count > 0) {
+        log_event(LOG_WARN, "standby_stale",
+                  "a changelog was made anew since it was followed: it is begun again",
+                  KV("stage", (int64_t)number));
+    }
+    stage_close(standby, stage);
+    for (unsigned i = 0; i < plan->store_count; i++) {
+        standby->epochs[plan->stores[i]] = epochs[i];
+    }
+    stage_open(standby, number, count);
+}
+
+/* Whoever takes something has gone first. */
+static void work_begin(struct worker_standby *standby)
+{
+    (void)pthread_mutex_lock(&standby->work);
+    while (atomic_load(&standby->takers) > 0) {
+        (void)pthread_cond_wait(&standby->is_free, &standby->work);
+    }
+}
+
+static void work_end(struct worker_standby *standby)
+{
+    (void)pthread_mutex_unlock(&standby->work);
+}
+
 /* Kafka is asked while nobody is kept waiting. */
 static void stages_learn(struct worker_standby *standby)
 {
@@ -477,18 +545,13 @@ static void stages_learn(struct worker_standby *standby)
     standby->learned_us = now_us;
     uint32_t *epochs = must_alloc((plan->store_count + 1) * sizeof *epochs);
     for (unsigned i = 0; i < plan->stage_count; i++) {
-        const struct plan_stage *stage = plan_of(standby, i);
         int32_t count = 0;
-        if (stage->store_count == 0 || standby->stages[i].count > 0 ||
-            !stage_ask(standby, i, &count, epochs)) {
-            continue;
+        if (plan_of(standby, i)->store_count > 0 && stage_ask(standby, i, &count, epochs) &&
+            !is_known(standby, i, count, epochs)) { /* nobody else writes what it looks at */
+            work_begin(standby);
+            stage_learn(standby, i, count, epochs);
+            work_end(standby);
         }
-        (void)pthread_mutex_lock(&standby->work);
-        for (unsigned n = 0; n < stage->store_count; n++) {
-            standby->epochs[stage->stores[n]] = epochs[n];
-        }
-        stage_open(standby, i, count);
-        (void)pthread_mutex_unlock(&standby->work);
     }
     free(epochs);
 }
@@ -498,13 +561,14 @@ static void stages_learn(struct worker_standby *standby)
 static bool turn(struct worker_standby *standby)
 {
     stages_learn(standby);
-    (void)pthread_mutex_lock(&standby->work);
+    work_begin(standby);
     bool has_more = records_take(standby);
     if (clock_mono_us() - standby->looked_us >= LOOK_US) {
         all_look(standby);
     }
-    (void)pthread_mutex_unlock(&standby->work);
-    return has_more;
+    standby->may_begin = standby->may_begin && followed_begin(standby);
+    work_end(standby);
+    return has_more || standby->may_begin;
 }
 
 static void *standby_run(void *context)
@@ -512,7 +576,7 @@ static void *standby_run(void *context)
     struct worker_standby *standby = context;
     struct err_info info = {0};
     bool has_more = false;
-    (void)setpriority(PRIO_PROCESS, (id_t)gettid(), NICE); /* its client's threads inherit it */
+    (void)pthread_setname_np(pthread_self(), "standby");
     enum err e = worker_restore_new(standby->params.kafka, standby->params.pipeline, "standby",
                                     true, &standby->restore, &info);
     if (e) {
@@ -536,14 +600,16 @@ static void *standby_run(void *context)
 /* --- for worker threads -------------------------------------------------------------------------------------- */
 
 /* In `work`. All of its stores' places, or false: then it is ended. */
-static bool part_release(struct worker_standby *standby, struct part *part, int64_t *places)
+static bool part_release(struct worker_standby *standby, struct part *part,
+                         struct standby_place *places)
 {
     const struct plan_stage *plan = plan_of(standby, part->stage);
     bool has = !part->is_bad && is_fresh(part, clock_mono_us());
     for (unsigned i = 0; i < plan->store_count; i++) {
         unsigned store = plan->stores[i];
-        places[store] = worker_restore_release(standby->restore, store, part->partition);
-        has = has && places[store] >= 0;
+        int64_t offset = worker_restore_release(standby->restore, store, part->partition);
+        places[store] = (struct standby_place){offset, standby->epochs[store]};
+        has = has && offset >= 0;
     }
     if (!has) {
         part_end(standby, part);
@@ -553,13 +619,14 @@ static bool part_release(struct worker_standby *standby, struct part *part, int6
 
 struct stream_task *worker_standby_take(struct worker_standby *standby, unsigned stage,
                                         int32_t partition, struct local_copy **copies,
-                                        int64_t *places)
+                                        struct standby_place *places)
 {
     struct stream_task *taken = NULL;
     if (!standby) {
         return NULL;
     }
     owned_set(standby, stage, partition, true);
+    atomic_fetch_add(&standby->takers, 1);
     (void)pthread_mutex_lock(&standby->work);
     struct part *part =
         partition < standby->stages[stage].count ? &standby->stages[stage].parts[partition] : NULL;
@@ -570,13 +637,10 @@ struct stream_task *worker_standby_take(struct worker_standby *standby, unsigned
         }
         part_end(standby, part); /* of which nothing is left but its figures */
     }
+    atomic_fetch_sub(&standby->takers, 1);
+    (void)pthread_cond_signal(&standby->is_free);
     (void)pthread_mutex_unlock(&standby->work);
     return taken;
-}
-
-uint32_t worker_standby_epoch(const struct worker_standby *standby, unsigned store)
-{
-    return standby->epochs[store]; /* not written any more once something was taken of it */
 }
 
 void worker_standby_give(struct worker_standby *standby, unsigned stage, int32_t partition)
@@ -606,29 +670,19 @@ enum err worker_standby_text(struct worker_standby *standby, struct buf *out)
 
 /* --- life ------------------------------------------------------------------------------------------------------ */
 
-static void part_free(struct worker_standby *standby, struct part *part, void *context)
-{
-    (void)context;
-    if (part->stream) {
-        part_end(standby, part);
-    }
-    free(part->copies);
-    free(part->goals);
-}
-
 static void standby_free(struct worker_standby *standby)
 {
-    each_part(standby, NULL, part_free);
-    worker_restore_free(standby->restore);
     for (unsigned i = 0; i < standby->params.plan->stage_count; i++) {
-        free(standby->stages[i].parts);
+        stage_close(standby, &standby->stages[i]);
         free(standby->owned[i].flags);
     }
+    worker_restore_free(standby->restore);
     free(standby->stages);
     free(standby->owned);
     free(standby->epochs);
     buf_free(&standby->text);
     (void)pthread_mutex_destroy(&standby->work);
+    (void)pthread_cond_destroy(&standby->is_free);
     (void)pthread_mutex_destroy(&standby->notes);
     (void)close(standby->wake_fd);
     free(standby);
@@ -646,6 +700,7 @@ struct worker_standby *worker_standby_start(const struct worker_standby_params *
     standby->epochs = must_alloc((plan->store_count + 1) * sizeof *standby->epochs);
     buf_init(&standby->text, STANDBY_TEXT_BYTES);
     CHECK(pthread_mutex_init(&standby->work, NULL) == 0);
+    CHECK(pthread_cond_init(&standby->is_free, NULL) == 0);
     CHECK(pthread_mutex_init(&standby->notes, NULL) == 0);
     standby->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     CHECK(standby->wake_fd >= 0);

@@ -14,9 +14,10 @@
  *          than tombstones are kept.
  * DISK     with state.dir it fills and hands over the partition's copies, too: one owner at a time.
  * COST     memory: up to state.standby.bytes, past it the furthest are left out, and what one more client
- *          fetches ahead; network: those changelogs once more; CPU: the thread and its Kafka client have the lowest priority. Worker threads wait for it
- *          only when they take something: 500 records at most, or a second where a partition is begun
- *          just then.
+ *          fetches ahead; network: those changelogs once more; CPU: what fetches has the lowest priority, and what
+ *          is not fetched is not applied. The thread itself has everybody's: worker threads wait for it when
+ *          they take something, and it lets them go first: 500 records at most, or a second where a
+ *          partition is begun just then.
  * THREADS  own and take, give, begin: any; start and stop by one owner.
  */
 #pragma once
@@ -49,13 +50,16 @@ struct worker_standby *worker_standby_start(const struct worker_standby_params *
 void worker_standby_stop(struct worker_standby *standby);
 /* Once it is known which partitions are the worker's: nothing is followed before. */
 void worker_standby_begin(struct worker_standby *standby);
+/* Up to where a changelog was followed, and which making of it. */
+struct standby_place {
+    int64_t offset;
+    uint32_t epoch;
+};
 /* The partition is the worker's from here on. What was followed of it, the caller's now, or NULL; then
  * `copies` and `places`, by store, are those of its stores. Without tables: stream_task_use. */
 struct stream_task *worker_standby_take(struct worker_standby *standby, unsigned stage,
                                         int32_t partition, struct local_copy **copies,
-                                        int64_t *places);
-/* Which making of its changelog was followed. */
-uint32_t worker_standby_epoch(const struct worker_standby *standby, unsigned store);
+                                        struct standby_place *places);
 /* It is not the worker's any more. */
 void worker_standby_give(struct worker_standby *standby, unsigned stage, int32_t partition);
 /* How near each partition of a stage is to the worker's own; -1: it is not followed. */

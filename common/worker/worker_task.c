@@ -183,26 +183,26 @@ static void metrics_open(struct worker_thread *thread, struct worker_task *task)
 
 /* Whether the store's changelog is the one that was followed, and has the place. */
 static bool is_standby_right(struct worker_thread *thread, unsigned store, int32_t partition,
-                             int64_t place)
+                             const struct standby_place *place)
 {
     const struct worker *worker = thread->worker;
     const char *topic = pipeline_store_changelog(worker->params.pipeline, store);
     struct err_info info = {0};
     uint32_t epoch;
     enum err e = kafka_topic_epoch(thread->consumer, topic, EPOCH_MS, &epoch, &info);
-    if (e || epoch != worker_standby_epoch(worker->standby, store)) {
+    if (e || epoch != place->epoch) {
         log_event(LOG_WARN, "standby_stale",
                   e ? err_detail(e, &info)
                     : "the changelog was made anew since it was followed: all of it is read",
                   KV("topic", topic), KV("partition", partition));
         return false;
     }
-    return worker_restore_has(thread->restore, store, partition, place, "standby_stale");
+    return worker_restore_has(thread->restore, store, partition, place->offset, "standby_stale");
 }
 
 /* What was followed of the task while it was another's; NULL: all is to be read. */
 static struct stream_task *standby_take(struct worker_thread *thread, struct worker_task *task,
-                                        int64_t *places)
+                                        struct standby_place *places)
 {
     const struct worker *worker = thread->worker;
     const struct plan_stage *stage = worker_stage(thread, task);
@@ -211,7 +211,7 @@ static struct stream_task *standby_take(struct worker_thread *thread, struct wor
     bool is_right = taken != NULL;
     for (unsigned i = 0; is_right && i < stage->store_count; i++) {
         unsigned store = stage->stores[i];
-        is_right = is_standby_right(thread, store, task->partition, places[store]);
+        is_right = is_standby_right(thread, store, task->partition, &places[store]);
     }
     if (!is_right) {
         worker_keep_close(thread, task);
@@ -224,15 +224,16 @@ static struct stream_task *standby_take(struct worker_thread *thread, struct wor
 }
 
 static enum err restores_add(struct worker_thread *thread, struct worker_task *task,
-                             const int64_t *places, struct err_info *info)
+                             const struct standby_place *places, struct err_info *info)
 {
     const struct plan_stage *stage = worker_stage(thread, task);
     enum err e = ERR_OK;
     for (unsigned i = 0; !e && i < stage->store_count; i++) {
         unsigned store = stage->stores[i];
+        int64_t offset = places ? places[store].offset : -1;
         struct local_copy *copy =
-            places[store] >= 0 ? task->copies[store] : worker_keep_open(thread, task, store);
-        e = worker_restore_add(thread->restore, store, task->partition, copy, places[store], info);
+            offset >= 0 ? task->copies[store] : worker_keep_open(thread, task, store);
+        e = worker_restore_add(thread->restore, store, task->partition, copy, offset, info);
     }
     return e;
 }
@@ -241,10 +242,9 @@ enum err worker_task_start(struct worker_thread *thread, struct worker_task *tas
                            struct err_info *info)
 {
     const struct plan_stage *stage = worker_stage(thread, task);
-    int64_t *places = must_alloc((task->copy_count + 1) * sizeof *places);
-    task->stream = standby_take(thread, task, places);
-    if (!task->stream) {
-        memset(places, 0xff, task->copy_count * sizeof *places); /* -1: none */
+    struct standby_place *places = must_alloc((task->copy_count + 1) * sizeof *places);
+    struct stream_task *taken = task->stream = standby_take(thread, task, places);
+    if (!taken) {
         task->stream = stream_task_new(thread->worker->params.pipeline, task->stage,
                                        worker_tables_all(thread->tables), task->partition);
     }
@@ -261,7 +261,7 @@ enum err worker_task_start(struct worker_thread *thread, struct worker_task *tas
         e = stream_task_restore_metadata(task->stream, input->source, input->committed.metadata,
                                          info);
     }
-    e = e ? e : restores_add(thread, task, places, info);
+    e = e ? e : restores_add(thread, task, taken ? places : NULL, info);
     free(places);
     return e;
 }

@@ -3,10 +3,13 @@
  * real Kafka (tests/e2e/test_pipeline_kills.py). */
 #define _GNU_SOURCE /* memmem, mkdtemp, nftw */
 
+#include "kafka/kafka_topics.h"
 #include "worker/worker_restore.h"
 #include "worker_fixture.h"
 
+#include <dirent.h>
 #include <ftw.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #define KEYS 8
@@ -14,6 +17,20 @@
 static const char *const count_text = "{\"sources\": {\"in\": " SOURCE(
     "in") "}, \"flows\": {\"counts\": {\"from\": \"in\", \"steps\": [" COUNT
           "], \"output\": {\"topic\": \"out\"}}}, " SIDES "}";
+
+/* As if topics had been made anew since: linked in place of kafka_topic_epoch. */
+static _Atomic uint32_t epochs_later;
+enum err __real_kafka_topic_epoch(rd_kafka_t *client, const char *topic, int64_t timeout_ms,
+                                  uint32_t *ret_epoch, struct err_info *info);
+enum err __wrap_kafka_topic_epoch(rd_kafka_t *client, const char *topic, int64_t timeout_ms,
+                                  uint32_t *ret_epoch, struct err_info *info);
+enum err __wrap_kafka_topic_epoch(rd_kafka_t *client, const char *topic, int64_t timeout_ms,
+                                  uint32_t *ret_epoch, struct err_info *info)
+{
+    enum err e = __real_kafka_topic_epoch(client, topic, timeout_ms, ret_epoch, info);
+    *ret_epoch += epochs_later;
+    return e;
+}
 
 struct place {
     struct fixture f;
@@ -197,6 +214,23 @@ static void test_standby__copy_on_disk__comes_along(void **state)
     assert_err(ERR_OK, worker_stop(place->second, 20000));
 }
 
+/* It is not what was followed before; what is followed of it from then on is as good as any. */
+static void test_standby__changelog_made_anew__is_followed_from_its_start_and_taken(void **state)
+{
+    struct place *place = *state;
+    pair_start(place, 1 << 30);
+    feed_counted(place, 10);
+    double count = (double)changelog_count(place);
+    await_metric(&place->f, "standby_records_total", "", count);
+    epochs_later++;
+    await_metric(&place->f, "standby_records_total", "", 2 * count);
+    assert_err(ERR_OK, worker_stop(place->first, 20000));
+    await_ready(place->second, "4 source partitions");
+    expect_counts(place, 21);
+    assert_int_equal(2, (int)taken(place));
+    assert_err(ERR_OK, worker_stop(place->second, 20000));
+}
+
 /* Under load, both follow each other, and the first one comes and goes. */
 static void test_standby__members_come_and_go_under_load__nothing_is_lost(void **state)
 {
@@ -221,6 +255,57 @@ static void test_standby__members_come_and_go_under_load__nothing_is_lost(void *
     expect_counts(place, rounds * 60 + 1);
     assert_err(ERR_OK, worker_stop(place->first, 20000));
     assert_err(ERR_OK, worker_stop(place->second, 20000));
+}
+
+/* The name of a thread of this process; "": it has ended. */
+static void thread_name(const char *id, char name[32])
+{
+    char path[64];
+    (void)snprintf(path, sizeof path, "/proc/self/task/%.20s/comm", id);
+    FILE *file = fopen(path, "r");
+    if (!file || !fgets(name, 32, file)) {
+        name[0] = '\0';
+    }
+    if (file) {
+        (void)fclose(file);
+    }
+}
+
+/* How many threads of this process begin with the name and have a lower priority than it, or its own. */
+static int threads_count(const char *name, bool is_lower)
+{
+    int count = 0;
+    int own = getpriority(PRIO_PROCESS, (id_t)getpid());
+    DIR *threads = opendir("/proc/self/task");
+    assert_non_null(threads);
+    for (struct dirent *entry; (entry = readdir(threads)) != NULL;) {
+        char found[32];
+        thread_name(entry->d_name, found);
+        bool is_it = found[0] && entry->d_name[0] != '.' && strncmp(found, name, strlen(name)) == 0;
+        count += is_it && (getpriority(PRIO_PROCESS, (id_t)strtoll(entry->d_name, NULL, 10)) >
+                           own) == is_lower;
+    }
+    (void)closedir(threads);
+    return count;
+}
+
+/* Whoever takes a partition waits for the thread that follows, and for its client's main thread: only those
+ * that fetch have the lowest priority. */
+static void test_standby__priorities__what_is_waited_for_has_everybodys(void **state)
+{
+    struct place *place = *state;
+    place->f.config.state_standby = "on";
+    place->f.config.state_standby_bytes = 1 << 30;
+    place->first = worker_of(&place->f, NULL);
+    await_ready(place->first, "4 source partitions");
+    int64_t deadline_us = clock_mono_us() + DEADLINE_US;
+    while (threads_count("rdk:broker", true) == 0) {
+        assert_true(clock_mono_us() < deadline_us);
+        pause_ms(10);
+    }
+    assert_int_equal(1, threads_count("standby", false));
+    assert_int_equal(threads_count("rdk:broker", true), threads_count("", true));
+    assert_err(ERR_OK, worker_stop(place->first, 20000));
 }
 
 static enum err on_record(void *context, unsigned store, int32_t partition, struct strview key,
@@ -295,9 +380,11 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         PLACE_TEST(test_restore__released__goes_on_at_its_place),
+        PLACE_TEST(test_standby__priorities__what_is_waited_for_has_everybodys),
         PLACE_TEST(test_standby__what_was_followed__is_not_read_again),
         PLACE_TEST(test_standby__no_room__is_read_when_it_comes),
         PLACE_TEST(test_standby__copy_on_disk__comes_along),
+        PLACE_TEST(test_standby__changelog_made_anew__is_followed_from_its_start_and_taken),
         PLACE_TEST(test_standby__members_come_and_go_under_load__nothing_is_lost),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
