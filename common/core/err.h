@@ -79,6 +79,7 @@
     X(ERR_SPOOL_FAILED,        "spool-failed",          503, 1, "the spool could not be written")   \
     X(ERR_DRAINING,            "draining",              503, 1, "the service is shutting down")    \
     X(ERR_NOT_READY,           "not-ready",             503, 1, "the service is not ready yet")    \
+    X(ERR_HISTORY_UNAVAILABLE, "history-unavailable",   503, 1, "the database of the history cannot be asked") \
     X(ERR_KAFKA_TIMEOUT,       "kafka-timeout",         503, 1, "Kafka did not acknowledge in time") \
     X(ERR_KAFKA_UNAVAILABLE,   "kafka-unavailable",     503, 1, "Kafka cannot be reached")         \
     X(ERR_KAFKA_BATCH,         "kafka-batch-refused",   503, 1, "Kafka refused the batch that the record was sent in") \

@@ -217,7 +217,7 @@ static const char *on_abandon(void *opaque)
     struct desk_job *job = opaque;
     job->request = NULL;
     atomic_store(&job->is_given_up, true);
-    return "Kafka has not answered in time";
+    return job->work->late ? job->work->late : "Kafka has not answered in time";
 }
 
 void desk_ask(struct desk_port *port, struct http_request *request, struct desk_job *job,

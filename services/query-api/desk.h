@@ -34,6 +34,8 @@ struct desk_work {
     void (*free)(struct desk_job *job);
     /* More members of an error's problem, a new reference; NULL: there are none. */
     json_t *(*extra)(struct desk_job *job);
+    const char
+        *late; /* said when the request's own time is over; NULL: that Kafka has not answered */
 };
 
 MUST_CHECK struct desk *desk_new(int64_t threads, int64_t jobs_max);

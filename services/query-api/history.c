@@ -3,12 +3,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-#include "core/clock.h"
-#include "core/decimal.h"
-
-#define SECONDS_BELOW                                                                              \
-    INT64_C(100000000000) /* a number of seconds until the year 5138, as everywhere */
-#define TIME_MAX_MS INT64_C(253402300799999) /* the year 9999 ends */
+#include "row_marker.h"
 
 struct item {
     struct row_mark mark; /* first: what is searched for is a mark */
@@ -19,9 +14,8 @@ struct item {
 #define ITEM_BYTES (sizeof(struct item) + 3 * 2 * sizeof(void *))
 
 struct history {
-    struct json_scanner *scanner; /* the reader's alone, as the fields and the marks */
-    struct json_pointer *window_start, *window_end;
-    struct row_mark *marks; /* of the run at hand */
+    struct row_marker *marker; /* the reader's alone, as the marks */
+    struct row_mark *marks;    /* of the run at hand */
     size_t mark_capacity;
     int64_t bytes_max, age_max_ms;
     pthread_mutex_t lock; /* guards what follows */
@@ -31,6 +25,11 @@ struct history {
     int64_t evicted;
     int64_t floor_ms; /* below it nothing is held, and at it perhaps not all */
     struct rows_extent extent;
+    bool is_torn;    /* records are missing in the middle */
+    int64_t *starts; /* where the reader began, by partition */
+    size_t start_count, start_capacity;
+    bool is_kept, is_kept_known;
+    struct history_kept kept; /* when it is known */
 };
 
 enum err history_new(const struct history_config *config, struct history **ret,
@@ -38,16 +37,15 @@ enum err history_new(const struct history_config *config, struct history **ret,
 {
     struct history *history = must_alloc(sizeof *history);
     CHECK(pthread_mutex_init(&history->lock, NULL) == 0);
-    history->scanner = json_scanner_new(FRAME_DEPTH_MAX, FRAME_NODES_MAX);
     history->bytes_max = config->bytes_max;
     history->age_max_ms = config->age_max_ms;
     history->floor_ms = INT64_MIN;
+    history->is_kept = config->is_kept;
     sorted_init(&history->by_time, row_compare_time);
     sorted_init(&history->by_key, row_compare_key_time);
     sorted_init(&history->by_place, row_compare_place);
     buf_init(&history->cursor, CURSOR_BYTES_MAX);
-    enum err e = json_pointer_new(config->window_start, &history->window_start, info);
-    e = e ? e : json_pointer_new(config->window_end, &history->window_end, info);
+    enum err e = row_marker_new(config->window_start, config->window_end, &history->marker, info);
     if (e) {
         history_free(history);
         return e;
@@ -92,11 +90,10 @@ void history_free(struct history *history)
     sorted_deinit(&history->by_key);
     sorted_deinit(&history->by_place);
     buf_free(&history->cursor);
-    json_pointer_free(history->window_start);
-    json_pointer_free(history->window_end);
-    json_scanner_free(history->scanner);
+    row_marker_free(history->marker);
     CHECK(pthread_mutex_destroy(&history->lock) == 0);
     free(history->marks);
+    free(history->starts);
     free(history);
 }
 
@@ -169,49 +166,22 @@ static void items_evict(struct history *history, int64_t now_ms)
 
 /* --- records ------------------------------------------------------------------------------------------- */
 
-static bool number_to_ms(struct strview text, int64_t *ret)
+/* Where the reader began is another matter with each partition that comes. */
+static void starts_note(struct history *history, const struct frame *frame)
 {
-    struct decimal number;
-    if (decimal_parse(text, &number) || decimal_compare(number, decimal_from_int(0)) < 0 ||
-        decimal_compare(number, decimal_from_int(TIME_MAX_MS)) > 0) {
-        return false;
+    /* Aligned: frame.c lays it first behind the struct. */
+    const struct frame_state *state = (const struct frame_state *)(const void *)frame->value.ptr;
+    size_t count = (size_t)state->partition_count;
+    if (count > history->start_capacity) {
+        history->starts = must_realloc(history->starts, count * sizeof *history->starts);
+        history->start_capacity = count;
     }
-    if (decimal_compare(number, decimal_from_int(SECONDS_BELOW)) < 0 &&
-        decimal_multiply(number, decimal_from_int(1000), &number)) {
-        return false;
+    for (size_t p = 0; p < count; p++) {
+        history->starts[p] = state->partitions[p].start;
     }
-    *ret = decimal_to_int(number);
-    return true;
-}
-
-/* Epoch seconds, milliseconds or ISO 8601, as pipelines write them. */
-static bool field_to_ms(const struct json_doc *doc, const struct json_pointer *field, int64_t *ret)
-{
-    uint32_t index = json_pointer_find(field, doc);
-    if (index == JSON_NODE_NONE) {
-        return false;
-    }
-    struct strview text = json_node_text(doc, index);
-    if (doc->nodes[index].type == JSON_NODE_NUMBER) {
-        return number_to_ms(text, ret);
-    }
-    return doc->nodes[index].type == JSON_NODE_STRING &&
-           timestamp_parse_iso8601(text, ret) == ERR_OK && *ret >= 0 && *ret <= TIME_MAX_MS;
-}
-
-static struct row_mark mark_of(struct history *history, const struct frame *frame)
-{
-    struct row_mark mark = {frame->timestamp_ms, ROW_NO_WINDOW, frame->key, frame->partition,
-                            frame->offset};
-    struct json_doc doc;
-    int64_t start_ms, end_ms;
-    if (frame->is_json && json_scan(history->scanner, frame->value, &doc, NULL) == ERR_OK &&
-        field_to_ms(&doc, history->window_start, &start_ms) &&
-        field_to_ms(&doc, history->window_end, &end_ms)) {
-        mark.time_ms = start_ms;
-        mark.end_ms = end_ms;
-    }
-    return mark;
+    history->start_count = count;
+    history->is_kept_known = history->is_kept_known && history->kept.epoch == state->epoch &&
+                             history->kept.partition_count == count;
 }
 
 static void frame_apply(struct history *history, struct frame *frame, const struct row_mark *mark)
@@ -226,11 +196,16 @@ static void frame_apply(struct history *history, struct frame *frame, const stru
         }
         break;
     case FRAME_GAP:
+        history->is_torn = true;
+        (void)rows_extent_apply(&history->extent, frame); /* the topic is the same */
+        break;
     case FRAME_STATE:
         if (rows_extent_apply(&history->extent, frame)) {
             items_remove_all(history);
             history->floor_ms = INT64_MIN;
+            history->is_torn = false;
         }
+        starts_note(history, frame);
         break;
     }
 }
@@ -244,7 +219,7 @@ static void marks_make(struct history *history, struct frame *const *frames, siz
     }
     for (size_t i = 0; i < count; i++) {
         if (frames[i]->kind == FRAME_RECORD) {
-            history->marks[i] = mark_of(history, frames[i]);
+            history->marks[i] = row_marker_mark(history->marker, frames[i]);
         }
     }
 }
@@ -390,6 +365,85 @@ static void read_rows(const struct history *history, const struct rows_query *qu
     }
 }
 
+/* --- with a store behind it ------------------------------------------------------------------------------- */
+
+size_t history_starts(struct history *history, uint32_t *ret_epoch, int64_t *starts, size_t max)
+{
+    (void)pthread_mutex_lock(&history->lock);
+    size_t count = history->start_count;
+    *ret_epoch = history->extent.epoch;
+    for (size_t p = 0; p < count && count <= max; p++) {
+        starts[p] = history->starts[p];
+    }
+    (void)pthread_mutex_unlock(&history->lock);
+    return count;
+}
+
+void history_note_kept(struct history *history, const struct history_kept *kept)
+{
+    (void)pthread_mutex_lock(&history->lock);
+    if (kept->epoch == history->extent.epoch && kept->partition_count == history->start_count) {
+        history->kept = *kept;
+        history->is_kept_known = true;
+    }
+    (void)pthread_mutex_unlock(&history->lock);
+}
+
+static bool is_read_whole(const struct history *history)
+{
+    for (size_t p = 0; p < history->start_count; p++) {
+        if (history->starts[p] > 0) {
+            return false;
+        }
+    }
+    return history->start_count > 0;
+}
+
+/* All rows later than this are held, in their newest form. INT64_MAX: none is known to be. */
+static int64_t whole_after_ms(const struct history *history)
+{
+    if (!history->extent.is_live || history->is_torn) {
+        return INT64_MAX;
+    }
+    int64_t before_ms = is_read_whole(history)   ? INT64_MIN
+                        : history->is_kept_known ? history->kept.before_ms
+                                                 : INT64_MAX;
+    return before_ms > history->floor_ms ? before_ms : history->floor_ms;
+}
+
+static bool reaches(int64_t from_ms, int64_t after_ms)
+{
+    return after_ms == INT64_MIN || from_ms > after_ms;
+}
+
+/* As the store says it of itself, where it is known. */
+static void view_describe(const struct history *history, const struct rows_query *resolved,
+                          struct rows_view *ret)
+{
+    const struct item *oldest = item_oldest(history);
+    const struct rows_extent *extent = &history->extent;
+    int64_t floor_ms = history->is_kept_known ? history->kept.floor_ms : history->floor_ms;
+    bool is_cut = history->is_kept_known ? history->kept.is_cut : extent->is_cut;
+    ret->oldest_ms = oldest ? oldest->mark.time_ms : INT64_MAX;
+    if (history->is_kept_known && history->kept.oldest_ms < ret->oldest_ms) {
+        ret->oldest_ms = history->kept.oldest_ms;
+    }
+    ret->is_known = history->cursor.len > 0;
+    ret->is_live = extent->is_live;
+    ret->is_complete = extent->is_live && !is_cut && reaches(resolved->from_ms, floor_ms);
+    CHECK(buf_append_view(&ret->cursor, buf_view(&history->cursor)) == ERR_OK);
+}
+
+/* A page of the newest that lies where all is held is the whole answer, too. */
+static bool is_enough(const struct rows_query *resolved, const struct rows_view *view,
+                      int64_t after_ms)
+{
+    const struct rows *rows = &view->rows;
+    return reaches(resolved->from_ms, after_ms) ||
+           (resolved->is_descending && view->has_more &&
+            rows->items[rows->count - 1].mark.time_ms > after_ms);
+}
+
 void history_read(struct history *history, const struct rows_query *query, struct rows_view *ret)
 {
     *ret = (struct rows_view){0};
@@ -397,12 +451,9 @@ void history_read(struct history *history, const struct rows_query *query, struc
     (void)pthread_mutex_lock(&history->lock);
     const struct rows_query resolved = query_resolve(history, query);
     read_rows(history, &resolved, &ret->rows);
-    const struct item *oldest = item_oldest(history);
-    ret->oldest_ms = oldest ? oldest->mark.time_ms : INT64_MAX;
-    ret->is_known = history->cursor.len > 0;
-    ret->is_complete = history->extent.is_live && !history->extent.is_cut &&
-                       (history->floor_ms == INT64_MIN || resolved.from_ms > history->floor_ms);
-    CHECK(buf_append_view(&ret->cursor, buf_view(&history->cursor)) == ERR_OK);
+    view_describe(history, &resolved, ret);
+    int64_t after_ms = history->is_kept ? whole_after_ms(history) : INT64_MIN;
     (void)pthread_mutex_unlock(&history->lock);
     ret->has_more = rows_cut(&ret->rows, query, row_compare_time);
+    ret->is_enough = is_enough(&resolved, ret, after_ms);
 }

@@ -9,3 +9,6 @@ file(GLOB dashboard CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/dashboard/*.html
 list(FILTER dashboard EXCLUDE REGEX "/docs\\.[a-z]+$")
 millrace_embed(${program}_parts dashboard_files ${dashboard}
                ${uplot}/uPlot.iife.min.js ${uplot}/uPlot.min.css)
+
+# libpq's header only: pg.c loads the library when query.history.postgres is set.
+target_include_directories(${program}_parts PRIVATE ${PQ_INCLUDE_DIRS})

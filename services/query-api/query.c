@@ -158,6 +158,8 @@ enum err query_begin(struct query *query, int argc, char **argv, enum config_act
     query->kafka.extra.prefix = "kafka.";
     const struct config_section sections[] = {
         {"Query", query_options, ARRAY_LEN(query_options), &query->config},
+        {"History in PostgreSQL", history_store_options, history_store_options_count,
+         &query->history_store_config},
         {"Consumers", consumers_options, consumers_options_count, &query->consumers_config},
         {"Jobs", jobs_options, jobs_options_count, &query->jobs_config},
         {"Operators", operators_options, operators_options_count, &query->operators_config},
@@ -318,12 +320,41 @@ static enum err read_start(struct query *query, struct err_info *info)
 static enum err history_start(struct query *query, struct err_info *info)
 {
     const struct config_list *names = &query->config.history_topics;
+    struct history_config *config = &query->config.history;
+    const int64_t retention_ms = query->history_store_config.retention_ms;
+    config->is_kept = query->history_store_config.conninfo[0] != '\0';
+    if (config->is_kept && retention_ms &&
+        (config->age_max_ms == 0 || config->age_max_ms > retention_ms)) {
+        config->age_max_ms = retention_ms; /* memory shows nothing that the database has no more */
+    }
     enum err e = ERR_OK;
     for (size_t i = 0; i < names->count && !e; i++) {
         size_t topic = query_topic_find(query, sv(names->items[i]));
         if (topic < QUERY_TOPICS_MAX) {
-            e = history_new(&query->config.history, &query->history[topic], info);
+            e = history_new(config, &query->history[topic], info);
         }
+    }
+    return e;
+}
+
+static enum err history_store_begin(struct query *query, struct err_info *info)
+{
+    if (!query->config.history.is_kept) {
+        return ERR_OK;
+    }
+    const struct history_store_params params = {
+        .config = &query->history_store_config,
+        .kafka = &query->kafka,
+        .window_start = query->config.history.window_start,
+        .window_end = query->config.history.window_end,
+        .topics = query->topics,
+        .history = query->history,
+        .topic_count = query->topic_count,
+    };
+    enum err e = history_store_start(&params, &query->history_store, info);
+    if (!e) {
+        service_add_check(query->service, &(struct service_check){"history", history_store_check,
+                                                                  query->history_store});
     }
     return e;
 }
@@ -346,6 +377,7 @@ enum err query_start(struct query *query, struct err_info *info)
     query->reader = reader_new(query->topics, query->topic_count);
     enum err e = service_access_start(query->service, &query->access_config, &query->access, info);
     e = e ? e : history_start(query, info);
+    e = e ? e : history_store_begin(query, info);
     e = e ? e : catchup_start(query, info);
     e = e ? e : jobs_start(&query->jobs_config, &query->kafka, &query->jobs, info);
     e = e ? e : operators_start(query, info);
@@ -370,6 +402,7 @@ void query_settle(struct query *query)
 void query_free(struct query *query)
 {
     desk_free(query->desk); /* first: what its jobs use is freed below */
+    history_store_free(query->history_store);
     cluster_watch_free(query->cluster);
     consumers_free(query->consumers);
     access_free(query->access);

@@ -43,6 +43,11 @@
  *          frame.c          a record, ready for the socket, shared by reference
  *          latest.c         the last value of each key
  *          history.c        records by time
+ *          row_marker.c     where a record stands there (pure)
+ *          history_store.c  the same in PostgreSQL: how it is asked …
+ *          history_writer.c … and the thread that writes it,
+ *          history_sql.c    tables and questions, history_batch.c what a run of records comes to (both pure)
+ *          pg.c             a session with PostgreSQL
  *          rows.c           lists of records, and which of them somebody asks for (pure)
  *          sorted.c         an order that is kept (pure)
  *          snapshot.c       the same, handed to one client
@@ -64,8 +69,9 @@
  * FLOW     Kafka → reader → frame ─┬→ latest, history
  *                                  └→ inbox of each shard → ring → writev per client
  *          Kafka → jobs → board → an answer when it is asked for
- *          a request → desk → Kafka → its worker → an answer
- * THREADS  reader, finder and jobs: 1 each · HTTP workers: http.threads · catch-up: sse.catchup.threads ·
+ *          Kafka → history writer → PostgreSQL
+ *          a request → desk → Kafka, PostgreSQL → its worker → an answer
+ * THREADS  reader, finder and jobs: 1 each; with PostgreSQL, history writer and a finder of its own · HTTP workers: http.threads · catch-up: sse.catchup.threads ·
  *          desk: query.operators.threads · consumers: query.consumers.threads. A frame crosses threads by an
  *          atomic count, once a batch through an inbox; a job of the desk goes there and back by a list under
  *          a lock.
@@ -81,7 +87,7 @@
 #include "jobs.h"
 #include "letters.h"
 #include "kafka/kafka_config.h"
-#include "history.h"
+#include "history_store.h"
 #include "latest.h"
 #include "reader.h"
 #include "service/service_access.h"
@@ -151,6 +157,8 @@ struct query {
     struct query_topic_metrics metrics[QUERY_TOPICS_MAX];
     struct latest *latest[QUERY_TOPICS_MAX];
     struct history *history[QUERY_TOPICS_MAX]; /* NULL: none is kept of the topic */
+    struct history_store_config history_store_config;
+    struct history_store *history_store; /* NULL: histories are in memory alone */
     struct waits_config waits;
     struct catchup *catchup;
     struct snapshots snapshots;

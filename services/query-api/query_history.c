@@ -11,7 +11,14 @@ enum err rest_read_history(struct rest_call *call, struct rest_found *ret, struc
     }
     history_read(history, &call->request.rows, &ret->view);
     ret->has_windows = true;
-    return rest_require_known(call, ret, info);
+    enum err e = rest_require_known(call, ret, info);
+    if (e || ret->view.is_enough) {
+        return e;
+    }
+    ret->is_elsewhere = !call->job;
+    return call->job ? history_store_read(call->query->history_store, call->topic,
+                                          &call->request.rows, call->job, &ret->view, info)
+                     : ERR_OK;
 }
 
 static const struct rest_endpoint history = {.find = rest_read_history,

@@ -15,7 +15,7 @@ static enum err read_all(struct rest_call *call, struct rest_found *ret, bool is
     call->limit = rows->limit;
     enum err e =
         is_history ? rest_read_history(call, ret, info) : rest_read_latest(call, ret, info);
-    if (!e && ret->view.has_more) {
+    if (!e && !ret->is_elsewhere && ret->view.has_more) {
         return err_set(info, ERR_REQUEST_PARAM,
                        "more than %" PRId64 " records are of that time (query.history.scan.max)",
                        rows_max);

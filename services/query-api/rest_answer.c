@@ -2,6 +2,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <xxhash.h>
 
 #include "core/clock.h"
@@ -39,22 +40,28 @@ static enum err format_choose(struct rest_call *call, struct err_info *info)
                                  "answers are application/json, application/x-ndjson or text/csv");
 }
 
-static enum err call_begin(struct rest_call *call, const struct rest_endpoint *endpoint,
-                           enum service_access_moment moment, struct err_info *info)
+static enum err call_admit(struct rest_call *call, enum service_access_moment moment,
+                           struct err_info *info)
 {
     const struct strview topic = sv(http_request_param(call->http, "topic"));
     enum err e = query_admit(call->http, moment, topic, info);
-    e = e ? e : query_topic_get(call->query, topic, &call->topic, info);
-    if (e) {
-        return e;
-    }
-    const char *values[REST_PARAM_COUNT];
+    return e ? e : query_topic_get(call->query, topic, &call->topic, info);
+}
+
+static void values_get(const struct http_request *http, const char *values[REST_PARAM_COUNT])
+{
     for (size_t i = 0; i < REST_PARAM_COUNT; i++) {
-        values[i] = http_request_query(call->http, rest_param_names[i]);
+        values[i] = http_request_query(http, rest_param_names[i]);
     }
-    const char *key = http_request_param(call->http, "key"); /* of the path */
+    const char *key = http_request_param(http, "key"); /* of the path */
     values[REST_KEY] = key ? key : values[REST_KEY];
-    e = rest_request_parse(values, call->query->topics[call->topic], &call->request, info);
+}
+
+/* values live as long as the call does. */
+static enum err call_read(struct rest_call *call, const struct rest_endpoint *endpoint,
+                          const char *const values[REST_PARAM_COUNT], struct err_info *info)
+{
+    enum err e = rest_request_parse(values, call->query->topics[call->topic], &call->request, info);
     if (!e && !call->request.has_order && !call->request.rows.past) {
         call->request.rows.is_descending = endpoint->is_descending;
     }
@@ -63,6 +70,15 @@ static enum err call_begin(struct rest_call *call, const struct rest_endpoint *e
     rows->limit = call->request.filter ? (size_t)call->query->config.filter_scan_max : call->limit;
     call->scanner = json_scanner_new(FRAME_DEPTH_MAX, FRAME_NODES_MAX);
     return e ? e : format_choose(call, info);
+}
+
+static void call_end(struct rest_call *call, struct rest_found *found)
+{
+    rows_view_free(&found->view);
+    fold_free(&found->fold);
+    json_scanner_free(call->scanner);
+    json_pointer_free(call->by);
+    rest_request_deinit(&call->request);
 }
 
 enum err rest_require_known(const struct rest_call *call, const struct rest_found *found,
@@ -174,7 +190,7 @@ static struct rest_head head_make(const struct rest_call *call, const struct res
     return (struct rest_head){
         .is_complete = view->is_complete,
         .as_of_ms = reader_as_of_ms(call->query->reader),
-        .lag = reader_topic_lag(call->query->reader, call->topic),
+        .lag = reader_topic_lag(call->query->reader, call->topic) + view->behind,
         .left_out = view->left_out,
         .oldest_ms = view->oldest_ms,
         .skipped = found->skipped,
@@ -239,9 +255,21 @@ static enum err reply(const struct rest_call *call, const struct rest_found *fou
 
 /* --- now, or later ----------------------------------------------------------------------------------------- */
 
+/* Of rows that were found; *ret_waits: there is nothing new, and it is to wait. */
+static enum err found_reply(const struct rest_call *call, const struct rest_endpoint *endpoint,
+                            struct rest_found *found, bool may_wait, bool *ret_waits)
+{
+    rows_choose(call, found);
+    if (endpoint->make) {
+        endpoint->make(call, found);
+    }
+    return reply(call, found, may_wait, ret_waits);
+}
+
 struct later {
-    int64_t wait_ms; /* 0: it has been answered */
+    int64_t wait_ms; /* 0: it has been answered, or is elsewhere */
     size_t topic;
+    bool is_elsewhere;
 };
 
 static struct later answer(struct http_request *http, const struct rest_endpoint *endpoint,
@@ -252,58 +280,147 @@ static struct later answer(struct http_request *http, const struct rest_endpoint
     struct rest_found found = {.skipped = -1};
     struct rest_call call = {
         .http = http, .query = http_request_context(http), .selectors = shard->selectors};
+    const char *values[REST_PARAM_COUNT];
     bool waits = false;
-    enum err e = call_begin(&call, endpoint, moment, &info);
+    enum err e = call_admit(&call, moment, &info);
+    values_get(http, values);
+    e = e ? e : call_read(&call, endpoint, values, &info);
     e = e ? e : endpoint->find(&call, &found, &info);
-    if (!e) {
-        rows_choose(&call, &found);
-        if (endpoint->make) {
-            endpoint->make(&call, &found);
-        }
-        e = reply(&call, &found, may_wait, &waits);
-    }
+    e = e || found.is_elsewhere ? e : found_reply(&call, endpoint, &found, may_wait, &waits);
     if (e) {
         http_reply_err(http, e, &info);
     }
-    const struct later later = {waits ? call.request.wait_ms : 0, call.topic};
-    rows_view_free(&found.view);
-    fold_free(&found.fold);
-    json_scanner_free(call.scanner);
-    json_pointer_free(call.by);
-    rest_request_deinit(&call.request);
+    const struct later later = {waits ? call.request.wait_ms : 0, call.topic,
+                                !e && found.is_elsewhere};
+    call_end(&call, &found);
     return later;
 }
 
-static bool answer_again(struct http_request *http, bool is_last, const void *endpoint)
-{
-    return answer(http, endpoint, SERVICE_ACCESS_AGAIN, !is_last).wait_ms == 0;
-}
+static bool answer_again(struct http_request *http, bool is_last, const struct wait_for *what);
 
-/* The server's own deadline would make an error of the wait: it ends before. */
-static int64_t wait_end_us(const struct http_request *http, int64_t wait_ms)
+/* Answers with an error when it cannot wait. */
+static void wait_add(struct http_request *http, const struct wait_for *what)
 {
-    const struct query *query = http_request_context(http);
-    int64_t timeout_ms = service_http_config(query->service)->request_timeout_ms;
-    int64_t most_ms = timeout_ms - (timeout_ms > 4000 ? 1000 : timeout_ms / 4);
-    return clock_mono_us() + 1000 * (wait_ms < most_ms ? wait_ms : most_ms);
-}
-
-void rest_handle(struct http_request *http, const struct rest_endpoint *endpoint)
-{
-    struct http_worker *worker = http_request_worker(http);
-    struct shard *shard = http_worker_state(worker);
-    const struct later later = answer(http, endpoint, SERVICE_ACCESS_FULL,
-                                      endpoint->can_wait && !http_worker_is_draining(worker));
-    if (later.wait_ms == 0) {
-        return;
-    }
-    const struct wait_for what = {later.topic, wait_end_us(http, later.wait_ms), answer_again,
-                                  endpoint};
-    if (!waits_add(&shard->waits, http, &what)) {
+    struct shard *shard = http_worker_state(http_request_worker(http));
+    if (!waits_add(&shard->waits, http, what)) {
         struct err_info info = {0};
         http_reply_err(http,
                        err_set(&info, ERR_OVERLOADED,
                                "as many requests wait as there may be (query.waits.max)"),
                        &info);
+    }
+}
+
+/* The server's own deadline would make an error of the wait: it ends before. */
+static int64_t wait_end_us(const struct http_request *http, int64_t wait_ms)
+{
+    int64_t most_ms = query_desk_timeout_ms(http_request_context(http));
+    return clock_mono_us() + 1000 * (wait_ms < most_ms ? wait_ms : most_ms);
+}
+
+/* --- at the desk ------------------------------------------------------------------------------------------- */
+
+/* The request may end before its job does: what is asked for is a copy. */
+struct rest_job {
+    struct desk_job job;
+    struct rest_call call;
+    struct rest_found found;
+    const struct rest_endpoint *endpoint;
+    char *values[REST_PARAM_COUNT];
+    int64_t wait_end_us; /* of a wait that is looked at again; 0: as the request says */
+    bool may_wait;
+};
+
+static enum err job_run(struct desk_job *job, struct err_info *info)
+{
+    struct rest_job *asked = (struct rest_job *)job;
+    return asked->endpoint->find(&asked->call, &asked->found, info);
+}
+
+static void job_reply(struct desk_job *job, struct http_request *http)
+{
+    struct rest_job *asked = (struct rest_job *)job;
+    struct rest_call *call = &asked->call;
+    struct err_info info = {0};
+    bool waits = false;
+    bool may_wait = asked->may_wait && !http_worker_is_draining(http_request_worker(http));
+    enum err e = found_reply(call, asked->endpoint, &asked->found, may_wait, &waits);
+    if (e) {
+        http_reply_err(http, e, &info);
+    } else if (waits) {
+        int64_t end_us =
+            asked->wait_end_us ? asked->wait_end_us : wait_end_us(http, call->request.wait_ms);
+        wait_add(http, &(struct wait_for){call->topic, end_us, answer_again, asked->endpoint});
+    }
+}
+
+static void job_free(struct desk_job *job)
+{
+    struct rest_job *asked = (struct rest_job *)job;
+    call_end(&asked->call, &asked->found);
+    for (size_t i = 0; i < REST_PARAM_COUNT; i++) {
+        free(asked->values[i]);
+    }
+    free(asked);
+}
+
+static const struct desk_work work = {.run = job_run,
+                                      .reply = job_reply,
+                                      .free = job_free,
+                                      .late = "PostgreSQL has not answered in time"};
+
+static void desk_find(struct http_request *http, const struct rest_endpoint *endpoint, size_t topic,
+                      bool may_wait, int64_t end_us)
+{
+    const struct shard *shard = http_worker_state(http_request_worker(http));
+    const struct query *query = http_request_context(http);
+    struct rest_job *asked = must_alloc(sizeof *asked);
+    struct err_info info = {0};
+    const char *values[REST_PARAM_COUNT];
+    *asked = (struct rest_job){.job.work = &work,
+                               .call = {.http = http,
+                                        .query = query,
+                                        .topic = topic,
+                                        .selectors = shard->selectors,
+                                        .job = &asked->job},
+                               .found.skipped = -1,
+                               .endpoint = endpoint,
+                               .wait_end_us = end_us,
+                               .may_wait = may_wait};
+    values_get(http, values);
+    for (size_t i = 0; i < REST_PARAM_COUNT; i++) {
+        asked->values[i] = values[i] ? must_strdup(values[i]) : NULL;
+        values[i] = asked->values[i];
+    }
+    enum err e = call_read(&asked->call, endpoint, values, &info);
+    if (e) {
+        http_reply_err(http, e, &info);
+        job_free(&asked->job);
+        return;
+    }
+    desk_ask(shard->desk, http, &asked->job, query_desk_timeout_ms(query));
+}
+
+/* --- requests ---------------------------------------------------------------------------------------------- */
+
+static bool answer_again(struct http_request *http, bool is_last, const struct wait_for *what)
+{
+    const struct rest_endpoint *endpoint = what->context;
+    const struct later later = answer(http, endpoint, SERVICE_ACCESS_AGAIN, !is_last);
+    if (later.is_elsewhere) {
+        desk_find(http, endpoint, later.topic, !is_last, what->deadline_us);
+    }
+    return later.wait_ms == 0;
+}
+
+void rest_handle(struct http_request *http, const struct rest_endpoint *endpoint)
+{
+    bool may_wait = endpoint->can_wait && !http_worker_is_draining(http_request_worker(http));
+    const struct later later = answer(http, endpoint, SERVICE_ACCESS_FULL, may_wait);
+    if (later.is_elsewhere) {
+        desk_find(http, endpoint, later.topic, may_wait, 0);
+    } else if (later.wait_ms) {
+        wait_add(http, &(struct wait_for){later.topic, wait_end_us(http, later.wait_ms),
+                                          answer_again, endpoint});
     }
 }

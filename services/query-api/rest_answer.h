@@ -2,7 +2,8 @@
  *
  * WHAT     reads the request, lets the endpoint find rows, takes those that pass the filter, lets the endpoint
  *          make something of them, and answers: as JSON, lines or CSV, 304 when If-None-Match has it
- *          already, or later, when it changes (wait=).
+ *          already, or later, when it changes (wait=). What memory does not hold of a history is found
+ *          at the desk (desk.h), and from there on answered as everything is.
  * FIELDS   Millrace-As-Of, -Lag, -Complete, -Next-Cursor say for lines and CSV what JSON says in its body.
  */
 #pragma once
@@ -20,6 +21,7 @@ struct rest_call {
     struct json_pointer *by;     /* what is ranked by; may be NULL */
     struct json_scanner *scanner;
     struct selector_machine *selectors; /* borrowed */
+    const struct desk_job *job; /* on the desk, which leaves `http` alone; NULL: on the loop */
 };
 
 struct rest_found {
@@ -31,6 +33,7 @@ struct rest_found {
     int64_t skipped;  /* -1: says nothing */
     int64_t scanned;  /* rows that the filter has seen; -1: there is none */
     char next_cursor[REST_CURSOR_BYTES];
+    bool is_elsewhere; /* memory does not hold it: to be found at the desk */
 };
 
 struct rest_endpoint {

@@ -57,6 +57,9 @@ struct rows_view {
     struct buf cursor; /* the topic's position that it stands for */
     bool is_known;     /* the topic has been found */
     bool is_complete;  /* nothing of what was asked for is missing */
+    bool is_live;      /* what was in Kafka at start has been read */
+    bool is_enough;    /* a store behind it would say nothing else */
+    int64_t behind;    /* records that a store has not, but memory has */
     int64_t oldest_ms; /* that is held; INT64_MAX: nothing is, or that says nothing */
     int64_t left_out;  /* keys past the bound */
 };

@@ -58,7 +58,7 @@ void waits_note(struct waits *waits, size_t topic)
 /* A request that is answered is not deferred any more: on_abandon is not called. */
 static void wait_try(struct wait *wait, bool is_last)
 {
-    if (wait->what.answer(wait->request, is_last, wait->what.context)) {
+    if (wait->what.answer(wait->request, is_last, &wait->what)) {
         wait_remove(wait);
     }
 }

@@ -35,8 +35,9 @@ struct waits {
 struct wait_for {
     size_t topic;
     int64_t deadline_us;
-    /* Gives the answer; false: there is nothing new, and it may wait on. */
-    bool (*answer)(struct http_request *request, bool is_last, const void *context);
+    /* Gives the answer, or defers the request to somebody else; false: there is nothing new, and it may wait
+     * on. */
+    bool (*answer)(struct http_request *request, bool is_last, const struct wait_for *what);
     const void *context;
 };
 

@@ -537,6 +537,109 @@ static void test_page__does_not_end_behind_a_key_too_long_for_a_cursor(void **st
     history_free(history);
 }
 
+/* --- with a store behind it ------------------------------------------------------------------------------ */
+
+static struct history *kept_make(int64_t start, int64_t bytes_max)
+{
+    struct history *history;
+    const struct history_config config = {"window_start", "window_end", bytes_max, 0, true};
+    assert_err(ERR_OK, history_new(&config, &history, NULL));
+    struct frame_state *state = must_alloc(sizeof *state + sizeof state->partitions[0]);
+    *state = (struct frame_state){7, true, 1};
+    state->partitions[0] = (struct frame_start){start, start, start == 0};
+    apply_frame(history, frame_state_new(0, state, SV("orders~0=1,e=7")));
+    free(state);
+    for (int64_t n = 0; n < 10; n++) {
+        (void)apply_record(history, "a", 0, start + n, 1000 + n, ROW_NO_WINDOW);
+    }
+    return history;
+}
+
+static void expect_enough(struct history *history, const struct rows_query *query, bool is_enough,
+                          bool is_complete, int64_t oldest_ms)
+{
+    struct rows_view view;
+    history_read(history, query, &view);
+    assert_int_equal(is_enough, view.is_enough);
+    if (is_enough) {
+        assert_int_equal(is_complete, view.is_complete);
+        assert_int_equal(oldest_ms, view.oldest_ms);
+    }
+    rows_view_free(&view);
+}
+
+static struct rows_query query_from(int64_t from_ms)
+{
+    struct rows_query query = query_all();
+    query.from_ms = from_ms;
+    return query;
+}
+
+static void test_kept__read_from_the_first_offset__memory_is_enough(void **state)
+{
+    (void)state;
+    struct history *history = kept_make(0, NEVER_FULL);
+    struct rows_query query = query_all();
+    expect_enough(history, &query, true, true, 1000);
+    history_free(history);
+    history = kept_make(0, 4 * ITEM_BYTES_ABOUT); /* until its oldest go */
+    expect_enough(history, &query, false, false, 0);
+    query = query_from(1009);
+    expect_enough(history, &query, true, true, 1010 - (int64_t)history_stats(history).rows);
+    history_free(history);
+}
+
+static void test_kept__began_in_the_middle__enough_past_what_lay_before(void **state)
+{
+    (void)state;
+    struct history *history = kept_make(50, NEVER_FULL);
+    const struct rows_query all = query_all(), late = query_from(1005), later = query_from(1006);
+    expect_enough(history, &later, false, false, 0); /* nobody has said what lies before */
+    struct history_kept kept = {7, 1, 1005, 3, 2, false};
+    history_note_kept(history, &kept);
+    expect_enough(history, &all, false, false, 0);
+    expect_enough(history, &late, false, false, 0);
+    expect_enough(history, &later, true, true, 3);
+    kept.is_cut = true;
+    history_note_kept(history, &kept);
+    expect_enough(history, &later, true, false, 3);
+    kept = (struct history_kept){8, 1, INT64_MIN, 3, INT64_MIN, false}; /* of another topic */
+    history_note_kept(history, &kept);
+    expect_enough(history, &later, true, false, 3);
+    apply_state(history, 8, true, true); /* which then comes: it was read whole */
+    expect_enough(history, &all, true, true, INT64_MAX);
+    history_free(history);
+}
+
+static void test_kept__a_page_of_the_newest__is_enough_where_all_is_held(void **state)
+{
+    (void)state;
+    struct history *history = kept_make(50, NEVER_FULL);
+    const struct history_kept kept = {7, 1, 1005, 3, INT64_MIN, false};
+    history_note_kept(history, &kept);
+    struct rows_query query = query_all();
+    query.is_descending = true;
+    query.limit = 4; /* down to 1006 */
+    expect_enough(history, &query, true, true, 3);
+    query.limit = 5;
+    expect_enough(history, &query, false, false, 0);
+    query.limit = 4;
+    query.is_descending = false;
+    expect_enough(history, &query, false, false, 0);
+    history_free(history);
+}
+
+static void test_kept__behind_a_gap__memory_is_never_enough(void **state)
+{
+    (void)state;
+    struct history *history = kept_make(0, NEVER_FULL);
+    const struct frame_gap gap = {0, SV("orders"), 0, 10, 20};
+    apply_frame(history, frame_gap_new(&maker, &gap, SV("orders~0=20")));
+    const struct rows_query query = query_from(1009);
+    expect_enough(history, &query, false, false, 0);
+    history_free(history);
+}
+
 int main(void)
 {
     frame_maker_init(&maker);
@@ -551,6 +654,10 @@ int main(void)
         cmocka_unit_test(test_place__read_again__is_what_was_read_last),
         cmocka_unit_test(test_window__however_its_bounds_are_written),
         cmocka_unit_test(test_page__does_not_end_behind_a_key_too_long_for_a_cursor),
+        cmocka_unit_test(test_kept__read_from_the_first_offset__memory_is_enough),
+        cmocka_unit_test(test_kept__began_in_the_middle__enough_past_what_lay_before),
+        cmocka_unit_test(test_kept__a_page_of_the_newest__is_enough_where_all_is_held),
+        cmocka_unit_test(test_kept__behind_a_gap__memory_is_never_enough),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     frame_maker_free(&maker);
