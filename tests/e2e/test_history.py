@@ -67,6 +67,8 @@ class World:
         self.started.append(process)
         if wait:
             await_ready(process, port)
+        if wait and url:
+            wait_for("PostgreSQL has its tables", READY_SECONDS, lambda: metric(port, "millrace_query_history_store_up") == 1)
         return process, port
 
     # --- What there should be ------------------------------------------------------------------------
