@@ -29,11 +29,15 @@ static void start_with_session(struct fixture *f, const char *session_ms)
 
 /* --- other members of the group ---------------------------------------------------------------------------- */
 
+static int members_in; /* that have got partitions, if only none of them */
+
 static void on_member_rebalance(rd_kafka_t *member, rd_kafka_resp_err_t code,
                                 rd_kafka_topic_partition_list_t *list, void *context)
 {
     (void)context;
-    (void)rd_kafka_assign(member, code == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS ? list : NULL);
+    bool is_in = code == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
+    members_in += is_in ? 1 : -1;
+    (void)rd_kafka_assign(member, is_in ? list : NULL);
 }
 
 static void conf_set(rd_kafka_conf_t *conf, const char *name, const char *value)
@@ -69,6 +73,21 @@ static void member_poll(rd_kafka_t *member)
     rd_kafka_message_t *message = rd_kafka_consumer_poll(member, 10);
     if (message) {
         rd_kafka_message_destroy(message);
+    }
+}
+
+/* Both, in one generation: who comes later than the worker would make it join again at any moment. */
+static void members_join(const struct fixture *f, rd_kafka_t *members[2])
+{
+    int64_t deadline_us = clock_mono_us() + DEADLINE_US;
+    members_in = 0;
+    for (int i = 0; i < 2; i++) {
+        members[i] = member_join(f);
+    }
+    while (members_in < 2) {
+        member_poll(members[0]);
+        member_poll(members[1]);
+        assert_true(clock_mono_us() < deadline_us);
     }
 }
 
@@ -155,7 +174,8 @@ static void test_recovery__while_partitions_are_away__processes_nothing(void **s
     (void)state;
     struct fixture f;
     start_with_session(&f, LONG_SESSION_MS);
-    rd_kafka_t *others[] = {member_join(&f), member_join(&f)};
+    rd_kafka_t *others[2];
+    members_join(&f, others);
     struct worker *worker = worker_of(&f, NULL);
     settle(worker, "4 source partitions", others, ARRAY_LEN(others));
     producer_lose(&f);
