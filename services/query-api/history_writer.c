@@ -122,6 +122,15 @@ static void values_of_topic(struct history_writer *writer, const struct topic *t
     pg_add_int(&writer->values, topic->id);
 }
 
+/* The numbers of all partitions. */
+static void values_of_partitions(struct history_writer *writer, size_t count)
+{
+    pg_add_ints(&writer->values, count);
+    for (size_t p = 0; p < count; p++) {
+        pg_item_int(&writer->values, (int64_t)p);
+    }
+}
+
 static void resultp_free(struct pg_result **result)
 {
     pg_result_free(*result);
@@ -291,10 +300,7 @@ static enum err partitions_insert(struct history_writer *writer, const struct to
                                   struct err_info *info)
 {
     values_of_topic(writer, topic);
-    pg_add_ints(&writer->values, topic->count);
-    for (size_t p = 0; p < topic->count; p++) {
-        pg_item_int(&writer->values, (int64_t)p);
-    }
+    values_of_partitions(writer, topic->count);
     pg_add_ints(&writer->values, topic->count);
     for (size_t p = 0; p < topic->count; p++) {
         pg_item_int(&writer->values, topic->partitions[p].low);
@@ -461,10 +467,7 @@ static enum err positions_write(struct history_writer *writer, const struct topi
                                 struct err_info *info)
 {
     values_of_topic(writer, topic);
-    pg_add_ints(&writer->values, topic->count);
-    for (size_t p = 0; p < topic->count; p++) {
-        pg_item_int(&writer->values, (int64_t)p);
-    }
+    values_of_partitions(writer, topic->count);
     pg_add_ints(&writer->values, topic->count);
     for (size_t p = 0; p < topic->count; p++) {
         pg_item_int(&writer->values, topic->partitions[p].read);
@@ -684,10 +687,7 @@ static enum err before_find(struct history_writer *writer, struct topic *topic,
     size_t count = history_starts(topic->history, &epoch, starts, PARTITIONS_MAX);
     bool is_there = count == topic->count && count <= PARTITIONS_MAX && epoch == topic->epoch;
     values_of_topic(writer, topic);
-    pg_add_ints(&writer->values, is_there ? count : 0);
-    for (size_t p = 0; is_there && p < count; p++) {
-        pg_item_int(&writer->values, (int64_t)p);
-    }
+    values_of_partitions(writer, is_there ? count : 0);
     pg_add_ints(&writer->values, is_there ? count : 0);
     for (size_t p = 0; is_there && p < count; p++) {
         pg_item_int(&writer->values, starts[p]);

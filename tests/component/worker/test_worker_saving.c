@@ -1,7 +1,6 @@
 /* Savepoints that are asked for through the control topic: who takes them, and what is told of it. */
 #define _GNU_SOURCE /* memmem, mkdtemp, nftw */
 
-#include <ftw.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/stat.h>
@@ -9,6 +8,7 @@
 
 #include "worker/savepoint.h"
 #include "worker/worker_control.h"
+#include "folder.h"
 #include "worker_fixture.h"
 
 #define CONTROL "millrace.control"
@@ -54,18 +54,12 @@ static int place_make(void **state)
     return 0;
 }
 
-static int file_remove(const char *path, const struct stat *status, int type, struct FTW *walk)
-{
-    (void)status, (void)type, (void)walk;
-    return remove(path);
-}
-
 static int place_leave(void **state)
 {
     struct place *place = *state;
     kafka_tail_free(place->told);
     fixture_stop(&place->f);
-    return nftw(place->dir, file_remove, 16, FTW_DEPTH | FTW_PHYS);
+    return folder_remove(place->dir);
 }
 
 static void ask(struct place *place, const char *name, int64_t until_ms)

@@ -3,10 +3,10 @@
  * tests/e2e/test_state_spill.py. */
 #define _GNU_SOURCE /* memmem, mkdtemp, nftw */
 
+#include "folder.h"
 #include "worker_fixture.h"
 
 #include <dirent.h>
-#include <ftw.h>
 #include <unistd.h>
 
 #define KEYS       2500
@@ -41,17 +41,11 @@ static int place_make(void **state)
     return 0;
 }
 
-static int file_remove(const char *path, const struct stat *status, int type, struct FTW *walk)
-{
-    (void)status, (void)type, (void)walk;
-    return remove(path);
-}
-
 static int place_leave(void **state)
 {
     struct place *place = *state;
     fixture_stop(&place->f);
-    return nftw(place->dir, file_remove, 16, FTW_DEPTH | FTW_PHYS);
+    return folder_remove(place->dir);
 }
 
 /* One record of each key. */

@@ -5,10 +5,10 @@
 
 #include "kafka/kafka_topics.h"
 #include "worker/worker_restore.h"
+#include "folder.h"
 #include "worker_fixture.h"
 
 #include <dirent.h>
-#include <ftw.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -50,18 +50,12 @@ static int place_make(void **state)
     return 0;
 }
 
-static int file_remove(const char *path, const struct stat *status, int type, struct FTW *walk)
-{
-    (void)status, (void)type, (void)walk;
-    return remove(path);
-}
-
 static int place_leave(void **state)
 {
     struct place *place = *state;
     assert_err(ERR_OK, place->f.fatal);
     fixture_stop(&place->f);
-    return nftw(place->dir, file_remove, 16, FTW_DEPTH | FTW_PHYS);
+    return folder_remove(place->dir);
 }
 
 /* So many records of each key, taken in and committed. */

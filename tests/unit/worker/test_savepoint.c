@@ -5,7 +5,6 @@
 #include "worker/savepoint.h"
 
 #include <dirent.h>
-#include <ftw.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -14,6 +13,7 @@
 #include "../stream/random.h"
 #include "../stream/stream_fixture.h"
 #include "core/file.h"
+#include "folder.h"
 
 #define RECORDS    300
 #define MORE       200
@@ -22,12 +22,6 @@
 #define FILE_BYTES ((size_t)1 << 20)
 
 static char dir[64];
-
-static int file_remove(const char *path, const struct stat *status, int type, struct FTW *walk)
-{
-    (void)status, (void)type, (void)walk;
-    return remove(path);
-}
 
 static int dir_make(void **state)
 {
@@ -39,7 +33,7 @@ static int dir_make(void **state)
 static int dir_remove(void **state)
 {
     (void)state;
-    return nftw(dir, file_remove, 16, FTW_DEPTH | FTW_PHYS);
+    return folder_remove(dir);
 }
 
 /* --- records ---------------------------------------------------------------------------------------*/

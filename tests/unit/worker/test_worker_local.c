@@ -6,7 +6,6 @@
 
 #include <dirent.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "folder.h"
 #include "test.h"
 
 #define CHANGELOG "p-store-changelog"
@@ -28,12 +28,6 @@ static struct metric errors_family = {
     .name = "test_errors_total", .type = METRIC_COUNTER, .labels = "pipeline", .help = "h"};
 static struct metric_series *errors;
 
-static int file_remove(const char *path, const struct stat *status, int type, struct FTW *walk)
-{
-    (void)status, (void)type, (void)walk;
-    return remove(path);
-}
-
 static int dir_make(void **state)
 {
     (void)state;
@@ -45,7 +39,7 @@ static int dir_make(void **state)
 static int dir_remove(void **state)
 {
     (void)state;
-    return nftw(dir, file_remove, 16, FTW_DEPTH | FTW_PHYS);
+    return folder_remove(dir);
 }
 
 /* --- a copy and what is in it --------------------------------------------------------------------*/

@@ -2,12 +2,12 @@
 
 #include "worker/worker_spill.h"
 
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "folder.h"
 #include "test.h"
 
 #define MEMORY ((size_t)16 << 20)
@@ -30,16 +30,10 @@ static int dir_make(void **state)
     return mkdir(path, 0700);
 }
 
-static int file_remove(const char *path, const struct stat *status, int type, struct FTW *walk)
-{
-    (void)status, (void)type, (void)walk;
-    return remove(path);
-}
-
 static int dir_remove(void **state)
 {
     (void)state;
-    return nftw(dir, file_remove, 16, FTW_DEPTH | FTW_PHYS);
+    return folder_remove(dir);
 }
 
 static struct worker_spill *spill_open(uint64_t free_bytes_min)
