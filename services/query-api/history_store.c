@@ -106,11 +106,6 @@ struct answer {
     struct rows rows;
 };
 
-static void resultp_free(struct pg_result **result)
-{
-    pg_result_free(*result);
-}
-
 static enum err ask(struct answer *answer, const char *sql, struct pg_result **ret,
                     struct err_info *info)
 {
@@ -127,7 +122,7 @@ static enum err command(struct answer *answer, const char *sql, struct err_info 
 
 static enum err ends_read(struct answer *answer, struct err_info *info)
 {
-    CLEANUP(resultp_free) struct pg_result *found = NULL;
+    CLEANUP(pg_resultp_free) struct pg_result *found = NULL;
     pg_params_reset(&answer->values);
     pg_add_text(&answer->values, answer->topic);
     pg_add_int(&answer->values, answer->memory.epochs ? answer->memory.epochs[0] : 0);
@@ -185,7 +180,7 @@ static enum err snapshot_begin(struct answer *answer, struct err_info *info)
 static enum err number_read(struct answer *answer, const char *sql, int64_t when_null, int64_t *ret,
                             struct err_info *info)
 {
-    CLEANUP(resultp_free) struct pg_result *found = NULL;
+    CLEANUP(pg_resultp_free) struct pg_result *found = NULL;
     enum err e = ask(answer, sql, &found, info);
     if (!e) {
         *ret = pg_is_null(found, 0, 0) ? when_null : pg_int(found, 0, 0);
@@ -248,7 +243,7 @@ static void row_take(struct answer *answer, const struct pg_result *found, int r
 /* Up to a page and one row more. */
 static enum err chunk_read(struct answer *answer, bool *ret_is_last, struct err_info *info)
 {
-    CLEANUP(resultp_free) struct pg_result *found = NULL;
+    CLEANUP(pg_resultp_free) struct pg_result *found = NULL;
     struct rows *rows = &answer->rows;
     size_t limit = answer->query.limit, missing = limit < rows->count ? 1 : limit - rows->count + 1;
     size_t asked = missing < CHUNK_ROWS ? missing : CHUNK_ROWS;

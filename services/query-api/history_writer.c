@@ -131,16 +131,11 @@ static void values_of_partitions(struct history_writer *writer, size_t count)
     }
 }
 
-static void resultp_free(struct pg_result **result)
-{
-    pg_result_free(*result);
-}
-
 /* --- a session ----------------------------------------------------------------------------------------- */
 
 static enum err tables_make(struct history_writer *writer, struct err_info *info)
 {
-    CLEANUP(resultp_free) struct pg_result *found = NULL;
+    CLEANUP(pg_resultp_free) struct pg_result *found = NULL;
     enum err e =
         ask(writer, "SELECT to_regclass('millrace_history_schema') IS NOT NULL", &found, info);
     return e || pg_bool(found, 0, 0) ? e : command(writer, history_sql_create, info);
@@ -148,7 +143,7 @@ static enum err tables_make(struct history_writer *writer, struct err_info *info
 
 static enum err version_check(struct history_writer *writer, struct err_info *info)
 {
-    CLEANUP(resultp_free) struct pg_result *found = NULL;
+    CLEANUP(pg_resultp_free) struct pg_result *found = NULL;
     enum err e = ask(writer, "SELECT version FROM millrace_history_schema", &found, info);
     if (!e && (pg_rows(found) != 1 || pg_int(found, 0, 0) != HISTORY_SQL_VERSION)) {
         e = err_set(info, ERR_HISTORY_UNAVAILABLE,
@@ -257,7 +252,7 @@ static void found_take(struct history_writer *writer)
 static enum err topic_insert(struct history_writer *writer, const struct topic *topic,
                              struct err_info *info)
 {
-    CLEANUP(resultp_free) struct pg_result *made = NULL;
+    CLEANUP(pg_resultp_free) struct pg_result *made = NULL;
     pg_params_reset(&writer->values);
     pg_add_text(&writer->values, topic->name);
     pg_add_int(&writer->values, topic->epoch);
@@ -277,7 +272,7 @@ static enum err topic_insert(struct history_writer *writer, const struct topic *
 static enum err topic_find(struct history_writer *writer, struct topic *topic,
                            struct err_info *info)
 {
-    CLEANUP(resultp_free) struct pg_result *found = NULL;
+    CLEANUP(pg_resultp_free) struct pg_result *found = NULL;
     enum err e = ask(
         writer, "SELECT id, is_gone FROM millrace_history_topic WHERE topic = $1 AND epoch = $2",
         &found, info);
@@ -341,7 +336,7 @@ static enum err positions_ask(struct history_writer *writer, const struct topic 
 static enum err positions_load(struct history_writer *writer, struct topic *topic,
                                struct err_info *info)
 {
-    CLEANUP(resultp_free) struct pg_result *found = NULL;
+    CLEANUP(pg_resultp_free) struct pg_result *found = NULL;
     enum err e = positions_ask(writer, topic, false, &found, info);
     for (int row = 0; !e && row < pg_rows(found); row++) {
         int64_t p = pg_int(found, row, 0);
@@ -371,7 +366,7 @@ static enum err topic_read(struct history_writer *writer, struct topic *topic,
 static enum err topic_claim(struct history_writer *writer, struct topic *topic,
                             struct err_info *info)
 {
-    CLEANUP(resultp_free) struct pg_result *locked = NULL;
+    CLEANUP(pg_resultp_free) struct pg_result *locked = NULL;
     pg_params_reset(&writer->values);
     pg_add_int(&writer->values, LOCK_CLASS);
     pg_add_int(&writer->values, topic->id);
@@ -402,7 +397,7 @@ static bool has_news(const struct topic *topic)
 static enum err positions_check(struct history_writer *writer, const struct topic *topic,
                                 struct err_info *info)
 {
-    CLEANUP(resultp_free) struct pg_result *found = NULL;
+    CLEANUP(pg_resultp_free) struct pg_result *found = NULL;
     enum err e = positions_ask(writer, topic, true, &found, info);
     size_t same = 0;
     for (int row = 0; !e && row < pg_rows(found); row++) {
@@ -597,7 +592,7 @@ static enum err records_write(struct history_writer *writer, struct err_info *in
 static enum err sweep(struct history_writer *writer, const struct topic *topic, const char *sql,
                       int64_t *ret_count, int64_t *ret_last_ms, struct err_info *info)
 {
-    CLEANUP(resultp_free) struct pg_result *gone = NULL;
+    CLEANUP(pg_resultp_free) struct pg_result *gone = NULL;
     enum err e = ask(writer, sql, &gone, info);
     if (e) {
         return e;
@@ -650,7 +645,7 @@ static enum err old_sweep(struct history_writer *writer, struct topic *topic, bo
 static enum err gone_sweep(struct history_writer *writer, const struct topic *topic,
                            bool *ret_has_more, struct err_info *info)
 {
-    CLEANUP(resultp_free) struct pg_result *gone = NULL;
+    CLEANUP(pg_resultp_free) struct pg_result *gone = NULL;
     pg_params_reset(&writer->values);
     pg_add_text(&writer->values, topic->name);
     enum err e = ask(writer,
@@ -699,7 +694,7 @@ static enum err before_find(struct history_writer *writer, struct topic *topic,
     if (!is_there) {
         return ERR_OK;
     }
-    CLEANUP(resultp_free) struct pg_result *found = NULL;
+    CLEANUP(pg_resultp_free) struct pg_result *found = NULL;
     enum err e =
         ask(writer,
             /* No row is passed but those that memory holds: from the newest on, in order. */
@@ -717,7 +712,7 @@ static enum err before_find(struct history_writer *writer, struct topic *topic,
 /* What memory answers with. */
 static enum err kept_tell(struct history_writer *writer, struct topic *topic, struct err_info *info)
 {
-    CLEANUP(resultp_free) struct pg_result *found = NULL;
+    CLEANUP(pg_resultp_free) struct pg_result *found = NULL;
     values_of_topic(writer, topic);
     enum err e = ask(writer,
                      "SELECT floor_ms, is_cut, (SELECT min(time_ms) FROM millrace_history"

@@ -368,6 +368,11 @@ void pg_result_free(struct pg_result *result)
     }
 }
 
+void pg_resultp_free(struct pg_result **result)
+{
+    pg_result_free(*result);
+}
+
 int pg_rows(const struct pg_result *result)
 {
     return pq.ntuples((const PGresult *)result);

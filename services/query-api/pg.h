@@ -61,7 +61,8 @@ void pg_set_deadline(struct pg *pg, int64_t deadline_us);
 MUST_CHECK enum err pg_run(struct pg *pg, const char *sql, const struct pg_params *params,
                            struct pg_result **ret, struct err_info *info);
 
-void pg_result_free(struct pg_result *result); /* NULL is a no-op */
+void pg_result_free(struct pg_result *result);   /* NULL is a no-op */
+void pg_resultp_free(struct pg_result **result); /* for CLEANUP */
 int pg_rows(const struct pg_result *result);
 bool pg_is_null(const struct pg_result *result, int row, int column);
 int64_t pg_int(const struct pg_result *result, int row, int column); /* bigint; null: 0 */

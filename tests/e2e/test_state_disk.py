@@ -16,7 +16,7 @@ from pipeline_under_test import Pipeline
 from recounted_pipelines import Sales
 
 SEED = "20261126"
-DISK = "320m"    # a copy wants 256 MiB free (worker_local.h)
+DISK = "320m"    # a copy wants 256 MiB free (worker_rocksdb.h)
 BLOCK = bytes(1 << 20)
 
 
