@@ -254,21 +254,33 @@ static inline void await_fatal(const struct fixture *f)
     }
 }
 
-/* Reads the output until at least `count` records were seen in all. */
+/* Reads the output until `count` records were seen in all, and none after them. */
 static inline void read_output(struct fixture *f, size_t count)
 {
     int64_t deadline_us = clock_mono_us() + DEADLINE_US;
-    while (f->read < count && clock_mono_us() < deadline_us) {
+    while (f->read < count) {
         rd_kafka_message_t *messages[100];
-        size_t got = kafka_tail_poll(f->tail, messages, ARRAY_LEN(messages), 20);
+        size_t left = count - f->read;
+        size_t max = left < ARRAY_LEN(messages) ? left : ARRAY_LEN(messages);
+        size_t got = kafka_tail_poll(f->tail, messages, max, 20);
         for (size_t i = 0; i < got; i++) {
             (void)snprintf(f->last, sizeof f->last, "%.*s", (int)messages[i]->len,
                            (const char *)messages[i]->payload);
             rd_kafka_message_destroy(messages[i]);
         }
         f->read += got;
+        if (clock_mono_us() > deadline_us) {
+            fail_msg("%zu of %zu records came, the last one is %s", f->read, count, f->last);
+        }
     }
-    assert_true(f->read >= count);
+}
+
+/* Reads the output until a record has this value, and none after it. */
+static inline void await_output(struct fixture *f, const char *value)
+{
+    while (strcmp(f->last, value) != 0) {
+        read_output(f, f->read + 1);
+    }
 }
 
 static inline void inject(struct fixture *f, enum request request, rd_kafka_resp_err_t code)
