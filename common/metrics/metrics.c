@@ -20,9 +20,10 @@ const double METRIC_SECONDS[] = {0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05
 struct metric_series {
     struct metric_series *next;
     const struct metric *family;
-    char *labels;                /* `topic="orders",outcome="ok"`, escaped; "" for none */
-    _Atomic int64_t count;       /* counter; histogram: observations */
-    _Atomic uint64_t value_bits; /* gauge; histogram: sum (a double's bits) */
+    char *labels;          /* `topic="orders",outcome="ok"`, escaped; "" for none */
+    _Atomic int64_t count; /* counter; histogram: observations */
+    _Atomic uint64_t
+        value_bits; /* gauge, or what a counter was set to; histogram: sum (a double's bits) */
     _Atomic int64_t buckets[BOUNDS_MAX];
 };
 
@@ -56,14 +57,38 @@ static const double *metric_bounds(const struct metric *metric)
     return metric->bounds ? metric->bounds : METRIC_SECONDS;
 }
 
+/* OpenMetrics knows a counter's family by its name without this. */
+#define TOTAL       "_total"
+#define TOTAL_BYTES (sizeof TOTAL - 1)
+
+static bool is_named_total(const struct metric *metric)
+{
+    size_t len = strlen(metric->name);
+    return len > TOTAL_BYTES && strcmp(metric->name + len - TOTAL_BYTES, TOTAL) == 0;
+}
+
+static size_t family_name_len(const struct metric *metric)
+{
+    return strlen(metric->name) - (is_named_total(metric) ? TOTAL_BYTES : 0);
+}
+
+static bool is_same_name(const struct metric *a, const struct metric *b)
+{
+    size_t len = family_name_len(a);
+    return len == family_name_len(b) && strncmp(a->name, b->name, len) == 0;
+}
+
 void metrics_register(struct metric *metrics, size_t count)
 {
     (void)pthread_mutex_lock(&registry_lock);
     for (size_t i = 0; i < count; i++) {
         struct metric *metric = &metrics[i];
+        CHECK(is_named_total(metric) == (metric->type == METRIC_COUNTER));
+        CHECK(!strpbrk(metric->help, "\"\\\n")); /* so that both formats have it as it is */
         bool is_known = false;
         for (struct metric *f = families; f && !is_known; f = f->next) {
             is_known = f == metric;
+            CHECK(is_known || !is_same_name(f, metric));
         }
         if (is_known) {
             continue;
@@ -168,10 +193,6 @@ void metric_add(struct metric_series *series, int64_t count)
 
 void metric_set(struct metric_series *series, double value)
 {
-    if (series->family->type == METRIC_COUNTER) {
-        atomic_store_explicit(&series->count, (int64_t)value, memory_order_relaxed);
-        return;
-    }
     atomic_store_explicit(&series->value_bits, double_bits(value), memory_order_relaxed);
 }
 
@@ -194,8 +215,9 @@ void metric_observe(struct metric_series *series, double value)
 
 double metric_value(const struct metric_series *series)
 {
-    return series->family->type == METRIC_GAUGE ? bits_double(series->value_bits)
-                                                : (double)series->count;
+    double added = series->family->type == METRIC_GAUGE ? 0 : (double)series->count;
+    double set = series->family->type == METRIC_HISTOGRAM ? 0 : bits_double(series->value_bits);
+    return added + set;
 }
 
 /* --- text ------------------------------------------------------------------------------------- */
@@ -235,15 +257,27 @@ static void collectors_run(void)
 static enum err render_value(struct buf *out, const struct metric_series *series)
 {
     const char *open = series->labels[0] ? "{" : "", *close = series->labels[0] ? "}" : "";
-    if (series->family->type == METRIC_COUNTER) {
+    if (series->family->type == METRIC_COUNTER && series->value_bits == 0) {
         return buf_printf(out, "%s%s%s%s %lld\n", series->family->name, open, series->labels, close,
                           (long long)series->count);
     }
     return buf_printf(out, "%s%s%s%s %.15g\n", series->family->name, open, series->labels, close,
-                      bits_double(series->value_bits));
+                      metric_value(series));
 }
 
-static enum err render_histogram(struct buf *out, const struct metric_series *series)
+/* OpenMetrics wants a bound to look like the number that it is. */
+static enum err render_bucket(struct buf *out, const struct metric_series *series, double bound,
+                              long long below, enum metrics_format format)
+{
+    const char *comma = series->labels[0] ? "," : "";
+    bool is_whole = bound == (double)(int64_t)bound;
+    return buf_printf(out, "%s_bucket{%s%sle=\"%.15g%s\"} %lld\n", series->family->name,
+                      series->labels, comma, bound,
+                      is_whole && format == METRICS_OPENMETRICS ? ".0" : "", below);
+}
+
+static enum err render_histogram(struct buf *out, const struct metric_series *series,
+                                 enum metrics_format format)
 {
     const char *name = series->family->name, *comma = series->labels[0] ? "," : "";
     const double *bounds = metric_bounds(series->family);
@@ -251,8 +285,7 @@ static enum err render_histogram(struct buf *out, const struct metric_series *se
     enum err e = ERR_OK;
     for (size_t i = 0; !e && i < BOUNDS_MAX && bounds[i] > 0; i++) {
         below += series->buckets[i];
-        e = buf_printf(out, "%s_bucket{%s%sle=\"%.15g\"} %lld\n", name, series->labels, comma,
-                       bounds[i], below < count ? below : count);
+        e = render_bucket(out, series, bounds[i], below < count ? below : count, format);
     }
     if (!e) {
         e = buf_printf(out, "%s_bucket{%s%sle=\"+Inf\"} %lld\n", name, series->labels, comma,
@@ -269,21 +302,28 @@ static enum err render_histogram(struct buf *out, const struct metric_series *se
 
 static const char *const type_names[] = {"counter", "gauge", "histogram"};
 
-enum err metrics_render(struct buf *out)
+static enum err render_head(struct buf *out, const struct metric *family,
+                            enum metrics_format format)
+{
+    int len = (int)(format == METRICS_OPENMETRICS ? family_name_len(family) : strlen(family->name));
+    return buf_printf(out, "# HELP %.*s %s\n# TYPE %.*s %s\n", len, family->name, family->help, len,
+                      family->name, type_names[family->type]);
+}
+
+enum err metrics_render(struct buf *out, enum metrics_format format)
 {
     collectors_run();
     enum err e = ERR_OK;
     const struct metric *family = atomic_load_explicit(&families, memory_order_acquire);
     for (; family && !e; family = __atomic_load_n(&family->next, __ATOMIC_ACQUIRE)) {
-        e = buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n", family->name, family->help,
-                       family->name, type_names[family->type]);
+        e = render_head(out, family, format);
         const struct metric_series *series = __atomic_load_n(&family->series, __ATOMIC_ACQUIRE);
         for (; series && !e; series = series->next) {
-            e = family->type == METRIC_HISTOGRAM ? render_histogram(out, series)
+            e = family->type == METRIC_HISTOGRAM ? render_histogram(out, series, format)
                                                  : render_value(out, series);
         }
     }
-    return e;
+    return e || format != METRICS_OPENMETRICS ? e : buf_append_view(out, SV("# EOF\n"));
 }
 
 enum err metrics_describe(struct buf *out)

@@ -1,7 +1,7 @@
 /* metrics.h - Prometheus metrics, declared once.
  *
  * WHAT     a room declares its metrics as rows; METRICS_TABLE makes them known before main;
- *          metrics_render writes them all in the Prometheus text format (0.0.4).
+ *          metrics_render writes them all in the Prometheus text format (0.0.4) or as OpenMetrics (1.0).
  *          docs/metrics.md is made from the rows, with what an operator should do.
  * LABELS   a family may have up to three labels; a series is made once (metric_series, not on the
  *          event path) and kept by the caller.
@@ -25,9 +25,12 @@ struct metric_series;
 
 /* A family's declaration and its anchor; static, zero-initialised but for the first five. */
 struct metric {
-    const char *name; /* millrace_…_total, …_seconds, …_bytes */
+    const char
+        *name; /* millrace_…_total (a counter, and no other), …_seconds, …_bytes; its own, also
+                       * without _total */
     enum metric_type type;
-    const char *help;     /* what it counts; after a semicolon what a rise asks of the operator */
+    const char *help;     /* what it counts; after a semicolon what a rise asks of the operator; no
+                           * quotes, backslashes, line breaks */
     const char *labels;   /* "topic,outcome" or NULL */
     const double *bounds; /* histogram: ascending upper bounds, ended by 0; NULL: METRIC_SECONDS */
     struct metric_series *series; /* private */
@@ -51,7 +54,8 @@ struct metric_series *metric_series(struct metric *metric, const char *const *la
     metric_series(&(metric), (const char *const[METRIC_LABELS_MAX]){__VA_ARGS__})
 
 void metric_add(struct metric_series *series, int64_t count); /* counter, count ≥ 0 */
-void metric_set(struct metric_series *series, double value);  /* gauge (or an absolute counter) */
+/* A gauge, or a counter that is kept elsewhere: that one is never added to. */
+void metric_set(struct metric_series *series, double value);
 void metric_observe(struct metric_series *series, double value); /* histogram */
 double metric_value(const struct metric_series *series);         /* tests; histogram: its count */
 
@@ -59,6 +63,7 @@ double metric_value(const struct metric_series *series);         /* tests; histo
 void metrics_on_collect(void (*collect)(void *context), void *context);
 /* After it returns the collector runs no more: its context may go. */
 void metrics_off_collect(void (*collect)(void *context), void *context);
-MUST_CHECK enum err metrics_render(struct buf *out);
+enum metrics_format { METRICS_PROMETHEUS, METRICS_OPENMETRICS };
+MUST_CHECK enum err metrics_render(struct buf *out, enum metrics_format format);
 /* Markdown table of every registered family. */
 MUST_CHECK enum err metrics_describe(struct buf *out);

@@ -11,7 +11,8 @@
 enum { PROCESS_CPU, PROCESS_RSS, PROCESS_FDS, PROCESS_START, BUILD_INFO };
 
 static struct metric process_metrics[] = {
-    [PROCESS_CPU] = {"process_cpu_seconds_total", METRIC_GAUGE, "User and system CPU time.", NULL},
+    [PROCESS_CPU] = {"process_cpu_seconds_total", METRIC_COUNTER, "User and system CPU time.",
+                     NULL},
     [PROCESS_RSS] = {"process_resident_memory_bytes", METRIC_GAUGE, "Resident memory.", NULL},
     [PROCESS_FDS] = {"process_open_fds", METRIC_GAUGE,
                      "Open file descriptors; near the limit, new connections are refused.", NULL},

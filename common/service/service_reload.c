@@ -7,7 +7,7 @@ enum { RELOADS, LAST_SUCCESS };
 
 static struct metric families[] = {
     [RELOADS] = {"millrace_reload_total", METRIC_COUNTER,
-                 "Reloads by SIGHUP; outcome=\"failed\": the old state is in use, the log says why",
+                 "Reloads by SIGHUP; outcome failed: the old state is in use, the log says why",
                  "what,outcome"},
     [LAST_SUCCESS] = {"millrace_reload_success_timestamp_seconds", METRIC_GAUGE,
                       "When it was last made anew without an error, Unix time.", "what"},

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/clock.h"
+#include "http/http_negotiate.h"
 #include "metrics/metrics.h"
 #include "service_state.h"
 
@@ -68,15 +69,32 @@ static void service_handle_get_health(struct http_request *request)
 
 /* --- metrics, documents, version -------------------------------------------------------------- */
 
+static const char *const metrics_types[] = {
+    [METRICS_PROMETHEUS] = "text/plain; version=0.0.4; charset=utf-8",
+    [METRICS_OPENMETRICS] = "application/openmetrics-text; version=1.0.0; charset=utf-8",
+};
+
+/* OpenMetrics for who likes it better than plain text, as Prometheus does; plain text for everybody else. */
+static enum metrics_format metrics_format_of(const struct http_request *request)
+{
+    const char *accept = http_request_header(request, "Accept");
+    return http_accept_quality(accept, "application/openmetrics-text") >
+                   http_accept_quality(accept, "text/plain")
+               ? METRICS_OPENMETRICS
+               : METRICS_PROMETHEUS;
+}
+
 static void service_handle_get_metrics(struct http_request *request)
 {
+    enum metrics_format format = metrics_format_of(request);
     struct buf text;
     buf_init(&text, METRICS_BYTES_MAX);
-    enum err e = metrics_render(&text);
+    enum err e = metrics_render(&text, format);
     if (e) {
         http_reply_err(request, e, NULL);
     } else {
-        http_reply_buf(request, 200, "text/plain; version=0.0.4; charset=utf-8", &text);
+        http_reply_header(request, "Vary", "Accept");
+        http_reply_buf(request, 200, metrics_types[format], &text);
     }
     buf_free(&text);
 }

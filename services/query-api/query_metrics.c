@@ -50,7 +50,7 @@ static struct metric families[] = {
          "Streams that began with records which are not in memory any more; a steady rise: "
          "raise query.ring.bytes.",
          NULL},
-    [CATCHUPS_NOW] = {"millrace_query_catchups", METRIC_GAUGE, "Streams that are catching up.",
+    [CATCHUPS_NOW] = {"millrace_query_catching_up", METRIC_GAUGE, "Streams that are catching up.",
                       NULL},
     [GAPS] =
         {"millrace_query_gaps_total", METRIC_COUNTER,

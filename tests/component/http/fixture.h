@@ -299,7 +299,7 @@ static inline double metric_read(const char *series)
 {
     CLEANUP(buf_free) struct buf text = {0};
     buf_init(&text, 4 << 20);
-    assert_err(ERR_OK, metrics_render(&text));
+    assert_err(ERR_OK, metrics_render(&text, METRICS_PROMETHEUS));
     assert_err(ERR_OK, buf_append(&text, "", 1));
     const char *found = strstr(text.data, series);
     return found ? strtod(found + strlen(series), NULL) : 0;

@@ -47,7 +47,7 @@ static bool metric_rendered(const char *line)
 {
     struct buf text;
     buf_init(&text, 1 << 20);
-    assert_err(ERR_OK, metrics_render(&text));
+    assert_err(ERR_OK, metrics_render(&text, METRICS_PROMETHEUS));
     bool is_there = memmem(text.data, text.len, line, strlen(line)) != NULL;
     buf_free(&text);
     return is_there;

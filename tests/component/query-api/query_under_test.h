@@ -164,7 +164,7 @@ static inline double site_metric(const char *line_start)
 {
     struct buf text;
     buf_init(&text, 1 << 22);
-    assert_err(ERR_OK, metrics_render(&text));
+    assert_err(ERR_OK, metrics_render(&text, METRICS_PROMETHEUS));
     assert_err(ERR_OK, buf_append(&text, "", 1));
     double value = -1;
     size_t len = strlen(line_start);

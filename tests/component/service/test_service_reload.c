@@ -127,7 +127,7 @@ static double metric_of(const char *series)
 {
     CLEANUP(buf_free) struct buf text = {0};
     buf_init(&text, 4 << 20);
-    assert_err(ERR_OK, metrics_render(&text));
+    assert_err(ERR_OK, metrics_render(&text, METRICS_PROMETHEUS));
     assert_err(ERR_OK, buf_append(&text, "", 1));
     const char *found = strstr(text.data, series);
     assert_non_null(found);

@@ -215,7 +215,7 @@ static inline double metric_of(const struct fixture *f, const char *family, cons
                    more);
     struct buf text;
     buf_init(&text, 4 << 20);
-    assert_err(ERR_OK, metrics_render(&text));
+    assert_err(ERR_OK, metrics_render(&text, METRICS_PROMETHEUS));
     const char *found = memmem(text.data, text.len, line, strlen(line));
     double value = found ? strtod(found + strlen(line), NULL) : 0;
     buf_free(&text);

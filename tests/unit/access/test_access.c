@@ -321,7 +321,7 @@ static double checks_of(const char *kind, const char *outcome)
     struct buf text;
     char name[128];
     buf_init(&text, 1 << 20);
-    assert_err(ERR_OK, metrics_render(&text));
+    assert_err(ERR_OK, metrics_render(&text, METRICS_PROMETHEUS));
     assert_err(ERR_OK, buf_append(&text, "", 1));
     (void)snprintf(name, sizeof name, "millrace_access_checks_total{kind=\"%s\",outcome=\"%s\"} ",
                    kind, outcome);

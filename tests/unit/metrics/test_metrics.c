@@ -11,6 +11,7 @@ static struct metric metrics[] = {
     {"test_events_total", METRIC_COUNTER, "Events.", "topic,outcome"},
     {"test_depth", METRIC_GAUGE, "Depth.", NULL},
     {"test_seconds", METRIC_HISTOGRAM, "Time.", NULL, bounds},
+    {"test_cpu_seconds_total", METRIC_COUNTER, "Kept elsewhere.", NULL},
     {"test_many_total", METRIC_COUNTER, "Many.", "name"},
 };
 
@@ -28,19 +29,43 @@ static void test_metrics_render__text_format(void **state)
     metrics_register(metrics, ARRAY_LEN(metrics)); /* again: no effect */
     metric_add(METRIC(metrics[0], "a\"b\\c\nd", "ok"), 3);
     metric_set(METRIC(metrics[1], NULL), 2.5);
+    metric_set(METRIC(metrics[3], NULL), 1.25);
     metric_observe(METRIC(metrics[2], NULL), 0.05);
     metric_observe(METRIC(metrics[2], NULL), 0.5);
     metric_observe(METRIC(metrics[2], NULL), 5);
     struct buf text;
     buf_init(&text, 1 << 20);
-    assert_err(ERR_OK, metrics_render(&text));
+    assert_err(ERR_OK, metrics_render(&text, METRICS_PROMETHEUS));
     assert_contains(&text, "# TYPE test_events_total counter\n");
     assert_contains(&text, "test_events_total{topic=\"a\\\"b\\\\c\\nd\",outcome=\"ok\"} 3\n");
     assert_contains(&text, "test_depth 2.5\n");
+    assert_contains(&text, "test_cpu_seconds_total 1.25\n");
     assert_contains(&text, "test_seconds_bucket{le=\"0.1\"} 1\n");
     assert_contains(&text, "test_seconds_bucket{le=\"1\"} 2\n");
     assert_contains(&text, "test_seconds_bucket{le=\"+Inf\"} 3\n");
     assert_contains(&text, "test_seconds_sum 5.55\ntest_seconds_count 3\n");
+    buf_free(&text);
+}
+
+static void test_metrics_render__openmetrics(void **state)
+{
+    (void)state;
+    metrics_register(metrics, ARRAY_LEN(metrics));
+    metric_add(METRIC(metrics[0], "a", "ok"), 3);
+    metric_observe(METRIC(metrics[2], NULL), 0.05);
+    struct buf text;
+    buf_init(&text, 1 << 20);
+    assert_err(ERR_OK, metrics_render(&text, METRICS_OPENMETRICS));
+    assert_contains(&text, "# HELP test_events Events.\n# TYPE test_events counter\n");
+    assert_contains(&text, "test_events_total{topic=\"a\",outcome=\"ok\"} 3\n");
+    assert_contains(&text, "# TYPE test_depth gauge\n");
+    assert_contains(&text, "# TYPE test_seconds histogram\n");
+    assert_contains(&text, "test_seconds_bucket{le=\"0.1\"} ");
+    assert_contains(&text, "test_seconds_bucket{le=\"1.0\"} ");
+    assert_contains(&text, "test_seconds_bucket{le=\"+Inf\"} ");
+    static const char end[] = "\n# EOF\n";
+    assert_true(text.len > strlen(end));
+    assert_memory_equal(end, text.data + text.len - strlen(end), strlen(end));
     buf_free(&text);
 }
 
@@ -51,11 +76,11 @@ static void test_metric_series__too_many__share_one(void **state)
     char name[32];
     for (int i = 0; i < METRIC_SERIES_MAX; i++) {
         (void)snprintf(name, sizeof name, "n%d", i);
-        metric_add(METRIC(metrics[3], name), 1);
+        metric_add(METRIC(metrics[4], name), 1);
     }
-    struct metric_series *other = METRIC(metrics[3], "one more");
-    assert_ptr_equal(other, METRIC(metrics[3], "and another"));
-    assert_ptr_not_equal(other, METRIC(metrics[3], "n0"));
+    struct metric_series *other = METRIC(metrics[4], "one more");
+    assert_ptr_equal(other, METRIC(metrics[4], "and another"));
+    assert_ptr_not_equal(other, METRIC(metrics[4], "n0"));
 }
 
 static void *add_many(void *series)
@@ -88,6 +113,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_metrics_render__text_format),
+        cmocka_unit_test(test_metrics_render__openmetrics),
         cmocka_unit_test(test_metric_series__too_many__share_one),
         cmocka_unit_test(test_metric_add__two_threads__no_count_is_lost),
     };
