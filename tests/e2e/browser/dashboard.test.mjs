@@ -9,7 +9,7 @@
 // Run: node --test tests/e2e/browser/
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { mkdirSync } from "node:fs";
+import { mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { launch, watch } from "./browser.mjs";
@@ -88,6 +88,32 @@ test("an order changes the table live, without a reload and without a complaint"
   assert.ok(await page.evaluate(() => window.sameDocument), "the page was reloaded");
   await page.waitForFunction(() => /\d/.test(document.getElementById("latency-p95").textContent), null, PATIENCE);
   await page.waitForFunction(() => document.querySelector("#chart canvas"), null, PATIENCE);
+  assert.deepEqual(complaints, []);
+  await page.close();
+});
+
+test("the README's page shows each product, and what comes", async () => {
+  const readme = readFileSync(new URL("../../../README.md", import.meta.url), "utf8");
+  const [, body] = /```html\n(<!doctype html>[^]*?)```/.exec(readme);
+  assert.ok(body.split("\n").length <= 25, "it is to be short");
+  const page = await browser.context.newPage();
+  const { complaints } = watch(page, origin);
+  await page.route(`${base}/page-of-the-readme`, (route) =>
+    route.fulfill({ contentType: "text/html", body: body.replace("http://127.0.0.1:8081", base) }));
+  await post(20);
+  await page.goto(`${base}/page-of-the-readme`);
+  const cells = () => page.evaluate((product) => {
+    const row = [...document.querySelectorAll("#rows tr")].find((tr) => tr.cells[0].textContent === product);
+    return row && [...row.cells].map((cell) => cell.textContent).join(" ");
+  }, PRODUCT);
+  await page.waitForFunction((product) =>
+    [...document.querySelectorAll("#rows tr")].some((tr) => tr.cells[0].textContent === product), PRODUCT, PATIENCE);
+  const old = await cells();
+  await post(30);
+  await page.waitForFunction(([product, was]) => {
+    const row = [...document.querySelectorAll("#rows tr")].find((tr) => tr.cells[0].textContent === product);
+    return [...row.cells].map((cell) => cell.textContent).join(" ") !== was;
+  }, [PRODUCT, old], PATIENCE);
   assert.deepEqual(complaints, []);
   await page.close();
 });
