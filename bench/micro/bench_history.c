@@ -121,6 +121,10 @@ int main(void)
     query.keys[query.key_count++] = SV("prod-0007");
     measure_read(history, "page of a key's newest 100", &query, 100);
     query.key_count = 0;
+    const struct cursor beginning = {0};
+    query.after = &beginning;
+    measure_read(history, "newest 100 of all changes", &query, 100);
+    query.after = NULL;
     query.prefix = SV("none");
     measure_read(history, "prefix that nothing has", &query, 0);
     query.prefix = (struct strview){0};

@@ -323,18 +323,19 @@ static void walk(const struct history *history, const struct rows_query *query,
 }
 
 static void read_keys(const struct history *history, const struct rows_query *query,
-                      struct rows *rows)
+                      struct rows_page *page)
 {
     for (size_t i = 0; i < query->key_count; i++) {
         if (!rows_query_is_again(query, i)) {
-            walk(history, query, &query->keys[i], rows);
+            walk(history, query, &query->keys[i], page->rows);
+            rows_page_trim(page);
         }
     }
 }
 
 /* What stands at or past a position of the topic, partition by partition. */
 static void read_changes(const struct history *history, const struct rows_query *query,
-                         struct rows *rows)
+                         struct rows_page *page)
 {
     struct row_mark from = mark_first((struct strview){0}, 0, INT32_MIN);
     struct sorted_place place = sorted_lower(&history->by_place, &from);
@@ -348,20 +349,20 @@ static void read_changes(const struct history *history, const struct rows_query 
         }
         if (rows_query_takes(query, &item->mark) &&
             rows_query_is_past(query, &item->mark, row_compare_time)) {
-            rows_add(rows, &item->mark, item->frame);
+            rows_page_add(page, &item->mark, item->frame);
         }
     }
 }
 
 static void read_rows(const struct history *history, const struct rows_query *query,
-                      struct rows *rows)
+                      struct rows_page *page)
 {
     if (query->after) {
-        read_changes(history, query, rows);
+        read_changes(history, query, page);
     } else if (query->key_count) {
-        read_keys(history, query, rows);
+        read_keys(history, query, page);
     } else {
-        walk(history, query, NULL, rows);
+        walk(history, query, NULL, page->rows);
     }
 }
 
@@ -450,10 +451,11 @@ void history_read(struct history *history, const struct rows_query *query, struc
     buf_init(&ret->cursor, CURSOR_BYTES_MAX);
     (void)pthread_mutex_lock(&history->lock);
     const struct rows_query resolved = query_resolve(history, query);
-    read_rows(history, &resolved, &ret->rows);
+    struct rows_page page = rows_page_begin(&ret->rows, &resolved, row_compare_time);
+    read_rows(history, &resolved, &page);
     view_describe(history, &resolved, ret);
     int64_t after_ms = history->is_kept ? whole_after_ms(history) : INT64_MIN;
     (void)pthread_mutex_unlock(&history->lock);
-    ret->has_more = rows_cut(&ret->rows, query, row_compare_time);
+    ret->has_more = rows_page_end(&page);
     ret->is_enough = is_enough(&resolved, ret, after_ms);
 }

@@ -15,7 +15,8 @@
  *          long as it takes to copy the references of a page. Values are looked into outside of it.
  * COST     bench/micro/bench_history.c. A record: a scan of its JSON and a few searches, O(log n). A page:
  *          O(log n + rows), times the keys when some are named. A prefix is looked for among all rows of
- *          the time, about 45 ns each. Changes after a position: O(log n + changes).
+ *          the time, about 45 ns each. Changes after a position: O(log n + changes), and the references of
+ *          two pages.
  */
 #pragma once
 

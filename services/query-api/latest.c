@@ -132,23 +132,24 @@ void latest_read(struct latest *latest, struct strview key, struct latest_view *
     (void)pthread_mutex_unlock(&latest->lock);
 }
 
-static void rows_take(struct rows *rows, const struct rows_query *query, struct frame *frame)
+static void page_take(struct rows_page *page, struct frame *frame)
 {
+    const struct rows_query *query = page->query;
     const struct row_mark mark = {frame->timestamp_ms, ROW_NO_WINDOW, frame->key, frame->partition,
                                   frame->offset};
     if (rows_query_takes(query, &mark) && rows_query_is_past(query, &mark, row_compare_key) &&
         (!query->after || frame->offset >= rows_position_next(query->after, frame->partition))) {
-        rows_add(rows, &mark, frame);
+        rows_page_add(page, &mark, frame);
     }
 }
 
-static void rows_take_keys(const struct latest *latest, const struct rows_query *query,
-                           struct rows *rows)
+static void page_take_keys(struct rows_page *page, const struct latest *latest)
 {
+    const struct rows_query *query = page->query;
     for (size_t i = 0; i < query->key_count; i++) {
         struct frame **found = hash_map_find(latest->frames, query->keys[i]);
         if (found && !rows_query_is_again(query, i)) {
-            rows_take(rows, query, *found);
+            page_take(page, *found);
         }
     }
 }
@@ -157,17 +158,18 @@ void latest_rows(struct latest *latest, const struct rows_query *query, struct r
 {
     *ret = (struct rows_view){.oldest_ms = INT64_MAX};
     buf_init(&ret->cursor, CURSOR_BYTES_MAX);
+    struct rows_page page = rows_page_begin(&ret->rows, query, row_compare_key);
     (void)pthread_mutex_lock(&latest->lock);
-    rows_take_keys(latest, query, &ret->rows);
+    page_take_keys(&page, latest);
     for (size_t i = 0; !query->key_count && i < hash_map_count(latest->frames); i++) {
-        rows_take(&ret->rows, query, *frame_at(latest, i));
+        page_take(&page, *frame_at(latest, i));
     }
     ret->left_out = latest->left_out;
     ret->is_known = latest->cursor.len > 0;
     ret->is_complete = latest->extent.is_live && !latest->extent.is_cut && !latest->left_out;
     CHECK(buf_append_view(&ret->cursor, buf_view(&latest->cursor)) == ERR_OK);
     (void)pthread_mutex_unlock(&latest->lock);
-    ret->has_more = rows_cut(&ret->rows, query, row_compare_key);
+    ret->has_more = rows_page_end(&page);
 }
 
 void latest_view_free(struct latest_view *view)

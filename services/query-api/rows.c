@@ -2,6 +2,7 @@
 
 #include "rows.h"
 
+#include <stdint.h>
 #include <stdlib.h>
 
 /* --- orders ------------------------------------------------------------------------------------------ */
@@ -203,4 +204,46 @@ bool rows_cut(struct rows *rows, const struct rows_query *query, sorted_compare 
         rows_pop(rows);
     }
     return kept < all;
+}
+
+/* --- pages of rows in any order ---------------------------------------------------------------------------- */
+
+static void page_cut(struct rows_page *page)
+{
+    bool is_less = rows_cut(page->rows, page->query, page->compare);
+    page->has_more = page->has_more || is_less;
+    page->first = page->has_more ? page->rows->count : 0;
+    page->cut_at = 2 * page->rows->count + 2;
+}
+
+struct rows_page rows_page_begin(struct rows *rows, const struct rows_query *query,
+                                 sorted_compare *compare)
+{
+    size_t limit = query->limit < SIZE_MAX / 4 ? query->limit : SIZE_MAX / 4;
+    return (struct rows_page){
+        .rows = rows, .query = query, .compare = compare, .cut_at = 2 * limit + 2};
+}
+
+/* What was left off is past a page whose last row ends one, and will be past every page that is before. */
+void rows_page_add(struct rows_page *page, const struct row_mark *mark, struct frame *frame)
+{
+    struct row_order order = {page->compare, page->query->is_descending ? -1 : 1};
+    if (page->first && row_order(mark, &page->rows->items[page->first - 1], &order) > 0) {
+        return;
+    }
+    rows_add(page->rows, mark, frame);
+    rows_page_trim(page);
+}
+
+void rows_page_trim(struct rows_page *page)
+{
+    if (page->rows->count >= page->cut_at) {
+        page_cut(page);
+    }
+}
+
+bool rows_page_end(struct rows_page *page)
+{
+    page_cut(page);
+    return page->has_more;
 }

@@ -85,6 +85,21 @@ bool rows_page_is_full(const struct rows *rows, size_t count, size_t limit);
 /* Sorts, and keeps the first page; whether rows were left off. */
 bool rows_cut(struct rows *rows, const struct rows_query *query, sorted_compare *compare);
 
+/* The first page of rows that come in any order: about two pages are held, however many come. */
+struct rows_page {
+    struct rows *rows;
+    const struct rows_query *query;
+    sorted_compare *compare;
+    size_t first;  /* rows that are in order, and before all that was left off; 0: nothing was */
+    size_t cut_at; /* rows */
+    bool has_more;
+};
+struct rows_page rows_page_begin(struct rows *rows, const struct rows_query *query,
+                                 sorted_compare *compare);
+void rows_page_add(struct rows_page *page, const struct row_mark *mark, struct frame *frame);
+void rows_page_trim(struct rows_page *page); /* after rows_add to its rows */
+bool rows_page_end(struct rows_page *page);  /* as rows_cut */
+
 int key_compare(struct strview a, struct strview b); /* by bytes; no key is below any */
 /* Of marks, or of what begins with one. */
 int row_compare_time(const void *a, const void *b);
