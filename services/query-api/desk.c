@@ -8,7 +8,6 @@
 #include <unistd.h>
 
 #include "core/clock.h"
-#include "query_metrics.h"
 
 #define THREADS_MAX 64
 
@@ -17,8 +16,8 @@ struct jobs_list {
 };
 
 struct desk {
+    struct desk_params params;
     size_t thread_count;
-    int64_t jobs_max;
     atomic_bool is_draining;
     pthread_t threads[THREADS_MAX];
     pthread_mutex_t lock; /* guards what follows, and each port's `done` */
@@ -84,9 +83,10 @@ int64_t desk_job_left_ms(const struct desk_job *job, int64_t most_ms)
 static void job_run(struct desk_job *job)
 {
     const int64_t now_us = clock_mono_us();
-    query_metrics_desk_waited((double)(now_us - job->asked_us) / 1e6);
+    const enum query_desk name = job->desk->params.name;
+    query_metrics_desk_waited(name, (double)(now_us - job->asked_us) / 1e6);
     if (now_us >= job->deadline_us) {
-        query_metrics_desk_refused(QUERY_REFUSAL_LATE);
+        query_metrics_desk_refused(name, QUERY_REFUSAL_LATE);
         job->err = err_set(&job->info, ERR_OVERLOADED, "other questions took too long");
     } else if (!atomic_load(&job->is_given_up)) {
         job->err = job->work->run(job, &job->info);
@@ -97,7 +97,7 @@ static void job_run(struct desk_job *job)
 static void waiting_change(struct desk *desk, int change)
 {
     desk->waiting += change;
-    query_metrics_desk_wait(change);
+    query_metrics_desk_wait(desk->params.name, change);
 }
 
 /* With the lock: gives it back to its worker. False: there is none any more. */
@@ -139,11 +139,11 @@ static void *desk_run(void *context)
     return NULL;
 }
 
-struct desk *desk_new(int64_t threads, int64_t jobs_max)
+struct desk *desk_new(const struct desk_params *params)
 {
     struct desk *desk = must_alloc(sizeof *desk);
-    desk->thread_count = (size_t)(threads < THREADS_MAX ? threads : THREADS_MAX);
-    desk->jobs_max = jobs_max;
+    desk->params = *params;
+    desk->thread_count = (size_t)(params->threads < THREADS_MAX ? params->threads : THREADS_MAX);
     CHECK(pthread_mutex_init(&desk->lock, NULL) == 0);
     CHECK(pthread_cond_init(&desk->has_job, NULL) == 0);
     for (size_t i = 0; i < desk->thread_count; i++) {
@@ -154,7 +154,9 @@ struct desk *desk_new(int64_t threads, int64_t jobs_max)
 
 void desk_drain(struct desk *desk)
 {
-    atomic_store(&desk->is_draining, true);
+    if (desk) {
+        atomic_store(&desk->is_draining, true);
+    }
 }
 
 void desk_free(struct desk *desk)
@@ -230,7 +232,7 @@ void desk_ask(struct desk_port *port, struct http_request *request, struct desk_
     job->asked_us = clock_mono_us();
     job->deadline_us = job->asked_us + timeout_ms * 1000;
     (void)pthread_mutex_lock(&desk->lock);
-    const bool has_room = desk->waiting < desk->jobs_max;
+    const bool has_room = desk->waiting < desk->params.jobs_max;
     if (has_room) {
         /* Before a thread can have done it: what is done is seen by this thread's loop only. */
         http_request_defer(request, on_abandon, job);
@@ -241,10 +243,10 @@ void desk_ask(struct desk_port *port, struct http_request *request, struct desk_
     (void)pthread_mutex_unlock(&desk->lock);
     if (!has_room) {
         struct err_info info = {0};
-        query_metrics_desk_refused(QUERY_REFUSAL_FULL);
+        query_metrics_desk_refused(desk->params.name, QUERY_REFUSAL_FULL);
         http_reply_err(request,
-                       err_set(&info, ERR_OVERLOADED,
-                               "as many questions wait as there may be (query.operators.jobs.max)"),
+                       err_set(&info, ERR_OVERLOADED, "as many questions wait as there may be (%s)",
+                               desk->params.jobs_max_key),
                        &info);
         job->work->free(job);
     }
@@ -252,6 +254,10 @@ void desk_ask(struct desk_port *port, struct http_request *request, struct desk_
 
 enum err desk_port_new(struct desk *desk, struct http_worker *worker, struct desk_port **ret)
 {
+    if (!desk) {
+        *ret = NULL;
+        return ERR_OK;
+    }
     struct desk_port *port = must_alloc(sizeof *port);
     *port = (struct desk_port){.desk = desk, .fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)};
     port->watch = port->fd < 0 ? NULL : http_worker_watch(worker, port->fd, EPOLLIN, on_done, port);

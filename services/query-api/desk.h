@@ -1,8 +1,9 @@
-/* desk.h - work that blocks, done beside the HTTP loops: questions to Kafka, a replay.
+/* desk.h - work that blocks, done beside the HTTP loops: questions to Kafka, a replay; questions to PostgreSQL,
+ * at a desk of their own, so that a slow database holds up nothing else.
  *
  * WHAT     a request is deferred, a few threads do the jobs in the order they came, and the request is
  *          answered by its own worker when its job is done. Who is gone by then is not answered.
- * BOUNDS   query.operators.threads, query.operators.jobs.max: past it ERR_OVERLOADED at once.
+ * BOUNDS   desk_params.threads, jobs_max: past it ERR_OVERLOADED at once.
  * OWNS     a job, from desk_ask on: it is freed once it has been answered, or nobody waits for it.
  * THREADS  work->run on a thread of the desk, work->reply on the request's; work->free on either.
  */
@@ -11,6 +12,7 @@
 #include <stdatomic.h>
 
 #include "http/http.h"
+#include "query_metrics.h"
 
 struct desk;
 struct desk_port;
@@ -38,12 +40,18 @@ struct desk_work {
         *late; /* said when the request's own time is over; NULL: that Kafka has not answered */
 };
 
-MUST_CHECK struct desk *desk_new(int64_t threads, int64_t jobs_max);
-/* Jobs are to end soon: desk_job_is_over. */
+struct desk_params {
+    enum query_desk name; /* for its metrics */
+    int64_t threads;
+    int64_t jobs_max;         /* that wait for a thread */
+    const char *jobs_max_key; /* its name, for who is refused */
+};
+MUST_CHECK struct desk *desk_new(const struct desk_params *params);
+/* Jobs are to end soon: desk_job_is_over. NULL is a no-op. */
 void desk_drain(struct desk *desk);
 void desk_free(struct desk *desk); /* NULL is a no-op; waits for what runs; after its ports */
 
-/* What one HTTP worker asks by. */
+/* What one HTTP worker asks by; of no desk (NULL) there is no port either. */
 MUST_CHECK enum err desk_port_new(struct desk *desk, struct http_worker *worker,
                                   struct desk_port **ret);
 void desk_port_free(struct desk_port *port); /* NULL is a no-op; on its worker's thread */

@@ -18,13 +18,18 @@
 #define LOOK_AGAIN_NS 10000000
 #define SQL_BYTES_MAX 8192
 
-enum { READS };
+enum { READS, READ_SECONDS };
 static struct metric families[] = {
     [READS] =
         {"millrace_query_history_stored_reads_total", METRIC_COUNTER,
          "Answers read from PostgreSQL, since memory did not hold what was asked for; failed: "
          "it could not be asked, and the answer was a 503.",
          "result"},
+    [READ_SECONDS] = {"millrace_query_history_stored_read_seconds", METRIC_HISTOGRAM,
+                      "How long PostgreSQL took for an answer, failed ones too; steadily near "
+                      "query.history.postgres.timeout: it is overloaded, or something locks its "
+                      "tables.",
+                      NULL},
 };
 METRICS_TABLE(families)
 
@@ -43,6 +48,12 @@ const struct config_option history_store_options[] = {
     CONFIG_ROW(struct history_store_config, timeout_ms, "query.history.postgres.timeout", DURATION,
                "5s", 100, 600000,
                "Longest that a connection may take to begin, and a statement to end."),
+    CONFIG_ROW(struct history_store_config, threads, "query.history.postgres.threads", INT, "2", 1,
+               64, "Threads that ask it, each by a connection; one more writes."),
+    CONFIG_ROW(struct history_store_config, jobs_max, "query.history.postgres.jobs.max", INT, "100",
+               1, 1e6,
+               "Most requests that wait for such a thread; further ones are told to come back "
+               "later."),
 };
 const size_t history_store_options_count = ARRAY_LEN(history_store_options);
 
@@ -50,8 +61,8 @@ struct history_store {
     struct history_store_params params;
     struct history_shared shared;
     struct history_writer *writer;
-    struct metric_series *found, *failed; /* reads */
-    pthread_mutex_t lock;                 /* guards what follows */
+    struct metric_series *found, *failed, *seconds; /* reads */
+    pthread_mutex_t lock;                           /* guards what follows */
     struct pg *idle[SESSIONS_MAX];
     size_t idle_count;
 };
@@ -377,7 +388,9 @@ enum err history_store_read(struct history_store *store, size_t topic,
     frame_maker_init(&answer.maker);
     enum err e = cursor_parse(buf_view(&view->cursor), &answer.topic, 1, &answer.memory, &why);
     CHECK(!e); /* we wrote it */
+    const int64_t begun_us = clock_mono_us();
     e = session_ask(store, &answer, query, &why);
+    metric_observe(store->seconds, (double)(clock_mono_us() - begun_us) / 1e6);
     if (e) {
         log_event(LOG_WARN, "history_store_read", err_detail(e, &why), KV("topic", answer.topic));
         e = unavailable(&answer, info);
@@ -427,6 +440,7 @@ enum err history_store_start(const struct history_store_params *params, struct h
     store->params = *params;
     store->found = METRIC(families[READS], "found");
     store->failed = METRIC(families[READS], "failed");
+    store->seconds = METRIC(families[READ_SECONDS], NULL);
     store->shared.pg = (struct pg_config){.conninfo = params->config->conninfo,
                                           .timeout_ms = params->config->timeout_ms,
                                           .is_ending = &store->shared.is_ending};

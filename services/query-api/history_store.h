@@ -28,6 +28,8 @@ struct history_store_config {
     const char *conninfo; /* "": none */
     int64_t retention_ms; /* 0: for ever */
     int64_t timeout_ms;
+    int64_t threads;
+    int64_t jobs_max;
 };
 extern const struct config_option history_store_options[];
 extern const size_t history_store_options_count;

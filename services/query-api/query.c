@@ -202,6 +202,7 @@ static void worker_drain(void *state)
     struct shard *shard = state;
     waits_end(&shard->waits);
     desk_drain(shard->config->desk);
+    desk_drain(shard->config->history_desk);
     shard_drain(shard);
 }
 
@@ -286,6 +287,7 @@ static enum err listen_start(struct query *query, struct err_info *info)
         .waits = &query->waits,
         .access = query->access,
         .desk = query->desk,
+        .history_desk = query->history_desk,
         .kafka = &query->kafka,
         .control_topic =
             strcmp(query->config.control, "on") == 0 ? query->config.control_topic : NULL,
@@ -353,6 +355,10 @@ static enum err history_store_begin(struct query *query, struct err_info *info)
     };
     enum err e = history_store_start(&params, &query->history_store, info);
     if (!e) {
+        const struct history_store_config *config = &query->history_store_config;
+        query->history_desk =
+            desk_new(&(struct desk_params){QUERY_DESK_HISTORY, config->threads, config->jobs_max,
+                                           "query.history.postgres.jobs.max"});
         service_add_check(query->service, &(struct service_check){"history", history_store_check,
                                                                   query->history_store});
     }
@@ -362,7 +368,8 @@ static enum err history_store_begin(struct query *query, struct err_info *info)
 static enum err operators_start(struct query *query, struct err_info *info)
 {
     const struct operators_config *config = &query->operators_config;
-    query->desk = desk_new(config->threads, config->jobs_max);
+    query->desk = desk_new(&(struct desk_params){QUERY_DESK_KAFKA, config->threads,
+                                                 config->jobs_max, "query.operators.jobs.max"});
     return cluster_watch_new(&config->cluster, &query->kafka, &query->cluster, info);
 }
 
@@ -402,6 +409,7 @@ void query_settle(struct query *query)
 void query_free(struct query *query)
 {
     desk_free(query->desk); /* first: what its jobs use is freed below */
+    desk_free(query->history_desk);
     history_store_free(query->history_store);
     cluster_watch_free(query->cluster);
     consumers_free(query->consumers);

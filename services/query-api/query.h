@@ -159,6 +159,7 @@ struct query {
     struct history *history[QUERY_TOPICS_MAX]; /* NULL: none is kept of the topic */
     struct history_store_config history_store_config;
     struct history_store *history_store; /* NULL: histories are in memory alone */
+    struct desk *history_desk;           /* NULL: as well */
     struct waits_config waits;
     struct catchup *catchup;
     struct snapshots snapshots;

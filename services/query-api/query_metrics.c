@@ -110,19 +110,19 @@ static struct metric families[] = {
                  NULL},
     [DESK_WAITING] =
         {"millrace_query_desk_waiting", METRIC_GAUGE,
-         "Questions to Kafka (topics, groups, dead letters, named consumers) that wait "
-         "for a thread; at query.operators.jobs.max further ones get a 503.",
-         NULL},
+         "Questions that wait for a thread: to Kafka (topics, groups, dead letters, named "
+         "consumers), or to PostgreSQL (history); at query.operators.jobs.max, or "
+         "query.history.postgres.jobs.max, further ones get a 503.",
+         "desk"},
     [DESK_WAIT] = {"millrace_query_desk_wait_seconds", METRIC_HISTOGRAM,
                    "How long a question has waited for a thread; a steady rise: raise "
-                   "query.operators.threads, or ask less often.",
-                   NULL},
+                   "query.operators.threads (query.history.postgres.threads), or ask less often.",
+                   "desk"},
     [DESK_REFUSED] =
         {"millrace_query_desk_refused_total", METRIC_COUNTER,
-         "Questions that were told to come back later; full: query.operators.jobs.max waited "
-         "already; late: no thread had time for it; replays: query.dead_letters.replays.max were "
-         "under way.",
-         "reason"},
+         "Questions that were told to come back later; full: as many waited already as may; "
+         "late: no thread had time for it; replays: query.dead_letters.replays.max were under way.",
+         "desk,reason"},
     [REPLAYS] = {"millrace_query_replays", METRIC_GAUGE,
                  "Replays of dead letters that are under way; each holds a thread of "
                  "query.operators.threads.",
@@ -157,15 +157,21 @@ static const char *const refusal_names[QUERY_REFUSAL_COUNT] = {
     [QUERY_REFUSAL_REPLAYS] = "replays",
 };
 
+static const char *const desk_names[QUERY_DESK_COUNT] = {
+    [QUERY_DESK_KAFKA] = "kafka",
+    [QUERY_DESK_HISTORY] = "history",
+};
+
 static struct {
     struct metric_series *streams, *subscriptions, *frames, *bytes, *ends[QUERY_END_COUNT],
         *catchups, *catchups_now, *gaps, *jobs, *jobs_left_out, *slow[QUERY_SLOW_COUNT], *delivery,
-        *waits, *consumers, *commits[QUERY_COMMIT_COUNT], *expired, *desk_waiting, *desk_wait,
-        *desk_refused[QUERY_REFUSAL_COUNT], *replays;
+        *waits, *consumers, *commits[QUERY_COMMIT_COUNT], *expired, *desk_waiting[QUERY_DESK_COUNT],
+        *desk_wait[QUERY_DESK_COUNT], *desk_refused[QUERY_DESK_COUNT][QUERY_REFUSAL_COUNT],
+        *replays;
 } series;
 
 static _Atomic int64_t streams_open, subscriptions_open, catchups_open, waits_open, consumers_open,
-    desk_waiting, replays_open;
+    desk_waiting[QUERY_DESK_COUNT], replays_open;
 
 static void on_collect(void *context)
 {
@@ -175,8 +181,22 @@ static void on_collect(void *context)
     metric_set(series.catchups_now, (double)atomic_load(&catchups_open));
     metric_set(series.waits, (double)atomic_load(&waits_open));
     metric_set(series.consumers, (double)atomic_load(&consumers_open));
-    metric_set(series.desk_waiting, (double)atomic_load(&desk_waiting));
+    for (size_t i = 0; i < QUERY_DESK_COUNT; i++) {
+        metric_set(series.desk_waiting[i], (double)atomic_load(&desk_waiting[i]));
+    }
     metric_set(series.replays, (double)atomic_load(&replays_open));
+}
+
+static void desks_start(void)
+{
+    for (size_t i = 0; i < QUERY_DESK_COUNT; i++) {
+        series.desk_waiting[i] = METRIC(families[DESK_WAITING], desk_names[i]);
+        series.desk_wait[i] = METRIC(families[DESK_WAIT], desk_names[i]);
+        for (size_t why = 0; why < QUERY_REFUSAL_COUNT; why++) {
+            series.desk_refused[i][why] =
+                METRIC(families[DESK_REFUSED], desk_names[i], refusal_names[why]);
+        }
+    }
 }
 
 void query_metrics_start(void)
@@ -194,12 +214,8 @@ void query_metrics_start(void)
     series.waits = METRIC(families[WAITS], NULL);
     series.consumers = METRIC(families[CONSUMERS], NULL);
     series.expired = METRIC(families[EXPIRED], NULL);
-    series.desk_waiting = METRIC(families[DESK_WAITING], NULL);
-    series.desk_wait = METRIC(families[DESK_WAIT], NULL);
     series.replays = METRIC(families[REPLAYS], NULL);
-    for (size_t i = 0; i < QUERY_REFUSAL_COUNT; i++) {
-        series.desk_refused[i] = METRIC(families[DESK_REFUSED], refusal_names[i]);
-    }
+    desks_start();
     for (size_t i = 0; i < QUERY_COMMIT_COUNT; i++) {
         series.commits[i] = METRIC(families[COMMITS], commit_names[i]);
     }
@@ -303,19 +319,19 @@ void query_metrics_consumer_expired(void)
     metric_add(series.expired, 1);
 }
 
-void query_metrics_desk_wait(int change)
+void query_metrics_desk_wait(enum query_desk desk, int change)
 {
-    atomic_fetch_add(&desk_waiting, change);
+    atomic_fetch_add(&desk_waiting[desk], change);
 }
 
-void query_metrics_desk_waited(double seconds)
+void query_metrics_desk_waited(enum query_desk desk, double seconds)
 {
-    metric_observe(series.desk_wait, seconds);
+    metric_observe(series.desk_wait[desk], seconds);
 }
 
-void query_metrics_desk_refused(enum query_refusal why)
+void query_metrics_desk_refused(enum query_desk desk, enum query_refusal why)
 {
-    metric_add(series.desk_refused[why], 1);
+    metric_add(series.desk_refused[desk][why], 1);
 }
 
 void query_metrics_replay(int change)

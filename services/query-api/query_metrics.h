@@ -49,9 +49,10 @@ enum query_refusal {
     QUERY_REFUSAL_REPLAYS,
     QUERY_REFUSAL_COUNT
 };
-void query_metrics_desk_wait(int change); /* +1, -1 */
-void query_metrics_desk_waited(double seconds);
-void query_metrics_desk_refused(enum query_refusal why);
+enum query_desk { QUERY_DESK_KAFKA, QUERY_DESK_HISTORY, QUERY_DESK_COUNT };
+void query_metrics_desk_wait(enum query_desk desk, int change); /* +1, -1 */
+void query_metrics_desk_waited(enum query_desk desk, double seconds);
+void query_metrics_desk_refused(enum query_desk desk, enum query_refusal why);
 void query_metrics_replay(int change); /* +1, -1 */
 enum query_slow { QUERY_SLOW_CONFLATED, QUERY_SLOW_CAUGHT_UP, QUERY_SLOW_COUNT };
 void query_metrics_slow(enum query_slow how);

@@ -51,7 +51,7 @@ static enum err run_enter(const struct replay_job *asked, struct err_info *info)
     }
     CHECK(free_place < ARRAY_LEN(running.jobs)); /* the desk has no more threads */
     if (!e && count >= replays_max) {
-        query_metrics_desk_refused(QUERY_REFUSAL_REPLAYS);
+        query_metrics_desk_refused(QUERY_DESK_KAFKA, QUERY_REFUSAL_REPLAYS);
         e = err_set(
             info, ERR_OVERLOADED,
             "as many replays are under way as there may be (query.dead_letters.replays.max)");

@@ -398,7 +398,7 @@ static void desk_find(struct http_request *http, const struct rest_endpoint *end
         job_free(&asked->job);
         return;
     }
-    desk_ask(shard->desk, http, &asked->job, query_desk_timeout_ms(query));
+    desk_ask(shard->history_desk, http, &asked->job, query_desk_timeout_ms(query));
 }
 
 /* --- requests ---------------------------------------------------------------------------------------------- */

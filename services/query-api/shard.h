@@ -29,7 +29,7 @@ struct shard_config {
     int64_t ring_bytes_max;                    /* a topic */
     struct waits_config *waits;
     struct access *access;
-    struct desk *desk;
+    struct desk *desk, *history_desk; /* Kafka's; PostgreSQL's, NULL: there is none */
     const struct kafka_config *kafka;
     const char *control_topic; /* NULL: nothing is told to workers */
 };
@@ -46,7 +46,7 @@ struct shard {
     struct ws_sockets sockets;
     struct waits waits;
     struct control *control; /* NULL: nothing is told to workers */
-    struct desk_port *desk;
+    struct desk_port *desk, *history_desk;
     struct access_view *access;
     unsigned access_generation; /* that its clients were looked at by */
     int event_fd;

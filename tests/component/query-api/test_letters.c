@@ -487,9 +487,10 @@ static void test_replays_max__further_ones_come_back__other_questions_are_answer
     free(answer);
     json_decref(get_json(site, "/dead-letters/" DLQ));
     assert_true(one_replay_runs(NULL)); /* all the while */
-    assert_true(site_metric("millrace_query_desk_refused_total{reason=\"replays\"} ") == 1);
-    assert_true(site_metric("millrace_query_desk_wait_seconds_count ") >= 4);
-    assert_true(site_metric("millrace_query_desk_waiting ") == 0);
+    assert_true(
+        site_metric("millrace_query_desk_refused_total{desk=\"kafka\",reason=\"replays\"} ") == 1);
+    assert_true(site_metric("millrace_query_desk_wait_seconds_count{desk=\"kafka\"} ") >= 4);
+    assert_true(site_metric("millrace_query_desk_waiting{desk=\"kafka\"} ") == 0);
     rd_kafka_mock_clear_request_errors(site->mock.cluster, INIT_PRODUCER_ID);
     client_await_end(first);
     expect_in(first->text.data, "\"sent\":9");

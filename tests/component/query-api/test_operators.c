@@ -71,7 +71,8 @@ static void test_desk__many_at_once__all_are_answered(void **state)
         (const char *const[]){"--query.operators.threads=1", "--query.operators.jobs.max=4", NULL});
     struct client *clients[40];
     int answered = 0, refused = 0;
-    const double told = site_metric("millrace_query_desk_refused_total{reason=\"full\"} ");
+    const double told =
+        site_metric("millrace_query_desk_refused_total{desk=\"kafka\",reason=\"full\"} ");
     for (size_t i = 0; i < ARRAY_LEN(clients); i++) {
         clients[i] = client_open(site, "/topics", "Connection: close\r\n");
     }
@@ -86,8 +87,8 @@ static void test_desk__many_at_once__all_are_answered(void **state)
     assert_int_equal(ARRAY_LEN(clients), answered + refused);
     assert_true(answered > 0);
     assert_true(told + refused ==
-                site_metric("millrace_query_desk_refused_total{reason=\"full\"} "));
-    assert_true(site_metric("millrace_query_desk_waiting ") == 0);
+                site_metric("millrace_query_desk_refused_total{desk=\"kafka\",reason=\"full\"} "));
+    assert_true(site_metric("millrace_query_desk_waiting{desk=\"kafka\"} ") == 0);
     site_stop(site);
 }
 
