@@ -241,26 +241,40 @@ static void test_http__too_many_connections__are_closed(void **state)
 /* --- time
  * ------------------------------------------------------------------------------------------ */
 
-static int start_hasty(void **state)
+/* One limit at a time: what else a test does has all the time it needs. */
+static int start_short(int64_t *limit_ms, const struct http_config *config)
 {
-    (void)state;
-    struct http_config config = config_default();
-    config.header_timeout_ms = 60;
-    config.body_timeout_ms = 60;
-    config.idle_timeout_ms = 60;
-    config.request_timeout_ms = 60;
-    server_start(&config);
+    *limit_ms = SHORT_MS;
+    server_start(config);
     return 0;
 }
 
-/* What comes after the deadline has all the time it needs. */
+static int start_short_head(void **state)
+{
+    (void)state;
+    struct http_config config = config_default();
+    return start_short(&config.header_timeout_ms, &config);
+}
+
+static int start_short_body(void **state)
+{
+    (void)state;
+    struct http_config config = config_default();
+    return start_short(&config.body_timeout_ms, &config);
+}
+
+static int start_short_idle(void **state)
+{
+    (void)state;
+    struct http_config config = config_default();
+    return start_short(&config.idle_timeout_ms, &config);
+}
+
 static int start_short_deadline(void **state)
 {
     (void)state;
     struct http_config config = config_default();
-    config.request_timeout_ms = 60;
-    server_start(&config);
-    return 0;
+    return start_short(&config.request_timeout_ms, &config);
 }
 
 static void test_http__slow_head__is_cut(void **state)
@@ -500,12 +514,12 @@ int main(void)
         WITH(start_default, test_http__body_too_large__is_told_although_the_client_goes_on_sending),
         WITH(start_small, test_http__too_many_bytes_in_flight__503_until_there_is_room),
         WITH(start_small, test_http__too_many_connections__are_closed),
-        WITH(start_hasty, test_http__slow_head__is_cut),
-        WITH(start_hasty, test_http__slow_loris__is_cut_although_bytes_keep_coming),
-        WITH(start_hasty, test_http__slow_body__is_answered_with_408),
-        WITH(start_hasty, test_http__idle_connection__is_closed),
+        WITH(start_short_head, test_http__slow_head__is_cut),
+        WITH(start_short_head, test_http__slow_loris__is_cut_although_bytes_keep_coming),
+        WITH(start_short_body, test_http__slow_body__is_answered_with_408),
+        WITH(start_short_idle, test_http__idle_connection__is_closed),
         WITH(start_short_deadline, test_http__deadline_of_a_deferred_request__abandons_and_answers),
-        WITH(start_hasty, test_http__reader_that_takes_nothing__is_cut),
+        WITH(start_short_deadline, test_http__reader_that_takes_nothing__is_cut),
         WITH(start_default, test_http__leave__serves_everything_and_closes_after_the_answer),
         WITH(start_default, test_http__drain__refuses_new_work_and_waits_for_the_old),
         cmocka_unit_test(test_http__stop__answers_what_is_left),
