@@ -15,6 +15,7 @@
     "{\"order_id\":\"" id "\",\"user_id\":\"u-1\",\"product_id\":\"prod-1\",\"amount\":" amount    \
     ",\"timestamp\":1795242600000}"
 #define FIXTURE_ARGUMENTS_MAX 32
+#define WAIT_US               60000000
 
 struct fixture {
     struct mock_kafka kafka;
@@ -26,7 +27,7 @@ struct fixture {
 /* Until the service says it is ready; awaited, with a deadline. */
 static inline void await_ready(unsigned port)
 {
-    int64_t deadline_us = clock_mono_us() + 20000000;
+    int64_t deadline_us = clock_mono_us() + WAIT_US;
     for (;;) {
         struct http_answer answer = http_call(port, "/health/ready", NULL, 0, NULL);
         long status = answer.status;
@@ -50,7 +51,8 @@ static inline void fixture_open_reader(struct fixture *fixture)
     CHECK(fixture->reader != NULL);
 }
 
-/* An ingest-api on fixture->kafka; more: NULL-ended flags on top of ours. */
+/* An ingest-api on fixture->kafka; more: NULL-ended flags on top of ours. Its limits of time are met by no
+ * machine that is merely slow: a test of one of them makes that one short. */
 static inline int fixture_serve(struct fixture *fixture, const char *const *more)
 {
     char bootstrap[256];
@@ -68,8 +70,8 @@ static inline int fixture_serve(struct fixture *fixture, const char *const *more
         "--events.max=100",
         "--events.streamed.max=20000",
         "--http.body.bytes.max=64KiB",
-        "--http.request.timeout=4s",
-        "--kafka.message.timeout.ms=1500",
+        "--http.request.timeout=60s",
+        "--kafka.message.timeout.ms=30000",
     };
     int argc = 13;
     for (; more && *more; more++) {
@@ -178,6 +180,16 @@ static inline rd_kafka_message_t *record_at(const struct fixture *fixture, const
     assert_int_equal(0, message->err);
     assert_int_equal(offset, message->offset);
     return message;
+}
+
+/* The next offset of a partition. */
+static inline int64_t partition_end(const struct fixture *fixture, const char *topic,
+                                    int32_t partition)
+{
+    int64_t first, end;
+    assert_int_equal(0, rd_kafka_query_watermark_offsets(fixture->reader, topic, partition, &first,
+                                                         &end, 20000));
+    return end;
 }
 
 /* The record that an answer, or a result of one, names. */

@@ -7,6 +7,7 @@
 
 #define TOPIC       "ingest-api.idempotency"
 #define OTHER_TOPIC "other.idempotency"
+#define LATE_MS     3000 /* when Kafka answers: long after who asked it was told that it had not */
 
 static struct http_answer post_key(const struct fixture *fixture, const char *path, const char *key,
                                    const char *body)
@@ -193,7 +194,7 @@ static void test_key__kafka_away__retry_is_processed(void **state)
     assert_true(atoi(answer.retry_after) >= 1);
     http_answer_free(&answer);
     assert_int_equal(0, rd_kafka_mock_broker_set_up(fixture->kafka.cluster, 1));
-    const int64_t deadline_us = clock_mono_us() + 20000000;
+    const int64_t deadline_us = clock_mono_us() + WAIT_US;
     do {
         http_answer_free(&answer);
         answer = post_key(fixture, "/events/clicks", "away", "{\"n\":1}");
@@ -224,16 +225,19 @@ static void test_key__required__400_without(void **state)
 static void test_key__late_report__409_then_the_true_outcome(void **state)
 {
     struct fixture *fixture = *state;
-    assert_int_equal(0, rd_kafka_mock_broker_set_rtt(fixture->kafka.cluster, 1, 2000));
+    assert_int_equal(0, rd_kafka_mock_broker_set_rtt(fixture->kafka.cluster, 1, LATE_MS));
+    const int64_t begun_us = clock_mono_us();
     struct http_answer answer = post_key(fixture, "/events/clicks", "late", "{\"n\":1}");
     assert_answer("deadline", &answer, 503, "kafka-timeout");
     assert_non_null(strstr(answer.body, "same Idempotency-Key"));
     http_answer_free(&answer);
     answer = post_key(fixture, "/events/clicks", "late", "{\"n\":1}");
-    assert_answer("in progress", &answer, 409, "idempotency-in-progress");
-    assert_true(atoi(answer.retry_after) >= 1);
+    if (clock_mono_us() - begun_us < LATE_MS * 1000) { /* else Kafka may have answered */
+        assert_answer("in progress", &answer, 409, "idempotency-in-progress");
+        assert_true(atoi(answer.retry_after) >= 1);
+    }
     assert_int_equal(0, rd_kafka_mock_broker_set_rtt(fixture->kafka.cluster, 1, 0));
-    const int64_t deadline_us = clock_mono_us() + 20000000;
+    const int64_t deadline_us = clock_mono_us() + WAIT_US;
     while (answer.status == 409) {
         http_answer_free(&answer);
         answer = post_key(fixture, "/events/clicks", "late", "{\"n\":1}");
@@ -241,8 +245,7 @@ static void test_key__late_report__409_then_the_true_outcome(void **state)
     }
     assert_answer("outcome", &answer, 201, "stored");
     assert_string_equal("true", answer.replayed);
-    /* One record: the next one follows at once. */
-    assert_int_equal(number(answer.json, "offset") + 2, clicks_end(fixture));
+    assert_int_equal(number(answer.json, "offset") + 1, partition_end(fixture, "clicks", 0));
     http_answer_free(&answer);
 }
 
@@ -367,7 +370,7 @@ static int stop_pair(void **state)
 static struct http_answer post_until_known(const struct fixture *fixture, const char *key,
                                            const char *body)
 {
-    const int64_t deadline_us = clock_mono_us() + 20000000;
+    const int64_t deadline_us = clock_mono_us() + WAIT_US;
     for (;;) {
         struct http_answer answer = post_key(fixture, "/events/clicks", key, body);
         if (answer.status != 409) {
@@ -543,6 +546,13 @@ static int start_dedup(void **state)
     return fixture_start(state, NULL, flags);
 }
 
+static int start_impatient(void **state)
+{
+    static const char *const flags[] = {"--http.request.timeout=4s",
+                                        "--kafka.message.timeout.ms=1500", NULL};
+    return fixture_start(state, NULL, flags);
+}
+
 static int start_late(void **state)
 {
     static const char *const flags[] = {"--http.request.timeout=500ms",
@@ -562,6 +572,8 @@ int main(void)
         cmocka_unit_test(test_key__nothing_stored__key_is_free),
         cmocka_unit_test(test_key__lines__told_again),
         cmocka_unit_test(test_key__required__400_without),
+    };
+    const struct CMUnitTest impatient[] = {
         cmocka_unit_test(test_key__kafka_away__retry_is_processed),
     };
     const struct CMUnitTest late[] = {
@@ -580,6 +592,7 @@ int main(void)
         cmocka_unit_test(test_replicas__one_died_at_work__stored_once),
     };
     return cmocka_run_group_tests(tests, start, fixture_stop) +
+           cmocka_run_group_tests(impatient, start_impatient, fixture_stop) +
            cmocka_run_group_tests(dedup, start_dedup, fixture_stop) +
            cmocka_run_group_tests(late, start_late, fixture_stop) +
            cmocka_run_group_tests(replicas, start_pair, stop_pair);

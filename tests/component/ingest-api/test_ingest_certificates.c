@@ -89,7 +89,7 @@ static long post_status(const struct fixture *fixture, const char *path, const c
     curl_easy_setopt(easy, CURLOPT_HTTPHEADER, headers);
     curl_easy_setopt(easy, CURLOPT_POSTFIELDS, "{}");
     curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, drop);
-    curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, 20000L);
+    curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, 90000L);
     if (curl_easy_perform(easy) == CURLE_OK) {
         curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status);
     }
@@ -101,7 +101,7 @@ static long post_status(const struct fixture *fixture, const char *path, const c
 static void test_post__certificate__is_known_by_an_alternative_name(void **state)
 {
     const struct fixture *fixture = *state;
-    const int64_t deadline_us = clock_mono_us() + 20000000;
+    const int64_t deadline_us = clock_mono_us() + WAIT_US;
     long status;
     while ((status = post_status(fixture, "/events/clicks", "client")) != 201) {
         assert_true(status == 503 || status == 404); /* Kafka's topics are not known yet */

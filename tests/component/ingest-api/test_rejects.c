@@ -49,7 +49,7 @@ static void test_rejects__a_hasty_event_that_kafka_refuses__kept(void **state)
     assert_answer("hasty", &answer, 202, "accepted");
     http_answer_free(&answer);
     assert_reject(fixture, 4, "{\"lost\":1}", "record-too-large", "clicks");
-    const int64_t deadline_us = clock_mono_us() + 10000000;
+    const int64_t deadline_us = clock_mono_us() + WAIT_US;
     for (bool is_counted = false; !is_counted;) { /* the reject's own report is still to come */
         answer = http_call(fixture->port, "/metrics", NULL, 0, NULL);
         is_counted = strstr(answer.body, "millrace_ingest_hasty_total{outcome=\"failed\"} 1\n") &&
