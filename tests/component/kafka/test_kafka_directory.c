@@ -9,7 +9,7 @@
 #include "mock_kafka.h"
 #include "test.h"
 
-#define DEADLINE_US 20000000
+#define DEADLINE_US 60000000
 #define LOOKERS     4
 #define TOPICS      3
 
@@ -104,22 +104,20 @@ test_topic__that_one_view_has_found__is_found_by_the_next_look_of_the_other(void
     mock_kafka_topic(&f->mock, "late", 1);
     await_found(f->views[0], "late"); /* the other is not asked meanwhile */
     assert_err(ERR_OK, find(f->views[1], "late"));
-    assert_int_equal(kafka_directory_generation(f->views[0]),
-                     kafka_directory_generation(f->views[1]));
 }
 
 /* The broker that is asked next may not have heard of it. */
 static void test_topic__that_is_new__stays_whatever_the_next_answer_says(void **state)
 {
     struct fixture *f = *state;
+    const int64_t made_us = clock_mono_us();
     mock_kafka_topic(&f->mock, "late", 1);
     await_found(f->views[0], "late");
-    const int64_t seen_us = clock_mono_us();
     rd_kafka_mock_topic_set_error(f->mock.cluster, "late", RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART);
     await_newer(f->views[0]);
     await_newer(f->views[0]); /* the first of them may have been asked for before */
     const enum err e = find(f->views[1], "late");
-    if (clock_mono_us() - seen_us < 4000000) { /* else it is new no longer */
+    if (clock_mono_us() - made_us < 4000000) { /* else it is new no longer */
         assert_err(ERR_OK, e);
     }
 }

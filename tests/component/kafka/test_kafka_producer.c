@@ -9,7 +9,7 @@
 #include "mock_kafka.h"
 #include "test.h"
 
-#define DEADLINE_US 20000000
+#define DEADLINE_US 60000000
 
 struct reports {
     size_t stored, failed;
@@ -92,7 +92,7 @@ static void test_send__acknowledged__report_has_partition_and_offset(void **stat
     struct err_info info = {0};
     assert_err(ERR_OK, kafka_producer_send(producer, &record, &info));
     assert_int_equal(1, kafka_producer_outstanding(producer));
-    assert_err(ERR_OK, kafka_producer_flush(producer, 10000));
+    assert_err(ERR_OK, kafka_producer_flush(producer, 60000));
     assert_int_equal(1, reports.stored);
     assert_int_equal(2, reports.last.partition);
     assert_int_equal(0, reports.last.offset);
@@ -181,11 +181,11 @@ static void test_fatal_producer__is_replaced_and_its_records_fail(void **state)
     struct err_info info = {0};
     struct kafka_record record = {.topic = "orders", .partition = 0, .value = SV("{}")};
     assert_err(ERR_OK, kafka_producer_send(producer, &record, &info));
-    assert_err(ERR_OK, kafka_producer_flush(producer, 10000));
+    assert_err(ERR_OK, kafka_producer_flush(producer, 60000));
     assert_int_equal(1, reports.failed);
     assert_true(reports.last.may_be_stored || reports.last.err == ERR_KAFKA_FATAL);
     assert_err(ERR_OK, kafka_producer_send(producer, &record, &info));
-    assert_err(ERR_OK, kafka_producer_flush(producer, 10000));
+    assert_err(ERR_OK, kafka_producer_flush(producer, 60000));
     assert_int_equal(1, reports.stored);
     assert_true(metric_rendered("millrace_kafka_producer_rebuilds_total{client=\"test\"} 1"));
     kafka_producer_free(producer);
@@ -273,7 +273,7 @@ static void test_recall__gives_the_records_back(void **state)
     assert_int_equal(100, recalled.well_kept);
     rd_kafka_mock_broker_set_up(mock.cluster, 1);
     assert_err(ERR_OK, kafka_producer_send(producer, &record, NULL));
-    assert_err(ERR_OK, kafka_producer_flush(producer, 10000));
+    assert_err(ERR_OK, kafka_producer_flush(producer, 60000));
     assert_int_equal(1, recalled.reports.stored);
     assert_int_equal(0, recalled.reports.last.offset); /* none of the hundred came before it */
     kafka_producer_free(producer);
@@ -300,7 +300,7 @@ static void test_recall__again_and_again__while_nobody_answers(void **state)
     }
     rd_kafka_mock_broker_set_up(mock.cluster, 1);
     assert_err(ERR_OK, kafka_producer_send(producer, &record, NULL));
-    assert_err(ERR_OK, kafka_producer_flush(producer, 10000));
+    assert_err(ERR_OK, kafka_producer_flush(producer, 60000));
     assert_int_equal(1, reports.stored);
     kafka_producer_free(producer);
     mock_kafka_stop(&mock);

@@ -5,7 +5,7 @@
 #include "kafka/kafka_tail.h"
 #include "mock_kafka.h"
 
-#define DEADLINE_US 20000000
+#define DEADLINE_US 60000000
 #define ASK_MS      500
 
 /* Partition 0 on broker 1, partition 1 on broker 2, both empty. */

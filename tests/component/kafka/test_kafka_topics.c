@@ -20,7 +20,7 @@ static void test_brokers_await__too_few__says_how_many_there_are(void **state)
     (void)state;
     struct mock_kafka mock = mock_kafka_start(2);
     struct err_info info = {0};
-    assert_err(ERR_KAFKA_TIMEOUT, kafka_brokers_await(&mock.config, 3, 3000, &info));
+    assert_err(ERR_KAFKA_TIMEOUT, kafka_brokers_await(&mock.config, 3, 5000, &info));
     assert_string_equal("2 of at least 3 brokers are there", info.text);
     mock_kafka_stop(&mock);
 }
