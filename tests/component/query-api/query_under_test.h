@@ -1,7 +1,7 @@
 /* query_under_test.h - query-api in this process, a mock Kafka beside it, and clients on sockets. */
 #pragma once
 
-#define SITE_DEADLINE_MS 30000
+#define SITE_DEADLINE_MS 60000
 
 #include <arpa/inet.h>
 #include <errno.h>

@@ -430,11 +430,17 @@ static void test_age__ends_a_stream_that_goes_on_where_it_was(void **state)
     assert_string_equal("shutdown", client->event);
     assert_true(client->is_ended);
     assert_true(site_metric("millrace_query_stream_ends_total{reason=\"rotated\"}") > before);
-    char header[640];
-    (void)snprintf(header, sizeof header, "Last-Event-ID: %s\r\n", client->id);
-    struct client *again = client_open(site, "/events/orders", header);
-    client_await_records(again, 6 - client->records);
-    client_close(again);
+    /* Each has as long: one may not be enough for the rest. */
+    int records = client->records;
+    while (records < 6) {
+        char header[640];
+        (void)snprintf(header, sizeof header, "Last-Event-ID: %s\r\n", client->id);
+        client_close(client);
+        client = client_open(site, "/events/orders", header);
+        client_await_end(client);
+        records += client->records;
+    }
+    assert_int_equal(6, records);
     client_close(client);
     site_stop(site);
 }

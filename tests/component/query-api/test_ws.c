@@ -443,7 +443,7 @@ static void test_age__ends_a_socket_that_can_go_on_elsewhere(void **state)
 static void test_half_open_peer__is_gone_without_a_pong(void **state)
 {
     (void)state;
-    static const char *const options[] = {"--sse.heartbeat=50ms", "--ws.pong.timeout=100ms", NULL};
+    static const char *const options[] = {"--sse.heartbeat=50ms", "--ws.pong.timeout=3s", NULL};
     struct site *site = site_start(options);
     struct ws *silent = ws_connect(site), *ws = ws_connect(site);
     silent->answers_pings = false;
