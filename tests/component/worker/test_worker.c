@@ -67,7 +67,7 @@ static void test_join__row_published_after_loading__is_found(void **state)
     (void)state;
     struct fixture f;
     fixture_start(&f, enrich_text, "exactly_once");
-    struct worker *worker = worker_of(&f, NULL);
+    struct worker *worker = lone_worker_of(&f);
     await_ready(worker, "4 source partitions");
     feed_rows(&f);
     feed_records(&f, RECORDS);
@@ -162,7 +162,7 @@ static void test_least__records_refused__are_sent_again(void **state)
     feed_rows(&f);
     feed_records(&f, RECORDS);
     inject(&f, PRODUCE, RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED);
-    struct worker *worker = worker_of(&f, NULL);
+    struct worker *worker = lone_worker_of(&f);
     await_metric(&f, "records_in_total", "", RECORDS);
     assert_true(metric_of(&f, "aborts_total", "") >= 1);
     assert_err(ERR_OK, worker_stop(worker, 20000));

@@ -38,7 +38,7 @@ static void test_worker_control__paused_under_way__nothing_is_lost_or_doubled(vo
     (void)state;
     struct fixture f;
     controlled_start(&f);
-    struct worker *worker = worker_of(&f, NULL);
+    struct worker *worker = lone_worker_of(&f);
     feed_records(&f, RECORDS);
     await_metric(&f, "records_in_total", "", RECORDS);
     set_paused(&f, true);
@@ -65,7 +65,7 @@ static void test_worker_control__again_and_again_under_load__each_record_once(vo
     (void)state;
     struct fixture f;
     controlled_start(&f);
-    struct worker *worker = worker_of(&f, NULL);
+    struct worker *worker = lone_worker_of(&f);
     await_ready(worker, NULL);
     for (int i = 0; i < 5; i++) {
         feed_records(&f, RECORDS);
@@ -165,7 +165,7 @@ static void test_worker_control__no_topic__it_runs(void **state)
     struct fixture f;
     fixture_start(&f, copy_text, "at_least_once");
     f.config.control_topic = "none.such";
-    struct worker *worker = worker_of(&f, NULL);
+    struct worker *worker = lone_worker_of(&f);
     feed_records(&f, RECORDS);
     await_metric(&f, "records_in_total", "", RECORDS);
     assert_err(ERR_OK, worker_stop(worker, 20000));

@@ -34,7 +34,7 @@ static void merge_and_expect(struct fixture *f, int aborts, int rebuilds)
 {
     feed_times(f, "left", RECORDS, 0, 2);
     feed_times(f, "right", RECORDS, 1, 2);
-    struct worker *worker = worker_of(f, NULL);
+    struct worker *worker = lone_worker_of(f);
     await_metric(f, "records_in_total", "", 2 * RECORDS);
     assert_int_equal(2 * RECORDS, (int)metric_of(f, "records_in_total", ""));
     assert_int_equal(aborts, (int)metric_of(f, "aborts_total", ""));
@@ -78,7 +78,7 @@ static void test_merge__silent_topic__is_passed_over(void **state)
     (void)state;
     struct fixture f;
     fixture_start(&f, merge_text, "exactly_once");
-    struct worker *worker = worker_of(&f, NULL);
+    struct worker *worker = lone_worker_of(&f);
     await_ready(worker, "8 source partitions");
     feed_times(&f, "left", RECORDS, 0, 1);
     await_metric(&f, "records_in_total", "", RECORDS);
@@ -95,7 +95,7 @@ static void test_merge__input_wait__lets_late_producers_in(void **state)
     struct fixture f;
     fixture_start(&f, merge_text, "exactly_once");
     f.config.input_wait_ms = 3600000;
-    struct worker *worker = worker_of(&f, NULL);
+    struct worker *worker = lone_worker_of(&f);
     await_ready(worker, "8 source partitions");
     feed_times(&f, "left", 80, 1000, 10); /* 1000 … 1790 */
     feed_times(&f, "right", 80, 5, 20);   /* 5 … 1585, each key to 1445 at least */
@@ -113,7 +113,7 @@ static void test_rekey__goes_through_the_pipelines_own_topic(void **state)
     fixture_start(&f, rekey_text, "exactly_once");
     f.config.purge_interval_ms = 1; /* which the mock cannot do: it goes on without */
     feed_records(&f, RECORDS);
-    struct worker *worker = worker_of(&f, NULL);
+    struct worker *worker = lone_worker_of(&f);
     await_metric(&f, "records_in_total", "", 2 * RECORDS);
     await_ready(worker, "8 source partitions");
     assert_int_equal(RECORDS, (int)metric_of(&f, "records_out_total", ",target=\"repartition\""));

@@ -116,7 +116,7 @@ static void test_rebalance__commit_refused__what_stays_is_done_again(void **stat
     fixture_start(&f, copy_text, "exactly_once");
     f.config.rebalance = "cooperative";
     f.config.commit_interval_ms = 5000;
-    struct worker *first = worker_of(&f, NULL);
+    struct worker *first = lone_worker_of(&f);
     await_ready(first, "4 source partitions");
     inject(&f, TXN_OFFSETS, RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION);
     feed_records(&f, RECORDS);

@@ -19,7 +19,7 @@ static void expect_one_dead_letter(struct fixture *f, rd_kafka_resp_err_t code, 
     for (int i = 0; i < times; i++) {
         inject(f, PRODUCE, code);
     }
-    struct worker *worker = worker_of(f, NULL);
+    struct worker *worker = lone_worker_of(f);
     await_metric(f, "dead_letters_total", reason, 1);
     feed_records(f, RECORDS);
     await_metric(f, "records_in_total", "", RECORDS + 1);
@@ -75,7 +75,7 @@ static void test_refused__no_right_to_the_topic__is_fatal(void **state)
         inject(&f, ADD_PARTITIONS, RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED);
     }
     feed_records(&f, 1);
-    struct worker *worker = worker_of(&f, NULL);
+    struct worker *worker = lone_worker_of(&f);
     await_fatal(&f);
     assert_err(ERR_TOPIC_FORBIDDEN, f.fatal);
     assert_err(ERR_OK, worker_stop(worker, 20000));

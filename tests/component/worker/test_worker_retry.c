@@ -44,7 +44,7 @@ static void feed_row(struct fixture *f, const char *key)
 /* All records refused once, then the row comes. */
 static void wait_and_expect(struct fixture *f, size_t outputs)
 {
-    struct worker *worker = worker_of(f, NULL);
+    struct worker *worker = lone_worker_of(f);
     await_metric(f, "records_out_total", ",target=\"retry\"", RECORDS / 2);
     feed_row(f, "a");
     read_output(f, outputs);
@@ -114,7 +114,7 @@ static void test_retry__tries_are_over__is_a_dead_letter(void **state)
         feed(&f, "in", "k", "{\"id\":\"nobody\",\"t\":1700000000000}");
         feed(&f, "in", "k", "{\"id\":\"b\",\"t\":1700000000000}");
         assert_err(ERR_OK, kafka_producer_flush(f.feeder, 20000));
-        struct worker *worker = worker_of(&f, NULL);
+        struct worker *worker = lone_worker_of(&f);
         await_metric(&f, "dead_letters_total", ",reason=\"reference-missing\"", 1);
         assert_int_equal(2, (int)metric_of(&f, rows[i].tries, rows[i].labels));
         read_output(&f, 1);
@@ -186,7 +186,7 @@ static void test_in_place__row_comes_later__order_is_kept(void **state)
     fixture_start(&f, patient_text, "exactly_once");
     feed_row(&f, "b");
     feed_records(&f, RECORDS);
-    struct worker *worker = worker_of(&f, NULL);
+    struct worker *worker = lone_worker_of(&f);
     await_metric(&f, "waits_total", "", 1);
     feed_row(&f, "a");
     expect_order(&f);
@@ -205,7 +205,7 @@ static void test_in_place__of_an_ordered_task__all_its_inputs_wait(void **state)
     fixture_start(&f, patient_merge_text, "exactly_once");
     feed_times(&f, "left", 20, 0, 10);
     feed_times(&f, "right", 20, 5, 10);
-    struct worker *worker = worker_of(&f, NULL);
+    struct worker *worker = lone_worker_of(&f);
     await_metric(&f, "waits_total", "", 1);
     assert_int_equal(0, (int)metric_of(&f, "records_in_total", ""));
     for (char key[] = "a"; key[0] <= 'h'; key[0]++) {
@@ -226,7 +226,7 @@ static void test_errors__skip__is_counted(void **state)
     fixture_start(&f, ERRORS("\"process\": \"skip\""), "exactly_once");
     feed_row(&f, "b");
     feed_records(&f, RECORDS);
-    struct worker *worker = worker_of(&f, NULL);
+    struct worker *worker = lone_worker_of(&f);
     await_metric(&f, "records_in_total", "", RECORDS);
     assert_int_equal(RECORDS / 2,
                      (int)metric_of(&f, "skipped_total", ",reason=\"reference-missing\""));
@@ -244,7 +244,7 @@ static void test_errors__fail__the_worker_ends(void **state)
     fixture_start(&f, ERRORS("\"process\": \"fail\""), "exactly_once");
     feed_row(&f, "b");
     feed_records(&f, 2);
-    struct worker *worker = worker_of(&f, NULL);
+    struct worker *worker = lone_worker_of(&f);
     await_fatal(&f);
     assert_err(ERR_RECORD_REFUSED, f.fatal);
     assert_int_equal(0, (int)metric_of(&f, "records_out_total", ",target=\"dead_letter\""));

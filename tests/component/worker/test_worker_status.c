@@ -138,7 +138,7 @@ static void test_status__says_how_it_is__and_is_deleted_at_the_end(void **state)
     struct fixture f;
     status_fixture(&f);
     feed_records(&f, RECORDS);
-    struct worker *worker = worker_of(&f, NULL);
+    struct worker *worker = lone_worker_of(&f);
     struct board board = board_open(&f);
     CLEANUP(json_decrefp) json_t *whole = board_json(&board, &f, "one", "topology");
     assert_string_equal("exactly_once", json_string_value(json_object_get(whole, "guarantee")));
