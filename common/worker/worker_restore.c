@@ -12,7 +12,8 @@
 #define FOLLOW_BATCH     500 /* who takes over waits for one of them */
 #define STEP_BATCHES_MAX 5
 #define MARK_MS          2000
-#define END_MS           1000
+#define END_MS           10000 /* reading all of it would wait for the same leader, and take longer */
+#define END_AGAIN_MS     1000 /* once there was no answer; and of who follows, whom others wait for */
 #define ROWS_BATCH       20000
 #define HELD_BYTES       ((size_t)1 << 20) /* of a copy, while its changelog is read */
 #define STALLED_US       10000000
@@ -36,6 +37,7 @@ struct worker_restore {
     size_t count, capacity;
     bool is_following;
     bool is_end_marked;
+    bool is_unanswered;  /* the last question for a changelog's end was */
     int64_t progress_us; /* when a record last came */
     int64_t kept_us;     /* when copies of those that are followed were last told where they are */
 };
@@ -60,8 +62,10 @@ bool worker_restore_has(struct worker_restore *restore, unsigned store, int32_t 
 {
     int64_t low, high;
     const char *topic = changelog_of(restore, store);
+    int timeout_ms = restore->is_following || restore->is_unanswered ? END_AGAIN_MS : END_MS;
     rd_kafka_resp_err_t code = rd_kafka_query_watermark_offsets(
-        kafka_tail_client(restore->tail), topic, partition, &low, &high, END_MS);
+        kafka_tail_client(restore->tail), topic, partition, &low, &high, timeout_ms);
+    restore->is_unanswered = code != RD_KAFKA_RESP_ERR_NO_ERROR;
     bool has = !code && place >= low && place <= high;
     if (!has) {
         log_event(LOG_WARN, event,

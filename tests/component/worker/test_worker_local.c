@@ -9,7 +9,9 @@
 #include <dirent.h>
 #include <unistd.h>
 
-#define KEYS 8
+#define KEYS         8
+#define LIST_OFFSETS 2    /* whether a changelog goes on from the copy's place */
+#define SLOW_MS      2000 /* below the time for which the answer is waited for */
 
 static const char *const count_text = "{\"sources\": {\"in\": " SOURCE(
     "in") "}, \"flows\": {\"counts\": {\"from\": \"in\", \"steps\": [" COUNT
@@ -83,6 +85,22 @@ static void test_local__started_again__reads_rows_and_no_changelog(void **state)
     expect_count(place, 11);
     assert_err(ERR_OK, worker_stop(worker, 20000));
     assert_err(ERR_OK, place->f.fatal);
+}
+
+/* A broker that is slow is no reason to read everything again, which would be slower yet. */
+static void test_local__broker_answers_late__the_copy_counts(void **state)
+{
+    struct place *place = *state;
+    struct worker *worker = worker_of(&place->f, NULL);
+    feed_counted(place, 10);
+    assert_err(ERR_OK, worker_stop(worker, 20000));
+    (void)rd_kafka_mock_broker_push_request_error_rtts(place->f.mock.cluster, 1, LIST_OFFSETS, 1,
+                                                       RD_KAFKA_RESP_ERR_NO_ERROR, SLOW_MS);
+    worker = worker_of(&place->f, NULL);
+    await_ready(worker, NULL);
+    assert_int_equal(KEYS, (int)local_rows(place));
+    assert_int_equal(0, (int)restored(place));
+    assert_err(ERR_OK, worker_stop(worker, 20000));
 }
 
 /* Another has worked on meanwhile: what is new comes from the changelog. */
@@ -192,6 +210,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_local__started_again__reads_rows_and_no_changelog),
+        TEST(test_local__broker_answers_late__the_copy_counts),
         TEST(test_local__another_went_on_meanwhile__reads_what_is_new),
         TEST(test_local__spoiled__comes_from_the_changelog_again),
         TEST(test_local__sessions__come_from_the_changelog),
