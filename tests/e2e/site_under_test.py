@@ -56,7 +56,7 @@ class Site:
             second.require_running()
             return is_ready(port)
 
-        wait_for(f"the second {name} becomes ready", 40.0, ready)
+        wait_for(f"the second {name} becomes ready", 60.0, ready)
         return second, port
 
     def close(self) -> None:
@@ -78,7 +78,7 @@ class Site:
         file = self.platform.layout.run_dir / f"{name}.topics.json"
         file.write_text(json.dumps([{"name": name, "partitions": 1}]))
         self.platform.create_topics(file)
-        wait_for(f"ingest-api to hear of topic {name}", 30,
+        wait_for(f"ingest-api to hear of topic {name}", 60.0,
                  lambda: http_request(self.port("ingest-api"), "POST", f"/events/{name}", b"{}").status == 201)
 
     def port(self, service: str) -> int:

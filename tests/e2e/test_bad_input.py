@@ -141,7 +141,7 @@ def await_answer(site: Site, topic: str, body: bytes, code: str, headers: dict[s
         said = got.json()
         return got if code == said.get("code", said.get("status", "stored")) else None
 
-    return wait_for(f"{topic}: {code}", 20.0, answer)
+    return wait_for(f"{topic}: {code}", 60.0, answer)
 
 
 def test_keyless_for_a_compacted_topic__is_422_by_what_kafka_says(site: Site, undeclared: None) -> None:

@@ -36,7 +36,7 @@ def other(site: Site) -> int:
 
 def open_named(port: int, name: str, more: str = "") -> SseStream:
     stream = SseStream(port, f"/events/{ORDERS}?envelope=1&consumer={name}&from=earliest{more}")
-    stream.wait_until("the name is open", 20.0, lambda s: told(s, "open"))
+    stream.wait_until("the name is open", 60.0, lambda s: told(s, "open"))
     return stream
 
 
@@ -49,7 +49,7 @@ def positions(stream: SseStream) -> list[tuple[int, int]]:
 
 
 def await_more(stream: SseStream, count: int) -> None:
-    stream.wait_until(f"{count} records", 30.0, lambda s: len(s.records()) >= count)
+    stream.wait_until(f"{count} records", 60.0, lambda s: len(s.records()) >= count)
 
 
 def stored(site: Site) -> Positions:
@@ -104,7 +104,7 @@ def test_kill__another_replica_goes_on__nothing_is_lost(site: Site, other: int) 
     for _ in range(ROUNDS):
         first = open_named(site.port("query-api"), "killed")
         if held is not None:    # the other replica's stream: it is told, and what it was sent counts
-            held.wait_until("that it was taken over", 20.0, lambda s: told(s, "taken"))
+            held.wait_until("that it was taken over", 60.0, lambda s: told(s, "taken"))
             held.close()
             count(held)
         await_more(first, RATE)
@@ -119,8 +119,8 @@ def test_kill__another_replica_goes_on__nothing_is_lost(site: Site, other: int) 
     site.stop_load()
     wanted = stored(site)
     assert held is not None
-    held.wait_until("the rest", 30.0, lambda s: wanted <= seen.union(positions(s)))
-    wait_for("all of it is committed", 10.0, lambda: show(other, "killed")["lag"] == 0)
+    held.wait_until("the rest", 60.0, lambda s: wanted <= seen.union(positions(s)))
+    wait_for("all of it is committed", 60.0, lambda: show(other, "killed")["lag"] == 0)
     held.close()
     count(held)
     assert seen == wanted
@@ -159,7 +159,7 @@ def test_websocket__goes_on_at_what_it_committed__on_another_replica(site: Site,
     with open_named(other, "socket") as stream:
         await_more(stream, rest)
         assert len(stream.records()) == rest
-        wait_for("all of it is committed", 10.0, lambda: show(other, "socket")["lag"] == 0)
+        wait_for("all of it is committed", 60.0, lambda: show(other, "socket")["lag"] == 0)
     with WebSocketClient(other) as client:    # which takes over
         client.say(action="subscribe", subscription="s", topics=[ORDERS], consumer="socket", unacked_max=10)
         client.wait_until("it is open", lambda told: any(one.get("event") == "position" for one in told))
@@ -167,7 +167,7 @@ def test_websocket__goes_on_at_what_it_committed__on_another_replica(site: Site,
         client.wait_until("the one record", lambda told: told[-1].get("offset") == last.offset)
         assert show(other, "socket")["lag"] == 1
         client.say(action="ack", subscription="s", records=1)
-        wait_for("what was acknowledged is committed", 10.0, lambda: show(other, "socket")["lag"] == 0)
+        wait_for("what was acknowledged is committed", 60.0, lambda: show(other, "socket")["lag"] == 0)
     assert http_request(other, "DELETE", "/consumers/socket").status == 204
 
 
@@ -177,10 +177,10 @@ def test_reset__to_a_time__on_another_replica__ends_the_stream(site: Site, other
     since = next(record.timestamp_ms for record in records if record.position == (last.partition, last.offset))
     with open_named(site.port("query-api"), "reset") as stream:
         await_more(stream, len(records))
-        wait_for("all of it is committed", 10.0, lambda: show(other, "reset")["lag"] == 0)
+        wait_for("all of it is committed", 60.0, lambda: show(other, "reset")["lag"] == 0)
         answer = post(other, "/consumers/reset/reset", to=since)
         assert answer.status == 200, answer
-        stream.wait_until("the reset", 10.0, lambda s: told(s, "reset"))
+        stream.wait_until("the reset", 60.0, lambda s: told(s, "reset"))
         last_id = stream.last_id
     begins = committed(other, "reset")
     wanted = {record.position for record in records if record.offset >= begins[record.partition]}
@@ -199,13 +199,13 @@ def test_names__listed_bounded_deleted(site: Site, other: int) -> None:
     new = [f"new-{n}" for n in range(NAMES_MAX - len(known))]
     streams = [open_named(port, name) for name in new]
     for name in new:
-        wait_for(f"{name} has a position", 10.0, lambda: http_get(other, f"/consumers/{name}").status == 200)
+        wait_for(f"{name} has a position", 60.0, lambda: http_get(other, f"/consumers/{name}").status == 200)
     assert names(other) == sorted(known + new)
     with pytest.raises(ReadError):
         open_named(other, "one-too-many")
     assert "one-too-many" not in names(other)
     assert http_request(other, "DELETE", f"/consumers/{new[0]}").status == 204
-    streams[0].wait_until("the deletion", 10.0, lambda s: told(s, "deleted"))
+    streams[0].wait_until("the deletion", 60.0, lambda s: told(s, "deleted"))
     assert names(port) == sorted(known + new[1:])
     assert http_request(port, "DELETE", f"/consumers/{new[0]}").status == 404
     for stream in streams:
@@ -218,9 +218,9 @@ def test_unused_names__go__and_those_in_use_stay(site: Site) -> None:
     _, port = site.start_second("query-api", "--query.consumers.keep=2s")
     with open_named(port, "used") as used, open_named(port, "unused"):
         used.wait_open()
-        wait_for("both have a position", 10.0, lambda: names(port) == ["unused", "used"])
+        wait_for("both have a position", 60.0, lambda: names(port) == ["unused", "used"])
     with open_named(port, "used"), open_named(port, "read", "&commit=manual"):    # and never committed
-        wait_for("the one goes", 30.0, lambda: names(port) == ["read", "used"])
+        wait_for("the one goes", 60.0, lambda: names(port) == ["read", "used"])
         since = show(port, "read")["used_at"]
-        wait_for("the other is kept for longer", 30.0, lambda: show(port, "read")["used_at"] > since + 2000)
-    wait_for("the others go", 30.0, lambda: names(port) == [])
+        wait_for("the other is kept for longer", 60.0, lambda: show(port, "read")["used_at"] > since + 2000)
+    wait_for("the others go", 60.0, lambda: names(port) == [])

@@ -52,7 +52,7 @@ def job(site: Site, pipeline: str) -> dict[str, Any]:
 
 def await_job(site: Site, pipeline: str, state: str | None) -> None:
     """None: it is not there any more."""
-    wait_for(f"{pipeline} is {state}", 30, lambda: job(site, pipeline).get("state") == state)
+    wait_for(f"{pipeline} is {state}", 60.0, lambda: job(site, pipeline).get("state") == state)
 
 
 def test_jobs__a_killed_worker_is_missed__one_that_ends_is_not_there(site: Site) -> None:

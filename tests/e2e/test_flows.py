@@ -193,7 +193,7 @@ def test_rekey__counts_by_the_new_key__and_clears_up(make_pipeline: MakePipeline
     assert len(pipeline.read("rekeyed-valid")) == len(rows)
     own = "rekeyed-users-repartition"
     assert pipeline.partitions(own) == 4
-    wait_for("what was read is deleted", 30.0, lambda: not pipeline.read(own))
+    wait_for("what was read is deleted", 60.0, lambda: not pipeline.read(own))
     assert sum(pipeline.first_offset(own, partition) for partition in range(4)) >= len(rows)
     pipeline.stop()
 
@@ -369,7 +369,7 @@ def test_retry_in_place__a_worker_is_killed__order_of_each_key_is_kept(make_pipe
     pipeline.produce(f"{name}-orders", ((row["user"], row) for row in rows))
     pipeline.start()
     for product in range(3):
-        wait_for("an order waits", 30.0, lambda: "record_waits" in pipeline.log())
+        wait_for("an order waits", 60.0, lambda: "record_waits" in pipeline.log())
         pipeline.produce(f"{name}-products", [(f"p{product}", {"name": f"Product {product}"})])
         if product == 1:
             pipeline.kill(0)

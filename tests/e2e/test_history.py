@@ -24,8 +24,8 @@ from harness.waiting import wait_for
 
 SEED = 20261126
 START_S = 1_750_000_000
-READY_SECONDS = 40.0
-SETTLED_SECONDS = 40.0
+READY_SECONDS = 60.0
+SETTLED_SECONDS = 60.0
 SMALL = ("--query.history.bytes=16KiB",)    # some twenty rows
 Row = tuple[str | None, str | None]    # key and value
 
@@ -250,7 +250,7 @@ def test_history__unchanged_and_waits__as_from_memory(world: World) -> None:
     assert same.status == 304 and time.monotonic() - begun > 0.9
     asking = subprocess.Popen(["curl", "-s", "-H", f"If-None-Match: {first.headers['etag']}",
                                f"http://127.0.0.1:{port}{path}&wait=20s"], stdout=subprocess.PIPE)
-    wait_for("the request waits", 10, lambda: metric(port, "millrace_query_waits") == 1)
+    wait_for("the request waits", 60.0, lambda: metric(port, "millrace_query_waits") == 1)
     world.produce(topic, [("k1", json.dumps({"window_start": START_S + 1, "window_end": START_S + 2, "late": True}))])
     out, _ = asking.communicate(timeout=30)
     assert '"late": true' in out.decode(), out
@@ -287,6 +287,7 @@ def test_history__two_replicas__one_writes_and_the_other_takes_over(world: World
     both = [world.start(topic, url, *SMALL) for _ in range(2)]
     world.produce(topic, world.windows(500))
     world.await_exact(topic, "replicas")
+    wait_for("the writer to have counted it", SETTLED_SECONDS, lambda: any(metric_or_none(port, topic) for _, port in both))
     wrote = [metric_or_none(port, topic) for _, port in both]
     assert sorted(bool(count) for count in wrote) == [False, True], wrote
     writer = 0 if wrote[0] else 1
@@ -294,7 +295,7 @@ def test_history__two_replicas__one_writes_and_the_other_takes_over(world: World
     world.produce(topic, world.windows(500))
     world.await_exact(topic, "replicas")
     left = both[1 - writer][1]
-    assert metric_or_none(left, topic) > 0
+    wait_for("the other one to have counted it", SETTLED_SECONDS, lambda: metric_or_none(left, topic) > 0)
     both[writer][0].start()
     await_ready(*both[writer])
     path = f"/history/{topic}?order=asc&limit=1000"
@@ -317,9 +318,9 @@ def test_history__topic_made_anew__nothing_of_the_old_one_stays(world: World) ->
         except ReadError:
             return False
 
-    wait_for("the topic is there again", 30, created)
+    wait_for("the topic is there again", 60.0, created)
     world.produce(topic, world.windows(200))
-    wait_for("the new one is kept", 30, lambda: world.postgres.query(
+    wait_for("the new one is kept", 60.0, lambda: world.postgres.query(
         "SELECT count(*) FROM millrace_history_topic", "remade") == [["2"]])
     world.await_exact(topic, "remade")
     wait_for("the old one's rows are gone", SETTLED_SECONDS, lambda: world.postgres.query(

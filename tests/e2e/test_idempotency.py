@@ -42,7 +42,7 @@ class Replicas:
     ports: list[int]
 
     def await_ready(self, n: int) -> None:
-        wait_for(f"replica {n} becomes ready", 40.0, lambda: is_ready(self.ports[n]))
+        wait_for(f"replica {n} becomes ready", 60.0, lambda: is_ready(self.ports[n]))
 
     def kill_and_restart(self, n: int) -> None:
         self.processes[n].kill()

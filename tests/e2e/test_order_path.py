@@ -44,7 +44,7 @@ def test_order__arrives_as_metric_by_sse(site: Site) -> None:
             rows = [parse(event.data) for event in seen.records()]
             return any(row and row["product_id"] == "prod-5" and row["order_count"] >= 3 for row in rows)
 
-        stream.wait_until("a window of prod-5 that counts three orders", 20.0, counted)
+        stream.wait_until("a window of prod-5 that counts three orders", 60.0, counted)
         rows = [row for event in stream.records() if (row := parse(event.data)) and row["product_id"] == "prod-5"]
     assert rows[-1]["total_revenue"] == sum(map(Decimal, amounts))
     assert rows[-1]["window_start"] * 1000 == at_ms - at_ms % (WINDOW_S * 1000)
@@ -111,7 +111,7 @@ def test_non_utf8_record__goes_to_dead_letters_byte_for_byte(site: Site) -> None
     before = len(read_topic(site.cluster.bootstrap, DEAD))
     value = b'{"order_id":"o-\xff\xfe","user_id":"u-1","product_id":"prod-1","amount":5,"timestamp":1700000000}'
     produce(site.cluster.bootstrap, ORDERS, [value])
-    letters = wait_for("the dead letter", 20.0, lambda: read_topic(site.cluster.bootstrap, DEAD)[before:], 0.2)
+    letters = wait_for("the dead letter", 60.0, lambda: read_topic(site.cluster.bootstrap, DEAD)[before:], 0.2)
     assert (letters[0].value or "").encode("utf-8", "surrogateescape") == value
     source = next(r for r in read_topic(site.cluster.bootstrap, ORDERS) if r.value == letters[0].value)
     site.add_entry(Entry(0, "non-utf8", ORDERS, OK, 0, source.partition, source.offset, False, 0, source.value or ""))
@@ -126,7 +126,7 @@ def test_latest__is_the_last_value_of_each_product(site: Site) -> None:
         items = {item["key"]: item for item in http_get(port, f"/latest/{METRICS}").json()["items"]}
         return items.keys() == last.keys() and all(items[key]["offset"] == last[key].offset for key in last)
 
-    wait_for("/latest shows the last records", 10.0, shown)
+    wait_for("/latest shows the last records", 60.0, shown)
     one = http_get(port, f"/latest/{METRICS}/prod-5")
     assert one.status == 200 and "prod-5" in one.body.decode()
     assert http_get(port, f"/latest/{METRICS}/prod-none").status == 404
@@ -156,7 +156,7 @@ def test_history__is_the_last_value_of_each_window__and_adds_up(site: Site) -> N
         offsets = {(item["key"], item["window_start"]): item["offset"] for item in items}
         return len(items) == len(last) and offsets == {place: offset for place, (offset, _) in last.items()}
 
-    wait_for("/history shows the last record of each window", 10.0, shown)
+    wait_for("/history shows the last record of each window", 60.0, shown)
     answer = http_get(port, f"/aggregates/{METRICS}?aggregate=sum&field=total_revenue&by=key")
     sums = json.loads(answer.body, parse_float=Decimal, parse_int=Decimal)
     assert sums["complete"] and sums["skipped"] == 0

@@ -104,7 +104,7 @@ def fall_and_rise(replicas: Replicas, broker: int, usual: list[Load], strict: li
     before = leaders(site.cluster.bootstrap, ORDERS)
     assert broker in before.values(), before
     site.cluster.kill(broker)
-    wait_for("its leaders have moved", 30.0,
+    wait_for("its leaders have moved", 60.0,
              lambda: set(leaders(site.cluster.bootstrap, ORDERS).values()).isdisjoint({broker, -1}))
     await_acknowledged(usual, 50)    # two replicas are enough
     for load in strict:
@@ -140,7 +140,7 @@ def test_new_topic__once_a_worker_knows_it__all_do(replicas: Replicas, tmp_path:
             try:
                 replicas.site.platform.create_topics(file)
                 for _ in range(CLIENTS):
-                    wait_for(f"{topic} to be taken", 30.0,
+                    wait_for(f"{topic} to be taken", 60.0,
                              lambda: http_request(replicas.plain, "POST", f"/events/{topic}", b"{}").status == 201)
             finally:
                 stopped.set()

@@ -68,7 +68,7 @@ def forget(pipeline: Pipeline, *topics: str) -> None:
             return "error 69" in str(error)    # there is none; 68: somebody is in it yet
         return True
 
-    wait_for(f"group {pipeline.name} is deleted", 20.0, gone)
+    wait_for(f"group {pipeline.name} is deleted", 60.0, gone)
     for topic in topics:
         delete_topic(pipeline.bootstrap, topic)
 
@@ -82,7 +82,7 @@ def restore(pipeline: Pipeline, folder: Path, *flags: str) -> str:
         said.append(result.stdout + result.stderr)
         return result.returncode == 0
 
-    wait_for("the savepoint is restored", 40.0, done)
+    wait_for("the savepoint is restored", 60.0, done)
     return said[-1]
 
 
@@ -179,7 +179,7 @@ def test_savepoint__under_load__restored_by_other_workers__is_exact(tallies: Tal
     folder, later = pipeline.dir / "saved", pipeline.dir / "later"
     pipeline.start(0, 1)
     with Load(tallies):
-        wait_for("something is counted", 30.0, lambda: pipeline.read(f"{tallies.name}.by-item"))
+        wait_for("something is counted", 60.0, lambda: pipeline.read(f"{tallies.name}.by-item"))
         print(pipeline.order("--savepoint", str(folder)))
         print(pipeline.order("--savepoint", str(later)))    # the pipeline has gone on
     assert not (pipeline.dir / "saved.partial").exists()
@@ -188,7 +188,7 @@ def test_savepoint__under_load__restored_by_other_workers__is_exact(tallies: Tal
     assert "stop them" in pipeline.refused("--restore", str(folder))
     pipeline.leave(0)
     pipeline.leave(1)
-    wait_for("the group has forgotten them, and the restore is refused for what is there", 30.0,
+    wait_for("the group has forgotten them, and the restore is refused for what is there", 60.0,
              lambda: "savepoint.replace" in pipeline.refused("--restore", str(folder)))
 
     # Over what is there: back in time, from where it does it all again. Then from nothing.
@@ -220,8 +220,8 @@ class QueryApi:
 
     def __enter__(self) -> QueryApi:
         self._process.start()
-        wait_for("query-api is ready", 30.0, lambda: is_ready(self._port))
-        wait_for("the workers have told of themselves", 30.0, lambda: self.job().get("state") == "ok")
+        wait_for("query-api is ready", 60.0, lambda: is_ready(self._port))
+        wait_for("the workers have told of themselves", 60.0, lambda: self.job().get("state") == "ok")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -260,7 +260,7 @@ def test_savepoint__asked_for_over_http__taken_by_a_worker__is_exact(tallies: Ta
     pipeline.start(0, 1)
     with QueryApi(pipeline) as query:
         with Load(tallies):
-            wait_for("something is counted", 30.0, lambda: pipeline.read(f"{tallies.name}.by-item"))
+            wait_for("something is counted", 60.0, lambda: pipeline.read(f"{tallies.name}.by-item"))
             first = query.await_end(query.ask())
         assert first["state"] == "done", first
         assert Path(first["place"]) == pipeline.dir / "asked" / first["name"]
@@ -304,7 +304,7 @@ def test_restore__killed__has_done_nothing(tallies: Tallies) -> None:
         return pipeline.run("--restore", str(folder), crash_at=point).returncode == CRASH_CODE
 
     for point in ("after-init", "before-offsets", "after-send-offsets"):    # nothing, state, all of it is written
-        wait_for(f"the restore is killed {point}", 40.0, lambda: killed(point))
+        wait_for(f"the restore is killed {point}", 60.0, lambda: killed(point))
     print(pipeline.order("--restore", str(folder)))    # there is nothing that it would have to replace
     pipeline.start(0)
     tallies.feed(3000)
@@ -390,11 +390,11 @@ def test_pause__savepoint__restore__resume__each_result_is_there_once(
     folder = pipeline.dir / "saved"
     pipeline.start(0, 1)
     recounted.feed(400)
-    wait_for("both have worked", 30.0, lambda: all(pipeline.committed_at(number) > 0 for number in (0, 1)))
+    wait_for("both have worked", 60.0, lambda: all(pipeline.committed_at(number) > 0 for number in (0, 1)))
     for _ in range(5):
         recounted.feed(200)
     pipeline.order("--pause")
-    wait_for("both stand still", 20.0, lambda: all("paused" in pipeline.health(number) for number in (0, 1)))
+    wait_for("both stand still", 60.0, lambda: all("paused" in pipeline.health(number) for number in (0, 1)))
     recounted.feed(200)
     print(pipeline.order("--savepoint", str(folder)))
     assert all("paused" in pipeline.health(number) for number in (0, 1))    # the hold is over, the pause is not

@@ -82,7 +82,7 @@ def test_service_killed__while_it_spools_and_while_it_replays(site: Site) -> Non
     site.cluster.restart(1)
     for _ in range(3):
         replayed = metric(port, "millrace_spool_replayed_total")
-        wait_for("some more are replayed", 30.0,
+        wait_for("some more are replayed", 60.0,
                  lambda: metric(port, "millrace_spool_replayed_total") > replayed + rng.randint(1, 300)
                  or metric(port, "millrace_spool_records") == 0)
         site.platform.kill("ingest-api")

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 from typing import Callable, Mapping, Sequence
 
-BROWSER_SECONDS = 120.0
+BROWSER_SECONDS = 240.0
 POLL_SECONDS = 0.1
 
 # What a test runs to ask: it makes a file, and waits until that is gone.

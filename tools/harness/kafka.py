@@ -132,7 +132,7 @@ class DevBroker:
             self._process.require_running()
             return self._bootstrap_file.read_text().strip() if self._bootstrap_file.exists() else ""
 
-        self.bootstrap = wait_for("dev-broker writes its address", 15.0, written)
+        self.bootstrap = wait_for("dev-broker writes its address", 60.0, written)
 
     def down(self) -> None:
         self.stop()

@@ -144,7 +144,7 @@ class Answer:
 
 
 def http_request(port: int, method: str, path: str, body: bytes | None = None,
-                 headers: dict[str, str] | None = None, seconds: float = 10.0) -> Answer:
+                 headers: dict[str, str] | None = None, seconds: float = 30.0) -> Answer:
     """One request on a connection of its own, on loopback."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=seconds)
     try:
@@ -156,7 +156,7 @@ def http_request(port: int, method: str, path: str, body: bytes | None = None,
         connection.close()
 
 
-def http_get(port: int, path: str, seconds: float = 10.0) -> Answer:
+def http_get(port: int, path: str, seconds: float = 30.0) -> Answer:
     return http_request(port, "GET", path, seconds=seconds)
 
 
@@ -184,7 +184,7 @@ class SseStream:
         self.last_id = last_event_id or ""
         self._changed = threading.Condition()
         self._ended = False
-        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10.0)
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30.0)
         headers = {"Accept": "text/event-stream"}
         if last_event_id:
             headers["Last-Event-ID"] = last_event_id
@@ -244,7 +244,7 @@ class SseStream:
                 raise ReadError(f"SSE: {what}: stream {state} after {len(self.events)} events; "
                                 f"last: {self.events[-3:]}")
 
-    def wait_open(self, seconds: float = 10.0) -> None:
+    def wait_open(self, seconds: float = 60.0) -> None:
         """Wait for the cursor that says where the stream starts: from here on nothing is missed."""
         with self._changed:
             if not self._changed.wait_for(lambda: self._ended or self.last_id, seconds) or not self.last_id:

@@ -16,7 +16,7 @@ const base = process.env.MILLRACE_DASHBOARD_URL;
 assert.ok(base && key && otherKey && blindKey && secret, "see above for what must be set");
 
 const origin = new URL(base).origin;
-const PATIENCE = { timeout: 30_000 };
+const PATIENCE = { timeout: 60_000 };
 let browser;
 let addresses; // of all requests of a test
 

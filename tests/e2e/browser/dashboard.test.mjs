@@ -21,7 +21,7 @@ const pictures = process.env.MILLRACE_SCREENSHOTS;
 assert.ok(base && ingest, "MILLRACE_DASHBOARD_URL and MILLRACE_INGEST_URL must be set");
 
 const origin = new URL(base).origin;
-const PATIENCE = { timeout: 30_000 };
+const PATIENCE = { timeout: 60_000 };
 const PRODUCT = "prod-3";
 let browser;
 

@@ -10,7 +10,7 @@ const pictures = process.env.MILLRACE_SCREENSHOTS;
 assert.ok(base, "MILLRACE_DASHBOARD_URL must be set");
 
 const origin = new URL(base).origin;
-const PATIENCE = { timeout: 30_000 };
+const PATIENCE = { timeout: 60_000 };
 let browser;
 
 before(async () => { browser = await launch(); });

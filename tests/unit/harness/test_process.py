@@ -27,33 +27,33 @@ def is_alive(pid: int) -> bool:
 def test_stop__obedient__is_clean(tmp_path: Path) -> None:
     script = 'trap "exit 0" TERM; echo up; while :; do sleep 0.05; done'
     process = Process("obedient", ["/bin/sh", "-c", script], tmp_path / "log").start()
-    wait_for("the trap is set", 5.0, lambda: process.log_tail())
-    ended = process.stop(5.0)
+    wait_for("the trap is set", 60.0, lambda: process.log_tail())
+    ended = process.stop(60.0)
     assert ended.is_clean and not process.is_running
 
 
 def test_stop__deaf__is_killed_after_the_deadline(tmp_path: Path) -> None:
     script = 'trap "" TERM; echo up; while :; do sleep 0.05; done'
     process = Process("deaf", ["/bin/sh", "-c", script], tmp_path / "log").start()
-    wait_for("the trap is set", 5.0, lambda: process.log_tail())
+    wait_for("the trap is set", 60.0, lambda: process.log_tail())
     ended = process.stop(0.2)
     assert ended.forced and not ended.is_clean and not process.is_running
 
 
 def test_require_running__ended__shows_last_lines(tmp_path: Path) -> None:
     process = Process("brief", ["/bin/sh", "-c", "echo what went wrong >&2; exit 3"], tmp_path / "log").start()
-    assert process.wait(5.0) == 3
+    assert process.wait(60.0) == 3
     with pytest.raises(ProcessFailed, match="(?s)exit code 3.*what went wrong"):
         process.require_running()
 
 
 def test_start__again_after_kill__same_log(tmp_path: Path) -> None:
     process = Process("twice", ["/bin/sh", "-c", "echo started; exec sleep 100"], tmp_path / "log").start()
-    wait_for("first line", 5.0, lambda: len(process.log_tail()) == 1)
+    wait_for("first line", 60.0, lambda: len(process.log_tail()) == 1)
     first = process.pid
     process.kill()
     process.start()
-    wait_for("second line", 5.0, lambda: len(process.log_tail()) == 2)
+    wait_for("second line", 60.0, lambda: len(process.log_tail()) == 2)
     process.kill()
     assert process.pid != first and not is_alive(first)
 
@@ -70,7 +70,7 @@ def test_parent_killed__child_dies_too(tmp_path: Path) -> None:
     parent.send_signal(signal.SIGKILL)
     parent.wait()
     parent.stdout.close()
-    wait_for("the child is gone", 5.0, lambda: not is_alive(child))
+    wait_for("the child is gone", 60.0, lambda: not is_alive(child))
 
 
 def test_describe_code() -> None:
