@@ -65,9 +65,10 @@ enum err aggregate_recall(struct aggregate_state *state, struct step_run *run, s
 enum step_verdict aggregate_put(struct aggregate_state *state, struct step_run *run,
                                 struct strview key, int64_t time_ms, struct store_cell **ret_cell)
 {
+    const struct aggregate_step *step = state->step;
     const struct store_cell place = {.time_ms = time_ms};
     *ret_cell = store_find(state->kept.store, key, time_ms, 0);
-    if (!*ret_cell && state->kept.has_disk &&
+    if (!*ret_cell && state->kept.has_disk && !step->kept.store.goes_whole &&
         aggregate_recall(state, run, key, time_ms, ret_cell)) {
         return STEP_FAIL;
     }

@@ -128,9 +128,9 @@ struct window_kind {
     void (*aborting)(struct aggregate_state *state);
     /* Whether windows wait to be closed. */
     bool (*is_due)(const struct aggregate_state *state, int64_t watermark_ms);
-    /* What is asked of its cells, none but one by its place and those of one time by theirs, can be
-     * asked of a disk; NULL: no. */
+    /* What is asked of its cells can be asked of a disk (store.h); NULL: no. */
     bool (*can_spill)(const struct aggregate_step *step);
+    bool (*goes_whole)(const struct aggregate_step *step); /* the store's; NULL: cell by cell */
     /* Whether a cell can be there. */
     bool (*has_cell)(const struct aggregate_step *step, int64_t time_ms, int64_t minor);
     /* A cell came from the changelog; NULL: nothing. */
@@ -138,6 +138,13 @@ struct window_kind {
     /* It is about to go again; NULL: nothing. */
     void (*unloading)(struct aggregate_state *state, struct store_cell *cell);
 };
+
+/* Whatever the step says. */
+static inline bool window_any(const struct aggregate_step *step)
+{
+    (void)step;
+    return true;
+}
 
 extern const struct window_kind window_tumbling, window_hopping, window_sliding, window_session,
     window_count, window_none;
@@ -152,13 +159,26 @@ static inline struct totals *cell_totals(const struct store_cell *cell)
 void *aggregate_step_compile(struct program_builder *builder, const struct spec *spec);
 extern const struct step_state_kind aggregate_state_kind; /* step_aggregate.c */
 
+/* A cell that is listed stays in memory. */
 static inline void aggregate_list(struct cell_list *list, struct store_cell *cell)
 {
+    cell->is_held = true;
     if (list->count == list->capacity) {
         list->capacity = list->capacity ? list->capacity * 2 : 64;
         list->items = must_realloc(list->items, list->capacity * sizeof(void *));
     }
     list->items[list->count++] = cell;
+}
+
+static inline void aggregate_unlist(struct cell_list *list, struct store_cell *cell)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < list->count; i++) {
+        list->items[kept] = list->items[i];
+        kept += list->items[i] != cell;
+    }
+    list->count = kept;
+    cell->is_held = false;
 }
 
 /* --- window_none.c ------------------------------------------------------------------------------*/

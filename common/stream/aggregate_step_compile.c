@@ -162,6 +162,7 @@ static void compile_state(struct program_builder *builder, const struct spec *sp
     step->kept.store.bucket_ms = step->window->is_timed ? step->slice_ms : 0;
     step->kept.store.bucket_ms = step->bucket_ms ? step->bucket_ms : step->kept.store.bucket_ms;
     step->kept.can_spill = step->window->can_spill && step->window->can_spill(step);
+    step->kept.store.goes_whole = step->window->goes_whole && step->window->goes_whole(step);
     (void)builder_add_state(
         builder, spec,
         &(struct builder_state){.kind = &aggregate_state_kind,

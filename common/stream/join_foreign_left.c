@@ -210,6 +210,10 @@ static enum err ask_about(struct left_state *state, const struct step_run *run, 
 static enum step_verdict left_change(struct left_state *state, struct step_run *run,
                                      struct strview on)
 {
+    run->reason = store_recall_key(state->kept.store, run->in->key, run->info);
+    if (run->reason) {
+        return STEP_FAIL;
+    }
     struct store_cell *cell = store_find(state->kept.store, run->in->key, 0, 0);
     struct linked linked = unpack(cell);
     struct strview old = shown(state, &linked);
@@ -269,6 +273,10 @@ static enum step_verdict answer_run(const void *compiled, void *task_state, stru
     struct strview about = read_answer(join, run);
     if (about.len == 0 || about.len > JOIN_KEY_BYTES_MAX) {
         return step_reject(run, ERR_JSON_SHAPE, "it is no answer");
+    }
+    run->reason = store_recall_key(state->kept.store, run->in->key, run->info);
+    if (run->reason) {
+        return STEP_FAIL;
     }
     struct store_cell *cell = store_find(state->kept.store, run->in->key, 0, 0);
     struct linked linked = unpack(cell);
@@ -336,7 +344,8 @@ static bool is_linked(int64_t time_ms, int64_t minor, struct strview bytes)
 }
 
 const struct kept_config join_foreign_left_kept = {
-    .store = {.bytes_max = JOIN_STORE_BYTES_MAX},
+    .store = {.bytes_max = JOIN_STORE_BYTES_MAX, .goes_whole = true},
+    .can_spill = true,
     .format = {.kind = CHANGELOG_PLAIN},
     .key_bytes_max = JOIN_KEY_BYTES_MAX,
     .bytes_min = sizeof(struct linked_head),

@@ -134,6 +134,10 @@ static enum step_verdict question_run(const void *compiled, void *task_state, st
     if (!question_read(join, run, &key, &asker)) {
         return STEP_REJECT;
     }
+    run->reason = store_recall_key(state->kept.store, run->in->key, run->info);
+    if (run->reason) {
+        return STEP_FAIL;
+    }
     int64_t free_ms;
     struct store_cell *cell = asker_find(state, run->in->key, key, &free_ms);
     if (run->slots[join->question.over].type == JSON_NODE_TRUE) {
@@ -185,6 +189,10 @@ static enum step_verdict right_run(const void *compiled, void *task_state, struc
     if (!join_rows_take(run)) {
         return STEP_REJECT;
     }
+    run->reason = store_recall_key(state->kept.store, run->in->key, run->info);
+    if (run->reason) {
+        return STEP_FAIL;
+    }
     run->reason = row_set(state, run, &row);
     if (run->reason) {
         return STEP_REJECT;
@@ -228,6 +236,7 @@ static bool is_cell(int64_t time_ms, int64_t minor, struct strview bytes)
 }
 
 const struct kept_config join_foreign_right_kept = {
+    .can_spill = true,
     .format = {.kind = CHANGELOG_SESSION},
     .key_bytes_max = JOIN_KEY_BYTES_MAX,
     .bytes_min = 1,

@@ -16,7 +16,9 @@ void kept_state_init(struct kept_state *kept, const struct kept_config *config)
 {
     kept->config = config;
     for (size_t i = 0; i < store_count(kept); i++) {
-        kept->stores[i] = store_new(&config->store);
+        struct store_config store = config->store;
+        store.is_second = i > 0;
+        kept->stores[i] = store_new(&store);
     }
     kept->time_ms = kept->next_time_ms = TIME_NONE;
     buf_init(&kept->key, KEY_BYTES_MAX);
@@ -142,17 +144,41 @@ static enum err write_changes(const struct writing *writing)
 
 /* --- the cycle ----------------------------------------------------------------------------------*/
 
+/* Cells up to this time are old; negative: none is. */
+static int64_t old_ms(const struct kept_state *kept, size_t index)
+{
+    bool has_time = kept->config->is_timed && kept->time_ms != TIME_NONE;
+    return has_time ? kept->time_ms - kept->config->keep_ms[index] : -1;
+}
+
 static void remove_old(struct kept_state *kept, size_t index)
 {
     size_t count = 0;
     struct store_cell *const *cells = NULL;
-    int64_t keep_ms = kept->config->keep_ms[index];
-    if (kept->config->is_timed && kept->time_ms >= keep_ms) {
-        cells = store_between(kept->stores[index], 0, kept->time_ms - keep_ms, &count);
+    if (old_ms(kept, index) >= 0) {
+        cells = store_between(kept->stores[index], 0, old_ms(kept, index), &count);
     }
     for (size_t i = 0; i < count; i++) {
         store_remove(kept->stores[index], cells[i]);
     }
+}
+
+static enum err forget_cell(void *context, struct store_cell *cell)
+{
+    return write_tombstone(context, cell, cell->time_ms, cell->minor);
+}
+
+/* The same of those that are on disk alone: all in memory were removed. */
+static enum err forget_old(const struct writing *writing, int64_t time_ms)
+{
+    struct writing context = *writing;
+    const struct store_visitor visitor = {forget_cell, &context};
+    if (time_ms < 0) {
+        return ERR_OK;
+    }
+    enum err e = store_visit(writing->store, 0, time_ms, &visitor, writing->commit->info);
+    store_remove_away(writing->store, time_ms);
+    return e;
 }
 
 void kept_state_begin(struct kept_state *kept, const struct step_commit *commit)
@@ -174,6 +200,7 @@ enum err kept_state_before_commit(void *state, const struct step_commit *commit)
         const struct writing writing = {kept, commit, kept->stores[i], i ? kept->config->mark : 0};
         remove_old(kept, i);
         e = write_changes(&writing);
+        e = e || !kept->has_disk ? e : forget_old(&writing, old_ms(kept, i));
     }
     return e;
 }
@@ -261,6 +288,10 @@ enum err kept_state_restore(void *state, struct strview record_key, struct strvi
     if (value.ptr) {
         return restore_cell(kept, store, &place, value, info);
     }
+    enum err e = store_recall_key(store, place.key, info);
+    if (e) {
+        return e;
+    }
     struct store_cell *cell = store_find(store, place.key, place.time_ms, place.minor);
     if (cell) {
         store_unload(store, cell);
@@ -291,12 +322,17 @@ void kept_state_stats(const void *state, struct stream_task_stats *stats)
 void kept_state_spill(void *state, const struct store_disk *disk, size_t bytes_max)
 {
     struct kept_state *kept = state;
-    CHECK(kept->config->can_spill && !kept->config->has_two);
-    store_spill(kept->store, disk, bytes_max);
+    CHECK(kept->config->can_spill);
+    for (size_t i = 0; i < store_count(kept); i++) {
+        store_spill(kept->stores[i], disk, bytes_max / store_count(kept));
+    }
     kept->has_disk = true;
 }
 
 void kept_state_limit(void *state, size_t bytes_max)
 {
-    store_spill_limit(((struct kept_state *)state)->store, bytes_max);
+    const struct kept_state *kept = state;
+    for (size_t i = 0; i < store_count(kept); i++) {
+        store_spill_limit(kept->stores[i], bytes_max / store_count(kept));
+    }
 }

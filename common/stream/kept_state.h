@@ -23,7 +23,7 @@ struct kept_config {
     struct store_config store; /* of each */
     struct changelog_format format;
     bool has_two;
-    bool can_spill; /* its store may be given a disk: the step asks for cells as store.h says */
+    bool can_spill; /* they may be given a disk: the step asks for cells as store.h says */
     int64_t mark;   /* of two: set in the minor of the second one's records */
     bool is_timed;  /* cells go by their time: */
     int64_t keep_ms[KEPT_STORES_MAX];

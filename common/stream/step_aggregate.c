@@ -255,11 +255,18 @@ static enum err aggregate_restore(void *task_state, struct strview record_key, s
         key.len > KEY_BYTES_MAX || !step->window->has_cell(step, place.time_ms, place.minor)) {
         return err_set(info, ERR_STATE, "the changelog has a key that is no window of this store");
     }
+    enum err e =
+        step->kept.store.goes_whole ? store_recall_key(state->kept.store, key, info) : ERR_OK;
+    if (e) {
+        return e;
+    }
     if (value.ptr) {
         return restore_value(state, &place, key, value, info);
     }
     struct store_cell *cell = restore_find(state, key, &place);
-    enum err e = cell ? ERR_OK : store_recall(state->kept.store, key, place.time_ms, &cell, info);
+    if (!cell && !step->kept.store.goes_whole) {
+        e = store_recall(state->kept.store, key, place.time_ms, &cell, info);
+    }
     restore_unload(state, cell);
     return e;
 }

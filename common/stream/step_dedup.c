@@ -66,8 +66,10 @@ static void *dedup_compile(struct program_builder *builder, const struct spec *s
     step->kept =
         (struct kept_config){.store = {.value_bytes = sizeof(struct passed),
                                        .bucket_ms = step->ttl_ms / 64 + 1,
-                                       .bytes_max = SIZE_MAX},
+                                       .bytes_max = SIZE_MAX,
+                                       .goes_whole = true},
                              .format = {.kind = CHANGELOG_WINDOW, .layout = layout_of(step)},
+                             .can_spill = true,
                              .is_timed = true,
                              .keep_ms = {step->ttl_ms},
                              .key_bytes_max = STEP_KEY_BYTES_MAX,
@@ -149,6 +151,10 @@ static enum step_verdict dedup_run(const void *compiled, void *task_state, struc
     struct strview key;
     if (!step_key_read(&step->by, run, &key)) {
         return STEP_REJECT;
+    }
+    run->reason = store_recall_key(store, key, run->info);
+    if (run->reason) {
+        return STEP_FAIL;
     }
     struct store_cell *cell = NULL;
     enum found found = find(step, store, run, key, record, &cell);

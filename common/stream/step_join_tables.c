@@ -91,8 +91,9 @@ static void *join_tables_compile(struct program_builder *builder, const struct s
     join_rows_compile(spec, types, &tables->rows);
     unsigned inputs = (unsigned)builder->pipeline->source_count; /* at most: of its stage */
     tables->kept = (struct kept_config){
-        .store = {.inputs = inputs, .bytes_max = JOIN_STORE_BYTES_MAX},
+        .store = {.inputs = inputs, .bytes_max = JOIN_STORE_BYTES_MAX, .goes_whole = true},
         .format = {CHANGELOG_PLAIN, inputs, changelog_layout(CHANGELOG_LAYOUT, "join_tables")},
+        .can_spill = true,
         .key_bytes_max = JOIN_KEY_BYTES_MAX,
         .bytes_min = sizeof(struct joined),
         .bytes_max = JOIN_RESULT_BYTES_MAX,
@@ -172,6 +173,10 @@ static enum step_verdict join_change(struct join_state *state, struct step_run *
     const struct step_out *in = run->in;
     struct store_cell *cell;
     bool was_there, is_there;
+    run->reason = store_recall_key(state->kept.store, in->key, run->info);
+    if (run->reason) {
+        return STEP_FAIL;
+    }
     run->reason = store_get(state->kept.store, in->key, 0, 0, &cell, run->info);
     if (run->reason) {
         return STEP_REJECT;

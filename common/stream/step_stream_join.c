@@ -212,8 +212,14 @@ static enum step_verdict run_meet(struct join_state *state, enum join_side side,
                                   struct step_run *run, struct strview key)
 {
     const struct stream_join *join = state->join;
-    struct store_cell *own = find_own(state, side, run, key);
     bool is_matched = false;
+    for (size_t i = 0; i < JOIN_SIDES; i++) {
+        run->reason = store_recall_key(state->kept.stores[i], key, run->info);
+        if (run->reason) {
+            return STEP_FAIL;
+        }
+    }
+    struct store_cell *own = find_own(state, side, run, key);
     run->reason = run_pairs(state, side, run, key, &is_matched);
     if (run->reason) {
         return STEP_FAIL;
@@ -268,22 +274,29 @@ static int64_t given_up_ms(const struct stream_join_side *side, int64_t watermar
 }
 
 struct given_up {
+    int64_t from_ms, to_ms; /* none, if there is nothing between */
     struct store_cell *const *cells;
     size_t count, at;
     int64_t keep_ms;
 };
 
-static struct given_up side_given_up(struct join_state *state, enum join_side side,
+static struct given_up side_given_up(const struct join_state *state, enum join_side side,
                                      int64_t watermark_ms)
 {
     const struct stream_join_side *own = &state->join->sides[side];
-    struct given_up given_up = {.keep_ms = own->keep_ms};
     int64_t from_ms = given_up_ms(own, state->kept.time_ms), to_ms = given_up_ms(own, watermark_ms);
-    if (own->is_outer && !state->join->is_eager && to_ms >= 0) {
-        given_up.cells = store_between(state->kept.stores[side], from_ms < 0 ? 0 : from_ms + 1,
-                                       to_ms, &given_up.count);
+    bool waits = own->is_outer && !state->join->is_eager;
+    return (struct given_up){.from_ms = from_ms < 0 ? 0 : from_ms + 1,
+                             .to_ms = waits ? to_ms : -1,
+                             .keep_ms = own->keep_ms};
+}
+
+static void given_up_list(struct join_state *state, enum join_side side, struct given_up *given_up)
+{
+    if (given_up->to_ms >= given_up->from_ms) {
+        given_up->cells = store_between(state->kept.stores[side], given_up->from_ms,
+                                        given_up->to_ms, &given_up->count);
     }
-    return given_up;
 }
 
 static enum err emit_alone(struct join_state *state, const struct step_commit *commit,
@@ -306,6 +319,30 @@ static int64_t due_of(const struct given_up *given_up)
                : INT64_MAX;
 }
 
+struct emitting {
+    struct join_state *state;
+    const struct step_commit *commit;
+    enum join_side side;
+};
+
+static enum err emit_visited(void *context, struct store_cell *cell)
+{
+    const struct emitting *emitting = context;
+    return emit_alone(emitting->state, emitting->commit, emitting->side, cell);
+}
+
+/* With a disk: one side at most gives up anything (stream_join_compile.c). */
+static enum err emit_side(struct join_state *state, const struct step_commit *commit,
+                          enum join_side side, const struct given_up *given_up)
+{
+    struct emitting emitting = {state, commit, side};
+    const struct store_visitor visitor = {emit_visited, &emitting};
+    return given_up->to_ms < given_up->from_ms
+               ? ERR_OK
+               : store_visit(state->kept.stores[side], given_up->from_ms, given_up->to_ms, &visitor,
+                             commit->info);
+}
+
 /* Both sides' together, in the order in which event time passes them. */
 static enum err emit_given_up(struct join_state *state, const struct step_commit *commit)
 {
@@ -314,6 +351,14 @@ static enum err emit_given_up(struct join_state *state, const struct step_commit
         side_given_up(state, JOIN_RIGHT, commit->watermark_ms),
     };
     enum err e = ERR_OK;
+    for (int side = 0; side < JOIN_SIDES && state->kept.has_disk && !e; side++) {
+        e = emit_side(state, commit, (enum join_side)side, &sides[side]);
+    }
+    if (state->kept.has_disk) {
+        return e;
+    }
+    given_up_list(state, JOIN_LEFT, &sides[JOIN_LEFT]);
+    given_up_list(state, JOIN_RIGHT, &sides[JOIN_RIGHT]);
     while (!e && (due_of(&sides[0]) < INT64_MAX || due_of(&sides[1]) < INT64_MAX)) {
         enum join_side next =
             due_of(&sides[JOIN_RIGHT]) < due_of(&sides[JOIN_LEFT]) ? JOIN_RIGHT : JOIN_LEFT;

@@ -148,15 +148,18 @@ static void *suppress_compile(struct program_builder *builder, const struct spec
     compile_for(spec, step);
     compile_by(builder, spec, step);
     compile_when_full(spec, step);
-    step->kept = (struct kept_config){
-        .store = {.bucket_ms = step->for_ms / BUCKETS + 1, .bytes_max = BYTES_MAX_DEFAULT},
-        .format = {.kind = CHANGELOG_WINDOW, .layout = layout_of(step)},
-        .is_timed = true,
-        .keep_ms = {step->for_ms},
-        .key_bytes_max = STEP_KEY_BYTES_MAX,
-        .bytes_min = sizeof(struct waiting),
-        .bytes_max = CHANGE_BYTES_MAX,
-        .is_cell = is_waiting};
+    step->kept =
+        (struct kept_config){.store = {.bucket_ms = step->for_ms / BUCKETS + 1,
+                                       .bytes_max = BYTES_MAX_DEFAULT,
+                                       .goes_whole = true},
+                             .format = {.kind = CHANGELOG_WINDOW, .layout = layout_of(step)},
+                             .can_spill = true,
+                             .is_timed = true,
+                             .keep_ms = {step->for_ms},
+                             .key_bytes_max = STEP_KEY_BYTES_MAX,
+                             .bytes_min = sizeof(struct waiting),
+                             .bytes_max = CHANGE_BYTES_MAX,
+                             .is_cell = is_waiting};
     const char *name = builder_compile_store(spec, "records_max", &step->kept.store);
     (void)builder_add_state(builder, spec,
                             &(struct builder_state){.kind = &suppress_state_kind,
@@ -244,8 +247,20 @@ static enum err cell_forward(struct suppress_state *state, const struct step_way
     return step_forward(way, &out);
 }
 
+struct flushing {
+    struct suppress_state *state;
+    const struct step_way *way;
+};
+
+static enum err flush_cell(void *context, struct store_cell *cell)
+{
+    const struct flushing *flushing = context;
+    return cell_forward(flushing->state, flushing->way, cell);
+}
+
 /* What was due by now and has not been put out, in order of when it was, then of the key. */
-static enum err flush(struct suppress_state *state, const struct step_way *way, int64_t now_ms)
+static enum err flush(struct suppress_state *state, const struct step_way *way, int64_t now_ms,
+                      struct err_info *info)
 {
     int64_t for_ms = state->step->for_ms, flushed_ms = state->flushed_ms;
     if (now_ms <= flushed_ms) {
@@ -255,14 +270,10 @@ static enum err flush(struct suppress_state *state, const struct step_way *way, 
     if (now_ms < state->next_due_ms || now_ms < for_ms) {
         return ERR_OK;
     }
-    size_t count;
     int64_t from_ms = flushed_ms < for_ms ? 0 : flushed_ms - for_ms + 1;
-    struct store_cell *const *cells =
-        store_between(state->kept.store, from_ms, now_ms - for_ms, &count);
-    enum err e = ERR_OK;
-    for (size_t i = 0; i < count && !e; i++) {
-        e = cell_forward(state, way, cells[i]);
-    }
+    struct flushing flushing = {state, way};
+    const struct store_visitor visitor = {flush_cell, &flushing};
+    enum err e = store_visit(state->kept.store, from_ms, now_ms - for_ms, &visitor, info);
     int64_t next_ms = store_next_ms(state->kept.store, now_ms - for_ms + 1);
     state->next_due_ms = next_ms == INT64_MAX ? INT64_MAX : next_ms + for_ms;
     return e;
@@ -349,12 +360,16 @@ static enum step_verdict suppress_run(const void *compiled, void *task_state, st
 {
     struct suppress_state *state = task_state;
     struct strview key;
-    run->reason = flush(state, &run->way, run->watermark_ms);
+    run->reason = flush(state, &run->way, run->watermark_ms, run->info);
     if (run->reason) {
         return STEP_FAIL;
     }
     if (!run_key(compiled, run, &key)) {
         return STEP_REJECT;
+    }
+    run->reason = store_recall_key(state->kept.store, key, run->info);
+    if (run->reason) {
+        return STEP_FAIL;
     }
     struct store_cell *cell = find_waiting(state, key);
     return cell ? run_replace(state, run, cell) : run_begin(state, run, key);
@@ -364,7 +379,7 @@ static enum step_verdict suppress_run(const void *compiled, void *task_state, st
 
 static enum err suppress_before_commit(void *task_state, const struct step_commit *commit)
 {
-    enum err e = flush(task_state, &commit->way, commit->watermark_ms);
+    enum err e = flush(task_state, &commit->way, commit->watermark_ms, commit->info);
     return e ? e : kept_state_before_commit(task_state, commit);
 }
 

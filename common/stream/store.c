@@ -437,7 +437,11 @@ enum err store_load(struct store *store, struct strview key, int64_t time_ms, in
 {
     CHECK(store->dirty.count == 0);
     enum err e = store->spill ? spill_loading(store, key, time_ms, info) : ERR_OK;
-    return e ? e : cell_load(store, key, time_ms, minor, bytes, true, ret, info);
+    e = e ? e : cell_load(store, key, time_ms, minor, bytes, true, ret, info);
+    if (!e && store->spill) {
+        spill_loaded(*ret);
+    }
+    return e;
 }
 
 void store_unload(struct store *store, struct store_cell *cell)

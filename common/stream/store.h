@@ -13,10 +13,13 @@
  *          limit's name, and nothing has changed. Nothing is evicted.
  * DISK     a store that is given one (store_disk.h) keeps in memory what changed since the last commit
  *          and, up to a bound of its own, what changed lately; other cells are on disk alone. They are
- *          counted as if they were here, but for bytes_max, and for keys_max where a key may have
- *          several cells: there those in memory count. store_find, store_get and store_between know
- *          of what is in memory: store_recall comes before them, store_visit instead. For cells
- *          without a minor that do not move.
+ *          counted as if they were here, but for bytes_max. store_find, store_get, store_add,
+ *          store_range and store_between know of what is in memory: store_recall or store_recall_key
+ *          comes before them, store_visit instead. In one of two ways:
+ *          - cell by cell: for who asks for a cell by its key and time, and for all of one time. Cells
+ *            have no minor and do not move. keys_max counts keys in memory where a key may have
+ *            several cells.
+ *          - goes_whole, a key with all of its cells: for who asks for ranges of a key.
  * OWNS     keys, cells, values. A cell stays where it is until a commit or an abort takes it away;
  *          its value until it grows. A key stays as long as it has cells.
  * THREADS  one owner.
@@ -53,6 +56,7 @@ struct store_cell {
     bool has_row : 1;         /* there is a row of it on disk … */
     bool is_row_same : 1;     /* … and it says what the cell does, as committed */
     bool is_away : 1;         /* it is on disk alone: store_visit's, for the call */
+    bool is_held : 1;         /* its owner's: it has its address, and the key does not leave */
     struct store_cell *next, *previous; /* in its bucket */
     /* Per input: just past the last record that its committed value holds; 0: it holds none. */
     int64_t next_offsets[];
@@ -66,6 +70,8 @@ struct store_config {
     size_t cells_max;
     const char *cells_max_name; /* what the pipeline file calls it, for the error */
     size_t bytes_max;
+    bool goes_whole; /* with a disk: a key is there, or in memory, with all its cells */
+    bool is_second;  /* of two stores that have one disk */
 };
 
 void store_free(struct store *store); /* NULL is a no-op */
@@ -106,17 +112,26 @@ void store_spill_limit(struct store *store, size_t bytes_max);
  * ERR_STATE: the disk failed, and so has the store. Without a disk there is none. */
 MUST_CHECK enum err store_recall(struct store *store, struct strview key, int64_t time_ms,
                                  struct store_cell **ret, struct err_info *info);
-/* All cells of the time, in store_between's order, those that are away for the call. on_cell may remove
- * those that are here; its first error ends it. ERR_STATE as well. */
+/* With goes_whole. All cells of the key, if they are on disk alone; the same errors. */
+MUST_CHECK enum err store_recall_key(struct store *store, struct strview key,
+                                     struct err_info *info);
+/* Without a disk, too. All cells with from_ms <= time <= to_ms, in store_between's order, those that are
+ * away for the call, and not to be changed. on_cell may remove those that are here; its first error ends it. ERR_STATE as
+ * well. */
 struct store_visitor {
     enum err (*on_cell)(void *context, struct store_cell *cell);
     void *context;
 };
-MUST_CHECK enum err store_visit(struct store *store, int64_t time_ms,
+MUST_CHECK enum err store_visit(struct store *store, int64_t from_ms, int64_t to_ms,
                                 const struct store_visitor *visitor, struct err_info *info);
-/* Provisional, as store_remove: all cells of the time that are away. Those that are here are removed
+/* With goes_whole, of a store whose cells have times that are multiples of bucket_ms. The first cell of
+ * each key in the range, in order of the keys' bytes; a key that is away has all of its cells for the
+ * call. */
+MUST_CHECK enum err store_visit_keys(struct store *store, int64_t from_ms, int64_t to_ms,
+                                     const struct store_visitor *visitor, struct err_info *info);
+/* Provisional, as store_remove: all cells up to the time that are away. Those that are here are removed
  * one by one. */
-void store_remove_away(struct store *store, int64_t time_ms);
+void store_remove_away(struct store *store, int64_t to_ms);
 struct store_spill_stats {
     uint64_t cells;         /* away */
     uint64_t written, read; /* rows, so far */

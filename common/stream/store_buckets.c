@@ -152,8 +152,7 @@ int64_t store_next_ms(struct store *store, int64_t from_ms)
 {
     CHECK(store->config.bucket_ms > 0);
     int64_t next_ms = buckets_next_ms(store, from_ms);
-    int64_t away_ms = store->spill ? spill_next_ms(store->spill, from_ms) : INT64_MAX;
-    return away_ms < next_ms ? away_ms : next_ms;
+    return store->spill ? spill_next_ms(store, from_ms, next_ms) : next_ms;
 }
 
 static int cell_compare(const void *left, const void *right)

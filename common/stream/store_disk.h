@@ -33,9 +33,9 @@ struct store_disk {
     /* The row's value, behind what is in `out`; *ret_found: there is one. */
     enum err (*get)(void *context, struct strview key, struct buf *out, bool *ret_found,
                     struct err_info *info);
-    /* Rows whose keys begin so, in order, borrowed for the call; nothing is put meanwhile. Ends with
+    /* Rows with from <= key < to, in order, borrowed for the call; nothing is put meanwhile. Ends with
      * the first error of on_row, and returns it. */
-    enum err (*read)(void *context, struct strview prefix, const struct store_disk_reader *reader,
-                     struct err_info *info);
+    enum err (*read)(void *context, struct strview from, struct strview to,
+                     const struct store_disk_reader *reader, struct err_info *info);
     void *context;
 };

@@ -20,6 +20,8 @@ struct store_key {
     struct strview bytes;   /* the map's */
     struct store_row cells; /* of struct store_cell * */
     struct store_cell *own[KEY_CELLS_OWN];
+    bool has_row;     /* of a store whose keys go to disk whole: there is one … */
+    bool is_row_same; /* … and it says what the key's cells do, as committed */
 };
 
 struct store_bucket {
@@ -57,7 +59,7 @@ struct store {
     struct store_list selected; /* of struct store_cell *: store_between's answer */
     struct arena copies;
     struct store_spill *spill; /* NULL: all is in memory */
-    size_t away_keys;          /* keys that have no cell in memory, where a key has one cell */
+    size_t away_keys; /* keys that have no cell in memory, where that is known: see store.h */
 };
 
 /* Room for one more at the end of the list; returns it. */
@@ -96,8 +98,8 @@ void cell_delete(struct store *store, struct store_cell *cell);
 /* --- store_spill.c ------------------------------------------------------------------------------*/
 
 void spill_free(struct store_spill *spill); /* NULL is a no-op */
-/* store_next_ms of what is on disk alone. */
-int64_t spill_next_ms(const struct store_spill *spill, int64_t from_ms);
+/* store_next_ms of what is on disk alone, if it is before limit_ms; else that. */
+int64_t spill_next_ms(struct store *store, int64_t from_ms, int64_t limit_ms);
 /* Before the store forgets what changed. */
 void spill_committing(struct store *store);
 void spill_aborting(struct store *store);
@@ -106,7 +108,8 @@ void spill_make_room(struct store *store);
 /* Before a cell is loaded: there is room, and it is not on disk alone. */
 MUST_CHECK enum err spill_loading(struct store *store, struct strview key, int64_t time_ms,
                                   struct err_info *info);
-void spill_unloading(struct store *store, const struct store_cell *cell);
+void spill_loaded(struct store_cell *cell);
+void spill_unloading(struct store *store, struct store_cell *cell);
 
 /* --- store_keys.c -------------------------------------------------------------------------------*/
 

@@ -207,6 +207,13 @@ static int64_t hold_ms(const struct stream_join *join)
     return longest_ms;
 }
 
+/* What both sides give up comes out in one order of time: their stores are walked through side by side,
+ * which a disk is not asked for. */
+static bool can_spill(const struct stream_join *join)
+{
+    return join->is_eager || !join->sides[JOIN_LEFT].is_outer || !join->sides[JOIN_RIGHT].is_outer;
+}
+
 void *stream_join_compile(struct program_builder *builder, const struct spec *spec)
 {
     static const char *const names[] = {"stream",    "on",  "with", "type",  "within", "grace",
@@ -216,7 +223,7 @@ void *stream_join_compile(struct program_builder *builder, const struct spec *sp
     }
     struct stream_join *join = must_alloc(sizeof *join);
     join->kept = (struct kept_config){
-        .store = {.bytes_max = SIZE_MAX},
+        .store = {.bytes_max = SIZE_MAX, .goes_whole = true},
         .format = {.kind = CHANGELOG_WINDOW, .layout = CHANGELOG_LAYOUT},
         .has_two = true,
         .mark = (int64_t)1 << 30, /* in a sequence number */
@@ -227,6 +234,7 @@ void *stream_join_compile(struct program_builder *builder, const struct spec *sp
     step_key_compile(builder, spec, "on", &join->sides[JOIN_LEFT].on);
     compile_within(spec, join);
     compile_type(spec, join);
+    join->kept.can_spill = can_spill(join);
     const char *name = builder_compile_store(spec, "records_max", &join->kept.store);
     (void)builder_add_state(builder, spec,
                             &(struct builder_state){.kind = &stream_join_state_kind,

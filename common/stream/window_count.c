@@ -33,6 +33,10 @@ static enum step_verdict count_run(struct aggregate_state *state, struct step_ru
                                    struct strview key)
 {
     struct store_cell *cell;
+    run->reason = store_recall_key(state->kept.store, key, run->info);
+    if (run->reason) {
+        return STEP_FAIL;
+    }
     return aggregate_put(state, run, key, window_number(state, run, key), &cell);
 }
 
@@ -86,13 +90,7 @@ static void count_committing(struct aggregate_state *state)
 
 static void count_unloading(struct aggregate_state *state, struct store_cell *cell)
 {
-    struct cell_list *full = &state->full;
-    size_t kept = 0;
-    for (size_t i = 0; i < full->count; i++) {
-        full->items[kept] = full->items[i];
-        kept += full->items[i] != cell;
-    }
-    full->count = kept;
+    aggregate_unlist(&state->full, cell);
 }
 
 static void count_restored(struct aggregate_state *state, struct store_cell *cell)
@@ -136,6 +134,8 @@ const struct window_kind window_count = {
     .before_commit = count_before_commit,
     .committing = count_committing,
     .is_due = count_is_due,
+    .can_spill = window_any,
+    .goes_whole = window_any,
     .has_cell = count_has_cell,
     .restored = count_restored,
     .unloading = count_unloading,

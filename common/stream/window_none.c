@@ -140,12 +140,6 @@ static bool none_is_due(const struct aggregate_state *state, int64_t watermark_m
     return false;
 }
 
-static bool none_can_spill(const struct aggregate_step *step)
-{
-    (void)step;
-    return true;
-}
-
 static bool none_has_cell(const struct aggregate_step *step, int64_t time_ms, int64_t minor)
 {
     (void)step;
@@ -160,6 +154,6 @@ const struct window_kind window_none = {
     .committing = none_settle,
     .aborting = none_settle,
     .is_due = none_is_due,
-    .can_spill = none_can_spill,
+    .can_spill = window_any,
     .has_cell = none_has_cell,
 };

@@ -226,6 +226,10 @@ static enum step_verdict session_run(struct aggregate_state *state, struct step_
 {
     const struct aggregate_step *step = state->step;
     struct store_cell *near[NEAR_MAX], *replayed;
+    run->reason = store_recall_key(state->kept.store, key, run->info);
+    if (run->reason) {
+        return STEP_FAIL;
+    }
     size_t count = find_near(state, run, key, near, &replayed);
     if (replayed && count == 0) {
         store_touch(state->kept.store, replayed);
@@ -292,30 +296,58 @@ static enum err retract_moved(struct aggregate_state *state, const struct aggreg
     return e;
 }
 
+struct closing {
+    struct aggregate_state *state;
+    const struct aggregate_way *way;
+    const struct step_commit *commit;
+};
+
+static enum err close_session(void *context, struct store_cell *cell)
+{
+    const struct closing *closing = context;
+    struct aggregate_state *state = closing->state;
+    const struct aggregate_step *step = state->step;
+    bool was_closed = due_ms(step, cell->time_ms) <= state->closed_ms;
+    enum err e = ERR_OK;
+    if (!was_closed) {
+        bool is_shown = step->emits_finals || (step->emits_updates && cell->is_dirty);
+        e = is_shown ? session_emit(state, closing->way,
+                                    step->emits_finals ? RESULT_FINAL : RESULT_UPDATE, cell)
+                     : ERR_OK;
+        state->closed++;
+    }
+    if (e || (!was_closed && !step->goes_by_clock)) {
+        return e;
+    }
+    if (cell->is_away) {
+        return aggregate_forget(state, closing->commit, cell);
+    }
+    store_remove(state->kept.store, cell);
+    return ERR_OK;
+}
+
+/* End of the last session that is due by then. */
+static int64_t due_last_ms(const struct aggregate_step *step, int64_t watermark_ms)
+{
+    return watermark_ms - step->size_ms - 1 - step->grace_ms;
+}
+
 /* In order of their ends, then of the keys' bytes: what closed before goes, what closes now is put
  * out. By the clock, which does not travel with the offsets, both are one. */
-static enum err close_due(struct aggregate_state *state, const struct aggregate_way *way)
+static enum err close_due(struct aggregate_state *state, const struct step_commit *commit,
+                          const struct aggregate_way *way)
 {
     const struct aggregate_step *step = state->step;
-    enum err e = ERR_OK;
-    size_t count;
+    struct closing closing = {state, way, commit};
+    const struct store_visitor visitor = {close_session, &closing};
+    int64_t gone_ms = step->goes_by_clock ? way->watermark_ms : state->closed_ms;
     if (way->watermark_ms == TIME_NONE) {
         return ERR_OK;
     }
-    struct store_cell *const *cells = store_between(
-        state->kept.store, 0, way->watermark_ms - step->size_ms - 1 - step->grace_ms, &count);
-    for (size_t i = 0; i < count && !e; i++) {
-        bool was_closed = due_ms(step, cells[i]->time_ms) <= state->closed_ms;
-        if (!was_closed) {
-            bool is_shown = step->emits_finals || (step->emits_updates && cells[i]->is_dirty);
-            e = is_shown ? session_emit(state, way,
-                                        step->emits_finals ? RESULT_FINAL : RESULT_UPDATE, cells[i])
-                         : ERR_OK;
-            state->closed++;
-        }
-        if (was_closed || step->goes_by_clock) {
-            store_remove(state->kept.store, cells[i]);
-        }
+    enum err e = store_visit(state->kept.store, 0, due_last_ms(step, way->watermark_ms), &visitor,
+                             way->info);
+    if (state->kept.has_disk && gone_ms != TIME_NONE) {
+        store_remove_away(state->kept.store, due_last_ms(step, gone_ms));
     }
     return e;
 }
@@ -450,10 +482,12 @@ static enum err redo_voided(struct aggregate_state *state, const struct step_com
         struct strview record_key =
             sv_of(state->voided.data + at + sizeof len, len + WINDOW_KEY_TAIL);
         CHECK(!changelog_decode_key(CHANGELOG_WINDOW, record_key, &key, &id, &minor));
-        struct store_cell *cell = session_find(state, key, id);
+        e = store_recall_key(state->kept.store, key, commit->info);
+        struct store_cell *cell = e ? NULL : session_find(state, key, id);
         const struct kept_place place = {key, id, minor, id};
-        e = cell ? redo(state, commit, cell)
-                 : kept_state_emit(&state->kept, commit, &place, (struct strview){NULL, 0});
+        e = e      ? e
+            : cell ? redo(state, commit, cell)
+                   : kept_state_emit(&state->kept, commit, &place, (struct strview){NULL, 0});
         at += sizeof len + record_key.len;
     }
     return e;
@@ -490,7 +524,7 @@ static enum err session_before_commit(struct aggregate_state *state,
     const struct aggregate_way way = {&commit->way, commit->info, commit->watermark_ms};
     remove_taken_up(state);
     enum err e = retract_moved(state, &way);
-    e = e ? e : close_due(state, &way);
+    e = e ? e : close_due(state, commit, &way);
     if (!e && state->step->emits_updates) {
         e = show_updates(state, &way);
     } else if (!e && aggregate_is_time(state, commit)) {
@@ -504,6 +538,9 @@ static enum err session_before_commit(struct aggregate_state *state,
 
 static void session_committing(struct aggregate_state *state)
 {
+    for (size_t i = 0; i < state->redo.count; i++) {
+        state->redo.items[i]->is_held = false;
+    }
     state->full.count = state->redo.count = 0;
     buf_reset(&state->voided);
 }
@@ -530,13 +567,7 @@ static bool session_place(const struct aggregate_step *step, struct totals *tota
 
 static void session_unloading(struct aggregate_state *state, struct store_cell *cell)
 {
-    struct cell_list *taken = &state->full;
-    size_t kept = 0;
-    for (size_t i = 0; i < taken->count; i++) {
-        taken->items[kept] = taken->items[i];
-        kept += taken->items[i] != cell;
-    }
-    taken->count = kept;
+    aggregate_unlist(&state->full, cell);
 }
 
 static void take_up(struct aggregate_state *state, struct store_cell *cell)
@@ -570,6 +601,12 @@ static bool session_take_head(struct aggregate_state *state, struct strview key,
     size_t head = (size_t)(count + 1) * sizeof id;
     *bytes = sv_of(bytes->ptr + head, bytes->len - head);
     return true;
+}
+
+/* What changed is not noted in their cells. */
+static bool session_can_spill(const struct aggregate_step *step)
+{
+    return !step->has_pending;
 }
 
 static bool session_has_cell(const struct aggregate_step *step, int64_t id, int64_t minor)
@@ -622,6 +659,8 @@ const struct window_kind window_session = {
     .committing = session_committing,
     .aborting = session_aborting,
     .is_due = session_is_due,
+    .can_spill = session_can_spill,
+    .goes_whole = window_any,
     .has_cell = session_has_cell,
     .unloading = session_unloading,
 };

@@ -271,23 +271,27 @@ static enum err close_window(struct aggregate_state *state, const struct aggrega
 struct closing {
     struct aggregate_state *state;
     const struct aggregate_way *way;
+    int64_t start_ms;
 };
 
 static enum err close_cell(void *context, struct store_cell *cell)
 {
     const struct closing *closing = context;
     closing->state->list.count = 0;
-    list_add(&closing->state->list, cell, cell->time_ms);
+    list_add(&closing->state->list, cell, closing->start_ms);
     return close_listed(closing->state, closing->way);
 }
 
-/* The same, cell by cell, of those on disk, too: a window is one cell. */
+/* The same, key by key, of those on disk, too. */
 static enum err close_visited(struct aggregate_state *state, const struct aggregate_way *way,
                               int64_t start_ms)
 {
-    struct closing closing = {state, way};
+    struct closing closing = {state, way, start_ms};
     const struct store_visitor visitor = {close_cell, &closing};
-    return store_visit(state->kept.store, start_ms, &visitor, way->info);
+    return is_single(state->step)
+               ? store_visit(state->kept.store, start_ms, start_ms, &visitor, way->info)
+               : store_visit_keys(state->kept.store, start_ms, start_ms + state->step->size_ms - 1,
+                                  &visitor, way->info);
 }
 
 /* Windows by their starts, one after the other; where there are no events, none is looked at. */
@@ -362,6 +366,12 @@ static enum step_verdict slices_run(struct aggregate_state *state, struct step_r
     const struct aggregate_step *step = state->step;
     int64_t event_ms = run->event_ms, slice_ms = event_ms - event_ms % step->slice_ms;
     struct store_cell *cell;
+    if (step->kept.store.goes_whole) {
+        run->reason = store_recall_key(state->kept.store, key, run->info);
+        if (run->reason) {
+            return STEP_FAIL;
+        }
+    }
     /* The usual event: what ends behind it cannot be due before it and the grace are past. */
     bool may_be_late = event_ms + step->grace_ms < run->watermark_ms;
     if (may_be_late && late_ms(step, event_ms) <= run->watermark_ms) {
@@ -403,7 +413,7 @@ static enum err drop_visited(struct aggregate_state *state, const struct step_co
     for (int64_t time_ms = store_first_ms(store);
          !e && time_ms != INT64_MAX && gone_ms(state->step, time_ms) <= closed_ms;
          time_ms = store_next_ms(store, time_ms + 1)) {
-        e = store_visit(store, time_ms, &visitor, commit->info);
+        e = store_visit(store, time_ms, time_ms, &visitor, commit->info);
         store_remove_away(store, time_ms);
     }
     return e;
@@ -550,10 +560,15 @@ static bool slices_are_due(const struct aggregate_state *state, int64_t watermar
            gone_ms(step, oldest_ms) <= state->closed_ms;
 }
 
-/* Where a window is one cell, and that it changed is not noted in it. */
+/* Where windows follow each other, and that they changed is not noted in their cells. */
 static bool slices_can_spill(const struct aggregate_step *step)
 {
-    return is_single(step) && !step->has_pending;
+    return !step->is_moving && !step->has_pending;
+}
+
+static bool slices_go_whole(const struct aggregate_step *step)
+{
+    return !is_single(step);
 }
 
 static bool slices_have_cell(const struct aggregate_step *step, int64_t time_ms, int64_t minor)
@@ -567,7 +582,7 @@ static bool slices_have_cell(const struct aggregate_step *step, int64_t time_ms,
     .name = #kind, .members = (its_members), .changelog = CHANGELOG_WINDOW,                        \
     .compile = window_##kind##_compile, .is_timed = true, .has_finals = true, .run = slices_run,   \
     .before_commit = slices_before_commit, .is_due = slices_are_due, .has_cell = slices_have_cell, \
-    .can_spill = slices_can_spill
+    .can_spill = slices_can_spill, .goes_whole = slices_go_whole
 
 const struct window_kind window_tumbling = {SLICES_KIND(tumbling, window_tumbling_members)};
 const struct window_kind window_hopping = {SLICES_KIND(hopping, window_hopping_members)};

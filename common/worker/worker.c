@@ -54,8 +54,8 @@ const struct config_option worker_options[] = {
                "what is new in the changelogs; empty: all of them are read."),
     CONFIG_ROW(struct worker_config, state_memory, "state.memory", SIZE, "0", 0, 1e12,
                "Most memory for the state, from 4 MiB on: what did not change lately is then in "
-               "state.dir, and read back when it is needed. For tumbling windows and aggregates "
-               "without a window; 0: all of the state is in memory."),
+               "state.dir, and read back when it is needed. Not for sliding windows; 0: all of the "
+               "state is in memory."),
     CONFIG_CHOICE_ROW(
         struct worker_config, state_standby, "state.standby", "off", "off|on",
         "Whether the worker follows the state of partitions that others have and that may come to "

@@ -139,9 +139,9 @@ static enum err memory_check(const struct worker_config *config, const struct pi
             const char *place = pipeline_store_shape(pipeline, i).place;
             return err_set(
                 info, ERR_CONFIG,
-                "state.memory: %s%swhat %s keeps can only be in memory. What can be on disk, too: "
-                "tumbling windows without \"every\" and \"allowed_lateness\", and "
-                "aggregates without a window",
+                "state.memory: %s%swhat %s keeps can only be in memory: sliding windows, windows "
+                "with \"every\" or \"allowed_lateness\", and a join of streams of which both sides "
+                "wait to come out alone",
                 place, *place ? ": " : "", pipeline_store_changelog(pipeline, i));
         }
     }

@@ -139,16 +139,17 @@ static enum err failed(const struct worker_spill *spill, enum err e, const char 
 
 /* --- rows ---------------------------------------------------------------------------------------*/
 
-static void key_make(struct spill_rows *rows, struct strview key)
+/* Behind the store's number, which is in the buffer. */
+static void key_make(struct buf *row, struct strview key)
 {
-    rows->key.len = NUMBER_BYTES;
-    CHECK(!buf_append_view(&rows->key, key)); /* a store's keys are shorter */
+    row->len = NUMBER_BYTES;
+    CHECK(!buf_append_view(row, key)); /* a store's keys are shorter */
 }
 
 static void rows_put(void *context, struct strview key, struct strview value)
 {
     struct spill_rows *rows = context;
-    key_make(rows, key);
+    key_make(&rows->key, key);
     if (value.ptr) {
         rocksdb.writebatch_put(rows->held, rows->key.data, rows->key.len, value.ptr, value.len);
     } else {
@@ -161,9 +162,8 @@ static void rows_clear(void *context, struct strview prefix)
 {
     struct spill_rows *rows = context;
     struct buf *end = &rows->end;
-    key_make(rows, prefix);
-    buf_reset(end);
-    CHECK(!buf_append_view(end, buf_view(&rows->key)));
+    key_make(&rows->key, prefix);
+    key_make(end, prefix);
     while ((unsigned char)end->data[end->len - 1] == 0xff) {
         end->len--; /* a store's number is not all of these */
     }
@@ -195,7 +195,7 @@ static enum err rows_get(void *context, struct strview key, struct buf *out, boo
     const struct worker_spill *spill = rows->spill;
     char *error = NULL;
     size_t bytes = 0;
-    key_make(rows, key);
+    key_make(&rows->key, key);
     char *value =
         rocksdb.get(spill->db, spill->getting, rows->key.data, rows->key.len, &bytes, &error);
     if (error) {
@@ -209,17 +209,17 @@ static enum err rows_get(void *context, struct strview key, struct buf *out, boo
     return e;
 }
 
+/* From rows->key on, up to rows->end. */
 static enum err rows_walk(const struct spill_rows *rows, rocksdb_iterator_t *at,
                           const struct store_disk_reader *reader)
 {
-    struct strview prefix = buf_view(&rows->key);
     enum err e = ERR_OK;
-    rocksdb.iter_seek(at, prefix.ptr, prefix.len);
+    rocksdb.iter_seek(at, rows->key.data, rows->key.len);
     for (; !e && rocksdb.iter_valid(at); rocksdb.iter_next(at)) {
         struct strview key, value;
         key.ptr = rocksdb.iter_key(at, &key.len);
         value.ptr = rocksdb.iter_value(at, &value.len);
-        if (!sv_starts_with(key, prefix)) {
+        if (store_disk_order(key, buf_view(&rows->end)) >= 0) {
             break;
         }
         e = reader->on_row(reader->context, sv_of(key.ptr + NUMBER_BYTES, key.len - NUMBER_BYTES),
@@ -228,12 +228,13 @@ static enum err rows_walk(const struct spill_rows *rows, rocksdb_iterator_t *at,
     return e;
 }
 
-static enum err rows_read(void *context, struct strview prefix,
+static enum err rows_read(void *context, struct strview from, struct strview to,
                           const struct store_disk_reader *reader, struct err_info *info)
 {
     struct spill_rows *rows = context;
     char *error = NULL;
-    key_make(rows, prefix);
+    key_make(&rows->end, to);
+    key_make(&rows->key, from);
     rocksdb_iterator_t *at = rocksdb.create_iterator(rows->spill->db, rows->spill->walking);
     enum err e = rows_walk(rows, at, reader);
     rocksdb.iter_get_error(at, &error);
@@ -255,7 +256,7 @@ struct spill_rows *spill_rows_new(struct worker_spill *spill)
     buf_init(&rows->end, KEY_BYTES_MAX);
     for (int i = 0; i < NUMBER_BYTES; i++) {
         char byte = (char)(unsigned char)(number >> (8 * (NUMBER_BYTES - 1 - i)));
-        CHECK(!buf_append(&rows->key, &byte, 1));
+        CHECK(!buf_append(&rows->key, &byte, 1) && !buf_append(&rows->end, &byte, 1));
     }
     return rows;
 }

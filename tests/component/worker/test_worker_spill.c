@@ -7,23 +7,29 @@
 #include "worker_fixture.h"
 
 #include <dirent.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define KEYS       2500
 #define TEXT_BYTES 1200 /* so large is a key's state */
 
-static const char *const count_text = "{\"sources\": {\"in\": " SOURCE(
-    "in") "}, \"flows\": {\"counts\": {\"from\": \"in\", \"steps\": [{\"aggregate\": {"
-          "\"by\": \"/id\", \"window\": {\"tumbling\": \"1h\", \"grace\": \"1h\"}, "
-          "\"store\": {\"name\": \"windows\"}, \"emit\": [\"update\"], \"result\": {\"id\": "
-          "\"key\", "
-          "\"count\": \"count\", \"text\": {\"last\": {\"field\": \"/text\", \"bytes_max\": "
-          "2000}}}}}], "
-          "\"output\": {\"topic\": \"out\"}}}, " SIDES "}";
+/* Counts of all keys, by window. */
+#define COUNTS(WINDOW)                                                                             \
+    "{\"sources\": {\"in\": " SOURCE(                                                              \
+        "in") "}, \"flows\": {\"counts\": {\"from\": \"in\", \"steps\": ["                         \
+              "{\"aggregate\": {\"by\": \"/id\", \"window\": {" WINDOW ", \"grace\": \"1h\"}, "    \
+              "\"store\": {\"name\": \"windows\"}, \"emit\": [\"update\"], \"result\": {\"id\": "  \
+              "\"key\", "                                                                          \
+              "\"count\": \"count\", \"text\": {\"last\": {\"field\": \"/text\", \"bytes_max\": "  \
+              "2000}}}}}], "                                                                       \
+              "\"output\": {\"topic\": \"out\"}}}, " SIDES "}"
+#define TUMBLING "\"tumbling\": \"1h\""
+#define HOPPING  "\"hopping\": \"1h\", \"advance\": \"20m\""
+#define SESSIONS "\"session\": \"1h\""
 
 struct place {
     struct fixture f;
-    char dir[64];
+    char dir[64], other_dir[80];
     double seen;      /* records in, so far */
     int counts[KEYS]; /* put out last */
 };
@@ -32,7 +38,7 @@ static int place_make(void **state)
 {
     static struct place place;
     place = (struct place){0};
-    fixture_start(&place.f, count_text, "at_least_once");
+    fixture_start(&place.f, COUNTS(TUMBLING), "at_least_once");
     (void)snprintf(place.dir, sizeof place.dir, "/tmp/millrace-worker-XXXXXX");
     assert_non_null(mkdtemp(place.dir));
     place.f.config.state_dir = place.dir;
@@ -46,6 +52,12 @@ static int place_leave(void **state)
     struct place *place = *state;
     fixture_stop(&place->f);
     return folder_remove(place->dir);
+}
+
+static void pipeline_take(struct place *place, const char *text)
+{
+    pipeline_free(place->f.pipeline);
+    pipeline_make(&place->f, text);
 }
 
 /* One record of each key. */
@@ -118,9 +130,8 @@ static void await_spilled(const struct place *place, double least)
     }
 }
 
-static void test_spill__more_keys_than_memory_has_room_for__are_all_counted(void **state)
+static void expect_all_counted(struct place *place, int copied)
 {
-    struct place *place = *state;
     struct worker *worker = worker_of(&place->f, NULL);
     for (int round = 1; round <= 2; round++) {
         feed_keys(place);
@@ -132,12 +143,62 @@ static void test_spill__more_keys_than_memory_has_room_for__are_all_counted(void
     assert_err(ERR_OK, worker_stop(worker, 20000));
     worker = worker_of(&place->f, NULL);
     await_ready(worker, NULL);
-    assert_int_equal(KEYS, (int)metric_of(&place->f, "local_state_rows_total", ""));
+    assert_int_equal(copied, (int)metric_of(&place->f, "local_state_rows_total", ""));
     await_spilled(place, KEYS / 3.0);
     feed_keys(place);
     await_counted(place);
     expect_counts(place, 3);
     assert_err(ERR_OK, worker_stop(worker, 20000));
+    assert_err(ERR_OK, place->f.fatal);
+}
+
+static void test_spill__more_keys_than_memory_has_room_for__are_all_counted(void **state)
+{
+    expect_all_counted(*state, KEYS);
+}
+
+/* Sessions come back whole, and their places in the order of time move; the changelog alone has them. */
+static void test_spill__more_sessions_than_memory_has_room_for__are_all_counted(void **state)
+{
+    pipeline_take(*state, COUNTS(SESSIONS));
+    expect_all_counted(*state, 0);
+}
+
+static double open_in(const struct place *place, int partition)
+{
+    char more[64];
+    (void)snprintf(more, sizeof more, ",stage=\"0\",partition=\"%d\"", partition);
+    return metric_of(&place->f, "windows_open", more);
+}
+
+/* What a standby followed is in memory, and leaves it once it is the worker's own. */
+static void test_spill__standby_takes_over__counts_on_within_its_memory(void **state)
+{
+    struct place *place = *state;
+    pipeline_take(place, COUNTS(SESSIONS));
+    struct worker *first = worker_of(&place->f, NULL);
+    feed_keys(place);
+    await_counted(place);
+    expect_counts(place, 1);
+    await_spilled(place, KEYS / 3.0);
+    double others = open_in(place, 0) + open_in(place, 1); /* will stay with the first of two */
+    (void)snprintf(place->other_dir, sizeof place->other_dir, "%s/two", place->dir);
+    assert_int_equal(0, mkdir(place->other_dir, 0700));
+    place->f.config.state_dir = place->other_dir;
+    place->f.config.state_standby = "on";
+    place->f.config.state_standby_bytes = 1 << 30;
+    struct worker *second = worker_of(&place->f, "two");
+    await_ready(second, "2 source partitions");
+    await_ready(first, "2 source partitions");
+    await_metric(&place->f, "standby_records_total", "", others);
+    assert_err(ERR_OK, worker_stop(first, 20000));
+    await_ready(second, "4 source partitions");
+    assert_int_equal(2, (int)metric_of(&place->f, "standby_taken_total", ""));
+    feed_keys(place);
+    await_counted(place);
+    expect_counts(place, 2);
+    await_spilled(place, KEYS / 3.0);
+    assert_err(ERR_OK, worker_stop(second, 20000));
     assert_err(ERR_OK, place->f.fatal);
 }
 
@@ -161,6 +222,7 @@ static void files_spoil(const struct place *place)
 static void test_spill__disk_spoils__worker_ends_and_nothing_is_lost(void **state)
 {
     struct place *place = *state;
+    pipeline_take(place, COUNTS(HOPPING));
     struct worker *worker = worker_of(&place->f, NULL);
     feed_keys(place);
     await_counted(place);
@@ -192,12 +254,6 @@ static void expect_refused(struct place *place, const char *why)
 
 static void test_spill__what_it_is_not_for__is_refused_with_the_place(void **state)
 {
-    static const char *const text = "{\"sources\": {\"in\": " SOURCE(
-        "in") "}, \"flows\": {\"sessions\": {\"from\": \"in\", \"steps\": [{\"aggregate\": {"
-              "\"by\": \"/id\", \"window\": {\"session\": \"1h\", \"grace\": \"1h\"}, "
-              "\"store\": {\"name\": \"windows\"}, \"emit\": [\"update\"], "
-              "\"result\": {\"id\": \"key\", \"count\": \"count\"}}}], "
-              "\"output\": {\"topic\": \"out\"}}}, " SIDES "}";
     struct place *place = *state;
     place->f.config.state_dir = "";
     expect_refused(place, "state.memory needs state.dir");
@@ -205,9 +261,8 @@ static void test_spill__what_it_is_not_for__is_refused_with_the_place(void **sta
     place->f.config.state_memory = 1 << 20;
     expect_refused(place, "4 MiB at least");
     place->f.config.state_memory = 4 << 20;
-    pipeline_free(place->f.pipeline);
-    pipeline_make(&place->f, text);
-    expect_refused(place, "/flows/sessions/steps/0/aggregate");
+    pipeline_take(place, COUNTS("\"sliding\": \"1h\""));
+    expect_refused(place, "/flows/counts/steps/0/aggregate");
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, place_make, place_leave)
@@ -216,6 +271,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_spill__more_keys_than_memory_has_room_for__are_all_counted),
+        TEST(test_spill__more_sessions_than_memory_has_room_for__are_all_counted),
+        TEST(test_spill__standby_takes_over__counts_on_within_its_memory),
         TEST(test_spill__disk_spoils__worker_ends_and_nothing_is_lost),
         TEST(test_spill__what_it_is_not_for__is_refused_with_the_place),
     };

@@ -139,13 +139,13 @@ static inline enum err memory_get(void *context, struct strview key, struct buf 
                       : ERR_OK;
 }
 
-static inline enum err memory_read(void *context, struct strview prefix,
+static inline enum err memory_read(void *context, struct strview from, struct strview to,
                                    const struct store_disk_reader *reader, struct err_info *info)
 {
     struct memory_disk *disk = context;
     enum err e = disk->fails_read ? err_set(info, ERR_STATE, "the disk is gone") : ERR_OK;
-    for (size_t i = memory_place(disk, prefix);
-         !e && i < disk->count && sv_starts_with(memory_key(&disk->rows[i]), prefix); i++) {
+    for (size_t i = memory_place(disk, from);
+         !e && i < disk->count && store_disk_order(memory_key(&disk->rows[i]), to) < 0; i++) {
         e = reader->on_row(reader->context, memory_key(&disk->rows[i]),
                            sv_of(disk->rows[i].value, disk->rows[i].value_len));
     }

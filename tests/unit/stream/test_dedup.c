@@ -261,6 +261,7 @@ static void test_dedup__whatever_happens__is_what_the_recount_says(void **state)
         w.record_count = make_records(&random, records);
         w.records = records;
         w.is_exactly_once = random_below(&random, 2);
+        world_draw_disks(&w, seed);
         world_run(&w, PIPELINE("\"/id\"", ""), seed);
         recount(records, w.record_count, passes);
         check_output(&w, passes, seed);

@@ -156,6 +156,7 @@ static void run_one(struct world *w, uint64_t seed)
 {
     struct expected expected;
     w->record_count = 0;
+    world_draw_disks(w, seed);
     world_start(w, PIPELINE, seed);
     input_make(w, &expected);
     world_go(w);
@@ -202,6 +203,7 @@ static void run_far(struct world *w, uint64_t seed)
     int64_t sent = 0;
     char user[8];
     w->record_count = 0;
+    world_draw_disks(w, seed);
     world_start(w, FAR, seed);
     for (int p = 0; p < PARTITIONS; p++) {
         put_far(w, p, "end0", 0);

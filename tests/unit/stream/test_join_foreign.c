@@ -2,6 +2,7 @@
  * commits, aborts and crashes, and topics between them. tests/stream/joins/ has the kinds by example. */
 #include "random.h"
 #include "stream_fixture.h"
+#include "task_disks.h"
 
 #define PARTITIONS  2
 #define TASKS_MAX   16
@@ -44,6 +45,7 @@ struct outgoing {
 struct node {
     struct town *town;
     struct stream_task *task;
+    struct task_disks disks;
     unsigned stage;
     int32_t partition;
     size_t position[SOURCES_MAX], committed[SOURCES_MAX];
@@ -57,6 +59,7 @@ struct town {
     struct pipeline *pipeline;
     struct random random;
     bool is_exactly_once;
+    bool has_disks;           /* state has no room in memory */
     struct topic *sources;    /* source × partition */
     struct topic *changelogs; /* store × partition */
     struct topic *outputs;    /* by the partition of the task that wrote */
@@ -147,6 +150,9 @@ static void node_restart(struct town *town, struct node *node)
 {
     stream_task_free(node->task);
     node->task = stream_task_new(town->pipeline, node->stage, NULL, node->partition);
+    if (town->has_disks) {
+        task_disks_give(&node->disks, town->pipeline, node->stage, node->task);
+    }
     memcpy(node->position, node->committed, sizeof node->position);
     for (unsigned s = 0; s < pipeline_source_count(town->pipeline); s++) {
         if (pipeline_source_stage(town->pipeline, s) == node->stage) {
@@ -246,6 +252,7 @@ static bool is_settled(const struct town *town)
 static void town_open(struct town *town, const char *pipeline, uint64_t seed)
 {
     town->random = (struct random){seed ^ 0xABCDEF};
+    town->has_disks = seed % 2;
     town->pipeline = fixture_compile(pipeline, PIPELINE_OVERRIDES_NONE);
     assert_true(pipeline_source_count(town->pipeline) <= SOURCES_MAX);
     assert_true(pipeline_store_count(town->pipeline) <= STORES_MAX);
@@ -279,6 +286,7 @@ static void town_close(struct town *town)
     for (size_t i = 0; i < town->node_count; i++) {
         stream_task_free(town->nodes[i].task);
         town->nodes[i].task = NULL;
+        task_disks_free(&town->nodes[i].disks);
     }
     pipeline_free(town->pipeline);
 }

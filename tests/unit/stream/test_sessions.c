@@ -475,6 +475,7 @@ static void test_session__whatever_happens__is_what_the_recount_says(void **stat
         for (size_t i = 0; i < w.record_count; i++) {
             recount_event(events, &r, i);
         }
+        world_draw_disks(&w, seed);
         world_run(&w, PIPELINE(",\"grace\":\"50ms\"", "", "{\"sum\":\"/v\"}"), seed);
         check(&w, events, &r, seed);
     }

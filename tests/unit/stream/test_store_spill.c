@@ -20,7 +20,10 @@ struct pair {
     struct store *whole, *spilled;
     struct memory_disk disk;
     bool is_timed, is_fixed;
-    bool is_gone[TIMES]; /* all of that time were removed in this cycle: nothing is added to it */
+    bool is_whole;  /* keys go to disk whole: cells have any time, a minor, and move */
+    bool is_sliced; /* … that time being a multiple of BUCKET */
+    int64_t
+        gone_ms; /* all up to there were removed in this cycle; then none is added, but to keys */
     int64_t next_offset;
 };
 
@@ -32,7 +35,8 @@ static struct store *store_make(const struct pair *pair)
                                             .keys_max = KEYS - 1,
                                             .cells_max = KEYS * TIMES - 5,
                                             .cells_max_name = "windows_max",
-                                            .bytes_max = NO_LIMIT});
+                                            .bytes_max = NO_LIMIT,
+                                            .goes_whole = pair->is_whole});
 }
 
 /* So little that next to nothing stays, some of it, or all. */
@@ -44,7 +48,9 @@ static size_t bound_draw(struct pair *pair)
 
 static void pair_open(struct pair *pair, uint64_t seed)
 {
-    *pair = (struct pair){.random = {seed}};
+    *pair = (struct pair){.random = {seed}, .gone_ms = -1};
+    pair->is_whole = random_below(&pair->random, 2);
+    pair->is_sliced = random_below(&pair->random, 2);
     pair->is_timed = random_below(&pair->random, 2);
     pair->is_fixed = random_below(&pair->random, 2);
     pair->whole = store_make(pair);
@@ -60,20 +66,31 @@ static void pair_close(struct pair *pair)
     memory_disk_free(&pair->disk);
 }
 
-static struct store_cell *find(struct store *store, struct strview key, int64_t time_ms)
+struct place {
+    char text[16];
+    struct strview key;
+    int64_t time_ms, minor;
+    bool is_whole;
+};
+
+static struct store_cell *find(struct store *store, const struct place *place)
 {
-    struct store_cell *cell = store_find(store, key, time_ms, 0);
+    if (place->is_whole) {
+        assert_err(ERR_OK, store_recall_key(store, place->key, NULL));
+        return store_find(store, place->key, place->time_ms, place->minor);
+    }
+    struct store_cell *cell = store_find(store, place->key, place->time_ms, 0);
     if (!cell) {
-        assert_err(ERR_OK, store_recall(store, key, time_ms, &cell, NULL));
+        assert_err(ERR_OK, store_recall(store, place->key, place->time_ms, &cell, NULL));
     }
     return cell;
 }
 
-struct place {
-    char text[16];
-    struct strview key;
-    int64_t time_ms;
-};
+static int64_t time_draw(struct pair *pair)
+{
+    return pair->is_whole && !pair->is_sliced ? random_below(&pair->random, (int64_t)TIMES * BUCKET)
+                                              : random_below(&pair->random, TIMES) * BUCKET;
+}
 
 static void place_draw(struct pair *pair, struct place *place)
 {
@@ -82,14 +99,17 @@ static void place_draw(struct pair *pair, struct place *place)
     (void)snprintf(place->text, sizeof place->text, "%.*s", number % 4 + 1, "kkkkkk");
     (void)snprintf(place->text + number % 4 + 1, 8, "%c", "\x01zZ"[number / 4]);
     place->key = sv(place->text);
-    place->time_ms = pair->is_timed ? random_below(&pair->random, TIMES) * BUCKET : 0;
+    place->is_whole = pair->is_whole;
+    place->time_ms = pair->is_timed || pair->is_whole ? time_draw(pair) : 0;
+    place->minor = pair->is_whole ? random_below(&pair->random, 3) : 0;
 }
 
 /* As a step does: what is there is found first. False: there is no room. */
 static enum err change(struct store *store, const struct place *place, int64_t value, size_t bytes)
 {
-    struct store_cell *cell = find(store, place->key, place->time_ms);
-    enum err e = cell ? ERR_OK : store_get(store, place->key, place->time_ms, 0, &cell, NULL);
+    struct store_cell *cell = find(store, place);
+    enum err e =
+        cell ? ERR_OK : store_get(store, place->key, place->time_ms, place->minor, &cell, NULL);
     void *room = NULL;
     if (!e && bytes > 0) {
         assert_err(ERR_OK, store_grow(store, cell, bytes, &room, NULL));
@@ -103,19 +123,19 @@ static enum err change(struct store *store, const struct place *place, int64_t v
     return e;
 }
 
-/* keys_max is of all keys where each has one cell, and of those in memory otherwise: of the two only one
- * may refuse then. */
+/* keys_max is of all keys where each has one cell or goes whole, and of those in memory otherwise: of the
+ * two only one may refuse then. */
 static void step_change(struct pair *pair)
 {
     struct place place;
     place_draw(pair, &place);
-    if (pair->is_gone[place.time_ms / BUCKET]) {
+    if (!pair->is_whole && place.time_ms <= pair->gone_ms) {
         return;
     }
     int64_t value = 1 + random_below(&pair->random, 9);
     size_t bytes = pair->is_fixed ? 0 : (size_t)(1 + random_below(&pair->random, 200));
     enum err whole = change(pair->whole, &place, value, bytes);
-    if (whole && pair->is_timed && store_key_count(pair->spilled) < KEYS - 1 &&
+    if (whole && pair->is_timed && !pair->is_whole && store_key_count(pair->spilled) < KEYS - 1 &&
         store_cell_count(pair->spilled) < KEYS * TIMES - 5) {
         return;
     }
@@ -126,12 +146,45 @@ static void step_remove(struct pair *pair)
 {
     struct place place;
     place_draw(pair, &place);
-    struct store_cell *whole = find(pair->whole, place.key, place.time_ms);
-    struct store_cell *spilled = find(pair->spilled, place.key, place.time_ms);
+    struct store_cell *whole = find(pair->whole, &place);
+    struct store_cell *spilled = find(pair->spilled, &place);
     assert_int_equal(whole != NULL, spilled != NULL);
     if (whole) {
         store_remove(pair->whole, whole);
         store_remove(pair->spilled, spilled);
+    }
+}
+
+/* Whether no cell is there, not even a removed one. */
+static bool is_free(const struct store *store, const struct place *place)
+{
+    struct store_range range =
+        store_range(store_key_find(store, place->key), place->time_ms, place->time_ms);
+    for (const struct store_cell *cell; (cell = store_next_any(&range));) {
+        if (cell->minor == place->minor) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Any cell of a key, to any free place. */
+static void step_move(struct pair *pair)
+{
+    struct place place;
+    place_draw(pair, &place);
+    if (!pair->is_whole) {
+        return;
+    }
+    (void)find(pair->spilled, &place);
+    struct store_range whole = store_range(store_key_find(pair->whole, place.key), 0, INT64_MAX);
+    struct store_range spilled =
+        store_range(store_key_find(pair->spilled, place.key), 0, INT64_MAX);
+    struct store_cell *cell = store_next(&whole);
+    assert_int_equal(cell != NULL, (spilled.at < spilled.end) && cell);
+    if (cell && is_free(pair->whole, &place) && is_free(pair->spilled, &place)) {
+        store_move(pair->whole, cell, place.time_ms, place.minor);
+        store_move(pair->spilled, store_next(&spilled), place.time_ms, place.minor);
     }
 }
 
@@ -145,19 +198,19 @@ static enum err on_remove(void *context, struct store_cell *cell)
 
 static void step_remove_time(struct pair *pair)
 {
-    int64_t time_ms = random_below(&pair->random, TIMES) * BUCKET;
+    int64_t time_ms = time_draw(pair);
     size_t count;
     if (!pair->is_timed) {
         return;
     }
-    struct store_cell *const *cells = store_between(pair->whole, time_ms, time_ms, &count);
+    struct store_cell *const *cells = store_between(pair->whole, 0, time_ms, &count);
     for (size_t i = 0; i < count; i++) {
         store_remove(pair->whole, cells[i]);
     }
     const struct store_visitor visitor = {on_remove, pair->spilled};
-    assert_err(ERR_OK, store_visit(pair->spilled, time_ms, &visitor, NULL));
+    assert_err(ERR_OK, store_visit(pair->spilled, 0, time_ms, &visitor, NULL));
     store_remove_away(pair->spilled, time_ms);
-    pair->is_gone[time_ms / BUCKET] = true;
+    pair->gone_ms = time_ms > pair->gone_ms ? time_ms : pair->gone_ms;
 }
 
 static void step_end(struct pair *pair, bool is_committed)
@@ -171,13 +224,13 @@ static void step_end(struct pair *pair, bool is_committed)
         store_abort(pair->spilled);
     }
     pair->disk.fails_write = false;
-    memset(pair->is_gone, 0, sizeof pair->is_gone);
+    pair->gone_ms = -1;
 }
 
 static void load(struct store *store, const struct place *place, int64_t value, size_t bytes)
 {
     struct store_cell *cell;
-    if (!store_load(store, place->key, place->time_ms, 0, bytes, &cell, NULL)) {
+    if (!store_load(store, place->key, place->time_ms, place->minor, bytes, &cell, NULL)) {
         memset(cell->value, (int)value, bytes);
         cell->next_offsets[0] = value;
     }
@@ -190,15 +243,14 @@ static void step_restore(struct pair *pair)
     step_end(pair, random_below(&pair->random, 2));
     place_draw(pair, &place);
     if (random_below(&pair->random, 3) == 0) {
-        struct store_cell *whole = find(pair->whole, place.key, place.time_ms);
-        struct store_cell *spilled = find(pair->spilled, place.key, place.time_ms);
+        struct store_cell *whole = find(pair->whole, &place);
+        struct store_cell *spilled = find(pair->spilled, &place);
         assert_int_equal(whole != NULL, spilled != NULL);
         if (whole) {
             store_unload(pair->whole, whole);
             store_unload(pair->spilled, spilled);
         }
-    } else if (find(pair->whole, place.key, place.time_ms) ||
-               store_key_count(pair->whole) < KEYS - 1) {
+    } else if (find(pair->whole, &place) || store_key_count(pair->whole) < KEYS - 1) {
         int64_t value = random_below(&pair->random, 100);
         size_t bytes = pair->is_fixed ? 16 : (size_t)(1 + random_below(&pair->random, 200));
         bool is_full = store_cell_count(pair->whole) >= KEYS * TIMES - 5;
@@ -220,8 +272,11 @@ static void expect_cell(const struct store_cell *want, const struct store_cell *
 {
     assert_true(sv_equal(store_cell_key(want), store_cell_key(got)));
     assert_int_equal(want->time_ms, got->time_ms);
+    assert_int_equal(want->minor, got->minor);
     assert_int_equal(want->bytes, got->bytes);
-    assert_memory_equal(want->value, got->value, want->bytes);
+    if (want->bytes > 0) {
+        assert_memory_equal(want->value, got->value, want->bytes);
+    }
     assert_int_equal(want->next_offsets[0], got->next_offsets[0]);
     assert_int_equal(want->is_stored, got->is_stored);
     assert_int_equal(want->is_dirty, got->is_dirty);
@@ -236,21 +291,68 @@ static enum err on_expected(void *context, struct store_cell *cell)
     return ERR_OK;
 }
 
+static void expect_visited(struct pair *pair, int64_t from_ms, int64_t to_ms)
+{
+    struct expected expected = {0};
+    expected.cells = store_between(pair->whole, from_ms, to_ms, &expected.count);
+    const struct store_visitor visitor = {on_expected, &expected};
+    assert_err(ERR_OK, store_visit(pair->spilled, from_ms, to_ms, &visitor, NULL));
+    assert_int_equal(expected.count, expected.at);
+    assert_int_equal(store_next_ms(pair->whole, from_ms), store_next_ms(pair->spilled, from_ms));
+    assert_int_equal(store_next_ms(pair->whole, to_ms + 1),
+                     store_next_ms(pair->spilled, to_ms + 1));
+}
+
+static int key_order(const void *left, const void *right)
+{
+    const struct store_cell *a = *(struct store_cell *const *)left;
+    const struct store_cell *b = *(struct store_cell *const *)right;
+    return store_disk_order(store_cell_key(a), store_cell_key(b));
+}
+
+/* The first of each key. */
+static size_t firsts_of(struct store *store, int64_t from_ms, int64_t to_ms,
+                        struct store_cell *ret[KEYS])
+{
+    size_t count, firsts = 0;
+    struct store_cell *const *cells = store_between(store, from_ms, to_ms, &count);
+    for (size_t i = 0; i < count; i++) {
+        struct store_range range =
+            store_range(store_key_find(store, store_cell_key(cells[i])), from_ms, to_ms);
+        if (store_next(&range) == cells[i]) {
+            ret[firsts++] = cells[i];
+        }
+    }
+    if (firsts > 0) {
+        qsort(ret, firsts, sizeof(void *), key_order);
+    }
+    return firsts;
+}
+
+static void expect_keys_visited(struct pair *pair, int64_t from_ms, int64_t to_ms)
+{
+    struct store_cell *firsts[KEYS];
+    struct expected expected = {.cells = firsts};
+    expected.count = firsts_of(pair->whole, from_ms, to_ms, firsts);
+    const struct store_visitor visitor = {on_expected, &expected};
+    assert_err(ERR_OK, store_visit_keys(pair->spilled, from_ms, to_ms, &visitor, NULL));
+    assert_int_equal(expected.count, expected.at);
+}
+
 static void expect_same(struct pair *pair)
 {
     assert_int_equal(store_cell_count(pair->whole), store_cell_count(pair->spilled));
     for (int64_t time_ms = 0; pair->is_timed && time_ms < TIMES * BUCKET; time_ms += BUCKET) {
-        struct expected expected = {0};
-        expected.cells = store_between(pair->whole, time_ms, time_ms, &expected.count);
-        const struct store_visitor visitor = {on_expected, &expected};
-        assert_err(ERR_OK, store_visit(pair->spilled, time_ms, &visitor, NULL));
-        assert_int_equal(expected.count, expected.at);
-        assert_int_equal(store_next_ms(pair->whole, time_ms + 1),
-                         store_next_ms(pair->spilled, time_ms + 1));
+        expect_visited(pair, time_ms, time_ms);
+        expect_visited(pair, time_draw(pair), time_draw(pair));
+    }
+    if (pair->is_timed && pair->is_whole && pair->is_sliced && pair->gone_ms < 0) {
+        expect_keys_visited(pair, time_draw(pair), time_draw(pair));
     }
     if (pair->is_timed) {
         assert_int_equal(store_first_ms(pair->whole), store_first_ms(pair->spilled));
-    } else {
+    }
+    if (pair->is_whole || !pair->is_timed) {
         assert_int_equal(store_key_count(pair->whole), store_key_count(pair->spilled));
     }
 }
@@ -260,18 +362,18 @@ static void step_ask(struct pair *pair)
 {
     struct place place;
     place_draw(pair, &place);
-    const struct store_cell *whole = find(pair->whole, place.key, place.time_ms);
-    const struct store_cell *spilled = find(pair->spilled, place.key, place.time_ms);
+    const struct store_cell *whole = find(pair->whole, &place);
+    const struct store_cell *spilled = find(pair->spilled, &place);
     assert_int_equal(whole != NULL, spilled != NULL);
     if (whole) {
         expect_cell(whole, spilled);
-        assert_ptr_equal(spilled, store_find(pair->spilled, place.key, place.time_ms, 0));
+        assert_ptr_equal(spilled, store_find(pair->spilled, place.key, place.time_ms, place.minor));
     }
 }
 
 static void pair_step(struct pair *pair)
 {
-    switch (random_below(&pair->random, 16)) {
+    switch (random_below(&pair->random, 18)) {
     case 0:
         step_remove(pair);
         break;
@@ -295,6 +397,10 @@ static void pair_step(struct pair *pair)
     case 7:
     case 8:
         step_ask(pair);
+        break;
+    case 9:
+    case 10:
+        step_move(pair);
         break;
     default:
         step_change(pair);
@@ -425,6 +531,95 @@ static void test_spill__time_with_nothing_on_disk__disk_is_not_asked(void **stat
     memory_disk_free(&disk);
 }
 
+/* --- more than is read at once ------------------------------------------------------------------*/
+
+#define MANY 2500
+
+static struct store *many_new(struct memory_disk *disk)
+{
+    const struct store_disk calls = memory_disk_calls(disk);
+    struct store *store = store_new(&(struct store_config){.value_bytes = 16,
+                                                           .inputs = 1,
+                                                           .bucket_ms = BUCKET,
+                                                           .keys_max = MANY,
+                                                           .cells_max = 2 * MANY,
+                                                           .cells_max_name = "windows_max",
+                                                           .bytes_max = NO_LIMIT,
+                                                           .goes_whole = true});
+    store_spill(store, &calls, 0);
+    return store;
+}
+
+/* Each key with two cells; every seventh is in memory. */
+static void many_fill(struct store *store)
+{
+    for (int i = 0; i < MANY; i++) {
+        struct place place = {.is_whole = true};
+        (void)snprintf(place.text, sizeof place.text, "key-%05d", i);
+        place.key = sv(place.text);
+        assert_err(ERR_OK, change(store, &place, 1, 0));
+        place.time_ms = i % 2 ? BUCKET : 2 * (int64_t)BUCKET;
+        assert_err(ERR_OK, change(store, &place, 2, 0));
+    }
+    commit(store);
+    commit(store);
+    assert_int_equal(2 * MANY, store_spill_stats(store).cells);
+    for (int i = 0; i < MANY; i += 7) {
+        char text[16];
+        (void)snprintf(text, sizeof text, "key-%05d", i);
+        assert_err(ERR_OK, store_recall_key(store, sv(text), NULL));
+    }
+}
+
+struct order {
+    int seen;
+    char last[16];
+    int64_t time_ms;
+    bool is_by_key;
+};
+
+static enum err on_ordered(void *context, struct store_cell *cell)
+{
+    struct order *order = context;
+    int compared = store_disk_order(sv(order->last), store_cell_key(cell));
+    struct store_range range = store_range(cell->key, 0, INT64_MAX);
+    assert_true((!order->is_by_key && order->time_ms < cell->time_ms) || compared < 0);
+    assert_true(store_next(&range) && store_next(&range)); /* all of the key's are there */
+    (void)snprintf(order->last, sizeof order->last, "%.*s", SV_ARG(store_cell_key(cell)));
+    order->time_ms = cell->time_ms;
+    order->seen++;
+    return ERR_OK;
+}
+
+static void test_spill__more_than_a_page__is_visited_once_and_goes(void **state)
+{
+    (void)state;
+    struct memory_disk disk = {0};
+    struct store *store = many_new(&disk);
+    struct order order = {0}, keys = {.is_by_key = true};
+    const struct store_visitor visitor = {on_ordered, &order}, key_visitor = {on_ordered, &keys};
+    const struct store_visitor remover = {on_remove, store};
+    many_fill(store);
+    assert_err(ERR_OK, store_visit(store, 0, INT64_MAX, &visitor, NULL));
+    assert_int_equal(2 * MANY, order.seen);
+    assert_err(ERR_OK, store_visit_keys(store, 0, 2 * (int64_t)BUCKET, &key_visitor, NULL));
+    assert_int_equal(MANY, keys.seen);
+
+    assert_err(ERR_OK, store_visit(store, 0, BUCKET, &remover, NULL));
+    store_remove_away(store, BUCKET);
+    commit(store);
+    assert_int_equal(MANY / 2, store_cell_count(store));
+    assert_int_equal(MANY / 2, store_key_count(store)); /* those that have a later cell */
+    assert_int_equal(2 * BUCKET, store_first_ms(store));
+    assert_err(ERR_OK, store_visit(store, 0, 2 * BUCKET, &remover, NULL));
+    store_remove_away(store, 2 * BUCKET);
+    commit(store);
+    assert_int_equal(0, store_key_count(store));
+    assert_int_equal(0, disk.count); /* nothing is left of what went */
+    store_free(store);
+    memory_disk_free(&disk);
+}
+
 static void test_spill__disk_takes_nothing__cells_stay_in_memory(void **state)
 {
     (void)state;
@@ -462,9 +657,9 @@ static void test_spill__disk_loses_rows__is_an_error_for_good(void **state)
             assert_err(ERR_STATE, store_recall(store, SV("key-1"), 0, &cell, &info));
         } else if (how == 1) {
             disk.fails_read = true;
-            assert_err(ERR_STATE, store_visit(store, 0, &visitor, &info));
+            assert_err(ERR_STATE, store_visit(store, 0, 0, &visitor, &info));
         } else { /* a row that should go may still be there */
-            store_remove(store, find(store, SV("key-1"), 0));
+            store_remove(store, find(store, &(struct place){.key = SV("key-1")}));
             disk.fails_write = true;
             commit(store);
         }
@@ -472,7 +667,7 @@ static void test_spill__disk_loses_rows__is_an_error_for_good(void **state)
         assert_err(ERR_STATE, store_recall(store, SV("key-1"), 0, &cell, &info));
         assert_err(ERR_STATE, store_recall(store, SV("key-2"), 70, &cell, &info));
         assert_null(cell);
-        assert_err(ERR_STATE, store_visit(store, 0, &visitor, &info));
+        assert_err(ERR_STATE, store_visit(store, 0, 0, &visitor, &info));
         assert_non_null(strstr(info.text, "disk"));
         store_free(store);
         memory_disk_free(&disk);
@@ -486,6 +681,7 @@ int main(void)
         cmocka_unit_test(test_spill__memory__stays_within_its_bound),
         cmocka_unit_test(test_spill__hot_keys__are_not_read_back),
         cmocka_unit_test(test_spill__time_with_nothing_on_disk__disk_is_not_asked),
+        cmocka_unit_test(test_spill__more_than_a_page__is_visited_once_and_goes),
         cmocka_unit_test(test_spill__disk_takes_nothing__cells_stay_in_memory),
         cmocka_unit_test(test_spill__disk_loses_rows__is_an_error_for_good),
     };

@@ -215,6 +215,7 @@ static void test_stream_join__whatever_happens__is_what_the_recount_says(void **
         w.records = records;
         /* Eagerly and at least once, what was alone may have met somebody when it comes again. */
         w.is_exactly_once = shape.is_eager || random_below(&random, 2);
+        world_draw_disks(&w, seed);
         world_run(&w, pipeline_of(&shape), seed);
         recount(&shape, records, w.record_count, &oracle);
         check_output(&w, &oracle, seed);

@@ -265,6 +265,7 @@ static void run_world(const char *pipeline, uint64_t runs,
         w.record_count = make_records(&random, records);
         w.records = records;
         w.is_exactly_once = random_below(&random, 2);
+        world_draw_disks(&w, seed);
         world_run(&w, pipeline, seed);
         recount(records, w.record_count, &r);
         check_run(&w, &r, seed);
@@ -353,6 +354,7 @@ static void test_suppress__of_a_table__its_aggregate_is_the_recount_of_its_rows(
         w.record_count = make_moves(&random, records);
         w.records = records;
         w.is_exactly_once = true;
+        world_draw_disks(&w, seed);
         world_run(&w, TABLE, seed);
         check_regions(&w, seed);
     }

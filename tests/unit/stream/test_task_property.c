@@ -432,6 +432,7 @@ static void run_one(struct world *w, struct scenario *s, uint64_t seed)
     w->records = s->records;
     w->record_count = s->event_count;
     w->is_exactly_once = s->is_exactly_once;
+    world_draw_disks(w, seed);
     world_run(w, text, seed);
     oracle_run(&oracle, s);
     if (s->is_exactly_once) {

@@ -357,6 +357,14 @@ static inline void world_start(struct world *w, const char *pipeline, uint64_t s
     world_restart(w); /* with nothing to restore */
 }
 
+/* Every second run has disks, and memory for nothing, or next to nothing. */
+static inline void world_draw_disks(struct world *w, uint64_t seed)
+{
+    static const size_t bounds[] = {0, 500, 1500, 4000};
+    w->has_disks = seed % 2;
+    w->memory_bytes = bounds[seed / 2 % ARRAY_LEN(bounds)];
+}
+
 /* All records, and commits until there is nothing left to do. Then w->log is what came of it. */
 static inline void world_go(struct world *w)
 {
