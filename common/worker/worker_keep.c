@@ -7,8 +7,19 @@
 #include "kafka/kafka_topics.h"
 #include "log/log.h"
 
-#define EPOCH_MS 2000
-#define PLACE_US 10000000 /* a restart reads the changelog of so much time */
+#define EPOCH_MS       5000
+#define EPOCH_AGAIN_MS 2000     /* once there was no answer: there may be many partitions */
+#define PLACE_US       10000000 /* a restart reads the changelog of so much time */
+
+enum err worker_keep_epoch(struct worker_thread *thread, unsigned store, uint32_t *ret,
+                           struct err_info *info)
+{
+    const char *topic = pipeline_store_changelog(thread->worker->params.pipeline, store);
+    int64_t timeout_ms = thread->is_unanswered ? EPOCH_AGAIN_MS : EPOCH_MS;
+    enum err e = kafka_topic_epoch(thread->consumer, topic, timeout_ms, ret, info);
+    thread->is_unanswered = e != ERR_OK;
+    return e;
+}
 
 /* Which making of its changelog the store is kept in. Asked for once a thread and store: what a topic
  * that is made anew meanwhile loses is seen at the next start. */
@@ -18,7 +29,7 @@ static bool epoch_get(struct worker_thread *thread, unsigned store, uint32_t *re
     struct err_info info = {0};
     const char *topic = pipeline_store_changelog(thread->worker->params.pipeline, store);
     if (!epoch->is_known) {
-        enum err e = kafka_topic_epoch(thread->consumer, topic, EPOCH_MS, &epoch->value, &info);
+        enum err e = worker_keep_epoch(thread, store, &epoch->value, &info);
         if (e) {
             log_event(LOG_WARN, "local_state_unused", err_detail(e, &info), KV("topic", topic),
                       KV("thread", thread->label));

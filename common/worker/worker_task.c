@@ -4,10 +4,7 @@
 #include <string.h>
 
 #include "core/clock.h"
-#include "kafka/kafka_topics.h"
 #include "log/log.h"
-
-#define EPOCH_MS 2000
 
 /* --- which are here ------------------------------------------------------------------------------------- */
 
@@ -189,7 +186,7 @@ static bool is_standby_right(struct worker_thread *thread, unsigned store, int32
     const char *topic = pipeline_store_changelog(worker->params.pipeline, store);
     struct err_info info = {0};
     uint32_t epoch;
-    enum err e = kafka_topic_epoch(thread->consumer, topic, EPOCH_MS, &epoch, &info);
+    enum err e = worker_keep_epoch(thread, store, &epoch, &info);
     if (e || epoch != place->epoch) {
         log_event(LOG_WARN, "standby_stale",
                   e ? err_detail(e, &info)

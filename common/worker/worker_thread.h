@@ -165,9 +165,10 @@ struct worker_thread {
     struct store_epoch {
         bool is_known;
         uint32_t value;
-    } *store_epochs;        /* by store: of its changelog topic */
-    int64_t placed_us;      /* when copies on local disk were last told where changelogs end */
-    int64_t committed_us;   /* end of the last commit */
+    } *store_epochs;      /* by store: of its changelog topic */
+    bool is_unanswered;   /* the last question for an epoch: the next one is waited for less long */
+    int64_t placed_us;    /* when copies on local disk were last told where changelogs end */
+    int64_t committed_us; /* end of the last commit */
     int64_t commit_cost_us; /* what it took */
     int64_t tick_us, gauges_us;
     struct worker_tell tell;
@@ -301,6 +302,10 @@ struct strview worker_header(const rd_kafka_message_t *message, const char *name
 
 /* --- worker_keep.c ------------------------------------------------------------------------------------- */
 
+/* Which making of its changelog there is now. Waits for a slow broker: without an answer what is at hand of
+ * the state is of no use, and reading it waits for the same brokers. */
+MUST_CHECK enum err worker_keep_epoch(struct worker_thread *thread, unsigned store, uint32_t *ret,
+                                      struct err_info *info);
 /* The task's copy of a store; NULL: none is kept. */
 struct local_copy *worker_keep_open(struct worker_thread *thread, struct worker_task *task,
                                     unsigned store);

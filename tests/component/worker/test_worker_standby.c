@@ -14,13 +14,16 @@
 
 #define KEYS            8
 #define PRIORITY_LOWEST 19
+#define LATE_MS         2500 /* below the time for which the answer is waited for */
 
 static const char *const count_text = "{\"sources\": {\"in\": " SOURCE(
     "in") "}, \"flows\": {\"counts\": {\"from\": \"in\", \"steps\": [" COUNT
           "], \"output\": {\"topic\": \"out\"}}}, " SIDES "}";
 
-/* As if topics had been made anew since: linked in place of kafka_topic_epoch. */
+/* As if topics had been made anew since, and Kafka took its time to tell: linked in place of
+ * kafka_topic_epoch. */
 static _Atomic uint32_t epochs_later;
+static _Atomic int answer_ms;
 enum err __real_kafka_topic_epoch(rd_kafka_t *client, const char *topic, int64_t timeout_ms,
                                   uint32_t *ret_epoch, struct err_info *info);
 enum err __wrap_kafka_topic_epoch(rd_kafka_t *client, const char *topic, int64_t timeout_ms,
@@ -28,6 +31,11 @@ enum err __wrap_kafka_topic_epoch(rd_kafka_t *client, const char *topic, int64_t
 enum err __wrap_kafka_topic_epoch(rd_kafka_t *client, const char *topic, int64_t timeout_ms,
                                   uint32_t *ret_epoch, struct err_info *info)
 {
+    const int late_ms = answer_ms;
+    pause_ms(timeout_ms < late_ms ? (int)timeout_ms : late_ms);
+    if (timeout_ms < late_ms) {
+        return err_set(info, ERR_KAFKA_TIMEOUT, "no answer in time");
+    }
     enum err e = __real_kafka_topic_epoch(client, topic, timeout_ms, ret_epoch, info);
     *ret_epoch += epochs_later;
     return e;
@@ -44,6 +52,7 @@ static int place_make(void **state)
 {
     static struct place place;
     place = (struct place){0};
+    answer_ms = 0;
     fixture_start(&place.f, count_text, "at_least_once");
     (void)snprintf(place.dir, sizeof place.dir, "/tmp/millrace-standby-XXXXXX");
     assert_non_null(mkdtemp(place.dir));
@@ -155,6 +164,22 @@ static void test_standby__what_was_followed__is_not_read_again(void **state)
     await_ready(place->second, "4 source partitions");
     expect_counts(place, 23);
     assert_int_equal(4, (int)taken(place));
+    assert_err(ERR_OK, worker_stop(place->second, 20000));
+}
+
+/* A broker that is slow is no reason to read everything, which would be slower yet. */
+static void test_standby__broker_answers_late__what_was_followed_counts(void **state)
+{
+    struct place *place = *state;
+    pair_start(place, 1 << 30);
+    feed_counted(place, 10);
+    await_metric(&place->f, "standby_records_total", "", (double)changelog_count(place));
+    answer_ms = LATE_MS;
+    assert_err(ERR_OK, worker_stop(place->first, 20000));
+    await_ready(place->second, "4 source partitions");
+    answer_ms = 0;
+    expect_counts(place, 21);
+    assert_int_equal(2, (int)taken(place));
     assert_err(ERR_OK, worker_stop(place->second, 20000));
 }
 
@@ -383,6 +408,7 @@ int main(void)
         PLACE_TEST(test_restore__released__goes_on_at_its_place),
         PLACE_TEST(test_standby__priorities__what_is_waited_for_has_everybodys),
         PLACE_TEST(test_standby__what_was_followed__is_not_read_again),
+        PLACE_TEST(test_standby__broker_answers_late__what_was_followed_counts),
         PLACE_TEST(test_standby__no_room__is_read_when_it_comes),
         PLACE_TEST(test_standby__copy_on_disk__comes_along),
         PLACE_TEST(test_standby__changelog_made_anew__is_followed_from_its_start_and_taken),
