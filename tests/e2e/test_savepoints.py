@@ -403,8 +403,7 @@ def test_pause__savepoint__restore__resume__each_result_is_there_once(
     forget(pipeline, *(file["changelog"] for file in json.loads((folder / "manifest.json").read_text())["stores"]))
     print(restore(pipeline, folder))
     pipeline.start(2, 3, 4)
-    for number in (2, 3, 4):
-        assert "paused" in pipeline.health(number)
+    wait_for("all of them stand still", 60.0, lambda: all("paused" in pipeline.health(number) for number in (2, 3, 4)))
     recounted.feed(200)
     pipeline.order("--resume")
     recounted.feed(200)
