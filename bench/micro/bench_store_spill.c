@@ -3,7 +3,8 @@
  *
  *     bench_store_spill folder [keys [changes]]     one JSON line per case, ns of CPU a change
  *
- * With commits of 10,000 changes; `part`: how much of the cells memory may hold. What RocksDB's threads do
+ * Cell by cell, or keys whole, with one cell each and a place in the order of time. With commits of 10,000
+ * changes; `part`: how much of the cells memory may hold. What RocksDB's threads do
  * meanwhile comes on top, and so does waiting for a disk where the page cache has no room for its files. */
 #include <inttypes.h>
 #include <stdio.h>
@@ -23,6 +24,7 @@ struct bench {
     struct spill_rows *rows;
     uint64_t random;
     int64_t offset;
+    bool is_whole;
 };
 
 static int64_t cpu_ns(void)
@@ -42,8 +44,11 @@ static void change(struct bench *bench, uint64_t key)
 {
     char text[32];
     struct strview name = {text, (size_t)snprintf(text, sizeof text, "user-%09" PRIu64, key)};
+    if (bench->is_whole) {
+        CHECK(!store_recall_key(bench->store, name, NULL));
+    }
     struct store_cell *cell = store_find(bench->store, name, 0, 0);
-    if (!cell) {
+    if (!cell && !bench->is_whole) {
         CHECK(!store_recall(bench->store, name, 0, &cell, NULL));
     }
     if (!cell) {
@@ -58,11 +63,13 @@ static void change(struct bench *bench, uint64_t key)
 
 /* hot: of a hundred changes so many are of a twentieth of the keys. */
 static void bench_case(struct worker_spill *spill, const char *name, uint64_t keys, int64_t changes,
-                       double part, unsigned hot)
+                       double part, unsigned hot, bool is_whole)
 {
-    struct bench bench = {.random = 42};
+    struct bench bench = {.random = 42, .is_whole = is_whole};
     bench.store = store_new(&(struct store_config){.value_bytes = 16,
                                                    .inputs = 1,
+                                                   .bucket_ms = is_whole ? 1000 : 0,
+                                                   .goes_whole = is_whole,
                                                    .keys_max = 1000000000,
                                                    .cells_max = 1000000000,
                                                    .cells_max_name = "windows_max",
@@ -115,10 +122,12 @@ int main(int argc, char **argv)
         (void)fprintf(stderr, "%s\n", info.text);
         return 1;
     }
-    bench_case(spill, "without", keys, changes, 0, 0);
-    bench_case(spill, "all fit", keys, changes, 2, 0);
-    bench_case(spill, "a quarter fits", keys, changes, 0.25, 0);
-    bench_case(spill, "a quarter fits", keys, changes, 0.25, 95);
+    bench_case(spill, "without", keys, changes, 0, 0, false);
+    bench_case(spill, "all fit", keys, changes, 2, 0, false);
+    bench_case(spill, "a quarter fits", keys, changes, 0.25, 0, false);
+    bench_case(spill, "a quarter fits", keys, changes, 0.25, 95, false);
+    bench_case(spill, "keys whole, a quarter fits", keys, changes, 0.25, 0, true);
+    bench_case(spill, "keys whole, a quarter fits", keys, changes, 0.25, 95, true);
     worker_spill_free(spill);
     return 0;
 }
