@@ -8,11 +8,13 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "access/jwks_fetch.h"
 #include "core/clock.h"
+#include "fetch/fetch.h"
 #include "json/json_file.h"
 #include "log/log.h"
 #include "metrics/metrics.h"
+
+#define JWKS_BYTES_MAX ((size_t)1 << 20)
 
 struct jwks_source {
     struct jwks_source_params params;
@@ -51,13 +53,14 @@ static bool is_same(const struct buf *a, const struct buf *b)
 
 static enum err fetch(struct jwks_source *source, struct buf *text, struct err_info *info)
 {
-    const struct jwks_fetch_params params = {
+    const struct fetch_params params = {
         .url = source->params.url,
         .ca_file = source->params.ca_file,
         .timeout_ms = source->params.timeout_ms,
         .is_stopping = &source->is_stopping,
     };
-    enum err e = jwks_fetch(&params, text, info);
+    long status;
+    enum err e = fetch_get(&params, text, &status, info);
     if (e || (text->len && is_same(text, &source->text))) {
         return e;
     }
