@@ -107,7 +107,7 @@ int main(void)
 {
     struct frame_maker maker;
     struct history *history;
-    frame_maker_init(&maker);
+    frame_maker_init(&maker, NULL);
     const struct history_config config = {"window_start", "window_end", (int64_t)1 << 32, 0};
     CHECK(history_new(&config, &history, NULL) == ERR_OK);
     measure_apply(history, &maker, "record of a new window", 0);

@@ -379,12 +379,17 @@ static void job_unassign(struct thread *thread)
     }
 }
 
-static void message_take(struct thread *thread, const rd_kafka_message_t *message)
+/* ERR_DRAINING: the end came while its schema was waited for. */
+static enum err message_take(struct thread *thread, const rd_kafka_message_t *message)
 {
     struct catchup_job *job = thread->job;
     struct job_partition *partition =
         partition_find(job, rd_kafka_topic_name(message->rkt), message->partition);
     CHECK(partition);
+    if (avro_reader_waits(&thread->maker.avro, partition->topic_index,
+                          sv_of(message->payload, message->payload ? message->len : 0))) {
+        return ERR_DRAINING;
+    }
     partition->next = message->offset + 1;
     partition->told = partition->next; /* the frame says it */
     struct frame *frame = frame_of_message(&thread->maker, message, partition->topic_index,
@@ -393,6 +398,7 @@ static void message_take(struct thread *thread, const rd_kafka_message_t *messag
                                          .frame = frame,
                                          .reading_index = partition->reading_index,
                                          .partition = partition->partition});
+    return ERR_OK;
 }
 
 /* Transaction markers and compacted holes are passed without a record. */
@@ -410,15 +416,19 @@ static void positions_tell(struct thread *thread)
     }
 }
 
-static void job_poll(struct thread *thread)
+static enum err job_poll(struct thread *thread)
 {
     rd_kafka_message_t *messages[BATCH_MAX];
+    enum err e = ERR_OK;
     size_t count = kafka_tail_poll(thread->tail, messages, BATCH_MAX, POLL_MS);
     for (size_t i = 0; i < count; i++) {
-        message_take(thread, messages[i]);
+        e = e ? e : message_take(thread, messages[i]);
         rd_kafka_message_destroy(messages[i]);
     }
-    positions_tell(thread);
+    if (!e) {
+        positions_tell(thread);
+    }
+    return e;
 }
 
 static bool is_full(const struct catchup_job *job)
@@ -455,10 +465,10 @@ static enum err job_run(struct thread *thread)
     }
     int64_t until_us = clock_mono_us() + SLICE_US;
     do {
-        job_poll(thread);
-    } while (!job_leaves(thread, until_us));
+        e = job_poll(thread);
+    } while (!e && !job_leaves(thread, until_us));
     job_unassign(thread);
-    return ERR_OK;
+    return e;
 }
 
 /* The last touch of a job by its thread: from here on it may be anyone's. */
@@ -528,7 +538,7 @@ static enum err tail_get(struct thread *thread)
 static void *catchup_thread(void *context)
 {
     struct thread thread = {.catchup = context};
-    frame_maker_init(&thread.maker);
+    frame_maker_init(&thread.maker, thread.catchup->config.avro);
     while ((thread.job = line_take(thread.catchup)) != NULL) {
         enum err e = ERR_OK;
         if (!job_is_ended(thread.job)) {

@@ -20,6 +20,7 @@ struct catchup_job;
 
 struct catchup_config {
     const struct kafka_config *kafka;
+    const struct avro_values *avro; /* NULL: no topic is Avro */
     int64_t threads;
     int64_t jobs_max;
     int64_t queue_bytes_max; /* a job's */

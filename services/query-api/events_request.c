@@ -204,10 +204,11 @@ static enum err read_consumer(const struct events_source *source, struct events_
 enum err events_request_read(const struct events_source *source, const struct query *query,
                              struct events_request *ret, struct err_info *info)
 {
-    static const char *const switches[] = {"0", "1"};
+    static const char *const switches[] = {"0", "1"}, *const forms[] = {"decoded", "raw"};
     enum err e = read_topics(query, source, ret, info);
     e = e ? e : read_start(source, ret, info);
     e = e ? e : read_choice(source, "envelope", switches, &ret->is_envelope, info);
+    e = e ? e : read_choice(source, "avro", forms, &ret->is_raw, info);
     e = e ? e : read_filter(source, ret, info);
     e = e ? e : read_slow(source, query, ret, info);
     e = e ? e : read_consumer(source, ret, info);
@@ -271,6 +272,7 @@ struct reading *events_request_reading(struct events_request *events)
 {
     struct reading *reading = reading_new(events->topics, events->topic_count);
     reading->is_envelope = events->is_envelope;
+    reading->is_raw = events->is_raw;
     reading->format = events->format;
     reading->filter = TAKE(events->filter);
     return reading;

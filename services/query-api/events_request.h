@@ -14,6 +14,7 @@ struct events_request {
     bool is_snapshot;
     enum feed_slow slow;
     bool is_envelope;
+    bool is_raw; /* values in Avro as they were written */
     enum reading_format format;
     const char *content_type;
     char consumer[CONSUMER_NAME_BYTES_MAX + 1]; /* its name; "": none */

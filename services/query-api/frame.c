@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/base64.h"
+
 #define TEXT_BYTES_MAX ((size_t)1 << 30) /* several times what any broker takes as a record */
 
 /* --- text -------------------------------------------------------------------------------------------- */
@@ -78,6 +80,17 @@ void frame_append_value(struct buf *out, const struct frame *frame)
     }
 }
 
+void frame_append_notes(struct buf *out, const struct frame *frame)
+{
+    if (frame->is_base64) {
+        PUT(out, ",\"value_encoding\":\"base64\"");
+    }
+    if (frame->error.len) {
+        PUT(out, ",\"value_error\":");
+        CHECK(buf_append_json_string(out, frame->error) == ERR_OK);
+    }
+}
+
 void frame_append_members(struct buf *out, const struct frame *frame, struct strview topic_name)
 {
     PUT(out, "\"topic\":\"");
@@ -93,6 +106,7 @@ void frame_append_members(struct buf *out, const struct frame *frame, struct str
     }
     PUT(out, ",\"headers\":");
     put_view(out, frame->headers.len ? frame->headers : SV("{}"));
+    frame_append_notes(out, frame);
     PUT(out, ",\"value\":");
     size_t begin = out->len;
     frame_append_value(out, frame);
@@ -181,11 +195,13 @@ static void headers_put(struct buf *out, const rd_kafka_headers_t *headers)
 
 /* --- frames --------------------------------------------------------------------------------------------- */
 
-void frame_maker_init(struct frame_maker *maker)
+void frame_maker_init(struct frame_maker *maker, const struct avro_values *avro)
 {
     *maker = (struct frame_maker){.scanner = json_scanner_new(FRAME_DEPTH_MAX, FRAME_NODES_MAX)};
     buf_init(&maker->text, TEXT_BYTES_MAX);
     buf_init(&maker->headers, TEXT_BYTES_MAX);
+    buf_init(&maker->base64, TEXT_BYTES_MAX * 2);
+    avro_reader_init(&maker->avro, avro);
 }
 
 void frame_maker_free(struct frame_maker *maker)
@@ -193,6 +209,8 @@ void frame_maker_free(struct frame_maker *maker)
     json_scanner_free(maker->scanner);
     buf_free(&maker->text);
     buf_free(&maker->headers);
+    buf_free(&maker->base64);
+    avro_reader_free(&maker->avro);
     maker->scanner = NULL;
 }
 
@@ -250,7 +268,7 @@ static struct frame *frame_make(const struct frame *draft, const struct buf *tex
                                 const struct layout *layout, bool is_shared)
 {
     size_t bytes = sizeof *draft + text->len + draft->headers.len + draft->key.len +
-                   (is_shared ? 0 : draft->value.len);
+                   draft->error.len + draft->wire.len + (is_shared ? 0 : draft->value.len);
     struct frame *frame = must_alloc(bytes);
     *frame = *draft;
     frame->bytes = bytes;
@@ -261,11 +279,70 @@ static struct frame *frame_make(const struct frame *draft, const struct buf *tex
     frame->data = sv_of(frame->unit.ptr + layout->data_at, layout->event_end - layout->data_at);
     frame->key = copy_in(&at, draft->key);
     frame->headers = copy_in(&at, draft->headers);
+    frame->error = copy_in(&at, draft->error);
+    frame->wire = copy_in(&at, draft->wire);
     if (draft->value.ptr) {
         frame->value = is_shared ? sv_of(frame->data.ptr + strlen("data: "), draft->value.len)
                                  : copy_in(&at, draft->value);
     }
     return frame;
+}
+
+/* data: the value, on its lines. */
+static struct frame *record_make(struct buf *text, const struct frame *draft)
+{
+    struct layout layout = text_begin(text, draft, draft->cursor);
+    sse_append_data(text, draft->value);
+    layout.event_end = text->len;
+    sse_chunk_close(text, 0, true);
+    /* A value on one line lies in `data` already. */
+    return frame_make(draft, text, &layout, is_one_line(draft->value));
+}
+
+/* There is no value to send as it is: who and where says it all. */
+static struct frame *delete_make(struct buf *text, const struct frame *draft,
+                                 struct strview topic_name)
+{
+    struct layout layout = text_begin(text, draft, draft->cursor);
+    PUT(text, "data: {");
+    frame_append_members(text, draft, topic_name);
+    PUT(text, "}\n\n");
+    layout.event_end = text->len;
+    sse_chunk_close(text, 0, true);
+    return frame_make(draft, text, &layout, true);
+}
+
+static struct strview base64_put(struct buf *out, struct strview bytes)
+{
+    buf_reset(out);
+    CHECK(buf_reserve(out, BASE64_TEXT_BYTES(bytes.len)) == ERR_OK);
+    out->len = base64_encode(BASE64_STANDARD, bytes.ptr, bytes.len, out->data);
+    return buf_view(out);
+}
+
+static bool is_json(const struct frame_maker *maker, struct strview value)
+{
+    struct json_doc doc;
+    return json_scan(maker->scanner, value, &doc, NULL) == ERR_OK;
+}
+
+/* What draft shows of the value. info: whose text the draft borrows. */
+static void value_show(struct frame_maker *maker, const struct frame_record *record,
+                       struct frame *draft, struct err_info *info)
+{
+    const bool is_avro = maker->avro.values && maker->avro.values->is_avro[record->topic];
+    const enum avro_outcome outcome =
+        is_avro ? avro_reader_read(&maker->avro, record->topic, record->value, info) : AVRO_NONE;
+    draft->is_json =
+        outcome == AVRO_DECODED || (outcome == AVRO_NONE && is_json(maker, record->value));
+    if (outcome == AVRO_DECODED) {
+        draft->wire = record->value;
+        draft->value = buf_view(&maker->avro.json);
+    } else if (is_avro && !draft->is_json) {
+        draft->is_base64 = true;
+        draft->error = sv(info->text);
+        draft->value = base64_put(&maker->base64, record->value);
+    }
 }
 
 struct frame *frame_new(struct frame_maker *maker, const struct frame_record *record)
@@ -274,7 +351,6 @@ struct frame *frame_new(struct frame_maker *maker, const struct frame_record *re
     if (record->headers) {
         headers_put(&maker->headers, record->headers);
     }
-    struct json_doc doc;
     struct frame draft = {
         .refs = 1,
         .kind = record->value.ptr ? FRAME_RECORD : FRAME_DELETE,
@@ -287,22 +363,47 @@ struct frame *frame_new(struct frame_maker *maker, const struct frame_record *re
         .value = record->value,
         .headers = buf_view(&maker->headers),
         .cursor = record->cursor,
-        .is_json =
-            record->value.ptr && json_scan(maker->scanner, record->value, &doc, NULL) == ERR_OK,
     };
-    struct layout layout = text_begin(&maker->text, &draft, record->cursor);
     if (draft.kind == FRAME_DELETE) {
-        /* There is no value to send as it is: who and where says it all. */
-        PUT(&maker->text, "data: {");
-        frame_append_members(&maker->text, &draft, record->topic_name);
-        PUT(&maker->text, "}\n\n");
-    } else {
-        sse_append_data(&maker->text, record->value);
+        return delete_make(&maker->text, &draft, record->topic_name);
     }
-    layout.event_end = maker->text.len;
-    sse_chunk_close(&maker->text, 0, true);
-    /* A value on one line lies in `data` already. */
-    return frame_make(&draft, &maker->text, &layout, is_one_line(record->value));
+    struct err_info info;
+    value_show(maker, record, &draft, &info);
+    return record_make(&maker->text, &draft);
+}
+
+const struct frame *frame_raw(const struct frame *frame)
+{
+    if (!frame->wire.ptr) {
+        return frame;
+    }
+    struct frame *raw = atomic_load(&frame->raw);
+    if (!raw) {
+        CLEANUP(buf_free) struct buf text, base64;
+        buf_init(&text, TEXT_BYTES_MAX);
+        buf_init(&base64, TEXT_BYTES_MAX * 2);
+        const struct frame draft = {
+            .refs = 1,
+            .kind = frame->kind,
+            .is_base64 = true,
+            .topic = frame->topic,
+            .partition = frame->partition,
+            .offset = frame->offset,
+            .timestamp_ms = frame->timestamp_ms,
+            .created_us = frame->created_us,
+            .key = frame->key,
+            .value = base64_put(&base64, frame->wire),
+            .headers = frame->headers,
+            .cursor = frame->cursor,
+        };
+        struct frame *mine = record_make(&text, &draft);
+        if (atomic_compare_exchange_strong(&own(frame)->raw, &raw, mine)) {
+            raw = mine;
+        } else {
+            frame_unref(mine);
+        }
+    }
+    return raw;
 }
 
 void frame_append_gap(struct buf *out, const struct frame_gap *gap)
@@ -381,6 +482,9 @@ void frame_unref(struct frame *frame)
         free(frame->object);
         for (int i = 0; i < FRAME_PART_COUNT; i++) {
             free(frame->parts[i]);
+        }
+        if (frame->raw) {
+            frame_unref(frame->raw);
         }
         free(frame);
     }

@@ -13,6 +13,8 @@
  *          an id of its own.
  *          WebSockets, and who wants gzip, get other texts, each made when the first of them wants it:
  *          frame_object and frame_part.
+ *          A value in Avro is what it says, as JSON; who wants it as it was written gets another frame,
+ *          made in the same way: frame_raw.
  * OWNS     itself: frame_ref and frame_unref, from any thread. Immutable once made, but for that.
  * COST     one allocation and two copies of the value a record, whatever the number of clients.
  */
@@ -22,6 +24,7 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
+#include "avro_values.h"
 #include "core/buf.h"
 #include "gzip_member.h"
 #include "json/json_scan.h"
@@ -52,8 +55,9 @@ struct frame_object {
 
 struct frame {
     atomic_uint refs;
-    uint8_t kind; /* enum frame_kind */
-    bool is_json; /* the value can stand in JSON as it is */
+    uint8_t kind;   /* enum frame_kind */
+    bool is_json;   /* the value can stand in JSON as it is */
+    bool is_base64; /* the value is bytes, as base64 */
     uint16_t topic;
     int32_t partition;
     int64_t offset;
@@ -62,6 +66,8 @@ struct frame {
     struct strview key;     /* ptr NULL: none */
     struct strview value;   /* ptr NULL: a tombstone; of a gap: what frame_append_gap writes */
     struct strview headers; /* a JSON object, or empty */
+    struct strview error;   /* why the value is not what it says; or empty */
+    struct strview wire;    /* what the value was decoded from; ptr NULL: nothing */
     struct strview cursor;  /* of the topic, after this record */
     struct strview data;
     struct strview event;
@@ -70,6 +76,7 @@ struct frame {
     /* NULL: not wanted yet. */
     _Atomic(struct frame_object *) object;
     _Atomic(struct gzip_part *) parts[FRAME_PART_COUNT];
+    _Atomic(struct frame *) raw;
 };
 
 /* What FRAME_STATE carries as its value: the topic's partitions as of now. */
@@ -87,9 +94,10 @@ struct frame_state {
 /* What is needed to make frames; one a thread. */
 struct frame_maker {
     struct json_scanner *scanner;
-    struct buf text, headers;
+    struct avro_reader avro;
+    struct buf text, headers, base64;
 };
-void frame_maker_init(struct frame_maker *maker);
+void frame_maker_init(struct frame_maker *maker, const struct avro_values *avro); /* NULL: none */
 void frame_maker_free(struct frame_maker *maker);
 
 struct frame_record {
@@ -134,12 +142,17 @@ void sse_chunk_close(struct buf *out, size_t mark, bool is_chunked);
 /* {"topic":…,"partition":…,"from":…,"to":…} */
 void frame_append_gap(struct buf *out, const struct frame_gap *gap);
 /* The members of the record's envelope, without braces and on one line: topic, partition, offset,
- * timestamp, key, headers, value. */
+ * timestamp, key, headers, value_encoding and value_error where there is one, value. */
 void frame_append_members(struct buf *out, const struct frame *frame, struct strview topic_name);
 /* frame_append_members and the closing brace, made once, by whoever comes first; any thread. */
 struct strview frame_object(const struct frame *frame, struct strview topic_name);
 /* The same of a compressed text: with the largest window, see websocket_deflate. */
 const struct gzip_part *frame_part(const struct frame *frame, enum frame_part which,
                                    struct strview topic_name, struct websocket_codec *codec);
+/* As it was written, for avro=raw: its bytes as base64, made once, as frame_object; it lives as long as the
+ * frame. The frame itself when nothing was decoded. */
+const struct frame *frame_raw(const struct frame *frame);
+/* ,"value_encoding":"base64" and ,"value_error":"…" of a value that is not what it says; else nothing. */
+void frame_append_notes(struct buf *out, const struct frame *frame);
 /* The value as it stands in JSON: itself when it is JSON, else a string; null for a tombstone. */
 void frame_append_value(struct buf *out, const struct frame *frame);

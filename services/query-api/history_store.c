@@ -385,7 +385,7 @@ enum err history_store_read(struct history_store *store, size_t topic,
     }
     pg_params_init(&answer.values);
     buf_init(&answer.sql, SQL_BYTES_MAX);
-    frame_maker_init(&answer.maker);
+    frame_maker_init(&answer.maker, NULL);
     enum err e = cursor_parse(buf_view(&view->cursor), &answer.topic, 1, &answer.memory, &why);
     CHECK(!e); /* we wrote it */
     const int64_t begun_us = clock_mono_us();

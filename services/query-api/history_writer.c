@@ -849,7 +849,7 @@ enum err history_writer_start(const struct history_store_params *params,
     writer->up = METRIC(families[UP], NULL);
     writer->errors = METRIC(families[ERRORS], NULL);
     pg_params_init(&writer->values);
-    frame_maker_init(&writer->maker);
+    frame_maker_init(&writer->maker, NULL);
     topics_take(writer);
     const struct kafka_tail_params tail = {.config = params->kafka,
                                            .fetch_wait_ms = FETCH_WAIT_MS,

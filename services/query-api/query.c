@@ -1,9 +1,11 @@
 #include "query.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/glob.h"
 #include "query_metrics.h"
 #include "ws_talk.h"
 
@@ -44,6 +46,12 @@ static const struct config_option query_options[] = {
                1e9,
                "Most records of a history that a ranking or an aggregate looks at; what needs more "
                "is refused."),
+    CONFIG_ROW(struct query_config, avro_topics, "query.avro.topics", LIST, "", 0, QUERY_TOPICS_MAX,
+               "Topics, of those served, whose values are Avro with the id of a schema in the "
+               "registry: names, or patterns with * and ?."),
+    CONFIG_ROW(struct query_config, avro_bytes_max, "query.avro.value.bytes.max", SIZE, "1MiB",
+               1024, 1 << 28,
+               "Largest value in Avro, as JSON; a larger one goes out as it is, with the reason."),
     CONFIG_ROW(
         struct query_config, filter_scan_max, "query.filter.scan.max", INT, "10000", 1, 1e9,
         "Records that are looked at for a page with a filter (filter=); then it ends, and says "
@@ -161,6 +169,7 @@ enum err query_begin(struct query *query, int argc, char **argv, enum config_act
         {"History in PostgreSQL", history_store_options, history_store_options_count,
          &query->history_store_config},
         {"Consumers", consumers_options, consumers_options_count, &query->consumers_config},
+        {"Schema registry", registry_options, registry_options_count, &query->registry_config},
         {"Jobs", jobs_options, jobs_options_count, &query->jobs_config},
         {"Operators", operators_options, operators_options_count, &query->operators_config},
         {"Access", access_options, access_options_count, &query->access_config},
@@ -243,10 +252,53 @@ static void on_reader_failure(void *context, enum err err, const struct err_info
     service_fail(query->service, err, info);
 }
 
+static bool is_avro(const struct query *query, struct strview topic)
+{
+    const struct config_list *patterns = &query->config.avro_topics;
+    for (size_t i = 0; i < patterns->count; i++) {
+        if (glob_match(sv(patterns->items[i]), topic)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static_assert(AVRO_TOPICS_MAX >= QUERY_TOPICS_MAX, "each topic has its place");
+
+static enum err avro_start(struct query *query, struct err_info *info)
+{
+    const bool is_kept = query->history_store_config.conninfo[0] != '\0';
+    bool is_any = false;
+    for (size_t i = 0; i < query->topic_count; i++) {
+        query->avro.is_avro[i] = is_avro(query, query->topics[i]);
+        is_any = is_any || query->avro.is_avro[i];
+        if (query->avro.is_avro[i] && query->history[i] && is_kept) {
+            return err_set(info, ERR_CONFIG,
+                           "%s: a history of values in Avro is kept in memory alone: take it out "
+                           "of query.history.topics, or query.history.postgres away",
+                           query->topics[i].ptr);
+        }
+    }
+    if (!is_any) {
+        return ERR_OK;
+    }
+    if (!query->registry_config.url[0]) {
+        return err_set(info, ERR_CONFIG, "query.avro.topics needs schema.registry.url");
+    }
+    query->avro.bytes_max = query->config.avro_bytes_max;
+    return registry_start(&query->registry_config, &query->avro.registry, info);
+}
+
+static const struct avro_values *query_avro(const struct query *query)
+{
+    return query->avro.registry ? &query->avro : NULL;
+}
+
 static enum err catchup_start(struct query *query, struct err_info *info)
 {
     const struct catchup_config config = {
         .kafka = &query->kafka,
+        .avro = query_avro(query),
         .threads = query->config.catchup_threads,
         .jobs_max = query->config.catchup_jobs_max,
         .queue_bytes_max = query->config.catchup_bytes,
@@ -313,6 +365,7 @@ static enum err read_start(struct query *query, struct err_info *info)
         .shards = query->shards,
         .shard_count = shard_count,
         .load_records = query->config.load_records,
+        .avro = query_avro(query),
         .on_failure = on_reader_failure,
         .context = query,
     };
@@ -384,6 +437,7 @@ enum err query_start(struct query *query, struct err_info *info)
     query->reader = reader_new(query->topics, query->topic_count);
     enum err e = service_access_start(query->service, &query->access_config, &query->access, info);
     e = e ? e : history_start(query, info);
+    e = e ? e : avro_start(query, info);
     e = e ? e : history_store_begin(query, info);
     e = e ? e : catchup_start(query, info);
     e = e ? e : jobs_start(&query->jobs_config, &query->kafka, &query->jobs, info);
@@ -398,6 +452,7 @@ enum err query_start(struct query *query, struct err_info *info)
 void query_stop(struct query *query)
 {
     reader_stop(query->reader);
+    registry_stop(query->avro.registry); /* who catches up waits for no schema any longer */
     jobs_stop(query->jobs);
 }
 
@@ -419,6 +474,7 @@ void query_free(struct query *query)
     jobs_free(query->jobs);
     catchup_free(query->catchup);
     reader_free(query->reader);
+    registry_free(query->avro.registry);
     for (size_t i = 0; i < query->topic_count; i++) {
         latest_free(query->latest[i]);
         history_free(query->history[i]);

@@ -41,6 +41,7 @@
  *          reader.c         the thread that reads Kafka for everyone
  *          finder.c         topics and partitions as they appear
  *          frame.c          a record, ready for the socket, shared by reference
+ *          avro_values.c    … whose value is Avro, as JSON
  *          latest.c         the last value of each key
  *          history.c        records by time
  *          row_marker.c     where a record stands there (pure)
@@ -125,6 +126,8 @@ struct query_config {
     struct config_list history_topics;
     struct history_config history;
     int64_t history_scan_max;
+    struct config_list avro_topics; /* patterns */
+    int64_t avro_bytes_max;
     int64_t filter_scan_max;
     int64_t waits_max;
 };
@@ -154,6 +157,8 @@ struct query {
     struct consumers *consumers;             /* NULL: off */
     struct strview topics[QUERY_TOPICS_MAX]; /* each ends with a NUL */
     size_t topic_count;
+    struct registry_config registry_config;
+    struct avro_values avro; /* its registry is NULL when no topic is Avro */
     struct query_topic_metrics metrics[QUERY_TOPICS_MAX];
     struct latest *latest[QUERY_TOPICS_MAX];
     struct history *history[QUERY_TOPICS_MAX]; /* NULL: none is kept of the topic */

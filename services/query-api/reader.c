@@ -33,6 +33,14 @@ struct topic {
     int64_t evicted; /* from its history, as counted */
 };
 
+/* A partition that was let go of: what it waits for, and where it goes on. */
+struct held {
+    size_t topic;
+    int32_t partition;
+    int64_t offset;
+    uint32_t schema;
+};
+
 struct reader {
     struct reader_params params;
     struct kafka_tail *tail;
@@ -40,6 +48,8 @@ struct reader {
     struct topic *topics;
     size_t topic_count;
     struct frame_maker maker;
+    struct held *held;
+    size_t held_count, held_capacity;
     struct frame **batch;
     size_t batch_count, batch_capacity;
     int64_t published_us;         /* the last batch */
@@ -53,6 +63,11 @@ struct reader {
 };
 
 /* --- handing over ------------------------------------------------------------------------------------ */
+
+static struct strview value_of(const rd_kafka_message_t *message)
+{
+    return sv_of(message->payload, message->payload ? message->len : 0);
+}
 
 static void batch_add(struct reader *reader, struct frame *frame)
 {
@@ -154,6 +169,17 @@ static void partition_add(struct reader *reader, const struct finder_found *foun
     topic->is_told = false;
 }
 
+static void held_forget(struct reader *reader, size_t topic)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < reader->held_count; i++) {
+        if (reader->held[i].topic != topic) {
+            reader->held[kept++] = reader->held[i];
+        }
+    }
+    reader->held_count = kept;
+}
+
 /* It was deleted and created again: nothing that was read is of it. The shards are told first, so that
  * no client takes what comes for what comes next. */
 static void topic_remade(struct reader *reader, const struct finder_found *found)
@@ -164,6 +190,7 @@ static void topic_remade(struct reader *reader, const struct finder_found *found
     for (int32_t p = 0; p < topic->partition_count; p++) {
         kafka_tail_remove(reader->tail, topic->name.ptr, p);
     }
+    held_forget(reader, found->topic);
     topic->partition_count = topic->capacity = 0;
     topic->is_live = false;
     topic->epoch = found->epoch;
@@ -181,6 +208,49 @@ static void partitions_assign(struct reader *reader, struct kafka_position *posi
     enum err e = kafka_tail_add(reader->tail, positions, count, &info);
     if (e) {
         reader->params.on_failure(reader->params.context, e, &info);
+    }
+}
+
+static bool is_held(const struct reader *reader, size_t topic, int32_t partition)
+{
+    for (size_t i = 0; i < reader->held_count; i++) {
+        if (reader->held[i].topic == topic && reader->held[i].partition == partition) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* What was fetched behind the record is fetched again when its time has come. */
+static void partition_hold(struct reader *reader, size_t topic, const rd_kafka_message_t *message)
+{
+    if (reader->held_count == reader->held_capacity) {
+        reader->held_capacity = reader->held_capacity ? reader->held_capacity * 2 : 8;
+        reader->held = must_realloc(reader->held, reader->held_capacity * sizeof *reader->held);
+    }
+    reader->held[reader->held_count++] = (struct held){topic, message->partition, message->offset,
+                                                       avro_value_schema(value_of(message))};
+    kafka_tail_remove(reader->tail, reader->topics[topic].name.ptr, message->partition);
+    reader->memo = NULL; /* what it points to may go */
+}
+
+/* Those whose schema has come, or does not come. */
+static void held_review(struct reader *reader)
+{
+    struct kafka_position positions[ASSIGN_MAX];
+    size_t count = 0, kept = 0;
+    for (size_t i = 0; i < reader->held_count; i++) {
+        const struct held *held = &reader->held[i];
+        if (count == ASSIGN_MAX || avro_values_lack(reader->params.avro, held->schema)) {
+            reader->held[kept++] = *held;
+        } else {
+            positions[count++] = (struct kafka_position){reader->topics[held->topic].name.ptr,
+                                                         held->partition, held->offset};
+        }
+    }
+    reader->held_count = kept;
+    if (count) {
+        partitions_assign(reader, positions, count);
     }
 }
 
@@ -354,6 +424,15 @@ static void message_take(struct reader *reader, const rd_kafka_message_t *messag
     if (topic->cut_us) { /* nobody knows what they are */
         return;
     }
+    /* Of a partition that is held already, too: all the schemas that it needs are asked for at once. */
+    const bool lacks = avro_reader_lacks(&reader->maker.avro, index, value_of(message));
+    if (reader->held_count && is_held(reader, index, message->partition)) {
+        return;
+    }
+    if (lacks) {
+        partition_hold(reader, index, message);
+        return;
+    }
     if (!topic->is_told) { /* the shards must know the partition before its first record */
         state_publish(reader, index);
     }
@@ -400,6 +479,7 @@ static void *reader_run(void *context)
     struct reader *reader = context;
     while (!atomic_load(&reader->is_stopping)) {
         topics_take_found(reader);
+        held_review(reader);
         records_read(reader);
         if (clock_mono_us() >= reader->review_due_us) {
             topics_review(reader);
@@ -424,6 +504,7 @@ void reader_free(struct reader *reader)
         buf_free(&reader->topics[i].cursor);
     }
     free(reader->topics);
+    free(reader->held);
     free(reader->batch);
     free(reader);
 }
@@ -433,7 +514,6 @@ struct reader *reader_new(const struct strview *topics, size_t topic_count)
     struct reader *reader = must_alloc(sizeof *reader);
     reader->topic_count = topic_count;
     reader->topics = must_alloc(topic_count * sizeof *reader->topics);
-    frame_maker_init(&reader->maker);
     for (size_t i = 0; i < topic_count; i++) {
         struct topic *topic = &reader->topics[i];
         topic->name = topics[i];
@@ -446,6 +526,7 @@ enum err reader_start(struct reader *reader, const struct reader_params *params,
                       struct err_info *info)
 {
     reader->params = *params;
+    frame_maker_init(&reader->maker, params->avro);
     const struct kafka_tail_params tail = {
         .config = params->kafka, .on_gap = on_gap, .context = reader, .label = "reader"};
     enum err e = kafka_tail_new(&tail, &reader->tail, info);

@@ -3,6 +3,9 @@
  * WHAT     takes up the topics and partitions that the finder finds, begins load_records back from each partition's end, makes frames, and hands them to
  *          `latest`, to `history` and to every shard. Tells the shards with FRAME_STATE what a topic's partitions
  *          are, when all that was there at start has been read, and positions past what is no record.
+ *          A partition whose next record is in Avro of a schema that is not there yet is let go of, and
+ *          taken up again at that record when it is known what becomes of it: nothing waits but that
+ *          partition, and nothing is held in memory.
  * THREADS  start, stop and free by the main thread; reader_topic_* and reader_as_of_ms by any.
  */
 #pragma once
@@ -25,6 +28,7 @@ struct reader_params {
     struct shard *const *shards;
     size_t shard_count;
     int64_t load_records;
+    const struct avro_values *avro; /* NULL: no topic is Avro */
     /* Reading cannot go on; any thread. */
     void (*on_failure)(void *context, enum err err, const struct err_info *info);
     void *context;

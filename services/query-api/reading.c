@@ -253,7 +253,8 @@ static void try_enter_shared(struct reading *reading, const struct reading_sourc
 {
     struct reading_topic *topic = &reading->topics[0];
     bool is_plain = !reading->filter && !reading->is_kept_apart &&
-                    (reading->format == READING_SSE ? !reading->is_envelope : reading->is_sharable);
+                    (reading->format == READING_SSE ? !reading->is_envelope && !reading->is_raw
+                                                    : reading->is_sharable);
     if (is_plain && reading->topic_count == 1 &&
         topic_is_at_reader(topic, &source->rings[topic->topic])) {
         reading->mode = READING_SHARED;

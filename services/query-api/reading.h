@@ -55,6 +55,7 @@ struct reading {
     bool has_caught_up; /* it has been at the head of the rings */
     bool has_begun;     /* where it begins is known, and gaps before that have been told */
     bool is_envelope;
+    bool is_raw; /* values in Avro as they were written */
     enum reading_format format;
     struct filter *filter; /* owned; NULL: every record */
     bool is_chunked;       /* HTTP/1.0 gets events without chunk framing */

@@ -343,6 +343,7 @@ static void put_item(struct reading *reading, const struct reading_source *sourc
 void reading_append_frame(struct reading *reading, const struct reading_source *source,
                           const struct frame *frame, struct buf *out)
 {
+    frame = reading->is_raw ? frame_raw(frame) : frame;
     const bool is_message = reading->format == READING_MESSAGES;
     const bool is_packed = (reading->is_gzip || reading->is_compressed) &&
                            frame->kind == FRAME_RECORD && frame->value.len >= WORTH_BYTES;

@@ -52,6 +52,7 @@ static enum err append_value_json(struct buf *out, const struct rest_rows *rows,
 {
     if (rows->field_count == 0) {
         frame_append_value(out, frame);
+        frame_append_notes(out, frame);
         return ERR_OK;
     }
     struct json_doc doc;

@@ -31,6 +31,7 @@ static const struct {
     {"last_event_id", {true, true}, true},
     {"key", {true, true}, true},
     {"filter", {true, true}, true},
+    {"avro", {true, true}, true},
     {"slow", {true, true}, true},
     {"consumer", {true, true}, true},
     {"commit", {true, true}, true},

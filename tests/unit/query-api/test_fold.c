@@ -237,7 +237,7 @@ static void test_top_rows__the_same_number__by_key(void **state)
 
 int main(void)
 {
-    frame_maker_init(&maker);
+    frame_maker_init(&maker, NULL);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_fold__by_key__is_what_is_calculated_plainly),
         cmocka_unit_test(test_fold__weights__average_of_what_was_in_the_windows),

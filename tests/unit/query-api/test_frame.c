@@ -7,7 +7,7 @@ static struct frame_maker maker;
 static int setup(void **state)
 {
     (void)state;
-    frame_maker_init(&maker);
+    frame_maker_init(&maker, NULL);
     return 0;
 }
 

@@ -642,7 +642,7 @@ static void test_kept__behind_a_gap__memory_is_never_enough(void **state)
 
 int main(void)
 {
-    frame_maker_init(&maker);
+    frame_maker_init(&maker, NULL);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_history__random_changes__pages_as_of_a_plain_list),
         cmocka_unit_test(test_history__random_changes_past_the_bound__the_oldest_go),

@@ -228,7 +228,7 @@ int main(void)
         cmocka_unit_test(test_select__no_value_stands_in_its_text),
         cmocka_unit_test(test_select__behind_a_mark__bounds_the_time_too),
     };
-    frame_maker_init(&maker);
+    frame_maker_init(&maker, NULL);
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     frame_maker_free(&maker);
     return failed;

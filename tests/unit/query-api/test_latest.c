@@ -132,7 +132,7 @@ static void test_latest_rows__pages_while_it_changes__each_key_that_stays_once(v
 
 int main(void)
 {
-    frame_maker_init(&maker);
+    frame_maker_init(&maker, NULL);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_latest__last_value_of_each_key),
         cmocka_unit_test(test_latest__past_the_bound__new_keys_are_left_out_and_counted),

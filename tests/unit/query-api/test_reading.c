@@ -588,7 +588,7 @@ static void run(uint64_t seed, struct totals *totals)
 {
     struct world *world = must_alloc(sizeof *world);
     world->random = seed;
-    frame_maker_init(&world->maker);
+    frame_maker_init(&world->maker, NULL);
     world->selectors = selector_machine_new();
     world->codec = websocket_codec_new();
     buf_init(&world->scratch, 1 << 16);

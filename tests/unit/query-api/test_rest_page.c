@@ -165,7 +165,7 @@ static void test_page__never_ends_behind_a_key_that_is_too_long(void **state)
 static int begin(void **state)
 {
     (void)state;
-    frame_maker_init(&maker);
+    frame_maker_init(&maker, NULL);
     selectors = selector_machine_new();
     return 0;
 }

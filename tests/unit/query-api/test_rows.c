@@ -73,7 +73,7 @@ static void check_round(unsigned count, unsigned long_in)
 static void test_page__of_rows_in_any_order__is_that_of_all_sorted(void **state)
 {
     (void)state;
-    frame_maker_init(&maker);
+    frame_maker_init(&maker, NULL);
     for (unsigned round = 0; round < ROUNDS; round++) {
         check_round(random_below(ROWS_MAX), UINT32_MAX);
         check_round(random_below(ROWS_MAX), 1 + random_below(10)); /* 1: every key */
@@ -84,7 +84,7 @@ static void test_page__of_rows_in_any_order__is_that_of_all_sorted(void **state)
 static void test_page__that_was_trimmed__goes_on_as_one(void **state)
 {
     (void)state;
-    frame_maker_init(&maker);
+    frame_maker_init(&maker, NULL);
     struct rows all = {0}, some = {0};
     const struct rows_query query = {.limit = 5};
     struct rows_page page = rows_page_begin(&some, &query, row_compare_time);
