@@ -29,6 +29,11 @@ STOP_SECONDS = 15.0
 CRASH_SECONDS = 30.0
 CRASH_CODE = 137    # _exit of an armed worker: as SIGKILL would end it
 TOOL_SECONDS = 60.0
+# As Java clients and ours place records. Leaders are asked for five times a second: kcat's library may look for a new one
+# after 0.25, 0.75, 1.75, 3.75 s, and its waiting is not to be taken for that of who is tested.
+PRODUCER = tuple(word for setting in (
+    "acks=all", "partitioner=murmur2_random", "retry.backoff.ms=20", "reconnect.backoff.ms=20",
+    "reconnect.backoff.max.ms=200", "topic.metadata.refresh.interval.ms=200") for word in ("-X", setting))
 
 
 class Pipeline:
@@ -209,8 +214,7 @@ class Pipeline:
     def produce(self, topic: str, rows: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
         """Keyed rows, placed by their key where Kafka's Java clients and ours place them."""
         text = "".join(f"{key}\t{json.dumps(value, separators=(',', ':'))}\n" for key, value in rows)
-        subprocess.run(["kcat", "-P", "-q", "-b", self.bootstrap, "-t", topic, "-K", "\t", "-X", "acks=all",
-                        "-X", "partitioner=murmur2_random"],
+        subprocess.run(["kcat", "-P", "-q", "-b", self.bootstrap, "-t", topic, "-K", "\t", *PRODUCER],
                        input=text.encode(), check=True, timeout=TOOL_SECONDS, capture_output=True)
 
     def read(self, topic: str) -> list[Record]:

@@ -13,6 +13,7 @@ every partition could do without the broker: before that nobody can write.
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import signal
@@ -90,29 +91,33 @@ class Scene:
             recounted.feed(count)
 
     def await_recovered(self, what: str, since: float) -> None:
-        """Until both workers of each pipeline have committed what was fed after the crash; says when. Fed all the time,
-        so that there is always something to commit, and by another thread: kcat waits for brokers that are gone."""
-        waiting = list(self.pipelines)
-        fed_at: list[float] = []
+        """Until both workers of each pipeline have committed after all was stored that it was fed first after the crash;
+        says when. Each is fed all the time, so that there is always something to commit, and by a thread of its own:
+        kcat waits for brokers that are gone, and what it waits for is none of the other pipelines' recovery."""
+        waiting = list(self.all)
+        fed_at: dict[str, float] = {}
 
-        def feed_on() -> None:
-            self.feed(40)
-            fed_at.append(time.time())
-            print(f"{what}: fed after {time.monotonic() - since:.1f} s")
-            while waiting:
-                self.feed(6)
+        def feed_on(recounted: Recounted) -> None:
+            name = recounted.pipeline.name
+            recounted.feed(40)
+            fed_at[name] = time.time()
+            print(f"{what}: {name} fed after {time.monotonic() - since:.1f} s")
+            while recounted in waiting:
+                recounted.feed(6)
 
         def look() -> bool:
-            if feeding.done():
-                feeding.result()    # it failed
-            for pipeline in list(waiting):
-                if fed_at and all(pipeline.committed_at(number) > fed_at[0] for number in (0, 1)):
-                    waiting.remove(pipeline)
+            for feeder in feeders:
+                if feeder.done():
+                    feeder.result()    # it may have failed
+            for recounted in list(waiting):
+                pipeline = recounted.pipeline
+                if all(pipeline.committed_at(number) > fed_at.get(pipeline.name, math.inf) for number in (0, 1)):
+                    waiting.remove(recounted)
                     print(f"{what}: {pipeline.name} recovered after {time.monotonic() - since:.1f} s")
             return not waiting
 
-        with ThreadPoolExecutor(1) as pool:
-            feeding = pool.submit(feed_on)
+        with ThreadPoolExecutor(len(waiting)) as pool:
+            feeders = [pool.submit(feed_on, recounted) for recounted in self.all]
             try:
                 wait_for(f"{what}: all work again", EXACT_SECONDS, look)
             finally:
