@@ -12,10 +12,12 @@ import os
 import shlex
 import socket
 import subprocess
+import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Callable, Iterable
+from pathlib import Path
+from typing import Any, Callable, Iterable, Sequence
 
 READ_SECONDS = 60.0
 
@@ -127,6 +129,16 @@ def produce(bootstrap: str, topic: str, values: Iterable[bytes], key: str | None
     """Put raw values (without newline bytes) into a topic, behind ingest-api's back."""
     arguments = ["-P", "-b", bootstrap, "-t", topic, "-X", "acks=all"]
     _kcat(arguments + (["-k", key] if key else []), READ_SECONDS, b"".join(v + b"\n" for v in values))
+
+
+def produce_bytes(bootstrap: str, topic: str, values: Sequence[bytes]) -> None:
+    """The same of any bytes, in order, into partition 0."""
+    with tempfile.TemporaryDirectory() as folder:
+        files = [Path(folder) / str(number) for number in range(len(values))]
+        for file, value in zip(files, values):
+            file.write_bytes(value)
+        _kcat(["-P", "-b", bootstrap, "-t", topic, "-p", "0", "-k", "k", "-X", "acks=all", *map(str, files)],
+              READ_SECONDS)
 
 
 # --- HTTP ----------------------------------------------------------------------------------------
