@@ -37,6 +37,8 @@ static const struct property common_properties[] = {
     {"reconnect.backoff.max.ms", "1000", 0, "a broker that comes back is used within a second"},
     {"retry.backoff.ms", "20", 0,
      "the coordinator's 'not yet' after a commit costs 20 ms, not 100"},
+    /* Also the longest pause between looks for the new leaders of a broker that was lost. */
+    {"retry.backoff.max.ms", "250", 0, "a new leader is found 250 ms after there is one, not 1 s"},
     {"topic.metadata.refresh.interval.ms", "10000", 0, "new partitions and leaders are seen soon"},
     {"allow.auto.create.topics", "false", PROMISE, "a mistyped name must not make a topic"},
     {"statistics.interval.ms", "5000", 0, "the rdkafka_ metrics"},
@@ -91,8 +93,8 @@ static const struct property txn_properties[] = {
     {"message.timeout.ms", "9000", 0, "must end before the transaction does"},
     {"socket.timeout.ms", "9000", 0, "must end before the transaction does"},
     /* Looks for a group coordinator that has left the cluster are woken by nothing but another
-     * connection's change, and have no deadline (librdkafka #5511, #5456): idle ones must change. At
-     * 5 s that was up to 4 of the seconds that a killed broker cost. */
+     * connection's change, and have no deadline (librdkafka #5511, #5456): idle ones must change. Ours
+     * is mended (scripts/deps); with a system's that is up to 2 of the seconds a killed broker costs. */
     {"connections.max.idle.ms", "2000", 0, "a coordinator that has gone must not hold up a commit"},
     {"linger.ms", "50", 0, "full batches; a commit flushes at once, so nobody waits for it"},
     {"compression.codec", "lz4", 0, "cheaper than the bytes it saves the broker"},
@@ -131,11 +133,11 @@ static const struct property worker_properties[] = {
 
 /* Where the members agree among themselves who reads what. */
 static const struct property member_properties[] = {
-    /* Longer than a cluster takes to replace a dead coordinator (broker.session.timeout.ms 6 s where
-     * we set it): a session that ends first costs a join, and a static member may fence itself. Timed
+    /* Longer than a cluster takes to replace a dead coordinator (docs/operators.md says what it is to
+     * be set to): a session that ends first costs a join, and a static member may fence itself. Timed
      * from the last heartbeat's answer, so that the interval has to fit in as well. */
     {"session.timeout.ms", "8000", 0, "a dead worker's partitions move within 10 s"},
-    {"heartbeat.interval.ms", "1000", 0, "a few of them fit into a session"},
+    {"heartbeat.interval.ms", "500", 0, "what of a session it takes is not left for that failover"},
 };
 
 static const struct property range_properties[] = {
