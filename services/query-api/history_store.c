@@ -338,19 +338,20 @@ static void view_take(struct answer *answer, const struct rows_query *query, str
     cursor_write(answer, &view->cursor);
 }
 
-/* A session that waited may have ended meanwhile: then one that has not is asked. */
+/* A session that waited may have ended meanwhile: then one that has not is asked. One that was too slow is not
+ * followed by another. */
 static enum err session_ask(struct history_store *store, struct answer *answer,
                             const struct rows_query *query, struct err_info *info)
 {
-    bool is_fresh;
+    bool is_last;
     enum err e;
     do {
         e = ERR_OK;
         answer->query = *query;
         rows_free(&answer->rows);
         answer->pg = idle_take(store);
-        is_fresh = !answer->pg;
-        if (is_fresh) {
+        is_last = !answer->pg;
+        if (is_last) {
             int64_t left_ms = desk_job_left_ms(answer->job, store->params.config->timeout_ms);
             e = pg_open(&store->shared.pg, clock_mono_us() + left_ms * 1000, &answer->pg, info);
         }
@@ -359,8 +360,9 @@ static enum err session_ask(struct history_store *store, struct answer *answer,
             idle_give(store, answer->pg);
             return ERR_OK;
         }
+        is_last = is_last || pg_is_slow(answer->pg);
         pg_close(TAKE(answer->pg));
-    } while (!is_fresh);
+    } while (!is_last);
     return e;
 }
 

@@ -8,8 +8,8 @@
  *          can be full or lost: while the database is away Kafka is not read, and afterwards from where it
  *          ended. Of several replicas one writes a topic, who holds its lock; the others take over when
  *          its session ends.
- * BOUNDS   what is prefetched (4 MiB) and a batch of it; a session a desk thread and one of the writer's.
- *          history_store_config.timeout_ms a statement.
+ * BOUNDS   what is prefetched (4 MiB) and a batch of it; a session a desk thread and one of the writer's;
+ *          history_store_config.timeout_ms a statement, and what its job may take an answer.
  * READS    in one snapshot, positions and rows. An answer is not older than what memory holds: one waits
  *          a little for the writer, and says what is missing then (rows_view.behind, is_complete).
  * ERRORS   ERR_HISTORY_UNAVAILABLE: the database is away, and nobody waits to find that out again;

@@ -35,6 +35,7 @@
     X(isBusy)                                                                                      \
     X(getResult)                                                                                   \
     X(resultStatus)                                                                                \
+    X(resultErrorField)                                                                            \
     X(clear)                                                                                       \
     X(ntuples)                                                                                     \
     X(getisnull)                                                                                   \
@@ -194,6 +195,7 @@ struct pg {
     PGconn *connection;
     const atomic_bool *is_ending;
     int64_t deadline_us;
+    bool is_slow;
 };
 
 static enum err broken(const struct pg *pg, const char *what, struct err_info *info)
@@ -205,11 +207,12 @@ static enum err broken(const struct pg *pg, const char *what, struct err_info *i
 }
 
 /* Until the socket can be read, or written; by the deadline. */
-static enum err socket_wait(const struct pg *pg, short events, struct err_info *info)
+static enum err socket_wait(struct pg *pg, short events, struct err_info *info)
 {
     for (;;) {
         int64_t left_ms = (pg->deadline_us - clock_mono_us()) / 1000;
-        if (left_ms <= 0 || (pg->is_ending && atomic_load(pg->is_ending))) {
+        pg->is_slow = left_ms <= 0;
+        if (pg->is_slow || (pg->is_ending && atomic_load(pg->is_ending))) {
             return err_set(info, ERR_HISTORY_UNAVAILABLE, "PostgreSQL has not answered in time");
         }
         struct pollfd socket = {.fd = pq.socket(pg->connection), .events = events};
@@ -287,6 +290,11 @@ void pg_set_deadline(struct pg *pg, int64_t deadline_us)
     pg->deadline_us = deadline_us;
 }
 
+bool pg_is_slow(const struct pg *pg)
+{
+    return pg->is_slow;
+}
+
 static enum err statement_send(struct pg *pg, const char *sql, const struct pg_params *params,
                                struct err_info *info)
 {
@@ -337,6 +345,13 @@ static enum err result_next(struct pg *pg, PGresult **ret, struct err_info *info
     return ERR_OK;
 }
 
+/* statement_timeout or lock_timeout has passed at the server. */
+static bool is_timeout(const PGresult *result)
+{
+    const char *state = pq.resultErrorField(result, PG_DIAG_SQLSTATE);
+    return state && (strcmp(state, "57014") == 0 || strcmp(state, "55P03") == 0);
+}
+
 enum err pg_run(struct pg *pg, const char *sql, const struct pg_params *params,
                 struct pg_result **ret, struct err_info *info)
 {
@@ -346,6 +361,7 @@ enum err pg_run(struct pg *pg, const char *sql, const struct pg_params *params,
         ExecStatusType status = pq.resultStatus(result);
         if (status != PGRES_TUPLES_OK && status != PGRES_COMMAND_OK) {
             e = broken(pg, "PostgreSQL refused", info);
+            pg->is_slow = is_timeout(result);
         }
         pq.clear(kept);
         kept = result;

@@ -57,6 +57,8 @@ MUST_CHECK enum err pg_open(const struct pg_config *config, int64_t deadline_us,
                             struct err_info *info);
 void pg_close(struct pg *pg); /* NULL is a no-op */
 void pg_set_deadline(struct pg *pg, int64_t deadline_us);
+/* Whether what failed took too long: the next session would not be quicker. */
+bool pg_is_slow(const struct pg *pg);
 /* Without parameters (NULL) there may be several statements. ret NULL: the rows are not wanted. */
 MUST_CHECK enum err pg_run(struct pg *pg, const char *sql, const struct pg_params *params,
                            struct pg_result **ret, struct err_info *info);

@@ -46,7 +46,8 @@
  *          history.c        records by time
  *          row_marker.c     where a record stands there (pure)
  *          history_store.c  the same in PostgreSQL: how it is asked …
- *          history_writer.c … and the thread that writes it,
+ *          history_writer.c … the thread that writes it,
+ *          history_topic.c  what that does of a topic there,
  *          history_sql.c    tables and questions, history_batch.c what a run of records comes to (both pure)
  *          pg.c             a session with PostgreSQL
  *          rows.c           lists of records, and which of them somebody asks for (pure)

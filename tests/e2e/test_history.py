@@ -361,6 +361,70 @@ def test_history__database_away__memory_answers_and_the_rest_is_503(world: World
     process.require_running()
 
 
+def asked(port: int, path: str, folder: Path) -> tuple[subprocess.Popen[bytes], Path]:
+    """A request that may wait, and where its status will stand."""
+    file = folder / f"status-{time.monotonic_ns()}"
+    with open(file, "wb") as out:
+        return subprocess.Popen(["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", f"http://127.0.0.1:{port}{path}"],
+                                stdout=out), file
+
+
+def test_history__slow_database__holds_up_only_what_it_alone_can_answer(world: World, tmp_path: Path) -> None:
+    topic = "slow"
+    world.create(topic)
+    world.produce(topic, world.windows(600, with_others=False))
+    url = world.database("slow")
+    flags = ("--query.history.bytes=64KiB", "--query.history.postgres.threads=1", "--query.history.postgres.jobs.max=1",
+             "--query.operators.threads=1")
+    _, port = world.start(topic, url, "--query.history.postgres.timeout=60s", *flags)
+    _, hasty = world.start(topic, url, "--query.history.postgres.timeout=1s", *flags)
+    newest, oldest = f"/history/{topic}?limit=2", f"/history/{topic}?order=asc&limit=10"
+    world.await_exact(topic, "slow")
+    for each in (port, hasty):
+        wait_for("an answer", SETTLED_SECONDS, lambda: http_get(each, oldest).status == 200)
+        wait_for("memory to know of the database", SETTLED_SECONDS, lambda: http_get(each, newest).json()["complete"])
+    taken = metric(port, "millrace_query_desk_wait_seconds_count", '{desk="history"}')
+    with world.postgres.locked("millrace_history", "slow"):
+        first = asked(port, oldest, tmp_path)
+        wait_for("a thread has it", SETTLED_SECONDS,
+                 lambda: metric(port, "millrace_query_desk_wait_seconds_count", '{desk="history"}') == taken + 1)
+        second = asked(port, oldest, tmp_path)
+        wait_for("the next one waits", SETTLED_SECONDS, lambda: metric(port, "millrace_query_desk_waiting", '{desk="history"}') == 1)
+        refused = http_get(port, oldest)
+        assert refused.status == 503 and "query.history.postgres.jobs.max" in refused.json()["detail"]
+        assert http_get(port, "/groups").status == 200
+        assert http_get(port, newest).status == 200    # from memory
+        assert first[0].poll() is None and second[0].poll() is None
+        late = http_get(hasty, oldest)
+        assert late.status == 503 and late.json()["code"] == "history-unavailable", late
+        wait_for("it is noticed", SETTLED_SECONDS, lambda: metric(hasty, "millrace_query_history_store_up") == 0)
+        assert http_get(hasty, newest).status == 200
+    for process, status in (first, second):
+        assert process.wait(30) == 0 and status.read_text() == "200"
+    wait_for("an answer", SETTLED_SECONDS, lambda: http_get(hasty, oldest).status == 200)
+    assert said(http_get(hasty, oldest)) == said(http_get(port, oldest))
+    assert metric(port, "millrace_query_history_stored_read_seconds_count") >= 3
+
+
+def test_history__tls__to_whom_the_authority_vouches_for(world: World, tmp_path: Path) -> None:
+    subprocess.run(["sh", str(ROOT / "tests/support/certificates"), str(tmp_path)], check=True)
+    world.postgres.serve_tls(tmp_path / "server.pem", tmp_path / "server.key")
+    topic = "secured"
+    world.create(topic, 1)
+    world.produce(topic, world.windows(50))
+    url = world.database("secured")
+    _, port = world.start(topic, f"{url}?sslmode=verify-full&sslrootcert={tmp_path / 'ca.pem'}", *SMALL)
+    world.await_exact(topic, "secured")
+    assert http_get(port, f"/history/{topic}?order=asc").status == 200
+    assert world.postgres.query("SELECT DISTINCT ssl FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)"
+                                " WHERE datname = 'secured' AND application_name = 'millrace query-api'") == [["t"]]
+    stranger, other = world.start(topic, f"{url}?sslmode=verify-full&sslrootcert={tmp_path / 'other.pem'}", wait=False)
+    await_ready(stranger, other)
+    wait_for("it has tried", SETTLED_SECONDS, lambda: metric(other, "millrace_query_history_store_errors_total") >= 1)
+    assert metric(other, "millrace_query_history_store_up") == 0
+    assert "certificate verify failed" in stranger.log.read_text()
+
+
 def test_history__retention__older_rows_go(world: World) -> None:
     topic = "aged"
     world.create(topic, 1)

@@ -10,7 +10,9 @@ import shutil
 import signal
 import subprocess
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Iterator
 
 from harness import ports
 from harness.process import Process, ProcessFailed
@@ -85,13 +87,43 @@ class Postgres:
     def resume(self) -> None:
         self._signal_all(signal.SIGCONT)
 
+    def serve_tls(self, certificate: Path, key: Path) -> None:
+        """To who asks for it; others go on without."""
+        for name, source in (("ssl_cert_file", certificate), ("ssl_key_file", key)):
+            copy = self._dir / source.name
+            shutil.copyfile(source, copy)
+            copy.chmod(0o600)
+            if self._as_user:
+                shutil.chown(copy, "postgres", "postgres")
+            self.query(f"ALTER SYSTEM SET {name} = '{copy}'")
+        self.query("ALTER SYSTEM SET ssl = on")
+        self.query("SELECT pg_reload_conf()")
+        wait_for("PostgreSQL serves TLS", START_SECONDS, lambda: self.query("SHOW ssl") == [["on"]])
+
+    @contextmanager
+    def locked(self, table: str, database: str) -> Iterator[None]:
+        """Whoever asks for the table waits."""
+        held = f"FROM pg_locks WHERE relation = '{table}'::regclass AND mode = 'AccessExclusiveLock' AND granted"
+        holder = subprocess.Popen(self._psql_argv(database, f"BEGIN; LOCK TABLE {table}; SELECT pg_sleep(600)"),
+                                  stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            wait_for(f"{table} is locked", QUERY_SECONDS, lambda: self.query(f"SELECT count(*) {held}", database) == [["1"]])
+            yield
+        finally:
+            self.query(f"SELECT pg_terminate_backend(pid) {held}", database)
+            holder.kill()
+            holder.wait()
+
     def close(self) -> None:
         self._process.kill()
         shutil.rmtree(self._dir, ignore_errors=True)
 
+    def _psql_argv(self, database: str, sql: str) -> list[str]:
+        return [str(self._bin / "psql"), "-X", "-A", "-t", "-F", "\t", "-v", "ON_ERROR_STOP=1", "-c", sql, self.url(database)]
+
     def _psql(self, database: str, sql: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([str(self._bin / "psql"), "-X", "-A", "-t", "-F", "\t", "-v", "ON_ERROR_STOP=1", "-c", sql,
-                               self.url(database)], capture_output=True, text=True, check=False, timeout=QUERY_SECONDS)
+        return subprocess.run(self._psql_argv(database, sql), capture_output=True, text=True, check=False,
+                              timeout=QUERY_SECONDS)
 
     def query(self, sql: str, database: str = "postgres") -> list[list[str]]:
         """Rows as psql shows them."""
