@@ -1,5 +1,6 @@
 // chosen.js - pages that show a list, the worst first, and the one of it that the address names: asked for
 // every two seconds, while the page is seen and not paused.
+import { heed } from "./actions.js";
 import { ask as fetchKnown } from "./sign-in.js";
 import { text } from "./tables.js";
 import { put } from "./words.js";
@@ -28,6 +29,7 @@ async function get(path) {
   if (response.status === 404) return null;
   if (response.status === 403) throw new Forbidden(path);
   if (!response.ok) throw new Error(`${path}: ${response.status}`);
+  heed(response);
   return response.json();
 }
 

@@ -1,5 +1,5 @@
 // consumer.js - what can be done about a named consumer: it is put elsewhere, or kept no more. Who may do so the
-// service says; who may not is told its answer.
+// service says (actions.js); who may no more is told its answer.
 import { ask } from "./sign-in.js";
 import { text } from "./tables.js";
 import { put } from "./words.js";

@@ -107,7 +107,7 @@ function drawSavepoints(job) {
   ]));
 }
 
-/** Who may is the service's to say; who may not is told its answer. */
+/** Who may is the service's to say (actions.js); who may no more is told its answer. */
 async function save() {
   put(byId("outcome"), "Asking …");
   try {

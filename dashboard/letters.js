@@ -1,5 +1,6 @@
 // letters.js - dead letters: one filter for what is shown and for what is sent back. Nothing is asked again by
 // itself: a list that one reads and chooses from stays as it is.
+import { heed } from "./actions.js";
 import { ask as fetchKnown } from "./sign-in.js";
 import { count, fill, fillFacts, list, number, text } from "./tables.js";
 import { clip, clock, put, whole } from "./words.js";
@@ -24,6 +25,7 @@ async function ask(path, init) {
     const body = await response.json();
     if (response.ok) {
       showState("live");
+      heed(response);
       return body;
     }
     showState(response.status === 403 ? "forbidden" : "offline");

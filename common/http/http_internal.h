@@ -264,7 +264,8 @@ const char *http_cors_origin(const struct http_request *request); /* NULL: say n
     "idempotency-key, x-request-id, x-kafka-key, traceparent, tracestate"
 #define HTTP_CORS_EXPOSE                                                                           \
     "x-request-id, retry-after, www-authenticate, etag, location, link, idempotent-replayed, "     \
-    "millrace-as-of, millrace-lag, millrace-complete, millrace-next-cursor"
+    "millrace-as-of, millrace-lag, millrace-complete, millrace-next-cursor, millrace-actions, "    \
+    "millrace-actions-refused"
 
 /* --- http_reject.c
  * ----------------------------------------------------------------------------------- */

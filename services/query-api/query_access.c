@@ -82,6 +82,32 @@ enum err query_permit_consumer(struct http_request *request,
                : e;
 }
 
+void query_tell_actions(struct http_request *request, const struct query_actions *actions)
+{
+    struct access_principal *principal = NULL;
+    struct err_info info = {0};
+    enum err e = query_identify(request, SERVICE_ACCESS_AGAIN, &principal, &info);
+    bool may = !e && !actions->off && access_allows(principal, actions->right, actions->of);
+    http_reply_header(request, may ? "Millrace-Actions" : "Millrace-Actions-Refused",
+                      may            ? actions->names
+                      : actions->off ? actions->off
+                                     : actions->lack);
+}
+
+void query_tell_consumer_actions(struct http_request *request, const char *group)
+{
+    const struct query *query = http_request_context(request);
+    const char *prefix = query->consumers ? consumers_config_of(query->consumers)->prefix : NULL;
+    if (prefix && sv_starts_with(sv(group), sv(prefix))) {
+        query_tell_actions(request, &(struct query_actions){
+                                        .names = "reset, delete",
+                                        .right = ACCESS_ADMIN,
+                                        .of = sv(group),
+                                        .lack = "needs the right admin of the consumer's group",
+                                    });
+    }
+}
+
 enum err query_enter(struct http_request *request, struct access_principal *principal,
                      struct guest *ret, struct err_info *info)
 {

@@ -29,6 +29,18 @@ MUST_CHECK enum err query_permit_consumer(struct http_request *request,
                                           const struct access_principal *principal,
                                           enum access_right right, const char *name,
                                           struct err_info *info);
+/* What may be done about what is shown, besides reading it. */
+struct query_actions {
+    const char *names; /* a comma list */
+    enum access_right right;
+    struct strview of;
+    const char *lack; /* said to who has not that right; */
+    const char *off;  /* and to everybody, while they are off; NULL: they are on */
+};
+/* Says so in headers of the answer, that a page may offer no more than that; of who was let in to see it. */
+void query_tell_actions(struct http_request *request, const struct query_actions *actions);
+/* The same of a consumer, by its group; of another group nothing. */
+void query_tell_consumer_actions(struct http_request *request, const char *group);
 /* Lets a stream begin: ERR_OVERLOADED, there are as many as there may be; and as guest_enter. */
 MUST_CHECK enum err query_enter(struct http_request *request, struct access_principal *principal,
                                 struct guest *ret, struct err_info *info);

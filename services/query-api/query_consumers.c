@@ -245,6 +245,12 @@ void query_handle_get_consumer(struct http_request *request)
     ask->answer = answer_show;
     enum err e = admit(request, SERVICE_ACCESS_FULL, ACCESS_READ, &principal, &info);
     e = e ? e : places_add_all(request, principal, &ask->places, &info);
+    if (!e) {
+        char group[CONSUMER_GROUP_BYTES];
+        const struct query *query = http_request_context(request);
+        consumer_group_name(query->consumers, http_request_param(request, "name"), group);
+        query_tell_consumer_actions(request, group);
+    }
     ask_or_reply(request, ask, e, &info);
 }
 

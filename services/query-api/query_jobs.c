@@ -40,6 +40,19 @@ void query_handle_get_jobs(struct http_request *request)
     }
 }
 
+static void actions_tell(struct http_request *request)
+{
+    const struct query *query = http_request_context(request);
+    const struct shard *shard = http_worker_state(http_request_worker(request));
+    query_tell_actions(request, &(struct query_actions){
+                                    .names = "pause, resume, savepoint",
+                                    .right = ACCESS_WRITE,
+                                    .of = sv(query->config.control_topic),
+                                    .lack = "needs the right write of query.control.topic",
+                                    .off = shard->control ? NULL : "query.control is off",
+                                });
+}
+
 void query_handle_get_job(struct http_request *request)
 {
     const struct query *query = http_request_context(request);
@@ -58,6 +71,7 @@ void query_handle_get_job(struct http_request *request)
                                         .extra = near ? json_pack("{s:o}", "near", near) : NULL,
                                     });
     } else {
+        actions_tell(request);
         answer(request, &body, etag);
     }
 }

@@ -106,6 +106,18 @@ static enum err admit(struct http_request *request, struct err_info *info)
     return e ? e : query_letters_check(http_request_context(request), topic, info);
 }
 
+static void actions_tell(struct http_request *request)
+{
+    const struct shard *shard = http_worker_state(http_request_worker(request));
+    query_tell_actions(request, &(struct query_actions){
+                                    .names = "replay",
+                                    .right = ACCESS_ADMIN,
+                                    .of = sv(http_request_param(request, "topic")),
+                                    .lack = "needs the right admin of the topic",
+                                    .off = shard->control ? NULL : "query.control is off",
+                                });
+}
+
 static enum err is_raw_read(const struct http_request *request, bool *ret, struct err_info *info)
 {
     const char *format = http_request_query(request, "format");
@@ -133,6 +145,7 @@ static void letters_ask(struct http_request *request, const char *const values[L
         return;
     }
     asked->topic = must_strdup(http_request_param(request, "topic"));
+    actions_tell(request);
     desk_ask(shard->desk, request, &asked->job, query_desk_timeout_ms(query));
 }
 

@@ -155,6 +155,9 @@ static void ask(struct http_request *request, const struct question *question, c
                                   .principal = access_principal_ref(principal),
                                   .name = name ? must_strdup(name) : NULL};
     buf_init(&asked->body, BODY_BYTES_MAX);
+    if (question->show == cluster_group_show) {
+        query_tell_consumer_actions(request, name);
+    }
     desk_ask(shard->desk, request, &asked->job, query_desk_timeout_ms(query));
 }
 

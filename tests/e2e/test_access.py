@@ -27,7 +27,9 @@ RIGHTS: dict[str, list[str]] = {
     "wallDisplay1": ["product-metrics", "processed-orders"],
     "otherReader2": ["*"],
     "blindReader3": [],
+    "nightKeeper4": ["*"],
 }
+KEEPER = {"write": ["*"], "admin": ["*"]}    # what nightKeeper4 may besides
 
 
 def key_of(name: str) -> str:
@@ -36,7 +38,8 @@ def key_of(name: str) -> str:
 
 def write_keys(file: Path, rights: dict[str, list[str]]) -> None:
     """Whole or not at all: SIGHUP may come at any time."""
-    entries = [{"id": name, "sha256": hashlib.sha256(key_of(name).encode()).hexdigest(), "read": topics}
+    entries = [{"id": name, "sha256": hashlib.sha256(key_of(name).encode()).hexdigest(), "read": topics,
+                **(KEEPER if name == "nightKeeper4" else {})}
                for name, topics in rights.items()]
     draft = file.with_suffix(".new")
     draft.write_text(json.dumps({"keys": entries}))
@@ -55,7 +58,7 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def site(make_site: MakeSite, keys: Path) -> Site:
-    flags = ["--access.mode=on", f"--access.keys.file={keys}", f"--access.jwks.file={keys.parent / 'jwks.json'}",
+    flags = ["--query.control=on", "--access.mode=on", f"--access.keys.file={keys}", f"--access.jwks.file={keys.parent / 'jwks.json'}",
              "--access.jwt.issuer=e2e", "--access.jwt.audience=millrace", "--access.jwt.leeway=0",
              f"--access.ticket.secret.file={keys.parent / 'tickets'}"]
     return make_site(settings=Settings(flags={"query-api": flags}))
@@ -94,6 +97,7 @@ def revoke(site: Site, keys: Path) -> None:
 def test_dashboard__in_chromium(site: Site, keys: Path, tmp_path: Path) -> None:
     env = {"MILLRACE_DASHBOARD_URL": f"http://127.0.0.1:{site.port('query-api')}",
            "MILLRACE_KEY": key_of("wallDisplay1"), "MILLRACE_OTHER_KEY": key_of("otherReader2"),
+           "MILLRACE_KEEPER_KEY": key_of("nightKeeper4"),
            "MILLRACE_BLIND_KEY": key_of("blindReader3"), "MILLRACE_TOKEN_KEY": SECRET}
     site.start_load(20)
     site.await_acknowledged(20)

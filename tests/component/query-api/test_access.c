@@ -443,6 +443,45 @@ static void test_consumers__rights_are_those_of_the_group(void **state)
     site_stop(site);
 }
 
+/* As headers say it, to whom the rest is shown; `wanted` NULL: nothing is said. */
+static void expect_actions(const struct site *site, const char *target, const char *key,
+                           const char *wanted)
+{
+    char *text = ask(site, HTTP_GET, target, header_of(key));
+    if (wanted) {
+        expect_in(text, wanted);
+    } else {
+        assert_null(strstr(text, "Millrace-Actions"));
+    }
+    free(text);
+}
+
+static void test_actions__are_told_as_far_as_one_may(void **state)
+{
+    (void)state;
+    static const char letters[] = "/dead-letters/orders";
+    struct site *site = site_start_guarded(
+        (const char *const[]){"--query.control=on", "--query.consumers=on", NULL});
+    expect_actions(site, letters, NULL, NULL); /* 401 */
+    expect_actions(site, letters, other,
+                   "\r\nMillrace-Actions-Refused: needs the right admin of the topic\r\n");
+    expect_actions(site, letters, keeper, "\r\nMillrace-Actions: replay\r\n");
+    consumer_keys_write(true);
+    reload(site);
+    for (size_t i = 0; i < 2; i++) {
+        const char *target = i ? "/groups/millrace.consumer.c" : "/consumers/c";
+        expect_actions(site, target, other,
+                       "\r\nMillrace-Actions-Refused: needs the right admin of the consumer's "
+                       "group\r\n");
+        expect_actions(site, target, writer, "\r\nMillrace-Actions: reset, delete\r\n");
+    }
+    expect_actions(site, "/groups/another", writer, NULL);
+    site_stop(site);
+    site = site_start_guarded(NULL);
+    expect_actions(site, letters, keeper, "\r\nMillrace-Actions-Refused: query.control is off\r\n");
+    site_stop(site);
+}
+
 /* --- tickets -------------------------------------------------------------------------------------------- */
 
 /* "/events/orders?ticket=…" or the like, of the answer of POST /tickets; free() it. */
@@ -887,6 +926,7 @@ int main(void)
         cmocka_unit_test(test_replay__is_for_who_looks_after_the_topic__to_what_he_may_write),
         cmocka_unit_test(test_off__everybody_sees_everything__tickets_are_given_all_the_same),
         cmocka_unit_test(test_consumers__rights_are_those_of_the_group),
+        cmocka_unit_test(test_actions__are_told_as_far_as_one_may),
         cmocka_unit_test(test_ticket__opens_one_stream_of_its_topics),
         cmocka_unit_test(test_ticket__not_used_by_what_does_not_begin),
         cmocka_unit_test(test_ticket__opens_a_websocket_for_its_topics),

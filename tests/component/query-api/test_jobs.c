@@ -169,6 +169,7 @@ static void test_jobs__paused_and_resumed__over_http(void **state)
     struct crew crew;
     crew_begin(&crew, site);
     await_and_drop(site, "/jobs/copying", "\"state\":\"ok\"");
+    await_and_drop(site, "/jobs/copying", "\r\nMillrace-Actions: pause, resume, savepoint\r\n");
     post_expecting(site, "/jobs/copying/pause", json, "202");
     await_and_drop(site, "/jobs/copying", "\"state\":\"paused\"");
     await_and_drop(site, "/jobs/copying", "one stands still: it was paused");

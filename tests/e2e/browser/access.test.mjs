@@ -2,6 +2,7 @@
 //
 //   MILLRACE_KEY          may read what the pages show, until MILLRACE_REVOKE has run
 //   MILLRACE_OTHER_KEY    may, too, all the time
+//   MILLRACE_KEEPER_KEY   may, too, and look after all of it
 //   MILLRACE_BLIND_KEY    is known, and may read nothing
 //   MILLRACE_TOKEN_KEY    secret of 64 letters for HS512 tokens of issuer "e2e" for "millrace"
 //   MILLRACE_REVOKE       command that takes MILLRACE_KEY away
@@ -11,9 +12,10 @@ import { createHmac } from "node:crypto";
 import { after, afterEach, before, test } from "node:test";
 import { launch, watch } from "./browser.mjs";
 
-const { MILLRACE_KEY: key, MILLRACE_OTHER_KEY: otherKey, MILLRACE_BLIND_KEY: blindKey, MILLRACE_TOKEN_KEY: secret } = process.env;
+const { MILLRACE_KEY: key, MILLRACE_OTHER_KEY: otherKey, MILLRACE_KEEPER_KEY: keeperKey } = process.env;
+const { MILLRACE_BLIND_KEY: blindKey, MILLRACE_TOKEN_KEY: secret } = process.env;
 const base = process.env.MILLRACE_DASHBOARD_URL;
-assert.ok(base && key && otherKey && blindKey && secret, "see above for what must be set");
+assert.ok(base && key && otherKey && keeperKey && blindKey && secret, "see above for what must be set");
 
 const origin = new URL(base).origin;
 const PATIENCE = { timeout: 60_000 };
@@ -27,7 +29,7 @@ before(async () => {
 after(async () => { await browser?.close(); });
 afterEach(async () => {
   for (const page of browser.context.pages()) await page.close(); // or it would lead the next test's
-  for (const word of [key, otherKey, blindKey]) assert.ok(!addresses.some((url) => url.includes(word)), "a key in an address");
+  for (const word of [key, otherKey, keeperKey, blindKey]) assert.ok(!addresses.some((url) => url.includes(word)), "a key in an address");
 });
 
 async function open(path = "/") {
@@ -139,11 +141,31 @@ for (const [path, there] of [
   });
 }
 
-test("what a reader may not do is told: no savepoint, no other place", async () => {
+for (const [path, button, lacks] of [
+  ["/jobs-view#orders", "#save", "query.control.topic"],
+  ["/letters-view#orders.dlq", "#replay-one", "admin"],
+]) {
+  test(`${path} offers to a reader no more than he may do, and says why; to who may, all`, async () => {
+    const { page } = await open(path);
+    await signIn(page, otherKey);
+    await page.waitForSelector("#refused:not([hidden])", { ...PATIENCE, state: "attached" });
+    assert.match(await page.textContent("#refused"), new RegExp(`^Not for you to do: .*${lacks}`));
+    assert.ok(await page.isDisabled(button));
+    await page.click("#sign-out");
+    await signIn(page, keeperKey);
+    await page.waitForSelector(`${button}:enabled`, { ...PATIENCE, state: "attached" });
+    await page.waitForSelector("#refused[hidden]", { ...PATIENCE, state: "attached" });
+  });
+}
+
+test("a right that is gone since the page was told of it is told when it is tried", async () => {
   const { page } = await open("/jobs-view#orders");
   await signIn(page, otherKey);
-  await page.waitForSelector("#job:not([hidden])", PATIENCE);
-  await page.click("#save");
+  await page.waitForSelector("#save:disabled", PATIENCE);
+  await page.evaluate(() => { // as if it had not been told yet
+    document.getElementById("save").disabled = false;
+    document.getElementById("save").click();
+  });
   await page.waitForFunction(() => /^No right to do this: /.test(document.getElementById("outcome").textContent), null, PATIENCE);
 });
 
