@@ -419,12 +419,19 @@ bool history_store_check(void *context, char *text, size_t text_bytes)
     return true;
 }
 
+void history_store_end(struct history_store *store)
+{
+    if (store) {
+        atomic_store(&store->shared.is_ending, true);
+    }
+}
+
 void history_store_free(struct history_store *store)
 {
     if (!store) {
         return;
     }
-    atomic_store(&store->shared.is_ending, true);
+    history_store_end(store);
     history_writer_free(store->writer);
     idle_close(store);
     CHECK(pthread_mutex_destroy(&store->lock) == 0);

@@ -44,6 +44,7 @@ struct history_store_params {
 };
 
 void history_store_free(struct history_store *store); /* NULL is a no-op; ends the thread first */
+void history_store_end(struct history_store *store); /* nobody waits for answers; NULL is a no-op */
 /* The database need not be there; libpq, and a text that names a database, must be. */
 MUST_CHECK enum err history_store_start(const struct history_store_params *params,
                                         struct history_store **ret, struct err_info *info);

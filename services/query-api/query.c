@@ -463,6 +463,7 @@ void query_settle(struct query *query)
 
 void query_free(struct query *query)
 {
+    history_store_end(query->history_store);
     desk_free(query->desk); /* first: what its jobs use is freed below */
     desk_free(query->history_desk);
     history_store_free(query->history_store);

@@ -376,13 +376,13 @@ def test_history__slow_database__holds_up_only_what_it_alone_can_answer(world: W
     url = world.database("slow")
     flags = ("--query.history.bytes=64KiB", "--query.history.postgres.threads=1", "--query.history.postgres.jobs.max=1",
              "--query.operators.threads=1")
-    _, port = world.start(topic, url, "--query.history.postgres.timeout=60s", *flags)
+    process, port = world.start(topic, url, "--query.history.postgres.timeout=60s", "--service.drain.timeout=1s", *flags)
     _, hasty = world.start(topic, url, "--query.history.postgres.timeout=1s", *flags)
     newest, oldest = f"/history/{topic}?limit=2", f"/history/{topic}?order=asc&limit=10"
     world.await_exact(topic, "slow")
-    for each in (port, hasty):
-        wait_for("an answer", SETTLED_SECONDS, lambda: http_get(each, oldest).status == 200)
-        wait_for("memory to know of the database", SETTLED_SECONDS, lambda: http_get(each, newest).json()["complete"])
+    for replica in (port, hasty):
+        wait_for("an answer", SETTLED_SECONDS, lambda: http_get(replica, oldest).status == 200)
+        wait_for("memory to know of the database", SETTLED_SECONDS, lambda: http_get(replica, newest).json()["complete"])
     taken = metric(port, "millrace_query_desk_wait_seconds_count", '{desk="history"}')
     with world.postgres.locked("millrace_history", "slow"):
         first = asked(port, oldest, tmp_path)
@@ -399,11 +399,18 @@ def test_history__slow_database__holds_up_only_what_it_alone_can_answer(world: W
         assert late.status == 503 and late.json()["code"] == "history-unavailable", late
         wait_for("it is noticed", SETTLED_SECONDS, lambda: metric(hasty, "millrace_query_history_store_up") == 0)
         assert http_get(hasty, newest).status == 200
-    for process, status in (first, second):
-        assert process.wait(30) == 0 and status.read_text() == "200"
+    for each, status in (first, second):
+        assert each.wait(30) == 0 and status.read_text() == "200"
     wait_for("an answer", SETTLED_SECONDS, lambda: http_get(hasty, oldest).status == 200)
     assert said(http_get(hasty, oldest)) == said(http_get(port, oldest))
     assert metric(port, "millrace_query_history_stored_read_seconds_count") >= 3
+    taken = metric(port, "millrace_query_desk_wait_seconds_count", '{desk="history"}')
+    with world.postgres.locked("millrace_history", "slow"):
+        last = asked(port, oldest, tmp_path)
+        wait_for("a thread has it", SETTLED_SECONDS,
+                 lambda: metric(port, "millrace_query_desk_wait_seconds_count", '{desk="history"}') == taken + 1)
+        assert not process.stop(25.0).forced    # an end does not wait for PostgreSQL
+        last[0].wait(30)
 
 
 def test_history__tls__to_whom_the_authority_vouches_for(world: World, tmp_path: Path) -> None:
