@@ -14,6 +14,7 @@ Kafka at speed is a C program of bench/ (bench-load, bench-progress, bench-read,
     peer.py       builds and starts the Kafka Streams jobs
     latency.py    from POST to SSE
     fanout.py     events to thousands of live streams, beside Nchan
+    history.py    histories in PostgreSQL, written and read
     footprint.py  memory and start time of each service
     images.py     the same of each container image, and its size
     results.py    result files, their tables, and the block in README.md

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Callable, Sequence
 
 from harness.kafka import bin_dir
-from measure import fanout, footprint, images, ingest, jobs, latency, machine, refusals, restore, results, scale
+from measure import fanout, footprint, history, images, ingest, jobs, latency, machine, refusals, restore, results, scale
 from measure.session import Plan, Session, say
 
 # In this order: the loudest first, what wants a quiet broker last.
@@ -22,6 +22,7 @@ PARTS: dict[str, Callable[[Session], dict[str, Any]]] = {
     "restore": restore.run,
     "latency": latency.run,
     "fanout": fanout.run,
+    "history": history.run,
     "footprint": footprint.run,
     "images": images.run,
 }

@@ -14,6 +14,10 @@ SERVER_TITLES = {"ingest-api": "**ingest-api**", "floor": "bare floor", "floor-k
                  "floor-at-once": "libmicrohttpd alone", "fastapi": "FastAPI, 2 processes"}
 JOB_TITLES = {"millrace": "**Millrace**", "kafka-streams": "Kafka Streams", "floor": "our client alone"}
 FANOUT_TITLES = {"query-api": "**query-api**", "nchan": "Nchan"}
+HISTORY_WRITES = {"query-api": "**query-api**, from Kafka", "copy": "`COPY` of the same rows by psql, one transaction",
+                  "insert": "`INSERT` of 1,000 rows a transaction by psql"}
+HISTORY_READS = {"memory": "100 rows by **query-api**, from memory", "postgres": "100 rows by **query-api**, from PostgreSQL",
+                 "key": "100 rows of a key by **query-api**, from PostgreSQL", "select": "the same rows by psql, one `SELECT`"}
 RESTORE_TITLES = {"changelog": "the changelog", "local": "local disk"}
 Row = Sequence[object]
 
@@ -183,6 +187,16 @@ def _fanout(figures: dict[str, Any]) -> tuple[Row, list[Row]]:
     return ("server", "deliveries/s", "p50 ms", "p99 ms", "CPU µs/delivery", "bytes/stream"), rows
 
 
+def _history(figures: dict[str, Any]) -> tuple[Row, list[Row]]:
+    rows: list[Row] = [
+        (title, _thousands(f["rows_per_s"]), "" if side == "query-api" else _beside(f["ours_beside_it"]),
+         f"{f['cpu_us_per_row']:.1f}" if "cpu_us_per_row" in f else "", f"{f['postgres_cpu_us_per_row']:.1f}", "", "")
+        for side, title in HISTORY_WRITES.items() for f in (figures["writes"][side],)]
+    rows += [(title, "", "", "", "", f"{f['p50_ms']:.2f}", f"{f['p99_ms']:.2f}")
+             for side, title in HISTORY_READS.items() for f in (figures["reads"][side],)]
+    return ("what", "rows/s", "ours beside it", "CPU µs/row", "PostgreSQL's", "p50 ms", "p99 ms"), rows
+
+
 def _footprint(figures: dict[str, Any]) -> tuple[Row, list[Row]]:
     return ("service", "ready after ms", "idle MiB"), [
         (name, f["ready_ms"], f["rss_mib"]) for name, f in figures.items()]
@@ -209,6 +223,7 @@ SECTIONS: dict[str, tuple[str, Callable[[dict[str, Any]], tuple[Row, list[Row]]]
     "restore": ("A worker that was killed, until its state is back", _restore),
     "latency": ("From POST to the SSE event that counts the order", _latency),
     "fanout": ("Events to many live streams", _fanout),
+    "history": ("Histories in PostgreSQL, written from Kafka, and read", _history),
     "footprint": ("Each service, idle", _footprint),
     "images": ("Each container image", _images),
 }

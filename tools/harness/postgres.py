@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Iterator
+from typing import Iterator, Sequence
 
 from harness import ports
 from harness.process import Process, ProcessFailed
@@ -20,6 +20,7 @@ from harness.waiting import wait_for
 
 USER = "millrace"
 START_SECONDS = 30.0
+FOR_TESTS = ("fsync=off", "shared_buffers=16MB")    # what is kept need not outlive the machine
 QUERY_SECONDS = 30.0
 
 
@@ -33,7 +34,7 @@ def _bin_dir() -> Path:
 class Postgres:
     """One server; start() after kill() or stop() goes on with what it had."""
 
-    def __init__(self, log: Path) -> None:
+    def __init__(self, log: Path, settings: Sequence[str] = FOR_TESTS) -> None:
         self.port = ports.free_block(1)
         # Not below the run's folder: that is for the run's user alone.
         self._dir = Path(tempfile.mkdtemp(prefix="millrace-postgres-"))
@@ -50,7 +51,11 @@ class Postgres:
             raise ProcessFailed(f"initdb: {made.stderr.strip()}")
         self._process = Process("postgres", [*self._as_user, str(self._bin / "postgres"), "-D", str(data), "-p",
                                              str(self.port), "-k", str(self._dir), "-c", "listen_addresses=127.0.0.1",
-                                             "-c", "fsync=off", "-c", "shared_buffers=16MB"], log, cwd=self._dir)
+                                             *(word for setting in settings for word in ("-c", setting))], log, cwd=self._dir)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     def url(self, database: str = "postgres") -> str:
         return f"postgresql://{USER}@127.0.0.1:{self.port}/{database}"
@@ -104,7 +109,7 @@ class Postgres:
     def locked(self, table: str, database: str) -> Iterator[None]:
         """Whoever asks for the table waits."""
         held = f"FROM pg_locks WHERE relation = '{table}'::regclass AND mode = 'AccessExclusiveLock' AND granted"
-        holder = subprocess.Popen(self._psql_argv(database, f"BEGIN; LOCK TABLE {table}; SELECT pg_sleep(600)"),
+        holder = subprocess.Popen(self.psql_argv(database, "-c", f"BEGIN; LOCK TABLE {table}; SELECT pg_sleep(600)"),
                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             wait_for(f"{table} is locked", QUERY_SECONDS, lambda: self.query(f"SELECT count(*) {held}", database) == [["1"]])
@@ -118,11 +123,11 @@ class Postgres:
         self._process.kill()
         shutil.rmtree(self._dir, ignore_errors=True)
 
-    def _psql_argv(self, database: str, sql: str) -> list[str]:
-        return [str(self._bin / "psql"), "-X", "-A", "-t", "-F", "\t", "-v", "ON_ERROR_STOP=1", "-c", sql, self.url(database)]
+    def psql_argv(self, database: str, *words: str) -> list[str]:
+        return [str(self._bin / "psql"), "-X", "-A", "-t", "-F", "\t", "-v", "ON_ERROR_STOP=1", *words, self.url(database)]
 
     def _psql(self, database: str, sql: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(self._psql_argv(database, sql), capture_output=True, text=True, check=False,
+        return subprocess.run(self.psql_argv(database, "-c", sql), capture_output=True, text=True, check=False,
                               timeout=QUERY_SECONDS)
 
     def query(self, sql: str, database: str = "postgres") -> list[list[str]]:
