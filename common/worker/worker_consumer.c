@@ -119,8 +119,8 @@ void worker_consumer_event(struct worker_thread *thread, const rd_kafka_message_
     switch ((int)message->err) {
     case RD_KAFKA_RESP_ERR__PARTITION_EOF:
         /* Past markers and holes too, so that an idle partition shows no lag. In order with the
-         * records of its partition, hence safe to commit. */
-        if (input) {
+         * records of its partition, hence safe to commit; but not where those were dropped. */
+        if (input && worker_may_process(thread)) {
             input->is_at_end = true;
             input->next = message->offset > input->next ? message->offset : input->next;
         }

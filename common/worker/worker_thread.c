@@ -148,7 +148,7 @@ static void turn_wait(struct worker_thread *thread)
 
 /* --- records ---------------------------------------------------------------------------------------------- */
 
-static bool may_process(const struct worker_thread *thread)
+bool worker_may_process(const struct worker_thread *thread)
 {
     return !thread->is_recovering && !thread->has_failed && !thread->must_rewind &&
            !thread->is_paused;
@@ -237,7 +237,7 @@ static void batch_process(struct worker_thread *thread, size_t count)
             thread->must_rewind = true;
         }
         /* Below `next`: fetched twice, around a pause that librdkafka makes for a rebalance. */
-        if (e || !input || !may_process(thread) || message->offset < input->next) {
+        if (e || !input || !worker_may_process(thread) || message->offset < input->next) {
             dropped++;
             continue;
         }
@@ -306,7 +306,7 @@ static size_t task_process_ordered(struct worker_thread *thread, struct worker_t
     const rd_kafka_message_t *message;
     size_t count = 0;
     worker_order_look(thread, task, now_ms);
-    while (count < ORDERED_RECORDS_MAX && may_process(thread) &&
+    while (count < ORDERED_RECORDS_MAX && worker_may_process(thread) &&
            (message = worker_order_next(task, now_ms, &input)) != NULL &&
            !is_waiting(thread, input, message)) {
         enum err e = record_process(thread, input, message, &info);
@@ -331,7 +331,8 @@ static size_t task_process_due(struct worker_thread *thread, struct worker_task 
     int64_t clock_ms = clock_now_ms();
     for (unsigned i = 0; i < task->input_count; i++) {
         struct worker_input *input = &task->inputs[i];
-        while (i >= task->order.count && count < ORDERED_RECORDS_MAX && may_process(thread) &&
+        while (i >= task->order.count && count < ORDERED_RECORDS_MAX &&
+               worker_may_process(thread) &&
                (message = worker_due_next(thread, input, clock_ms)) != NULL &&
                !is_waiting(thread, input, message)) {
             enum err e = record_process(thread, input, message, &info);
@@ -356,7 +357,7 @@ static void turn_queues(struct worker_thread *thread)
     int64_t now_ms = clock_mono_us() / 1000;
     size_t count = 0;
     clocks_set(thread);
-    for (size_t i = 0; i < thread->task_count && may_process(thread); i++) {
+    for (size_t i = 0; i < thread->task_count && worker_may_process(thread); i++) {
         struct worker_task *task = thread->tasks[i];
         if (task->state == TASK_ACTIVE && task->order.count > 0) {
             count += task_process_ordered(thread, task, now_ms);
@@ -546,7 +547,7 @@ static void turn_tick(struct worker_thread *thread)
         worker_tell_step(thread, now_us);
     }
     worker_consumer_check(thread);
-    if (!thread->is_recovering && !thread->pending && !thread->is_paused) {
+    if (!thread->is_recovering && !thread->pending && !thread->is_paused && !thread->has_failed) {
         turn_idle_news(thread, now_us);
         worker_purge_step(thread, now_us);
     }

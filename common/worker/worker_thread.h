@@ -220,6 +220,8 @@ static inline const struct plan_stage *worker_stage(const struct worker_thread *
 
 void *worker_thread_main(void *thread);
 void worker_thread_fail(struct worker_thread *thread, enum err err, const struct err_info *info);
+/* Else records are dropped, and what is told of partitions' ends does not count: they are read again. */
+bool worker_may_process(const struct worker_thread *thread);
 /* What health says, from what is so now: whenever that changes within a turn, before `assigned` does. */
 void worker_phase_update(struct worker_thread *thread);
 

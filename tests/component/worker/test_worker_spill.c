@@ -235,6 +235,7 @@ static void test_spill__disk_spoils__worker_ends_and_nothing_is_lost(void **stat
     feed_keys(place);
     await_fatal(&place->f);
     assert_err(ERR_STATE, place->f.fatal);
+    pause_ms(1500); /* longer than a position that moved waits to be committed */
     assert_err(ERR_OK, worker_stop(worker, 20000));
     place->f.fatal = ERR_OK;
     worker = worker_of(&place->f, NULL);
