@@ -97,7 +97,6 @@ static size_t changelog_count(const struct place *place)
     char topic[64];
     struct err_info info = {0};
     struct kafka_tail *tail;
-    size_t count = 0;
     (void)snprintf(topic, sizeof topic, "%s-windows-changelog", place->f.name);
     assert_err(ERR_OK, kafka_tail_new(&(struct kafka_tail_params){.config = &place->f.mock.config,
                                                                   .label = "changelog"},
@@ -106,15 +105,7 @@ static size_t changelog_count(const struct place *place)
         struct kafka_position start = {topic, p, KAFKA_EARLIEST};
         assert_err(ERR_OK, kafka_tail_add(tail, &start, 1, &info));
     }
-    assert_err(ERR_OK, kafka_tail_mark_end(tail, 20000, &info));
-    while (!kafka_tail_is_caught_up(tail)) {
-        rd_kafka_message_t *messages[100];
-        size_t got = kafka_tail_poll(tail, messages, ARRAY_LEN(messages), 20);
-        for (size_t i = 0; i < got; i++) {
-            rd_kafka_message_destroy(messages[i]);
-        }
-        count += got;
-    }
+    size_t count = tail_count_left(tail);
     kafka_tail_free(tail);
     return count;
 }
