@@ -11,7 +11,7 @@
 #include "http/http.h"
 #include "log/log.h"
 #include "metrics/metrics.h"
-#include "test.h"
+#include "http_peer.h"
 #include "tokens.h"
 
 #define WAIT_US 20000000
@@ -73,24 +73,9 @@ static char *keys_text(const struct signer *signer)
 
 static void issuer_start(struct fixture *fixture)
 {
-    static const struct http_config config = {
-        .host = "127.0.0.1",
-        .threads = 1,
-        .connections_max = 100,
-        .body_bytes_max = 65536,
-        .inflight_bytes_max = 1 << 20,
-        .header_timeout_ms = 5000,
-        .body_timeout_ms = 5000,
-        .idle_timeout_ms = 5000,
-        .request_timeout_ms = 5000,
-        .pool_bytes = 16384,
-        .cors_origins = "",
-    };
     static struct http_route_set set = {routes, ARRAY_LEN(routes), NULL};
     set.context = fixture;
-    const struct http_server_params params = {.config = &config, .sets = &set, .set_count = 1};
-    struct err_info info = {0};
-    assert_err(ERR_OK, http_server_start(&params, &fixture->issuer, &info));
+    fixture->issuer = http_peer_start(&set);
     (void)snprintf(fixture->url, sizeof fixture->url, "http://127.0.0.1:%u/keys",
                    http_server_port(fixture->issuer));
 }

@@ -2,6 +2,7 @@
  * becomes of what cannot be decoded. The registry is our own HTTP server. */
 #define _GNU_SOURCE /* memmem */
 
+#include "http_peer.h"
 #include "ws_client.h"
 
 enum { ORDER = 1, PRICED, PROTOBUF, REFERRING, BROKEN, BARE, UNKNOWN = 99 };
@@ -67,25 +68,10 @@ static bool registry_was_asked(void *context)
 static int setup(void **state)
 {
     (void)state;
-    static const struct http_config config = {
-        .host = "127.0.0.1",
-        .threads = 1,
-        .connections_max = 100,
-        .body_bytes_max = 65536,
-        .inflight_bytes_max = 1 << 20,
-        .header_timeout_ms = 5000,
-        .body_timeout_ms = 5000,
-        .idle_timeout_ms = 5000,
-        .request_timeout_ms = 5000,
-        .pool_bytes = 16384,
-        .cors_origins = "",
-    };
     static const struct http_route routes[] = {
         {HTTP_GET, "/api/schemas/ids/{id}", handle_get_schema}};
     static const struct http_route_set set = {routes, ARRAY_LEN(routes), NULL};
-    const struct http_server_params params = {.config = &config, .sets = &set, .set_count = 1};
-    struct err_info info = {0};
-    assert_err(ERR_OK, http_server_start(&params, &registry.http, &info));
+    registry.http = http_peer_start(&set);
     (void)snprintf(registry.option, sizeof registry.option,
                    "--schema.registry.url=http://127.0.0.1:%u/api/",
                    http_server_port(registry.http));

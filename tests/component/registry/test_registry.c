@@ -10,7 +10,7 @@
 #include "core/clock.h"
 #include "http/http.h"
 #include "log/log.h"
-#include "test.h"
+#include "http_peer.h"
 
 #define WAIT_US 20000000
 
@@ -67,27 +67,12 @@ static unsigned asked(void)
 static int setup(void **state)
 {
     (void)state;
-    static const struct http_config config = {
-        .host = "127.0.0.1",
-        .threads = 1,
-        .connections_max = 100,
-        .body_bytes_max = 65536,
-        .inflight_bytes_max = 1 << 20,
-        .header_timeout_ms = 5000,
-        .body_timeout_ms = 5000,
-        .idle_timeout_ms = 5000,
-        .request_timeout_ms = 5000,
-        .pool_bytes = 16384,
-        .cors_origins = "",
-    };
     static const struct http_route routes[] = {{HTTP_GET, "/schemas/ids/{id}", handle_get_schema}};
     static const struct http_route_set set = {routes, ARRAY_LEN(routes), NULL};
-    const struct http_server_params params = {.config = &config, .sets = &set, .set_count = 1};
-    struct err_info info = {0};
     log_threshold = LOG_OFF;
     fixture.asked = 0;
     fixture.is_away = false;
-    assert_err(ERR_OK, http_server_start(&params, &fixture.server, &info));
+    fixture.server = http_peer_start(&set);
     (void)snprintf(fixture.url, sizeof fixture.url, "http://127.0.0.1:%u",
                    http_server_port(fixture.server));
     fixture.config = (struct registry_config){
