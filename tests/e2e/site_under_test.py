@@ -18,7 +18,7 @@ from harness.ledger import Entry, LedgerWriter, read_ledgers
 from harness.orders import OrderMaker, OrderPoster
 from harness.platform import Platform, is_ready
 from harness.process import Ended, Process
-from harness.reader import SseStream, http_request, read_topic
+from harness.reader import ReadError, SseStream, http_request, read_topic
 from harness.settle import Verdict, settle
 from harness.verify import duration_ms, format_discrepancies
 from harness.waiting import wait_for
@@ -152,6 +152,16 @@ class Site:
         ended = self.platform.stop_service(name)
         assert ended.is_clean, self.platform.service(name).trouble(f"did not drain: {ended}")
         return ended
+
+
+def open_stream(site: Site, path: str, last_id: str | None = None, port: int | None = None) -> SseStream:
+    """Connect as a browser does: again and again while the server is away."""
+    def attempt() -> SseStream | None:
+        try:
+            return SseStream(port or site.port("query-api"), path, last_id)
+        except (OSError, ReadError):
+            return None
+    return wait_for("query-api takes a stream", 60.0, attempt)
 
 
 def require_stream_complete(site: Site, topics: list[str], seen: dict[tuple[str, int, int], int]) -> None:

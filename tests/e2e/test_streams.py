@@ -9,26 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from harness.reader import ReadError, SseStream, http_get, read_topic
+from harness.reader import SseStream, http_get, read_topic
 from harness.verify import METRICS, ORDERS, PROCESSED
-from harness.waiting import wait_for
 from raw_http import connect
-from site_under_test import Site, count_positions, require_stream_complete
+from site_under_test import Site, count_positions, open_stream, require_stream_complete
 
 TOPICS = [ORDERS, PROCESSED, METRICS]
 PATH = f"/events/{','.join(TOPICS)}?envelope=1&from=earliest"
 RATE = 200
 SLOW_CLIENTS = 20
-
-
-def open_stream(site: Site, last_id: str | None) -> SseStream:
-    """Connect as a browser does: again and again while the server is away."""
-    def attempt() -> SseStream | None:
-        try:
-            return SseStream(site.port("query-api"), PATH, last_id)
-        except (OSError, ReadError):
-            return None
-    return wait_for("query-api takes a stream", 60.0, attempt)
 
 
 def await_records(stream: SseStream, wanted: int) -> None:
@@ -50,7 +39,7 @@ def test_resume__across_restarts__no_gap_and_no_repeat(site: Site, way: str) -> 
     seen: dict[tuple[str, int, int], int] = {}
     site.start_load(RATE)
     site.await_acknowledged(RATE)
-    stream = open_stream(site, None)
+    stream = open_stream(site, PATH)
     for _ in range(3):
         wanted = rng.randint(50, 400)
         await_records(stream, wanted)
@@ -62,7 +51,7 @@ def test_resume__across_restarts__no_gap_and_no_repeat(site: Site, way: str) -> 
         count_positions(stream, seen)
         if way != "client drops":
             site.restart("query-api")
-        stream = open_stream(site, stream.last_id)
+        stream = open_stream(site, PATH, stream.last_id)
     site.stop_load()
     read_until_complete(site, stream, seen)
     stream.close()
@@ -71,14 +60,14 @@ def test_resume__across_restarts__no_gap_and_no_repeat(site: Site, way: str) -> 
 
 def test_from_earliest__shows_every_record_once(site: Site) -> None:
     seen: dict[tuple[str, int, int], int] = {}
-    with open_stream(site, None) as stream:
+    with open_stream(site, PATH) as stream:
         read_until_complete(site, stream, seen)
     require_stream_complete(site, TOPICS, seen)
 
 
 def test_last_event_id_by_query__is_taken_as_well(site: Site) -> None:
     """EventSource cannot set headers on its first connection."""
-    with open_stream(site, None) as first:
+    with open_stream(site, PATH) as first:
         first.wait_until("some records", 60.0, lambda s: len(s.records()) >= 10)
     cursor = first.records()[9].id
     path = f"/events/{','.join(TOPICS)}?envelope=1&last_event_id={cursor.replace('~', '%7E')}"

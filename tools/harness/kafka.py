@@ -96,6 +96,14 @@ class KafkaCluster:
         """Start one broker again, on its old data and ports, and wait until it serves."""
         self._run("restart", str(broker))
 
+    def stop(self) -> None:
+        """Let all brokers shut down as an operator would; their data stays."""
+        self._run("down", "--keep")
+
+    def start_again(self) -> None:
+        """After stop: on the old data and ports."""
+        self._run("up", "--max-seconds", str(self._max_seconds))
+
     def down(self) -> None:
         """Stop all brokers and release the guard. May be called twice."""
         if self._guard is None:

@@ -268,7 +268,7 @@ class SseStream:
             self._socket.shutdown(socket.SHUT_RDWR)
         except OSError:
             pass    # the server was first
-        self._thread.join(5.0)
+        self._thread.join(60.0)    # it takes what is there already
         self._connection.close()
 
     def __enter__(self) -> SseStream:
