@@ -9,6 +9,7 @@ import signal
 
 import pytest
 
+from harness.ledger import OK
 from harness.platform import SERVICES, is_ready
 from harness.reader import read_topic
 from harness.verify import ORDERS
@@ -41,12 +42,12 @@ def positions(client: CrowdClient) -> list[tuple[int, int]]:
     return [(envelope["partition"], envelope["offset"]) for envelope in envelopes]
 
 
-def read_to_the_end(site: Site, crowd: Crowd) -> None:
-    """Orders go on coming while streams end, so that not all of them end at one position."""
-    for _ in range(ORDERS_EACH):
-        site.post_good()
+def post_orders(site: Site, crowd: Crowd) -> None:
+    """ORDERS_EACH that are surely stored. ingest-api may have closed a connection that was idle for long."""
+    stored = 0
+    while stored < ORDERS_EACH:
+        stored += site.post_good().outcome == OK
         crowd.read()
-    crowd.read_until("streams end", crowd.clients, lambda client: client.ended)
 
 
 def require_spread(retries: list[int]) -> None:
@@ -65,11 +66,11 @@ def test_sigterm_with_thousands_of_streams__each_is_told_and_goes_on_where_it_wa
     path = f"/events/{ORDERS}?envelope=1"
     earlier = {record.position for record in read_topic(site.cluster.bootstrap, ORDERS)}
     with Crowd(port, path, [None] * STREAMS) as crowd:
-        for _ in range(ORDERS_EACH):
-            site.post_good()
+        post_orders(site, crowd)
         crowd.read_until("streams show orders", crowd.clients, lambda client: client.record_count >= ORDERS_EACH)
         process.send_signal(signal.SIGTERM)
-        read_to_the_end(site, crowd)
+        post_orders(site, crowd)    # while streams end: not all of them do so at one position
+        crowd.read_until("streams end", crowd.clients, lambda client: client.ended)
     assert process.wait(120.0) == 0, process.trouble("did not drain")
     ends = [client.events()[-1] for client in crowd.clients]
     assert {end.name for end in ends} == {"shutdown"}
@@ -78,10 +79,9 @@ def test_sigterm_with_thousands_of_streams__each_is_told_and_goes_on_where_it_wa
     process.start()
     wait_for("query-api is ready again", 60.0, lambda: is_ready(port))
     with Crowd(port, path, [end.id for end in ends]) as again:
-        for _ in range(ORDERS_EACH):
-            site.post_good()
+        post_orders(site, again)
         wanted = {record.position for record in read_topic(site.cluster.bootstrap, ORDERS)} - earlier
-        assert len(wanted) == 3 * ORDERS_EACH
+        assert len(wanted) >= 3 * ORDERS_EACH
         seen = [positions(client) for client in crowd.clients]
         missing = {id(client): len(wanted) - len(before) for client, before in zip(again.clients, seen)}
         again.read_until("streams show the rest", again.clients,
