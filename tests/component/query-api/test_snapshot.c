@@ -119,8 +119,9 @@ static void produce_round(struct site *site, int round)
 }
 
 /* Each key's values one by one from that of the snapshot to the last. */
-static void check_values(const struct client *client)
+static void check_values(struct client *client)
 {
+    assert_err(ERR_OK, buf_append(&client->text, "", 1)); /* for sscanf */
     int last[KEYS];
     memset(last, -1, sizeof last);
     bool is_live = false;
