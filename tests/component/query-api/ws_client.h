@@ -110,6 +110,13 @@ static inline void ws_await_text(struct ws *ws, const char *text)
     }
 }
 
+/* The last of what was said. */
+static inline const char *ws_end(struct ws *ws)
+{
+    assert_err(ERR_OK, buf_append(&ws->text, "", 1));
+    return ws->text.data + (ws->text.len > 300 ? ws->text.len - 300 : 0);
+}
+
 /* Also the next time, what came up to now does not count. */
 static inline void ws_forget(struct ws *ws)
 {
@@ -122,7 +129,7 @@ static inline void ws_await_records(struct ws *ws, int count)
     int64_t deadline_us = clock_mono_us() + SITE_DEADLINE_MS * 1000;
     while (ws->client->records < count) {
         if (!ws_read(ws, 1000) && (ws->client->is_closed || clock_mono_us() > deadline_us)) {
-            fail_msg("%d records of %d", ws->client->records, count);
+            fail_msg("%d records of %d, then \"%s\"", ws->client->records, count, ws_end(ws));
         }
     }
     assert_int_equal(count, ws->client->records);
