@@ -100,7 +100,7 @@ def test_only_broker_killed_or_stopped__and_started_again(make_site: MakeSite) -
 
 def test_each_of_three_brokers_killed_and_restarted(make_site: MakeSite) -> None:
     """Leaders, coordinators and the controller: each is on some broker, so each falls once."""
-    site = make_site(brokers=3)
+    site = make_site(brokers=3, settings=Settings(flags={"ingest-api": [PATIENT]}))
     site.start_load(RATE)
     keeps, returns = Watcher(site), Watcher(site)
     for broker in (1, 2, 3):
