@@ -39,7 +39,7 @@ SEED = os.environ.get("MILLRACE_SEED", "20240607")
 ROUNDS = int(os.environ.get("MILLRACE_ROUNDS", "1"))
 BROKERS = int(os.environ.get("MILLRACE_BROKERS", "1"))
 SETTINGS = os.environ.get("MILLRACE_BROKER_SETTINGS", "").split()    # KEY=VALUE, of brokers
-EXACT_SECONDS = 60.0
+EXACT_SECONDS = 180.0    # the claim is that it gets there: a starved machine takes long
 # Points that load brings a worker to, with the highest pass at which it may die: each record passes the first.
 OFTEN = {"between-outputs": 60, "after-process": 3, "between-changelogs": 6, "before-flush": 3, "before-offsets": 3,
          "after-send-offsets": 3, "after-commit": 3, "in-apply": 6, "after-apply": 3}
@@ -205,13 +205,15 @@ def test_killed_at__results_stay_exact(scene: Scene, point: str, number: int) ->
     what = f"{point} {number}{f', broker {broker} killed' if broker else ''}"
     since = crash_each(scene)
     failover = Failover(scene.cluster, broker) if broker else None
-    scene.await_recovered(what, failover.since if failover else since)
-    if failover:
-        failover.tell(what)
-    scene.require_exact(what)
-    if broker:
-        scene.cluster.restart(broker)
-        wait_for("the broker caught up", 60.0, lambda: not out_of_sync(scene.cluster.bootstrap))
+    try:
+        scene.await_recovered(what, failover.since if failover else since)
+        if failover:
+            failover.tell(what)
+        scene.require_exact(what)
+    finally:    # a round that failed is no reason for the next ones to
+        if broker:
+            scene.cluster.restart(broker)
+            wait_for("the broker caught up", 60.0, lambda: not out_of_sync(scene.cluster.bootstrap))
 
 
 @pytest.mark.parametrize("number", range(ROUNDS))
