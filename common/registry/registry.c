@@ -10,20 +10,18 @@
 
 #include "core/clock.h"
 #include "core/hash_map.h"
-#include "fetch/fetch.h"
-#include "json/json_file.h"
 #include "log/log.h"
 #include "metrics/metrics.h"
+#include "registry/registry_get.h"
 
-#define URL_BYTES_MAX   1024
 #define FIRST_RETRY_US  100000
 #define RETRIES_DOUBLED 6
 
 const struct config_option registry_options[] = {
-    CONFIG_ROW(
-        struct registry_config, url, "schema.registry.url", STRING, "", 0, 0,
-        "Address of a schema registry with Confluent's API, for topics in Avro "
-        "(http://registry:8081; Apicurio's is …/apis/ccompat/v7); needs libcurl; empty: none."),
+    CONFIG_ROW(struct registry_config, url, "schema.registry.url", STRING, "", 0, 0,
+               "Address of a schema registry with Confluent's API, for topics in Avro and "
+               "for GET /schemas (http://registry:8081; Apicurio's is …/apis/ccompat/v7); needs "
+               "libcurl; empty: none."),
     CONFIG_ROW(struct registry_config, ca_file, "schema.registry.ca.file", STRING, "", 0, 0,
                "Certificates that the address is trusted by; the system's by default."),
     {.key = "schema.registry.credentials",
@@ -218,16 +216,14 @@ enum registry_state registry_wait(struct registry *registry, uint32_t id,
 /* --- asking --------------------------------------------------------------------------------------- */
 
 /* {"schema":"…","schemaType":"AVRO","references":[…]}; an Avro schema may come without its type. */
-static enum err answer_compile(struct strview text, const char *label, struct avro_schema **ret,
+static enum err answer_compile(const json_t *answer, const char *label, struct avro_schema **ret,
                                struct err_info *info)
 {
-    CLEANUP(json_decrefp) json_t *answer = NULL;
     CLEANUP(json_decrefp) json_t *document = NULL;
-    enum err e = json_text_load(text, label, &answer, info);
     const json_t *schema = json_object_get(answer, "schema");
     const char *type = json_string_value(json_object_get(answer, "schemaType"));
-    if (e || !json_is_string(schema)) {
-        return e ? e : err_set(info, ERR_IO, "%s: the answer has no \"schema\"", label);
+    if (!json_is_string(schema)) {
+        return err_set(info, ERR_IO, "%s: the answer has no \"schema\"", label);
     }
     if (type && strcmp(type, "AVRO") != 0) {
         return err_set(info, ERR_CONFIG, "%s is no Avro but %.32s", label, type);
@@ -247,31 +243,21 @@ static enum err answer_compile(struct strview text, const char *label, struct av
 static enum outcome fetch(struct registry *registry, uint32_t id, struct avro_schema **ret,
                           struct err_info *info)
 {
-    char url[URL_BYTES_MAX], label[32];
-    long status;
-    CLEANUP(buf_free) struct buf text;
-    const char *base = registry->config.url;
-    const size_t len = strlen(base);
-    buf_init(&text, REGISTRY_SCHEMA_BYTES_MAX);
+    CLEANUP(json_decrefp) json_t *answer = NULL;
+    char path[32], label[32];
     (void)snprintf(label, sizeof label, "schema %" PRIu32, id);
-    (void)snprintf(url, sizeof url, "%.*s/schemas/ids/%" PRIu32,
-                   (int)(len - (len > 0 && base[len - 1] == '/')), base, id);
-    const struct fetch_params params = {
-        .url = url,
-        .ca_file = registry->config.ca_file,
-        .credentials = registry->config.credentials,
-        .timeout_ms = registry->config.timeout_ms,
-        .is_stopping = &registry->is_stopping,
-    };
-    enum err e = fetch_get(&params, &text, &status, info);
-    if (status == 404) {
+    (void)snprintf(path, sizeof path, "/schemas/ids/%" PRIu32, id);
+    const struct registry_call call = {&registry->config, registry->config.timeout_ms,
+                                       &registry->is_stopping};
+    enum err e = registry_get(&call, path, &answer, info);
+    if (e == ERR_NOT_FOUND) {
         (void)err_set(info, ERR_SCHEMA_UNKNOWN, "the registry has no %s", label);
         return OUTCOME_LACKS;
     }
     if (e) {
         return OUTCOME_FAILED;
     }
-    e = answer_compile(buf_view(&text), label, ret, info);
+    e = answer_compile(answer, label, ret, info);
     return e == ERR_OK ? OUTCOME_DONE : e == ERR_CONFIG ? OUTCOME_REFUSED : OUTCOME_FAILED;
 }
 
@@ -367,13 +353,9 @@ static void *run(void *context)
 enum err registry_start(const struct registry_config *config, struct registry **ret,
                         struct err_info *info)
 {
-    if (strncmp(config->url, "https://", 8) != 0 && strncmp(config->url, "http://", 7) != 0) {
-        return err_set(info, ERR_CONFIG,
-                       "schema.registry.url: must begin with https:// or http://");
-    }
-    if (strlen(config->url) > URL_BYTES_MAX / 2) {
-        return err_set(info, ERR_CONFIG, "schema.registry.url: more than %d bytes",
-                       URL_BYTES_MAX / 2);
+    enum err e = registry_config_check(config, info);
+    if (e) {
+        return e;
     }
     struct registry *registry = must_alloc(sizeof *registry);
     pthread_condattr_t clock;

@@ -1,6 +1,6 @@
 /* Schemas by their ids: fetched once, waited for and given up, bounded whoever makes ids up. The registry is
  * our own HTTP server: what it answers depends on the id. */
-#include "registry/registry.h"
+#include "registry/registry_get.h"
 
 #include <poll.h>
 #include <pthread.h>
@@ -250,6 +250,39 @@ static void test_start__address_that_is_none__is_refused(void **state)
     assert_string_equal("schema.registry.url: must begin with https:// or http://", info.text);
 }
 
+/* It is shown when the registry fails. */
+static void test_config__credentials_in_the_address__are_refused(void **state)
+{
+    (void)state;
+    struct err_info info = {0};
+    static const struct {
+        const char *url;
+        enum err expected;
+    } rows[] = {
+        {"http://me:secret@registry:8081", ERR_CONFIG},
+        {"https://me@registry/api", ERR_CONFIG},
+        {"http://registry/a@b", ERR_OK},
+        {"http://registry", ERR_OK},
+        {"https://registry:8081/api/", ERR_OK},
+        {"http:/registry", ERR_CONFIG},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        fixture.config.url = rows[i].url;
+        assert_err(rows[i].expected, registry_config_check(&fixture.config, &info));
+        assert_null(strstr(info.text, "secret"));
+    }
+}
+
+static void test_path__a_name_is_one_segment__whatever_is_in_it(void **state)
+{
+    (void)state;
+    CLEANUP(buf_free) struct buf path;
+    buf_init(&path, 64);
+    assert_err(ERR_OK, registry_path_append(&path, SV("aZ09-._~/?#% \xc3\xa9&")));
+    assert_sv("aZ09-._~%2F%3F%23%25%20%C3%A9%26", buf_view(&path));
+    assert_err(ERR_LIMIT, registry_path_append(&path, SV("////////////////")));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(test_##name, setup, teardown)
 
 int main(void)
@@ -263,6 +296,8 @@ int main(void)
         TEST(made_up_ids__make_room),
         TEST(stop__ends_the_wait),
         TEST(start__address_that_is_none__is_refused),
+        TEST(config__credentials_in_the_address__are_refused),
+        TEST(path__a_name_is_one_segment__whatever_is_in_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
