@@ -71,6 +71,7 @@
     X(ERR_CONSUMER_BUSY,       "consumer-busy",         409, 1, "others are at the consumer's group")   \
     X(ERR_JOB_UNKNOWN,         "job-unknown",           404, 0, "no worker has told of such a pipeline") \
     X(ERR_GROUP_UNKNOWN,       "group-unknown",         404, 0, "there is no such consumer group")     \
+    X(ERR_SUBJECT_UNKNOWN,     "subject-unknown",       404, 0, "the schema registry has no such schema") \
     X(ERR_RECORD_TOO_LARGE,    "record-too-large",      413, 0, "the record exceeds what Kafka takes") \
     X(ERR_KAFKA_REJECTED,      "kafka-rejected",        502, 0, "Kafka refused the record")        \
     X(ERR_QUEUE_FULL,          "queue-full",            503, 1, "the producer queue is full")      \
@@ -80,6 +81,7 @@
     X(ERR_DRAINING,            "draining",              503, 1, "the service is shutting down")    \
     X(ERR_NOT_READY,           "not-ready",             503, 1, "the service is not ready yet")    \
     X(ERR_HISTORY_UNAVAILABLE, "history-unavailable",   503, 1, "the database of the history cannot be asked") \
+    X(ERR_REGISTRY_UNAVAILABLE, "registry-unavailable", 503, 1, "the schema registry cannot be asked") \
     X(ERR_KAFKA_TIMEOUT,       "kafka-timeout",         503, 1, "Kafka did not acknowledge in time") \
     X(ERR_KAFKA_UNAVAILABLE,   "kafka-unavailable",     503, 1, "Kafka cannot be reached")         \
     X(ERR_KAFKA_BATCH,         "kafka-batch-refused",   503, 1, "Kafka refused the batch that the record was sent in") \

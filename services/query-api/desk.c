@@ -73,6 +73,11 @@ bool desk_job_is_over(const struct desk_job *job)
            clock_mono_us() >= job->deadline_us;
 }
 
+const atomic_bool *desk_job_draining(const struct desk_job *job)
+{
+    return &job->desk->is_draining;
+}
+
 int64_t desk_job_left_ms(const struct desk_job *job, int64_t most_ms)
 {
     int64_t left_ms = (job->deadline_us - clock_mono_us()) / 1000;

@@ -1,5 +1,5 @@
 /* desk.h - work that blocks, done beside the HTTP loops: questions to Kafka, a replay; questions to PostgreSQL,
- * at a desk of their own, so that a slow database holds up nothing else.
+ * and to a schema registry, each at a desk of their own, so that a slow one holds up nothing else.
  *
  * WHAT     a request is deferred, a few threads do the jobs in the order they came, and the request is
  *          answered by its own worker when its job is done. Who is gone by then is not answered.
@@ -61,5 +61,7 @@ void desk_ask(struct desk_port *port, struct http_request *request, struct desk_
 
 /* Any thread: whether a job should end with what it has. */
 bool desk_job_is_over(const struct desk_job *job);
+/* True once jobs are to end soon, for what blocks and looks at a flag meanwhile. */
+const atomic_bool *desk_job_draining(const struct desk_job *job);
 /* How long it may still take, at most most_ms and never less than 1. */
 int64_t desk_job_left_ms(const struct desk_job *job, int64_t most_ms);

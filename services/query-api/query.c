@@ -7,6 +7,7 @@
 
 #include "core/glob.h"
 #include "query_metrics.h"
+#include "registry/registry_get.h"
 #include "ws_talk.h"
 
 static const struct config_option query_options[] = {
@@ -212,6 +213,7 @@ static void worker_drain(void *state)
     waits_end(&shard->waits);
     desk_drain(shard->config->desk);
     desk_drain(shard->config->history_desk);
+    desk_drain(shard->config->registry_desk);
     shard_drain(shard);
 }
 
@@ -340,6 +342,7 @@ static enum err listen_start(struct query *query, struct err_info *info)
         .access = query->access,
         .desk = query->desk,
         .history_desk = query->history_desk,
+        .registry_desk = query->registry_desk,
         .kafka = &query->kafka,
         .control_topic =
             strcmp(query->config.control, "on") == 0 ? query->config.control_topic : NULL,
@@ -423,7 +426,14 @@ static enum err operators_start(struct query *query, struct err_info *info)
     const struct operators_config *config = &query->operators_config;
     query->desk = desk_new(&(struct desk_params){QUERY_DESK_KAFKA, config->threads,
                                                  config->jobs_max, "query.operators.jobs.max"});
-    return cluster_watch_new(&config->cluster, &query->kafka, &query->cluster, info);
+    enum err e = cluster_watch_new(&config->cluster, &query->kafka, &query->cluster, info);
+    if (e || !query->registry_config.url[0]) {
+        return e;
+    }
+    query->registry_desk =
+        desk_new(&(struct desk_params){QUERY_DESK_REGISTRY, config->schemas_threads,
+                                       config->schemas_jobs_max, "query.schemas.jobs.max"});
+    return registry_config_check(&query->registry_config, info);
 }
 
 enum err query_start(struct query *query, struct err_info *info)
@@ -466,6 +476,7 @@ void query_free(struct query *query)
     history_store_end(query->history_store);
     desk_free(query->desk); /* first: what its jobs use is freed below */
     desk_free(query->history_desk);
+    desk_free(query->registry_desk);
     history_store_free(query->history_store);
     cluster_watch_free(query->cluster);
     consumers_free(query->consumers);
@@ -498,6 +509,9 @@ const struct http_route query_routes[] = {
     {HTTP_POST, "/jobs/{pipeline}/savepoint", query_handle_post_savepoint, query_open_post_job},
     {HTTP_GET, "/topics", query_handle_get_topics},
     {HTTP_GET, "/topics/{topic}", query_handle_get_topic},
+    {HTTP_GET, "/schemas", query_handle_get_schemas},
+    {HTTP_GET, "/schemas/{subject}", query_handle_get_schema},
+    {HTTP_GET, "/schemas/{subject}/versions/{version}", query_handle_get_schema_version},
     {HTTP_GET, "/dead-letters", query_handle_get_letter_topics},
     {HTTP_GET, "/dead-letters/{topic}", query_handle_get_letters},
     {HTTP_GET, "/dead-letters/{topic}/{partition}/{offset}", query_handle_get_letter},

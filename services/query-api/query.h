@@ -20,6 +20,8 @@
  *          jobs_board.c     what workers have told (pure) …
  *          jobs_view.c      … and what follows from it
  *          query_operators.c GET /topics, /groups, /dead-letters
+ *          query_schemas.c  GET /schemas, /schemas/{subject}, /schemas/{subject}/versions/{version}
+ *          schemas.c        what is shown of a registry's answers (pure)
  *          query_letters.c  GET /dead-letters/{topic}
  *          query_replay.c   POST /dead-letters/{topic}/replay
  *          desk.c           threads for what blocks
@@ -72,9 +74,9 @@
  *                                  └→ inbox of each shard → ring → writev per client
  *          Kafka → jobs → board → an answer when it is asked for
  *          Kafka → history writer → PostgreSQL
- *          a request → desk → Kafka, PostgreSQL → its worker → an answer
+ *          a request → desk → Kafka, PostgreSQL, schema registry → its worker → an answer
  * THREADS  reader, finder and jobs: 1 each; with PostgreSQL, history writer and a finder of its own · HTTP workers: http.threads · catch-up: sse.catchup.threads ·
- *          desk: query.operators.threads · consumers: query.consumers.threads. A frame crosses threads by an
+ *          desk: query.operators.threads · of a registry: query.schemas.threads · consumers: query.consumers.threads. A frame crosses threads by an
  *          atomic count, once a batch through an inbox; a job of the desk goes there and back by a list under
  *          a lock.
  */
@@ -138,6 +140,7 @@ struct operators_config {
     struct cluster_config cluster;
     struct letters_config letters;
     int64_t replays_max;
+    int64_t schemas_threads, schemas_jobs_max;
 };
 extern const struct config_option operators_options[];
 extern const size_t operators_options_count;
@@ -159,7 +162,8 @@ struct query {
     struct strview topics[QUERY_TOPICS_MAX]; /* each ends with a NUL */
     size_t topic_count;
     struct registry_config registry_config;
-    struct avro_values avro; /* its registry is NULL when no topic is Avro */
+    struct desk *registry_desk; /* NULL: there is no registry */
+    struct avro_values avro;    /* its registry is NULL when no topic is Avro */
     struct query_topic_metrics metrics[QUERY_TOPICS_MAX];
     struct latest *latest[QUERY_TOPICS_MAX];
     struct history *history[QUERY_TOPICS_MAX]; /* NULL: none is kept of the topic */
@@ -209,6 +213,9 @@ void query_handle_post_resume(struct http_request *request);
 void query_handle_post_savepoint(struct http_request *request);
 void query_handle_get_topics(struct http_request *request);
 void query_handle_get_topic(struct http_request *request);
+void query_handle_get_schemas(struct http_request *request);
+void query_handle_get_schema(struct http_request *request);
+void query_handle_get_schema_version(struct http_request *request);
 void query_handle_get_letter_topics(struct http_request *request);
 void query_handle_get_letters(struct http_request *request);
 void query_handle_get_letter(struct http_request *request);

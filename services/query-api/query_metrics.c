@@ -111,13 +111,16 @@ static struct metric families[] = {
     [DESK_WAITING] =
         {"millrace_query_desk_waiting", METRIC_GAUGE,
          "Questions that wait for a thread: to Kafka (topics, groups, dead letters, named "
-         "consumers), or to PostgreSQL (history); at query.operators.jobs.max, or "
-         "query.history.postgres.jobs.max, further ones get a 503.",
+         "consumers), to PostgreSQL (history), or to the schema registry; at "
+         "query.operators.jobs.max, query.history.postgres.jobs.max, or query.schemas.jobs.max, "
+         "further ones get a 503.",
          "desk"},
-    [DESK_WAIT] = {"millrace_query_desk_wait_seconds", METRIC_HISTOGRAM,
-                   "How long a question has waited for a thread; a steady rise: raise "
-                   "query.operators.threads (query.history.postgres.threads), or ask less often.",
-                   "desk"},
+    [DESK_WAIT] =
+        {"millrace_query_desk_wait_seconds", METRIC_HISTOGRAM,
+         "How long a question has waited for a thread; a steady rise: raise "
+         "query.operators.threads (query.history.postgres.threads, query.schemas.threads), "
+         "or ask less often.",
+         "desk"},
     [DESK_REFUSED] =
         {"millrace_query_desk_refused_total", METRIC_COUNTER,
          "Questions that were told to come back later; full: as many waited already as may; "
@@ -160,6 +163,7 @@ static const char *const refusal_names[QUERY_REFUSAL_COUNT] = {
 static const char *const desk_names[QUERY_DESK_COUNT] = {
     [QUERY_DESK_KAFKA] = "kafka",
     [QUERY_DESK_HISTORY] = "history",
+    [QUERY_DESK_REGISTRY] = "registry",
 };
 
 static struct {

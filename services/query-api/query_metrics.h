@@ -49,7 +49,7 @@ enum query_refusal {
     QUERY_REFUSAL_REPLAYS,
     QUERY_REFUSAL_COUNT
 };
-enum query_desk { QUERY_DESK_KAFKA, QUERY_DESK_HISTORY, QUERY_DESK_COUNT };
+enum query_desk { QUERY_DESK_KAFKA, QUERY_DESK_HISTORY, QUERY_DESK_REGISTRY, QUERY_DESK_COUNT };
 void query_metrics_desk_wait(enum query_desk desk, int change); /* +1, -1 */
 void query_metrics_desk_waited(enum query_desk desk, double seconds);
 void query_metrics_desk_refused(enum query_desk desk, enum query_refusal why);

@@ -44,6 +44,12 @@ const struct config_option operators_options[] = {
         "Most replays of dead letters at a time; further ones are told to come back later. Each "
         "holds a thread of query.operators.threads for as long as it takes: of those there "
         "should be more."),
+    CONFIG_ROW(struct operators_config, schemas_threads, "query.schemas.threads", INT, "2", 1, 64,
+               "Threads that ask the schema registry for /schemas."),
+    CONFIG_ROW(struct operators_config, schemas_jobs_max, "query.schemas.jobs.max", INT, "100", 1,
+               1e6,
+               "Most such requests that wait for a thread; further ones are told to come back "
+               "later."),
 };
 const size_t operators_options_count = ARRAY_LEN(operators_options);
 

@@ -189,7 +189,8 @@ enum err shard_new(const struct shard_config *config, struct http_worker *worker
     shard->sockets = (struct ws_sockets){.config = &config->sockets, .streams = &shard->streams};
     shard->watch = http_worker_watch(worker, fd, EPOLLIN, on_wake, shard);
     if (!shard->watch || desk_port_new(config->desk, worker, &shard->desk) ||
-        desk_port_new(config->history_desk, worker, &shard->history_desk)) {
+        desk_port_new(config->history_desk, worker, &shard->history_desk) ||
+        desk_port_new(config->registry_desk, worker, &shard->registry_desk)) {
         shard_free(shard);
         return ERR_IO;
     }
@@ -211,6 +212,7 @@ void shard_free(struct shard *shard)
     control_free(shard->control);
     desk_port_free(shard->desk);
     desk_port_free(shard->history_desk);
+    desk_port_free(shard->registry_desk);
     buf_free(&shard->scratch);
     if (shard->watch) {
         http_watch_close(shard->watch);

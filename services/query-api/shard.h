@@ -29,7 +29,9 @@ struct shard_config {
     int64_t ring_bytes_max;                    /* a topic */
     struct waits_config *waits;
     struct access *access;
-    struct desk *desk, *history_desk; /* Kafka's; PostgreSQL's, NULL: there is none */
+    struct desk *desk;          /* Kafka's */
+    struct desk *history_desk;  /* PostgreSQL's; NULL: there is none */
+    struct desk *registry_desk; /* the schema registry's; NULL: there is none */
     const struct kafka_config *kafka;
     const char *control_topic; /* NULL: nothing is told to workers */
 };
@@ -46,7 +48,7 @@ struct shard {
     struct ws_sockets sockets;
     struct waits waits;
     struct control *control; /* NULL: nothing is told to workers */
-    struct desk_port *desk, *history_desk;
+    struct desk_port *desk, *history_desk, *registry_desk;
     struct access_view *access;
     unsigned access_generation; /* that its clients were looked at by */
     int event_fd;

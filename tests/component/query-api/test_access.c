@@ -139,6 +139,10 @@ static const struct {
     {HTTP_GET, "/dead-letters/{topic}/{partition}/{offset}", OF_TOPIC, "/dead-letters/orders/0/0",
      "/dead-letters/nowhere/0/0"},
     {HTTP_POST, "/dead-letters/{topic}/replay", OF_TOPIC, "/dead-letters/orders/replay", NULL},
+    {HTTP_GET, "/schemas", OF_READER, "/schemas", NULL},
+    {HTTP_GET, "/schemas/{subject}", OF_TOPIC, "/schemas/orders-value", "/schemas/nowhere-key"},
+    {HTTP_GET, "/schemas/{subject}/versions/{version}", OF_TOPIC,
+     "/schemas/orders-value/versions/1", "/schemas/nowhere-value/versions/1"},
     {HTTP_GET, "/groups", OF_READER, "/groups", NULL},
     {HTTP_GET, "/groups/{group}", OF_READER, "/groups/orders", NULL},
     {HTTP_GET, "/ws", OF_SOMEBODY, "/ws", NULL}, /* a subscription asks for the right */
@@ -224,6 +228,9 @@ static int status_of_the_reader(size_t row)
                 {"/jobs/orders/savepoint", 403},
                 {"/dead-letters/orders/replay", 403},
                 {"/groups/orders", 404},
+                {"/schemas", 404}, /* there is no registry */
+                {"/schemas/orders-value", 404},
+                {"/schemas/orders-value/versions/1", 404},
                 {"/ws", 426},
                 {"/tickets", 201}};
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
