@@ -1,5 +1,5 @@
 """Avro: what a real encoder wrote, with schemas in a real registry, is shown as what it says; nothing is lost
-while the registry is away."""
+while the registry is away. And what that registry has is shown to operators."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ import pytest
 
 from conftest import MakeSite
 from harness.platform import Settings
-from harness.reader import SseStream, produce_bytes
-from harness.schema_registry import SchemaRegistry
+from harness.reader import SseStream, http_get, produce_bytes
+from harness.schema_registry import API, SchemaRegistry
 from harness.waiting import wait_for
 from site_under_test import Site
 
@@ -317,3 +317,54 @@ def test_registry_away__records_wait_for_it__not_for_ever(site: Site, registry: 
             return isinstance(stream.records()[-1].json()["value"], dict)
 
         wait_for("decoded again", 20.0, is_decoded)
+
+
+# --- what the registry has ---------------------------------------------------------------------------------------
+
+def get(site: Site, path: str) -> Any:
+    """A machine that is slow may be told to come back later."""
+    found: list[Any] = []
+
+    def is_answered() -> bool:
+        answer = http_get(site.port("query-api"), path)
+        assert answer.status in (200, 503), answer.body
+        found.append(json.loads(answer.body))
+        return answer.status == 200
+
+    wait_for(f"an answer to {path}", 60.0, is_answered)
+    return found[-1]
+
+
+def test_schemas__are_shown_as_they_were_registered(site: Site, registry: SchemaRegistry) -> None:
+    ids = [registry.register("shown-value", schema) for schema in (ORDER, LATER)]
+    others = [registry.register(f"shown.{n}", number_of(100 + n)) for n in range(3)]
+    rows, cursor = [], ""
+    while cursor is not None:
+        page = get(site, f"/schemas?limit=2&cursor={cursor}")
+        assert len(page["items"]) == 2 or page["next_cursor"] is None
+        rows += page["items"]
+        cursor = page["next_cursor"]
+    names = [row["subject"] for row in rows]
+    assert names == sorted(json.loads(http_get(registry.port, f"{API}/subjects").body))
+    shown = {"subject": "shown-value", "topic": "shown", "version": 2, "id": ids[1], "type": "AVRO"}
+    assert rows[names.index("shown-value")] == shown
+    assert [rows[names.index(f"shown.{n}")]["id"] for n in range(3)] == others
+    latest, first = get(site, "/schemas/shown-value"), get(site, "/schemas/shown-value/versions/1")
+    assert {**latest, **shown} == latest and latest["versions"] == [1, 2] and latest["references"] == []
+    assert latest["compatibility"] is None or isinstance(latest["compatibility"], str)
+    assert json.loads(latest["schema"]) == LATER and json.loads(first["schema"]) == ORDER
+    assert (first["version"], first["id"]) == (1, ids[0])
+    for path in ("/schemas/shown-key", "/schemas/shown-value/versions/3"):
+        assert http_get(site.port("query-api"), path).status in (404, 503)
+
+
+def test_schemas__registry_away__is_told(site: Site, registry: SchemaRegistry) -> None:
+    registry.register("shown-value", ORDER)
+    registry.pause()
+    try:
+        answer = http_get(site.port("query-api"), "/schemas/shown-value")
+        assert answer.status == 503 and json.loads(answer.body)["code"] == "registry-unavailable", answer.body
+        assert http_get(site.port("query-api"), "/topics").status == 200
+    finally:
+        registry.resume()
+    assert get(site, "/schemas/shown-value")["subject"] == "shown-value"

@@ -7,16 +7,18 @@ import json
 import os
 import subprocess
 from pathlib import Path
+from typing import Iterator
 
 import pytest
 
 from conftest import ROOT, MakeSite
 from harness.platform import Settings
 from harness.reader import http_get
+from harness.schema_registry import SchemaRegistry
 from site_under_test import Site
 
-TOOL = Path(os.environ.get("MILLRACE_SCHEMATHESIS") or
-            Path.home() / ".cache" / "millrace" / "deps" / "venv-e2e" / "bin" / "schemathesis")
+DEPS = Path(os.environ.get("MILLRACE_DEPS", Path.home() / ".cache/millrace/deps"))
+TOOL = Path(os.environ.get("MILLRACE_SCHEMATHESIS") or DEPS / "venv-e2e" / "bin" / "schemathesis")
 CONTRACT = ROOT / "tests" / "e2e" / "contract"
 SEED = os.environ.get("MILLRACE_SEED", "20240607")
 EXAMPLES = 40        # of each operation, beside those that follow from the document without chance
@@ -27,14 +29,24 @@ FORMATS = ("json", "lines", "cloudevent", "cloudevents", "rest-json", "rest-bina
 
 
 @pytest.fixture(scope="module")
-def site(make_site: MakeSite, tmp_path_factory: pytest.TempPathFactory) -> Site:
-    """What contract/hooks.py speaks of: a topic without a schema of its own, and a schema that lets all through."""
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SchemaRegistry]:
+    started = SchemaRegistry(DEPS, tmp_path_factory.mktemp("registry") / "log")
+    yield started
+    started.close()
+
+
+@pytest.fixture(scope="module")
+def site(registry: SchemaRegistry, make_site: MakeSite, tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """What contract/hooks.py speaks of: a topic without a schema of its own, a schema that lets all through, and
+    a registry with one subject."""
     schemas = tmp_path_factory.mktemp("schemas")
     (schemas / "any.json").write_text(json.dumps({"$id": "urn:millrace:any"}))
     site = make_site(settings=Settings(services=("ingest-api", "query-api"), flags={
         "ingest-api": [f"--schemas.dir={schemas}"],
-        "query-api": ["--query.topics=clicks", "--query.history.topics=clicks"]}))
+        "query-api": ["--query.topics=clicks", "--query.history.topics=clicks",
+                      f"--schema.registry.url={registry.url}"]}))
     site.add_topic("clicks")
+    registry.wait_ready().register("clicks-value", "string")
     return site
 
 

@@ -24,6 +24,8 @@ def before_load_schema(context: schemathesis.HookContext, raw_schema: dict[str, 
     """A name of the right form that nothing has is refused, and rightly so: only names of something are sent."""
     schemas = raw_schema["components"]["schemas"]
     schemas["TopicName"] = {"enum": [TOPIC]}
+    if "SubjectName" in schemas:
+        schemas["SubjectName"] = {"enum": [f"{TOPIC}-value"]}
     for partition in (schemas.get("Partition", {}), schemas.get("Record", EMPTY)["properties"].get("partition", {})):
         partition["maximum"] = 0
     for name in {"Event", "StreamEvent"} & schemas.keys():
