@@ -21,8 +21,10 @@ sys.path.insert(0, str(ROOT / "tools"))
 
 from harness.kafka import KafkaCluster, bin_dir    # noqa: E402  (the path is set above)
 from harness.platform import Layout, Platform, Settings    # noqa: E402
+from harness.schema_registry import SchemaRegistry    # noqa: E402
 from site_under_test import Site    # noqa: E402
 
+DEPS = Path(os.environ.get("MILLRACE_DEPS", Path.home() / ".cache/millrace/deps"))
 # Long enough for a whole file; a cluster that a killed test left behind ends by itself.
 CLUSTER_SECONDS_MAX = int(os.environ.get("MILLRACE_CLUSTER_SECONDS", "900")) + int(os.environ.get("MILLRACE_AWAY_SECONDS", "0"))
 
@@ -74,6 +76,14 @@ def site(make_site: MakeSite) -> Site:
 
 
 MakeDisk = Callable[[str], Path]
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SchemaRegistry]:
+    """Begins to start; who needs it there calls wait_ready()."""
+    started = SchemaRegistry(DEPS, tmp_path_factory.mktemp("registry") / "log")
+    yield started
+    started.close()
 
 
 @pytest.fixture

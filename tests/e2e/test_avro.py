@@ -7,24 +7,21 @@ import base64
 import http.client
 import json
 import math
-import os
 import random
 import sys
 from decimal import Decimal
 from io import BytesIO
-from pathlib import Path
-from typing import Any, Callable, Iterator
+from typing import Any, Callable
 
 import pytest
 
-from conftest import MakeSite
+from conftest import DEPS, MakeSite
 from harness.platform import Settings
 from harness.reader import SseStream, http_get, produce_bytes
 from harness.schema_registry import API, SchemaRegistry
 from harness.waiting import wait_for
 from site_under_test import Site
 
-DEPS = Path(os.environ.get("MILLRACE_DEPS", Path.home() / ".cache/millrace/deps"))
 sys.path += map(str, (DEPS / "venv-e2e/lib").glob("python3*/site-packages"))    # behind Debian's own
 
 import fastavro    # noqa: E402  (the path is set above)
@@ -35,13 +32,6 @@ VALUES = 25
 DEPTH_MAX = 3
 FLAGS = ["--schema.registry.timeout=500ms", "--schema.registry.wait=2s", "--schema.registry.retry=500ms",
          "--query.avro.topics=avro-*", "--query.consumers=on", "--http.threads=2"]
-
-
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SchemaRegistry]:
-    started = SchemaRegistry(DEPS, tmp_path_factory.mktemp("registry") / "log")
-    yield started
-    started.close()
 
 
 @pytest.fixture(scope="module")

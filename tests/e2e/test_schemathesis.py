@@ -7,17 +7,15 @@ import json
 import os
 import subprocess
 from pathlib import Path
-from typing import Iterator
 
 import pytest
 
-from conftest import ROOT, MakeSite
+from conftest import DEPS, ROOT, MakeSite
 from harness.platform import Settings
 from harness.reader import http_get
 from harness.schema_registry import SchemaRegistry
 from site_under_test import Site
 
-DEPS = Path(os.environ.get("MILLRACE_DEPS", Path.home() / ".cache/millrace/deps"))
 TOOL = Path(os.environ.get("MILLRACE_SCHEMATHESIS") or DEPS / "venv-e2e" / "bin" / "schemathesis")
 CONTRACT = ROOT / "tests" / "e2e" / "contract"
 SEED = os.environ.get("MILLRACE_SEED", "20240607")
@@ -26,13 +24,6 @@ SECONDS_MAX = 200    # a quiet machine needs 30
 
 # What is made of the ways to write events: each has to have been taken, and refused.
 FORMATS = ("json", "lines", "cloudevent", "cloudevents", "rest-json", "rest-binary", "rest-text", "eventgate")
-
-
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SchemaRegistry]:
-    started = SchemaRegistry(DEPS, tmp_path_factory.mktemp("registry") / "log")
-    yield started
-    started.close()
 
 
 @pytest.fixture(scope="module")
