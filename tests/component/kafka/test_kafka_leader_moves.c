@@ -170,6 +170,32 @@ static void test_first_record__refused__is_not_passed_by_the_next(void **state)
     mock_kafka_stop(&mock);
 }
 
+/* The same of a leader that moves later: the new one refuses the first record that reaches it, not being the
+ * leader yet. A broker refuses the one behind it, which then bumps the epoch; the mock takes it. */
+static void test_new_leader__refuses_the_first__is_not_passed_by_the_next(void **state)
+{
+    (void)state;
+    struct mock_kafka mock = mock_kafka_start(2);
+    mock_kafka_topic(&mock, "orders", 1);
+    assert_int_equal(0, rd_kafka_mock_partition_set_leader(mock.cluster, "orders", 0, 1));
+    rd_kafka_t *producer = producer_start(&mock);
+    produce(producer, "1");
+    assert_int_equal(0, rd_kafka_flush(producer, DEADLINE_MS));
+    int joined = times(JOINED_NEW_LEADER);
+    assert_int_equal(0, rd_kafka_mock_partition_set_leader(mock.cluster, "orders", 0, 2));
+    await_moment(JOINED_NEW_LEADER, joined);
+
+    rd_kafka_mock_start_request_tracking(mock.cluster);
+    rd_kafka_mock_broker_push_request_error_rtts(
+        mock.cluster, 2, PRODUCE, 1, RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION, ROUND_MS);
+    produce(producer, "2");
+    await_requests(&mock, PRODUCE, 1);
+    produce(producer, "3");
+    expect_stored(producer, "123");
+    rd_kafka_destroy(producer);
+    mock_kafka_stop(&mock);
+}
+
 /* The old leader's thread finds that a request has failed, and has not yet queued its record again when
  * the new leader's thread looks for what to send: what comes next has to wait for it. */
 static void test_record_in_flight__leader_moved__is_not_passed_by_the_next(void **state)
@@ -210,6 +236,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_first_record__refused__is_not_passed_by_the_next),
+        cmocka_unit_test(test_new_leader__refuses_the_first__is_not_passed_by_the_next),
         cmocka_unit_test(test_record_in_flight__leader_moved__is_not_passed_by_the_next),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
