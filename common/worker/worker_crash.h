@@ -18,8 +18,8 @@ enum crash_point {
     CRASH_IN_APPLY,           /* the state of one task has moved, that of others has not */
     CRASH_AFTER_APPLY,        /* the cycle is over */
     CRASH_IN_ABORT,           /* an abort was asked for */
-    CRASH_AFTER_ABORT,        /* aborted; deltas are dropped, the consumer is not rewound */
-    CRASH_AFTER_REWIND,       /* the consumer goes on from what is committed, nothing was read */
+    CRASH_AFTER_ABORT,   /* aborted, or given up with the producer; the consumer is not rewound */
+    CRASH_AFTER_REWIND,  /* the consumer goes on from what is committed, nothing was read */
     CRASH_AFTER_INIT,    /* a producer has its id, and has ended what its predecessor had open */
     CRASH_BEFORE_ASSIGN, /* the committed places are known, no partition is read yet */
     CRASH_AFTER_ASSIGN,  /* partitions came, nothing was read */

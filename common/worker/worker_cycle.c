@@ -205,6 +205,7 @@ enum err worker_cycle_abort(struct worker_thread *thread)
     metric_add(thread->worker->metrics.aborts, 1);
     thread->tell.aborts++;
     enum err e = worker_output_abort(thread->output);
+    crash_point(CRASH_AFTER_ABORT);
     if (e) {
         cycle_lose(thread);
         return e;
@@ -213,7 +214,6 @@ enum err worker_cycle_abort(struct worker_thread *thread)
         worker_task_resolve(thread->tasks[i], false);
     }
     cycle_close(thread);
-    crash_point(CRASH_AFTER_ABORT);
     return ERR_TXN_ABORT;
 }
 

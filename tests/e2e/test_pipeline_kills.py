@@ -54,6 +54,8 @@ SHORT_SESSION = ("--kafka.session.timeout.ms=3000", "--kafka.heartbeat.interval.
 KEPT = ("--state.dir=state-NUMBER",)
 FOLLOWED = ("--state.standby=on",)
 FLAGS = (*(SHORT_SESSION if BROKERS == 1 else ()), "--repartition.purge.interval=1h")
+# Nothing but the session ends while such a worker sleeps, however long the others take: its abort is a plain one.
+ASLEEP = ("--kafka.transaction.timeout.ms=120000", "--kafka.message.timeout.ms=110000", "--kafka.socket.timeout.ms=110000")
 IN_DOUBT = ("--kafka.transaction.timeout.ms=2000", "--kafka.message.timeout.ms=1500", "--kafka.socket.timeout.ms=1500",
             "--commit.interval=1s", "--kafka.session.timeout.ms=30000")
 
@@ -269,8 +271,7 @@ def test_zombie_with_an_open_transaction__its_work_does_not_count(scene: Scene) 
     """Worker 0 sleeps in the middle of a transaction; the other one has taken its partitions when it
     wakes up. It has to give up what it did, and dies in doing so."""
     stop_each(scene, "before-offsets:2", {name: "after-abort" if name == "sales" else "in-abort" for name in ALONE},
-              "--kafka.transaction.timeout.ms=5000", "--kafka.message.timeout.ms=4000",
-              "--kafka.socket.timeout.ms=4000")
+              *ASLEEP)
     for pipeline in scene.pipelines:
         pipeline.await_assigned(ALONE[pipeline.name][0], 1)
     wake_each(scene)
