@@ -14,6 +14,7 @@ struct slot {
     struct http_target *target;
     CURL *easy;
     struct event *event; /* NULL: free */
+    size_t sent_bytes;   /* of its text */
     char answer[ANSWER_BYTES_MAX];
     size_t answer_bytes;
     struct slot *next_free;
@@ -40,6 +41,20 @@ static size_t on_answer(char *bytes, size_t size, size_t count, void *context)
     return len;
 }
 
+/* libcurl sends a request again by itself when a kept connection ends without an answer, if it has the body
+ * still or can rewind what it read. What was sent once may be stored: it is not to be sent twice and told of
+ * once. So it has neither, and the request fails. */
+static size_t on_body(char *bytes, size_t size, size_t count, void *context)
+{
+    struct slot *slot = context;
+    const struct order *order = &slot->event->order;
+    size_t room = size * count, left = order->text_bytes - slot->sent_bytes;
+    size_t taken = left < room ? left : room;
+    memcpy(bytes, order->text + slot->sent_bytes, taken);
+    slot->sent_bytes += taken;
+    return taken;
+}
+
 static void slot_start(struct http_target *target, struct slot *slot)
 {
     slot->target = target;
@@ -47,6 +62,9 @@ static void slot_start(struct http_target *target, struct slot *slot)
     CHECK(slot->easy);
     curl_easy_setopt(slot->easy, CURLOPT_URL, target->url);
     curl_easy_setopt(slot->easy, CURLOPT_HTTPHEADER, target->headers);
+    curl_easy_setopt(slot->easy, CURLOPT_POST, 1L);
+    curl_easy_setopt(slot->easy, CURLOPT_READFUNCTION, on_body);
+    curl_easy_setopt(slot->easy, CURLOPT_READDATA, slot);
     curl_easy_setopt(slot->easy, CURLOPT_WRITEFUNCTION, on_answer);
     curl_easy_setopt(slot->easy, CURLOPT_WRITEDATA, slot);
     curl_easy_setopt(slot->easy, CURLOPT_PRIVATE, slot);
@@ -92,8 +110,7 @@ static enum err http_send(void *state, struct event *event)
     }
     target->free_slots = slot->next_free;
     slot->event = event;
-    slot->answer_bytes = 0;
-    curl_easy_setopt(slot->easy, CURLOPT_POSTFIELDS, event->order.text);
+    slot->answer_bytes = slot->sent_bytes = 0;
     curl_easy_setopt(slot->easy, CURLOPT_POSTFIELDSIZE, (long)event->order.text_bytes);
     CHECK(curl_multi_add_handle(target->multi, slot->easy) == CURLM_OK);
     return ERR_OK;
