@@ -11,7 +11,7 @@
 
 #define POLL_MS          20
 #define BATCH_MAX        500
-#define QUERY_TIMEOUT_MS 5000
+#define QUERY_TIMEOUT_MS 10000  /* longer than a partition is mostly without a leader */
 #define SLICE_US         200000 /* how long a job keeps its thread while others wait */
 #define EXTRA_MAX        64
 
