@@ -18,7 +18,7 @@ from conftest import docker
 from harness.ports import free_block
 from harness.waiting import wait_for
 
-START_SECONDS = 30.0
+START_SECONDS = 90.0
 # The public key of RFC 7517, appendix A.1.
 KEY_SET = {"keys": [{"kty": "EC", "crv": "P-256", "kid": "1", "use": "sig",
                      "x": "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4",

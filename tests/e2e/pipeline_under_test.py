@@ -24,9 +24,9 @@ from harness.settle import settle_until
 from harness.verify import Discrepancy, format_discrepancies
 from harness.waiting import wait_for
 
-READY_SECONDS = 60.0
+READY_SECONDS = 120.0
 STOP_SECONDS = 15.0
-CRASH_SECONDS = 30.0
+CRASH_SECONDS = 90.0
 CRASH_CODE = 137    # _exit of an armed worker: as SIGKILL would end it
 TOOL_SECONDS = 60.0
 # As Java clients and ours place records. Leaders are asked for five times a second: kcat's library may look for a new one

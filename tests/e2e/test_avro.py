@@ -306,7 +306,7 @@ def test_registry_away__records_wait_for_it__not_for_ever(site: Site, registry: 
             produce(site, AWAY, record(2, 6))
             return isinstance(stream.records()[-1].json()["value"], dict)
 
-        wait_for("decoded again", 20.0, is_decoded)
+        wait_for("decoded again", 60.0, is_decoded)
 
 
 # --- what the registry has ---------------------------------------------------------------------------------------

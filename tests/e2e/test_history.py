@@ -24,8 +24,8 @@ from harness.waiting import wait_for
 
 SEED = 20261126
 START_S = 1_750_000_000
-READY_SECONDS = 60.0
-SETTLED_SECONDS = 60.0
+READY_SECONDS = 120.0
+SETTLED_SECONDS = 120.0
 SMALL = ("--query.history.bytes=16KiB",)    # some twenty rows
 Row = tuple[str | None, str | None]    # key and value
 

@@ -31,7 +31,7 @@ FLAGS = [f"--idempotency.topic={TOPIC}", "--http.request.timeout=2s", "--kafka.m
 CLIENTS = 24
 KILLS = 4
 ROUNDS_MAX = 4
-KNOWN_SECONDS = 60.0
+KNOWN_SECONDS = 120.0
 
 
 @dataclass

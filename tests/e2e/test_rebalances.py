@@ -27,7 +27,7 @@ from recounted_pipelines import Payments, Recounted, Sales
 SEED = os.environ.get("MILLRACE_SEED", "20240607")
 BROKERS = int(os.environ.get("MILLRACE_BROKERS", "1"))
 STORM_SECONDS = float(os.environ.get("MILLRACE_STORM_SECONDS", "3"))
-EXACT_SECONDS = 60.0
+EXACT_SECONDS = 180.0
 # Brokers watch the sessions of their own protocol.
 KAFKA = ["group.consumer.min.session.timeout.ms=1000", "group.consumer.session.timeout.ms=3000",
          "group.consumer.min.heartbeat.interval.ms=200", "group.consumer.heartbeat.interval.ms=500"]

@@ -29,7 +29,7 @@ DAY_MS = 86_400_000
 START_MS = 1_700_000_000_000 // DAY_MS * DAY_MS
 SHORT_SESSION = ("--kafka.session.timeout.ms=3000", "--kafka.heartbeat.interval.ms=500")
 SEED = "20261126"
-SETTLED_SECONDS = 60.0
+SETTLED_SECONDS = 120.0
 
 MakePipeline = Callable[..., Pipeline]
 

@@ -24,7 +24,7 @@ from pipeline_under_test import Pipeline
 KEYS = 200_000
 PARTITIONS = 4
 START_MS = 1_700_000_000_000 // 86_400_000 * 86_400_000
-SETTLED_SECONDS = 60.0
+SETTLED_SECONDS = 120.0
 FLAGS = ("--state.standby=on",)
 
 

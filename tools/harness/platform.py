@@ -19,7 +19,7 @@ from harness.waiting import wait_for
 SERVICES = ("ingest-api", "processor", "analytics", "query-api", "sink")    # drain order
 PORT_OFFSET = {"ingest-api": 0, "query-api": 1, "processor": 2, "analytics": 3, "sink": 4}
 PIPELINES = {"processor": "pipelines/orders.json", "analytics": "pipelines/product-metrics.json"}
-READY_SECONDS = 60.0
+READY_SECONDS = 120.0
 STOP_SECONDS = 15.0    # service.drain.timeout is 10 s
 
 

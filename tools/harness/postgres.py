@@ -19,9 +19,9 @@ from harness.process import Process, ProcessFailed
 from harness.waiting import wait_for
 
 USER = "millrace"
-START_SECONDS = 30.0
+START_SECONDS = 90.0
 FOR_TESTS = ("fsync=off", "shared_buffers=16MB")    # what is kept need not outlive the machine
-QUERY_SECONDS = 30.0
+QUERY_SECONDS = 60.0
 
 
 def _bin_dir() -> Path:

@@ -14,7 +14,7 @@
 #include "http_peer.h"
 #include "tokens.h"
 
-#define WAIT_US 20000000
+#define WAIT_US 60000000
 
 struct fixture {
     struct http_server *issuer;

@@ -4,7 +4,7 @@
 
 #define ROUNDS      6
 #define CALLS       40 /* that one of four workers takes none of them: one chance in 100,000 */
-#define DEADLINE_US 20000000
+#define DEADLINE_US 60000000
 
 static long status_of(const struct fixture *fixture, const char *path)
 {

@@ -9,7 +9,7 @@
 #include "mock_kafka.h"
 #include "test.h"
 
-#define DEADLINE_MS 20000
+#define DEADLINE_MS 60000
 #define LOOKS_MS    8000 /* forty looks; else it is found after 11 s, or never */
 #define GROUP       "enrich"
 #define ID          "enrich-one-0"

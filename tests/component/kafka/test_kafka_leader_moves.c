@@ -10,9 +10,9 @@
 #include "mock_kafka.h"
 #include "test.h"
 
-#define DEADLINE_MS 20000
-#define NEVER_MS    60000 /* an answer that nobody waits for */
-#define ROUND_MS    300   /* enough for a record to go out before an answer comes */
+#define DEADLINE_MS 60000
+#define NEVER_MS    600000 /* an answer that nobody waits for */
+#define ROUND_MS    300    /* enough for a record to go out before an answer comes */
 
 enum request { PRODUCE = 0, METADATA = 3 }; /* Kafka's API keys */
 

@@ -7,7 +7,7 @@
 #include "mock_kafka.h"
 #include "test.h"
 
-#define DEADLINE_MS 20000
+#define DEADLINE_MS 60000
 #define ROUND_MS    400 /* how long the answer is waited for */
 #define PRODUCE     0   /* Kafka's API key */
 #define BATCH       10 /* more than the five requests that may be under way: librdkafka counts records */

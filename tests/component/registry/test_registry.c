@@ -12,7 +12,7 @@
 #include "log/log.h"
 #include "http_peer.h"
 
-#define WAIT_US 20000000
+#define WAIT_US 60000000
 
 /* Of an id: what is answered. */
 enum { GOOD, GOOD_TOO, ERROR = 500, GARBAGE, FORGED = 1000 };

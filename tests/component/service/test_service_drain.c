@@ -10,7 +10,7 @@
 #include "http_call.h"
 #include "service/service.h"
 
-#define WAIT_US 20000000
+#define WAIT_US 60000000
 
 static const struct embedded_file openapi = {.name = "openapi.json"};
 

@@ -13,7 +13,7 @@
 #include "metrics/metrics.h"
 #include "service/service.h"
 
-#define WAIT_US 20000000
+#define WAIT_US 60000000
 #define RELOADS 20
 
 static const struct embedded_file openapi = {.name = "openapi.json"};

@@ -8,7 +8,7 @@
 #include "core/clock.h"
 #include "service/service.h"
 
-#define WAIT_US 20000000
+#define WAIT_US 60000000
 
 static const struct embedded_file openapi = {.name = "openapi.json"};
 static const struct service_params params = {
