@@ -134,14 +134,16 @@ static void answer_read(const struct slot *slot, long status, struct ledger_answ
     }
 }
 
-/* 201: stored. 202: spooled. 4xx: refused. Anything else after the connection was made may have been stored. */
+/* 201: stored. 202: spooled. 4xx: refused. Anything else once it was sent may have been stored, also where no
+ * connection was to be had to send it again. */
 static struct ledger_answer answer_of(struct slot *slot, CURLcode code)
 {
     long status = 0;
     (void)curl_easy_getinfo(slot->easy, CURLINFO_RESPONSE_CODE, &status);
     struct ledger_answer answer = {
         .outcome = LEDGER_INFO, .status = (int)status, .partition = -1, .offset = -1};
-    if (code == CURLE_COULDNT_CONNECT || (code == CURLE_OK && status >= 400 && status < 500)) {
+    const bool is_unsent = code == CURLE_COULDNT_CONNECT && slot->sent_bytes == 0;
+    if (is_unsent || (code == CURLE_OK && status >= 400 && status < 500)) {
         answer.outcome = LEDGER_FAIL;
     } else if (code == CURLE_OK && (status == 201 || status == 202)) {
         answer_read(slot, status, &answer);
