@@ -121,6 +121,17 @@ static void produce(rd_kafka_t *producer, char *value)
                                           RD_KAFKA_V_VALUE(value, strlen(value)), RD_KAFKA_V_END));
 }
 
+/* The partition's leader is broker 1, and has acknowledged "1". */
+static rd_kafka_t *producer_at_first_broker(struct mock_kafka *mock)
+{
+    mock_kafka_topic(mock, "orders", 1);
+    assert_int_equal(0, rd_kafka_mock_partition_set_leader(mock->cluster, "orders", 0, 1));
+    rd_kafka_t *producer = producer_start(mock);
+    produce(producer, "1");
+    assert_int_equal(0, rd_kafka_flush(producer, DEADLINE_MS));
+    return producer;
+}
+
 /* What was acknowledged is what the partition holds, in the order in which it was sent. */
 static void expect_stored(rd_kafka_t *producer, const char *values)
 {
@@ -176,11 +187,7 @@ static void test_new_leader__refuses_the_first__is_not_passed_by_the_next(void *
 {
     (void)state;
     struct mock_kafka mock = mock_kafka_start(2);
-    mock_kafka_topic(&mock, "orders", 1);
-    assert_int_equal(0, rd_kafka_mock_partition_set_leader(mock.cluster, "orders", 0, 1));
-    rd_kafka_t *producer = producer_start(&mock);
-    produce(producer, "1");
-    assert_int_equal(0, rd_kafka_flush(producer, DEADLINE_MS));
+    rd_kafka_t *producer = producer_at_first_broker(&mock);
     int joined = times(JOINED_NEW_LEADER);
     assert_int_equal(0, rd_kafka_mock_partition_set_leader(mock.cluster, "orders", 0, 2));
     await_moment(JOINED_NEW_LEADER, joined);
@@ -202,11 +209,7 @@ static void test_record_in_flight__leader_moved__is_not_passed_by_the_next(void 
 {
     (void)state;
     struct mock_kafka mock = mock_kafka_start(2);
-    mock_kafka_topic(&mock, "orders", 1);
-    assert_int_equal(0, rd_kafka_mock_partition_set_leader(mock.cluster, "orders", 0, 1));
-    rd_kafka_t *producer = producer_start(&mock);
-    produce(producer, "1");
-    assert_int_equal(0, rd_kafka_flush(producer, DEADLINE_MS));
+    rd_kafka_t *producer = producer_at_first_broker(&mock);
 
     /* The record goes to the old leader while the news of the new one is on its way. */
     int joined = times(JOINED_NEW_LEADER), failed = times(FAILED);
