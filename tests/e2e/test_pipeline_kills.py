@@ -54,7 +54,7 @@ SHORT_SESSION = ("--kafka.session.timeout.ms=3000", "--kafka.heartbeat.interval.
 KEPT = ("--state.dir=state-NUMBER",)
 FOLLOWED = ("--state.standby=on",)
 FLAGS = (*(SHORT_SESSION if BROKERS == 1 else ()), "--repartition.purge.interval=1h")
-# Nothing but the session ends while such a worker sleeps, however long the others take: its abort is a plain one.
+# Nothing but the session ends while such a worker sleeps, however long the others take: it is awake to abort.
 ASLEEP = ("--kafka.transaction.timeout.ms=120000", "--kafka.message.timeout.ms=110000", "--kafka.socket.timeout.ms=110000")
 IN_DOUBT = ("--kafka.transaction.timeout.ms=2000", "--kafka.message.timeout.ms=1500", "--kafka.socket.timeout.ms=1500",
             "--commit.interval=1s", "--kafka.session.timeout.ms=30000")
