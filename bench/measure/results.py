@@ -91,14 +91,14 @@ def _beside(ratio: float) -> str:
 def _contest(figures: dict[str, Any]) -> tuple[Row, list[Row]]:
     """What a request costs, and ours in relation to each of the others."""
     rows: list[Row] = []
-    for connections, servers in figures["connections"].items():
+    for load, servers in figures["loads"].items():
         ratios = servers["ratio_to"]
         ours_us = servers["ingest-api"]["cpu_us_per_request"]
         for name, title in SERVER_TITLES.items():
             if name not in servers:
                 continue
             s = servers[name]
-            rows.append((f"{title}, {connections} connections", _thousands(s["events_per_s"]),
+            rows.append((f"{title}, {load}", _thousands(s["events_per_s"]),
                          _beside(ratios[name]) if name in ratios else "",
                          _beside(s["cpu_us_per_request"] / ours_us) if name in ratios else "",
                          f"{s['p50_ms']:.1f}", f"{s['p99_ms']:.1f}", f"{s['cpu_us_per_request']:.1f}",

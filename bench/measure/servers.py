@@ -24,13 +24,13 @@ START_SECONDS = 30
 
 
 class Server:
-    """One running server and what was measured on it, by number of connections."""
+    """One running server and what was measured on it, by load."""
 
     def __init__(self, session: Session, name: str) -> None:
         self.name = name
         self.port = session.free_port()
         self.process = STARTERS[name](session, self.port)
-        self.samples: dict[int, list[dict[str, Any]]] = {}
+        self.samples: dict[str, list[dict[str, Any]]] = {}
 
 
 @dataclass(frozen=True)

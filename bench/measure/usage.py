@@ -15,21 +15,21 @@ def cpu_seconds(pid: int) -> float:
     return time.clock_gettime((~pid << 3) | 2)
 
 
-def _tree(pid: int) -> list[int]:
+def tree(pid: int) -> list[int]:
     """The process and all that descend from it: a server's workers may be processes."""
     found = [pid]
     for task in Path(f"/proc/{pid}/task").iterdir():
         for child in (task / "children").read_text().split():
-            found += _tree(int(child))
+            found += tree(int(child))
     return found
 
 
 def tree_cpu_seconds(pid: int) -> float:
-    return sum(map(cpu_seconds, _tree(pid)))
+    return sum(map(cpu_seconds, tree(pid)))
 
 
 def tree_peak_rss_mib(pid: int) -> float:
-    return round(sum(map(peak_rss_mib, _tree(pid))), 1)
+    return round(sum(map(peak_rss_mib, tree(pid))), 1)
 
 
 def _status_kib(pid: int, field: str) -> int:
