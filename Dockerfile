@@ -20,6 +20,7 @@ COPY deploy/images/trust deploy/images/
 RUN deploy/images/trust
 COPY package.json package-lock.json ./
 COPY scripts/lib scripts/lib
+COPY scripts/librdkafka scripts/librdkafka
 COPY scripts/deps scripts/
 RUN scripts/deps build || { tail -n 50 /millrace/logs/*.log; exit 1; }
 

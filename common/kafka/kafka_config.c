@@ -113,17 +113,10 @@ static const struct property consumer_properties[] = {
      "the end of a partition drives restores and idleness"},
     {"fetch.error.backoff.ms", "100", 0, "a moved leader costs 100 ms, not 500"},
     {"fetch.message.max.bytes", "2097152", 0, "fewer, larger fetches while catching up"},
-    /* Prefetch: bounded by bytes. Where the library can (2.2 and newer) a full queue pauses the
-     * fetcher 5 ms; older ones sleep a second, so old_fetch_properties sizes the queue not to fill. */
+    /* Prefetch: bounded by bytes. */
     {"queued.min.messages", "100000", 0, "the fetcher works ahead"},
     {"queued.max.messages.kbytes", "65536", 0, "64 MiB a client"},
     {"fetch.queue.backoff.ms", "5", 0, "a full queue must not stall the reader for a second"},
-};
-
-/* librdkafka before 2.2 sleeps 1 s at a full queue: a prototype fell from 2.4 to 0.23 M events/s. */
-static const struct property old_fetch_properties[] = {
-    {"queued.min.messages", "1000000", 0, "never the limit that is met"},
-    {"queued.max.messages.kbytes", "262144", 0, "256 MiB a client"},
 };
 
 static const struct property worker_properties[] = {
@@ -203,22 +196,13 @@ static const struct property_table role_tables[][ROLE_TABLES_MAX] = {
     [KAFKA_ROLE_ADMIN] = {TABLE(common_properties)},
 };
 
-/* A property that the linked library is too old for is left out, and said so at debug level. */
 static enum err property_table_apply(rd_kafka_conf_t *conf, const struct property_table *table,
                                      struct err_info *info)
 {
     for (size_t i = 0; i < table->count; i++) {
         const struct property *row = &table->rows[i];
         char why[256];
-        switch (rd_kafka_conf_set(conf, row->name, row->value, why, sizeof why)) {
-        case RD_KAFKA_CONF_OK:
-            break;
-        case RD_KAFKA_CONF_UNKNOWN:
-            log_event(LOG_DEBUG, "kafka_property_unknown",
-                      "librdkafka does not know a property of ours; left out",
-                      KV("property", row->name), KV("version", rd_kafka_version_str()));
-            break;
-        case RD_KAFKA_CONF_INVALID:
+        if (rd_kafka_conf_set(conf, row->name, row->value, why, sizeof why)) {
             return err_set(info, ERR_INTERNAL, "librdkafka refused %s=%s: %s", row->name,
                            row->value, why);
         }
@@ -239,10 +223,6 @@ static enum err role_properties_apply(rd_kafka_conf_t *conf, enum kafka_role rol
         if (e) {
             return e;
         }
-    }
-    if (kafka_role_is_consumer(role) && rd_kafka_version() < KAFKA_VERSION_FETCH_BACKOFF) {
-        const struct property_table old = TABLE(old_fetch_properties);
-        return property_table_apply(conf, &old, info);
     }
     return ERR_OK;
 }
@@ -444,23 +424,4 @@ enum err kafka_err(rd_kafka_resp_err_t code)
     default:
         return ERR_KAFKA_REJECTED;
     }
-}
-
-void kafka_log_version(void)
-{
-    int version = rd_kafka_version();
-    if (version >= KAFKA_VERSION_GOOD) {
-        log_event(LOG_INFO, "librdkafka_version", "the Kafka client library",
-                  KV("version", rd_kafka_version_str()));
-        return;
-    }
-    log_event(
-        LOG_WARN, "librdkafka_version",
-        version < KAFKA_VERSION_FETCH_BACKOFF
-            ? "an old Kafka client library: lacks fixes that exactly-once needs (#4438, #4261, "
-              "#4750) and stalls at a full prefetch queue (256 MiB used instead of 64); "
-              "scripts/deps builds a newer one"
-            : "an old Kafka client library: lacks fixes of batch consume (#5213); scripts/deps "
-              "builds a newer one",
-        KV("version", rd_kafka_version_str()));
 }

@@ -2,10 +2,9 @@
  *
  * WHAT     kafka_conf_new makes an rd_kafka_conf_t for a role with the values that the role needs
  *          (each with its reason beside it in the .c), then applies every `kafka.<property>` the
- *          user gave. A property that the linked librdkafka does not know is skipped when it is
- *          ours (and said once in the log at debug), an error when it is the user's, with the
- *          nearest name. A property that would break a promise (enable.auto.commit, isolation.level
- *          of a worker, …) is refused with the reason.
+ *          user gave. One of the user's that librdkafka does not know is an error with the nearest
+ *          name. One that would break a promise (enable.auto.commit, isolation.level of a worker, …)
+ *          is refused with the reason.
  */
 #pragma once
 
@@ -20,11 +19,6 @@ struct kafka_config {
 };
 extern const struct config_option kafka_options[];
 extern const size_t kafka_options_count;
-
-/* Versions of librdkafka that behave differently (rd_kafka_version()). */
-#define KAFKA_VERSION_FETCH_BACKOFF 0x02020000 /* fetch.queue.backoff.ms; before: sleeps of 1 s */
-#define KAFKA_VERSION_GROUPS        0x020c0000 /* group.protocol=consumer is more than a preview */
-#define KAFKA_VERSION_GOOD          0x020d0200 /* 2.13.2: nothing that exactly-once needs is missing */
 
 enum kafka_role {
     KAFKA_ROLE_PRODUCER_ACKED,     /* each record waited for: small linger, idempotent */
@@ -48,5 +42,3 @@ MUST_CHECK enum err kafka_conf_set(rd_kafka_conf_t *conf, const char *name, cons
 int64_t kafka_conf_number(const rd_kafka_conf_t *conf, const char *name);
 /* One border for librdkafka's codes. */
 enum err kafka_err(rd_kafka_resp_err_t code);
-/* Logs once at start which version is linked and what an old one lacks. */
-void kafka_log_version(void);

@@ -18,27 +18,9 @@
 #include "core/strview.h"
 #include "kafka/kafka_config.h"
 #include "kafka/kafka_directory.h"
+#include "kafka/kafka_records.h"
 
 struct kafka_producer;
-
-#define KAFKA_HEADERS_MAX 72 /* of a record */
-
-struct kafka_header {
-    const char *name;
-    struct strview value;
-};
-
-struct kafka_record {
-    const char *topic;
-    int32_t partition;    /* -1: by key hash (murmur2), or any for a null key */
-    struct strview key;   /* ptr NULL: null key */
-    struct strview value; /* ptr NULL: tombstone */
-    bool value_is_lent;
-    int64_t timestamp_ms; /* 0: now */
-    const struct kafka_header *headers;
-    size_t header_count;
-    void *opaque; /* comes back in the report */
-};
 
 struct kafka_report {
     void *opaque;

@@ -213,7 +213,6 @@ static void on_fatal(void *context, enum err err, const struct err_info *info)
 
 enum err pipeline_service_start(struct pipeline_service *self, struct err_info *info)
 {
-    kafka_log_version();
     const struct worker_params params = {
         .config = &self->worker_config,
         .kafka = &self->kafka,

@@ -89,11 +89,6 @@ static enum err sticky_check(const struct pipeline *pipeline, struct err_info *i
 static enum err broker_check(const struct kafka_config *kafka, struct err_info *info)
 {
     static const char *const theirs[] = {"session.timeout.ms", "heartbeat.interval.ms"};
-    if (rd_kafka_version() < KAFKA_VERSION_GROUPS) {
-        return err_set(info, ERR_CONFIG,
-                       "pipeline.rebalance=broker: librdkafka %s is too old, 2.12 or newer can",
-                       rd_kafka_version_str());
-    }
     for (size_t i = 0; i < kafka->extra.count * ARRAY_LEN(theirs); i++) {
         const char *set = kafka->extra.pairs[i / ARRAY_LEN(theirs)].name;
         const char *name = theirs[i % ARRAY_LEN(theirs)];

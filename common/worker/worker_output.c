@@ -3,8 +3,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "core/arena.h"
 #include "core/clock.h"
+#include "kafka/kafka_batches.h"
 #include "kafka/kafka_stats.h"
 #include "kafka/kafka_topics.h"
 #include "log/log.h"
@@ -17,17 +17,18 @@
 #define CYCLE_MS_MAX        9000 /* and nine tenths of transaction.timeout.ms: past it brokers abort */
 #define ACKNOWLEDGE_MS      40000 /* at least once: below max.poll.interval.ms */
 #define QUEUE_FULL_PAUSE_MS 20
+#define UNKNOWN_PAUSE_MS    10
 #define FLUSH_STEP_MS       20
-#define FLUSH_STEPS         10         /* until a transaction is asked whether it has failed */
-#define PEEK_VERSION        0x020f01ff /* 2.15.1, the pinned one */
-
-/* What the client is told of each record. */
-enum argument { TOPIC, PARTITION, VALUE, KEY, TIMESTAMP, OPAQUE, MSGFLAGS, HEADERS, ARGUMENTS };
+#define FLUSH_STEPS         10 /* until a transaction is asked whether it has failed */
 
 struct worker_output {
     struct worker_output_params params;
     rd_kafka_t *client;        /* NULL: to be made */
     rd_kafka_topic_t **topics; /* by the pipeline's topic index */
+    struct kafka_batches *batches;
+    int64_t linger_us;            /* for how long a batch may be filled */
+    struct kafka_header *headers; /* of the last record */
+    size_t header_count, header_room;
     size_t topic_count;
     bool is_ready;
     int64_t next_try_us;
@@ -37,14 +38,8 @@ struct worker_output {
     rd_kafka_resp_err_t delivery_code;
     struct err_info forbidden; /* of this cycle: what there is no right to; "" */
     struct worker_refused refused;
-    bool must_remake;           /* at the next begin: batches are to be others */
     int64_t began_us, cycle_us; /* since when it runs, how long it may */
     struct worker_output_counts counts;
-    /* The cycle's values: the client borrows them until they are acknowledged. Its own copy, a block of
-     * another size for each record that another thread frees, cost an enrichment 8 % of its CPU. */
-    struct arena values;
-    rd_kafka_vu_t
-        arguments[ARGUMENTS]; /* of the last record: 576 bytes need not be cleared for each */
 };
 
 /* --- the client ---------------------------------------------------------------------------------------- */
@@ -53,11 +48,13 @@ static void on_delivery_error(rd_kafka_t *client, const rd_kafka_message_t *mess
 {
     (void)client;
     struct worker_output *output = context;
-    output->delivery_errors += message->err != 0;
+    const struct kafka_batch *batch = message->_private;
+    output->delivery_errors += (size_t)batch->records.count;
     output->is_in_doubt |=
         rd_kafka_message_status(message) == RD_KAFKA_MSG_STATUS_POSSIBLY_PERSISTED;
     output->delivery_code = message->err;
-    worker_refused_note(&output->refused, message);
+    worker_refused_note(&output->refused, message->err, rd_kafka_topic_name(message->rkt),
+                        &batch->records);
     if (message->err == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED) {
         (void)err_set(&output->forbidden, ERR_TOPIC_FORBIDDEN, "topic %s: no right to write to it",
                       rd_kafka_topic_name(message->rkt));
@@ -85,22 +82,6 @@ static bool is_transactional(const struct worker_output *output)
     return output->params.transactional_id != NULL;
 }
 
-/* As large as brokers have shown to take. */
-static enum err batches_set(struct worker_output *output, rd_kafka_conf_t *conf,
-                            struct err_info *info)
-{
-    struct worker_refused *refused = &output->refused;
-    char bytes[24];
-    if (refused->is_alone) {
-        return kafka_conf_set(conf, "batch.num.messages", "1", info);
-    }
-    if (refused->batch_bytes == 0) {
-        refused->batch_bytes = kafka_conf_number(conf, "batch.size");
-    }
-    (void)snprintf(bytes, sizeof bytes, "%lld", (long long)refused->batch_bytes);
-    return kafka_conf_set(conf, "batch.size", bytes, info);
-}
-
 static enum err output_conf(struct worker_output *output, rd_kafka_conf_t **ret,
                             struct err_info *info)
 {
@@ -118,24 +99,11 @@ static enum err output_conf(struct worker_output *output, rd_kafka_conf_t **ret,
     if (!e && is_transactional(output)) {
         e = kafka_conf_set(*ret, "transactional.id", output->params.transactional_id, info);
     }
-    return e ? e : batches_set(output, *ret, info);
-}
-
-/* As every client of ours, by a part of the key where there is one: a windowed key belongs where its
- * group does. */
-static int32_t partition_choose(const rd_kafka_topic_t *topic, const void *key, size_t key_bytes,
-                                int32_t partitions, void *topic_opaque, void *partition_bytes)
-{
-    size_t bytes = (size_t)(uintptr_t)partition_bytes;
-    return rd_kafka_msg_partitioner_murmur2_random(topic, key, bytes ? bytes : key_bytes,
-                                                   partitions, topic_opaque, NULL);
-}
-
-static rd_kafka_topic_t *topic_open(rd_kafka_t *client, const char *name)
-{
-    rd_kafka_topic_conf_t *conf = rd_kafka_default_topic_conf_dup(client);
-    rd_kafka_topic_conf_set_partitioner_cb(conf, partition_choose);
-    return rd_kafka_topic_new(client, name, conf);
+    if (!e) { /* batches linger here; what the client is given is on its way at once */
+        output->linger_us = kafka_conf_number(*ret, "linger.ms") * 1000;
+        e = kafka_conf_set(*ret, "linger.ms", "0", info);
+    }
+    return e;
 }
 
 static void client_open(struct worker_output *output)
@@ -155,10 +123,16 @@ static void client_open(struct worker_output *output)
     int64_t cycle_ms = timeout_ms * 9 / 10;
     int64_t most_ms = output->params.cycle_ms_max ? output->params.cycle_ms_max : CYCLE_MS_MAX;
     output->cycle_us = (cycle_ms < most_ms ? cycle_ms : most_ms) * 1000;
+    output->batches = kafka_batches_new(output->client);
     for (size_t i = 0; i < output->topic_count; i++) {
-        output->topics[i] =
-            topic_open(output->client, pipeline_topic_name(output->params.pipeline, i));
+        output->topics[i] = rd_kafka_topic_new(
+            output->client, pipeline_topic_name(output->params.pipeline, i), NULL);
         CHECK(output->topics[i] != NULL); /* pipeline_compile checked the names */
+        CHECK(kafka_batches_topic(output->batches, output->topics[i]) == i);
+    }
+    if (output->refused.batch_bytes == 0) {
+        output->refused.batch_bytes =
+            kafka_conf_number(rd_kafka_conf(output->client), "batch.size");
     }
 }
 
@@ -173,7 +147,7 @@ static void client_close(struct worker_output *output)
     }
     (void)rd_kafka_purge(output->client, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
     rd_kafka_destroy(TAKE(output->client));
-    arena_reset(&output->values);
+    kafka_batches_free(TAKE(output->batches));
 }
 
 /* The producer cannot be used again; the cycle's outcome is for committed offsets to tell. */
@@ -224,6 +198,9 @@ void worker_output_serve(struct worker_output *output)
 {
     if (output->client) {
         (void)rd_kafka_poll(output->client, 0);
+        if (kafka_batches_send_older(output->batches, clock_mono_us() - output->linger_us)) {
+            /* tried again, the last time by the commit, which tells */
+        }
     }
 }
 
@@ -262,22 +239,24 @@ static bool is_cycle_over(const struct worker_output *output)
 
 /* --- a cycle ----------------------------------------------------------------------------------------------- */
 
+/* As large as brokers have shown to take. */
+static void batches_limit(struct worker_output *output)
+{
+    int64_t records = kafka_conf_number(rd_kafka_conf(output->client), "batch.num.messages");
+    kafka_batches_limit(output->batches, output->refused.batch_bytes,
+                        output->refused.is_alone ? 1 : (int32_t)records);
+}
+
 enum err worker_output_begin(struct worker_output *output)
 {
     CHECK(output->is_ready);
-    if (output->must_remake) {
-        output->must_remake = false;
-        return output_lose(output, "begin",
-                           "all that was refused is found: batches are as large "
-                           "as they were",
-                           NULL);
-    }
     output->counts = (struct worker_output_counts){0};
     output->delivery_errors = 0;
     output->is_in_doubt = false;
     output->forbidden.text[0] = '\0';
     output->began_us = clock_mono_us();
-    arena_reset(&output->values); /* the cycle before is over: nothing is under way */
+    kafka_batches_reset(output->batches); /* the cycle before is over: nothing is under way */
+    batches_limit(output);
     if (!is_transactional(output)) {
         return ERR_OK;
     }
@@ -289,89 +268,106 @@ enum err worker_output_begin(struct worker_output *output)
  * frees a buffer for it: 7 % of an enrichment's CPU where records have none. In Kafka's record format
  * v2 (the only one that brokers since 4.0 serve) the number of headers is the byte behind the value,
  * and librdkafka hands the value out where it lies in the fetched batch. That is not in its contract,
- * so it counts only for the version that was read and tested (tests/component/worker forwards
- * headers); any other takes the dear way. */
+ * but it is pinned, and tests/component/worker forwards headers. */
 static bool has_no_headers(const rd_kafka_message_t *record)
 {
-    return rd_kafka_version() == PEEK_VERSION && record->payload &&
-           ((const char *)record->payload)[record->len] == 0;
+    return record->payload && ((const char *)record->payload)[record->len] == 0;
 }
 
-/* The source record's headers, then ours; NULL when there are none. */
-static rd_kafka_headers_t *headers_of(const struct worker_output *output,
-                                      const struct stream_out *out)
+static struct kafka_header *header_next(struct worker_output *output)
 {
-    rd_kafka_headers_t *headers = NULL, *source = NULL;
+    if (output->header_count == output->header_room) {
+        output->header_room += KAFKA_HEADERS_MAX;
+        output->headers =
+            must_realloc(output->headers, output->header_room * sizeof *output->headers);
+    }
+    return &output->headers[output->header_count++];
+}
+
+static bool is_left(const char *const *left, const char *name)
+{
+    while (*left && strcmp(*left, name) != 0) {
+        left++;
+    }
+    return *left != NULL;
+}
+
+/* The source record's, then ours. */
+static void headers_gather(struct worker_output *output, const struct stream_out *out)
+{
+    rd_kafka_headers_t *source = NULL;
+    output->header_count = 0;
     if (out->source && !has_no_headers(out->source->origin) &&
         !rd_kafka_message_headers(out->source->origin, &source)) {
-        headers = rd_kafka_headers_copy(source);
         const char *const *left = stream_headers_left(output->params.pipeline, out);
-        for (; *left; left++) {
-            (void)rd_kafka_header_remove(headers, *left); /* where there is one */
+        const char *name;
+        const void *value;
+        size_t bytes;
+        for (size_t i = 0; !rd_kafka_header_get_all(source, i, &name, &value, &bytes); i++) {
+            if (!is_left(left, name)) {
+                *header_next(output) = (struct kafka_header){name, sv_of(value, bytes)};
+            }
         }
     }
-    if (!headers && out->header_count > 0) {
-        headers = rd_kafka_headers_new(out->header_count);
-    }
     for (size_t i = 0; i < out->header_count; i++) {
-        (void)rd_kafka_header_add(headers, out->headers[i].name, -1, out->headers[i].value.ptr,
-                                  (ssize_t)out->headers[i].value.len); /* ours: not read-only */
+        *header_next(output) = (struct kafka_header){out->headers[i].name, out->headers[i].value};
     }
-    return headers;
 }
 
-static const rd_kafka_vtype_t argument_types[ARGUMENTS] = {
-    [TOPIC] = RD_KAFKA_VTYPE_RKT,           [PARTITION] = RD_KAFKA_VTYPE_PARTITION,
-    [VALUE] = RD_KAFKA_VTYPE_VALUE,         [KEY] = RD_KAFKA_VTYPE_KEY,
-    [TIMESTAMP] = RD_KAFKA_VTYPE_TIMESTAMP, [OPAQUE] = RD_KAFKA_VTYPE_OPAQUE,
-    [MSGFLAGS] = RD_KAFKA_VTYPE_MSGFLAGS,   [HEADERS] = RD_KAFKA_VTYPE_HEADERS,
-};
-
-/* librdkafka takes void * for what it copies. */
-static void *unconst(const void *pointer)
+/* Whether what the client does not take yet may be tried again: it waits for that, until the cycle is over. */
+static bool may_try_again(struct worker_output *output, rd_kafka_resp_err_t code, size_t topic)
 {
-    return (void *)(uintptr_t)pointer;
+    if (is_cycle_over(output)) {
+        return false;
+    }
+    if (code == RD_KAFKA_RESP_ERR__QUEUE_FULL) {
+        (void)rd_kafka_flush(output->client, QUEUE_FULL_PAUSE_MS); /* room is what is waited for */
+        return true;
+    }
+    if (code == RD_KAFKA_RESP_ERR__WAIT_CACHE) { /* asked for, librdkafka knows it as well */
+        int32_t count;
+        if (kafka_topic_partitions(output->client,
+                                   pipeline_topic_name(output->params.pipeline, topic), STEP_MS,
+                                   &count, NULL)) {
+            (void)rd_kafka_poll(output->client, UNKNOWN_PAUSE_MS);
+        }
+        return true;
+    }
+    return false;
 }
 
-static rd_kafka_resp_err_t produce(struct worker_output *output, const struct stream_out *out,
-                                   void *value)
+static rd_kafka_resp_err_t record_add(struct worker_output *output, const struct stream_out *out)
 {
-    rd_kafka_headers_t *headers =
-        out->header_count > 0 || out->source ? headers_of(output, out) : NULL;
-    bool has_key = out->key.ptr && out->key.len > 0; /* null, never empty */
-    rd_kafka_vu_t *arguments = output->arguments;
-    arguments[TOPIC].u.rkt = output->topics[out->topic];
-    arguments[PARTITION].u.i32 = out->partition;
-    arguments[VALUE].u.mem.ptr = value;
-    arguments[VALUE].u.mem.size = out->value.len;
-    arguments[KEY].u.mem.ptr = has_key ? unconst(out->key.ptr) : NULL;
-    arguments[KEY].u.mem.size = has_key ? out->key.len : 0;
-    arguments[TIMESTAMP].u.i64 = out->timestamp_ms > 0 ? out->timestamp_ms : 0;
-    arguments[OPAQUE].u.ptr = (void *)(uintptr_t)out->partition_bytes;
-    arguments[HEADERS].u.headers = headers;
-    rd_kafka_error_t *error =
-        rd_kafka_produceva(output->client, arguments, headers ? ARGUMENTS : HEADERS);
-    if (!error) {
-        return RD_KAFKA_RESP_ERR_NO_ERROR;
-    }
-    rd_kafka_resp_err_t code = rd_kafka_error_code(error);
-    rd_kafka_error_destroy(error);
-    if (headers) {
-        rd_kafka_headers_destroy(headers); /* taken over only on success */
-    }
+    headers_gather(output, out);
+    const struct kafka_record record = {
+        .partition = out->partition,
+        .key = out->key.len > 0 ? out->key : (struct strview){NULL, 0}, /* null, never empty */
+        .value = out->value,
+        .timestamp_ms = out->timestamp_ms > 0 ? out->timestamp_ms : clock_now_ms(),
+        .headers = output->headers,
+        .header_count = output->header_count,
+    };
+    rd_kafka_resp_err_t code;
+    do {
+        code = kafka_batches_add(output->batches, out->topic, &record, out->partition_bytes);
+    } while (code && may_try_again(output, code, out->topic));
     return code;
 }
 
-/* NULL: a tombstone. */
-static void *value_keep(struct worker_output *output, struct strview value)
+static enum err emit_failed(struct worker_output *output, rd_kafka_resp_err_t code,
+                            const char *topic, size_t bytes, struct err_info *info)
 {
-    if (!value.ptr) {
-        return NULL;
+    if (code == RD_KAFKA_RESP_ERR__QUEUE_FULL) {
+        return err_set(info, ERR_TXN_ABORT, "the producer queue stayed full");
     }
-    char *kept = arena_alloc(&output->values, value.len);
-    CHECK(kept != NULL); /* it has no bound of its own: a cycle has */
-    memcpy(kept, value.ptr, value.len);
-    return kept;
+    if (code == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE) {
+        return err_set(info, ERR_RECORD_TOO_LARGE,
+                       "a record of %zu bytes is too large for topic %s", bytes, topic);
+    }
+    if (code == RD_KAFKA_RESP_ERR__FATAL || rd_kafka_fatal_error(output->client, NULL, 0)) {
+        return output_lose(output, "produce", rd_kafka_err2str(code), info);
+    }
+    return err_set(info, ERR_TXN_ABORT, "produce to %s: %s", topic, rd_kafka_err2str(code));
 }
 
 enum err worker_output_emit(struct worker_output *output, const struct stream_out *out,
@@ -383,26 +379,23 @@ enum err worker_output_emit(struct worker_output *output, const struct stream_ou
         return err_set(info, kafka_err(code), "a record of %zu bytes was refused by topic %s: %s",
                        out->value.len, topic, rd_kafka_err2str(code));
     }
-    void *value = value_keep(output, out->value);
-    while ((code = produce(output, out, value)) == RD_KAFKA_RESP_ERR__QUEUE_FULL) {
-        if (is_cycle_over(output)) {
-            return err_set(info, ERR_TXN_ABORT, "the producer queue stayed full");
-        }
-        (void)rd_kafka_flush(output->client, QUEUE_FULL_PAUSE_MS); /* room is what is waited for */
+    code = record_add(output, out);
+    if (code) {
+        return emit_failed(output, code, topic, out->value.len, info);
     }
-    if (code == RD_KAFKA_RESP_ERR_NO_ERROR) {
-        output->counts.records[out->target]++;
-        output->counts.bytes += (int64_t)(out->key.len + out->value.len);
-        return ERR_OK;
-    }
-    if (code == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE) {
-        return err_set(info, ERR_RECORD_TOO_LARGE,
-                       "a record of %zu bytes is too large for topic %s", out->value.len, topic);
-    }
-    if (code == RD_KAFKA_RESP_ERR__FATAL || rd_kafka_fatal_error(output->client, NULL, 0)) {
-        return output_lose(output, "produce", rd_kafka_err2str(code), info);
-    }
-    return err_set(info, ERR_TXN_ABORT, "produce to %s: %s", topic, rd_kafka_err2str(code));
+    output->counts.records[out->target]++;
+    output->counts.bytes += (int64_t)(out->key.len + out->value.len);
+    return ERR_OK;
+}
+
+/* What is still being filled. */
+static enum err rest_send(struct worker_output *output, struct err_info *info)
+{
+    rd_kafka_resp_err_t code;
+    do {
+        code = kafka_batches_send(output->batches);
+    } while (code && may_try_again(output, code, 0));
+    return code ? emit_failed(output, code, "a topic", 0, info) : ERR_OK;
 }
 
 /* librdkafka's own -1 is for ever. A transaction that is not over by its time-out is aborted by the
@@ -501,16 +494,20 @@ static enum err acknowledged_commit(struct worker_output *output, rd_kafka_t *co
 enum err worker_output_commit(struct worker_output *output, rd_kafka_t *consumer,
                               const rd_kafka_topic_partition_list_t *offsets, struct err_info *info)
 {
+    enum err e = rest_send(output, info);
+    if (e) {
+        return e;
+    }
     crash_point(CRASH_BEFORE_OFFSETS);
-    enum err e = is_transactional(output) ? transaction_commit(output, consumer, offsets, info)
-                                          : acknowledged_commit(output, consumer, offsets, info);
+    e = is_transactional(output) ? transaction_commit(output, consumer, offsets, info)
+                                 : acknowledged_commit(output, consumer, offsets, info);
     if (!e) {
-        output->must_remake = worker_refused_settle(&output->refused, output_records(output), true);
+        worker_refused_settle(&output->refused, output_records(output), true);
     }
     return e;
 }
 
-/* Leaves nothing under way: its values are forgotten at the next begin. */
+/* Leaves nothing under way: its batches are taken back at the next begin. */
 static enum err acknowledged_abort(struct worker_output *output)
 {
     (void)rd_kafka_purge(output->client, RD_KAFKA_PURGE_F_QUEUE);
@@ -539,11 +536,13 @@ static enum err transaction_abort(struct worker_output *output)
 enum err worker_output_abort(struct worker_output *output)
 {
     crash_point(CRASH_IN_ABORT);
+    kafka_batches_drop(output->batches);
     /* At least once, what was sent stays; it will come again. */
     enum err e = is_transactional(output) ? transaction_abort(output) : acknowledged_abort(output);
-    bool must_remake = !e && worker_refused_settle(&output->refused, output_records(output), false);
-    return must_remake ? output_lose(output, "abort", "a batch was refused: smaller ones", NULL)
-                       : e;
+    if (!e) {
+        worker_refused_settle(&output->refused, output_records(output), false);
+    }
+    return e;
 }
 
 /* --- life -------------------------------------------------------------------------------------------------- */
@@ -577,10 +576,6 @@ struct worker_output *worker_output_new(const struct worker_output_params *param
     output->params = *params;
     output->topic_count = pipeline_topic_count(params->pipeline);
     output->topics = must_alloc((output->topic_count + 1) * sizeof(rd_kafka_topic_t *));
-    for (size_t i = 0; i < ARGUMENTS; i++) {
-        output->arguments[i].vtype = argument_types[i];
-    }
-    arena_init(&output->values, SIZE_MAX);
     return output;
 }
 
@@ -590,7 +585,7 @@ void worker_output_free(struct worker_output *output)
         return;
     }
     client_close(output);
-    arena_free(&output->values);
+    free(output->headers);
     free(output->topics);
     free(output);
 }

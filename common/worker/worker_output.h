@@ -14,7 +14,7 @@
  *                             record; the cycle goes on.
  *          A record that a broker refuses fails its cycle, once or a few times: worker_refused.h.
  * BOUNDS   emit waits while the producer's queue is full, until the cycle's time is over.
- * OWNS     a copy of each value of the cycle, until the next begins: whoever ends cycles bounds it.
+ * OWNS     the cycle's records as bytes, until the next begins: whoever ends cycles bounds them.
  * THREADS  one owner.
  */
 #pragma once
@@ -45,7 +45,8 @@ struct worker_output *worker_output_new(const struct worker_output_params *param
 bool worker_output_is_ready(const struct worker_output *output);
 /* Goes a step towards ready; blocks a second at most. */
 void worker_output_step(struct worker_output *output);
-void worker_output_serve(struct worker_output *output); /* statistics and errors that wait */
+/* Statistics and errors that wait; sends what has lingered. */
+void worker_output_serve(struct worker_output *output);
 
 MUST_CHECK enum err worker_output_begin(struct worker_output *output);
 MUST_CHECK enum err worker_output_emit(struct worker_output *output, const struct stream_out *out,

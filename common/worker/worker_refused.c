@@ -25,21 +25,19 @@ static uint64_t hash_of(const char *topic, struct strview key, struct strview va
     return XXH3_64bits_withSeed(value.ptr, value.len, hash);
 }
 
-void worker_refused_note(struct worker_refused *refused, const rd_kafka_message_t *message)
+void worker_refused_note(struct worker_refused *refused, rd_kafka_resp_err_t code,
+                         const char *topic, const struct kafka_records *records)
 {
-    if (!is_refusal(message->err)) {
+    if (!is_refusal(code)) {
         return;
     }
-    bool is_sure = is_of_size(message->err)
-                       ? (int64_t)(message->len + message->key_len) >= refused->batch_bytes
-                       : refused->is_alone;
-    refused->code = message->err;
-    if (is_sure) {
-        refused->has_found = true;
-        refused->hashes[refused->at] = hash_of(rd_kafka_topic_name(message->rkt),
-                                               (struct strview){message->key, message->key_len},
-                                               (struct strview){message->payload, message->len});
-        refused->codes[refused->at] = message->err;
+    refused->code = code;
+    if (records->count == 1) {
+        struct kafka_records_reader reader = {.records = records};
+        struct kafka_record record;
+        refused->has_found = kafka_records_read(&reader, &record);
+        refused->hashes[refused->at] = hash_of(topic, record.key, record.value);
+        refused->codes[refused->at] = code;
         refused->at = (refused->at + 1) % REFUSED_MAX;
         refused->count += refused->count < REFUSED_MAX;
     }
@@ -61,32 +59,27 @@ rd_kafka_resp_err_t worker_refused_find(const struct worker_refused *refused, co
 }
 
 /* What nobody knows the culprit of is looked at more closely. */
-static bool look_closer(struct worker_refused *refused, int64_t records)
+static void look_closer(struct worker_refused *refused, int64_t records)
 {
     if (refused->has_found) {
-        return false; /* what was found is left out the next time: others may remain */
+        return; /* what was found is left out the next time: others may remain */
     }
     if (is_of_size(refused->code)) {
         refused->batch_bytes = refused->batch_bytes > 1 ? refused->batch_bytes / 2 : 1;
-        return true;
+        return;
     }
-    bool is_new = !refused->is_alone;
     refused->is_alone = true;
     refused->alone_left = records;
-    return is_new;
 }
 
-bool worker_refused_settle(struct worker_refused *refused, int64_t records, bool is_committed)
+void worker_refused_settle(struct worker_refused *refused, int64_t records, bool is_committed)
 {
-    bool must_remake = false;
     if (!is_committed && refused->code) {
-        must_remake = look_closer(refused, records);
+        look_closer(refused, records);
     } else if (is_committed && refused->is_alone) {
         refused->alone_left -= records;
         refused->is_alone = refused->alone_left > 0;
-        must_remake = !refused->is_alone;
     }
     refused->code = RD_KAFKA_RESP_ERR_NO_ERROR;
     refused->has_found = false;
-    return must_remake;
 }

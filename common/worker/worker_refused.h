@@ -5,8 +5,8 @@
  *          bounds. Done again it would be refused again, for ever. So batches are made smaller until
  *          what is refused is one record: that one is remembered, and not sent when the cycle is done
  *          again.
- * SIZES    A batch that is too large is tried again at half of batch.size. A record of at least
- *          batch.size is a batch of its own. batch.size stays where it got: what the topic takes.
+ * SIZES    A batch that is too large is tried again at half the size. A record of at least
+ *          that is a batch of its own. The size stays where it got: what the topic takes.
  * OTHERS   are looked for with one record a batch, until as many are committed as the refused cycle
  *          had; cycles are short meanwhile (REFUSED_ALONE_MAX).
  * BOUNDS   REFUSED_MAX records remembered, by 64 bits of hash; of more, the oldest is forgotten, which
@@ -20,13 +20,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "core/strview.h"
+#include "kafka/kafka_records.h"
 
 #define REFUSED_MAX       1024
 #define REFUSED_ALONE_MAX 500 /* records of a cycle that is looked through one by one */
 
 struct worker_refused {
-    int64_t batch_bytes;      /* the client's batch.size */
+    int64_t batch_bytes;      /* of a batch, at most */
     bool is_alone;            /* one record a batch … */
     int64_t alone_left;       /* … until so many more are committed */
     rd_kafka_resp_err_t code; /* in this cycle; 0: nothing was refused */
@@ -36,11 +36,11 @@ struct worker_refused {
     rd_kafka_resp_err_t codes[REFUSED_MAX];
 };
 
-/* A delivery report with an error. */
-void worker_refused_note(struct worker_refused *refused, const rd_kafka_message_t *message);
+/* A batch for `topic` was reported with an error. */
+void worker_refused_note(struct worker_refused *refused, rd_kafka_resp_err_t code,
+                         const char *topic, const struct kafka_records *records);
 /* The error of a record that is remembered; 0: it is not one. */
 rd_kafka_resp_err_t worker_refused_find(const struct worker_refused *refused, const char *topic,
                                         struct strview key, struct strview value);
-/* The cycle is over, it had so many records. True: the client is to be made anew, since its batches
- * are to be others. */
-bool worker_refused_settle(struct worker_refused *refused, int64_t records, bool is_committed);
+/* The cycle is over, it had so many records. Batches may be to be others from here on. */
+void worker_refused_settle(struct worker_refused *refused, int64_t records, bool is_committed);

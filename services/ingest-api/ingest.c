@@ -211,7 +211,6 @@ static bool ingest_check_acks(void *context, char *text, size_t text_bytes)
 
 enum err ingest_listen(struct ingest *ingest, struct err_info *info)
 {
-    kafka_log_version();
     service_add_check(ingest->service,
                       &(struct service_check){"kafka", ingest_check_kafka, ingest});
     service_add_check(ingest->service,

@@ -438,7 +438,6 @@ static enum err operators_start(struct query *query, struct err_info *info)
 
 enum err query_start(struct query *query, struct err_info *info)
 {
-    kafka_log_version();
     for (size_t i = 0; i < query->topic_count; i++) {
         query->latest[i] = latest_new((size_t)query->config.latest_keys_max);
         query->metrics[i] = query_metrics_topic(query->topics[i].ptr);

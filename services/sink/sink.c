@@ -101,7 +101,6 @@ enum err sink_start(struct sink *sink, struct err_info *info)
         .rotate_bytes = sink->config.rotate_bytes,
         .pending_bytes_max = (size_t)sink->config.commit_bytes + SINK_RECORD_BYTES_MAX,
     };
-    kafka_log_version();
     metrics_start(sink);
     service_add_check(sink->service, &(struct service_check){"kafka", sink_check_kafka, sink});
     service_add_check(sink->service, &(struct service_check){"file", sink_check_file, sink});

@@ -16,8 +16,6 @@ struct record {
 };
 
 struct broker {
-    rd_kafka_t *client;
-    rd_kafka_topic_t *topic;
     size_t bytes_max;
     char value[VALUE_BYTES];
     struct record records[RECORDS];
@@ -27,21 +25,11 @@ static int setup(void **state)
 {
     static struct broker broker;
     broker = (struct broker){.bytes_max = 1000};
-    broker.client = rd_kafka_new(RD_KAFKA_PRODUCER, rd_kafka_conf_new(), NULL, 0);
-    broker.topic = rd_kafka_topic_new(broker.client, "out", NULL);
     memset(broker.value, 'v', sizeof broker.value);
     for (size_t i = 0; i < RECORDS; i++) {
         broker.records[i] = (struct record){.bytes = 50 + i % 7};
     }
     *state = &broker;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct broker *broker = *state;
-    rd_kafka_topic_destroy(broker->topic);
-    rd_kafka_destroy(broker->client);
     return 0;
 }
 
@@ -57,20 +45,6 @@ static size_t wire_bytes(const struct broker *broker, size_t record)
     return broker->records[record].bytes + key_of(key, record).len;
 }
 
-static void refuse(struct worker_refused *refused, struct broker *broker, size_t record,
-                   rd_kafka_resp_err_t code)
-{
-    char key[8];
-    struct strview name = key_of(key, record);
-    const rd_kafka_message_t report = {.err = code,
-                                       .rkt = broker->topic,
-                                       .payload = broker->value,
-                                       .len = broker->records[record].bytes,
-                                       .key = key,
-                                       .key_len = name.len};
-    worker_refused_note(refused, &report);
-}
-
 static rd_kafka_resp_err_t find(const struct worker_refused *refused, struct broker *broker,
                                 size_t record)
 {
@@ -79,7 +53,24 @@ static rd_kafka_resp_err_t find(const struct worker_refused *refused, struct bro
                                sv_of(broker->value, broker->records[record].bytes));
 }
 
-/* A batch as librdkafka makes it, from `first` on; the record behind it. */
+/* What is not left out of a batch. */
+static void batch_refuse(struct worker_refused *refused, struct broker *broker, size_t first,
+                         size_t end, rd_kafka_resp_err_t code)
+{
+    static char bytes[RECORDS * (VALUE_BYTES + 100)];
+    struct kafka_records records = {.bytes = bytes};
+    for (size_t i = first; i < end; i++) {
+        char key[8];
+        const struct kafka_record record = {
+            .key = key_of(key, i), .value = sv_of(broker->value, broker->records[i].bytes)};
+        if (!find(refused, broker, i)) {
+            kafka_records_add(&records, &record);
+        }
+    }
+    worker_refused_note(refused, code, "out", &records);
+}
+
+/* A batch as kafka_batches makes it, from `first` on; the record behind it. */
 static size_t batch_end(const struct worker_refused *refused, struct broker *broker, size_t first)
 {
     size_t bytes = 0, at = first;
@@ -116,13 +107,11 @@ static bool cycle(struct worker_refused *refused, struct broker *broker)
         end = batch_end(refused, broker, first);
         rd_kafka_resp_err_t code = judge(refused, broker, first, end);
         is_committed = is_committed && !code;
-        for (size_t i = first; code && i < end; i++) {
-            if (!find(refused, broker, i)) {
-                refuse(refused, broker, i, code);
-            }
+        if (code) {
+            batch_refuse(refused, broker, first, end, code);
         }
     }
-    (void)worker_refused_settle(refused, RECORDS, is_committed);
+    worker_refused_settle(refused, RECORDS, is_committed);
     return is_committed;
 }
 
@@ -178,10 +167,11 @@ static void test_refused__what_may_pass__is_not_remembered(void **state)
     struct broker *broker = *state;
     static struct worker_refused refused;
     refused = (struct worker_refused){.batch_bytes = 1};
-    refuse(&refused, broker, 0, RD_KAFKA_RESP_ERR__PURGE_QUEUE);
-    refuse(&refused, broker, 0, RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS);
+    batch_refuse(&refused, broker, 0, 1, RD_KAFKA_RESP_ERR__PURGE_QUEUE);
+    batch_refuse(&refused, broker, 0, 1, RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS);
     assert_int_equal(0, refused.code);
-    assert_false(worker_refused_settle(&refused, 1, false));
+    assert_int_equal(0, refused.count);
+    worker_refused_settle(&refused, 1, false);
     assert_int_equal(1, refused.batch_bytes);
 }
 
@@ -192,7 +182,7 @@ static void test_refused__more_than_it_remembers__goes_on(void **state)
     static struct worker_refused refused;
     refused = (struct worker_refused){.batch_bytes = 1};
     for (size_t i = 0; i <= REFUSED_MAX; i++) {
-        refuse(&refused, broker, 0, RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE);
+        batch_refuse(&refused, broker, 0, 1, RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE);
         broker->records[0].bytes++;
     }
     assert_int_equal(REFUSED_MAX, refused.count);
@@ -205,17 +195,12 @@ static void test_refused__more_than_it_remembers__goes_on(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_refused__batches_too_large__no_record_is_at_fault,
-                                        setup, teardown),
-        cmocka_unit_test_setup_teardown(test_refused__some_too_large__they_alone_are_found, setup,
-                                        teardown),
-        cmocka_unit_test_setup_teardown(test_refused__some_invalid__they_alone_are_found, setup,
-                                        teardown),
-        cmocka_unit_test_setup_teardown(test_refused__both__are_found, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_refused__what_may_pass__is_not_remembered, setup,
-                                        teardown),
-        cmocka_unit_test_setup_teardown(test_refused__more_than_it_remembers__goes_on, setup,
-                                        teardown),
+        cmocka_unit_test_setup(test_refused__batches_too_large__no_record_is_at_fault, setup),
+        cmocka_unit_test_setup(test_refused__some_too_large__they_alone_are_found, setup),
+        cmocka_unit_test_setup(test_refused__some_invalid__they_alone_are_found, setup),
+        cmocka_unit_test_setup(test_refused__both__are_found, setup),
+        cmocka_unit_test_setup(test_refused__what_may_pass__is_not_remembered, setup),
+        cmocka_unit_test_setup(test_refused__more_than_it_remembers__goes_on, setup),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,54 @@
+/* kafka_batches.h - a producer's batches, filled here and handed to librdkafka as bytes.
+ *
+ * WHAT     a record goes to the open batch of its topic and partition; a batch that is full, old enough or
+ *          asked for is sent. Partitions are chosen as by every client of ours: murmur2 of the key, or of
+ *          a part of it; records without a key fill one batch after the other, each of any
+ *          partition.
+ * BOUNDS   a batch has at most as many bytes and records as the limits say; a record that is larger is
+ *          a batch of its own, up to message.max.bytes. What waits for brokers is bounded by
+ *          queue.buffering.max.kbytes.
+ * OWNS     the bytes of what is open and of what was sent. The latter are lent to librdkafka: whoever
+ *          calls kafka_batches_reset knows that nothing is under way any more.
+ * ERRORS   librdkafka's codes, as of rd_kafka_produceva(). A record that was not taken changes nothing; a batch that was not stays open.
+ *          RD_KAFKA_RESP_ERR__WAIT_CACHE: what partitions the topic has is not known yet.
+ * REPORT   librdkafka's report has the `struct kafka_batch` as its opaque.
+ * THREADS  the producer's owner.
+ * COST     no lock and no allocation a record. librdkafka's own way, an object of each record that two
+ *          threads pass on, was half of what an enrichment cost.
+ */
+#pragma once
+
+#include "kafka/kafka_config.h"
+#include "kafka/kafka_records.h"
+
+struct kafka_batches;
+
+struct kafka_batch {
+    struct kafka_records records;
+    size_t capacity; /* of records.bytes */
+    size_t topic;
+    int32_t partition;
+    int64_t opened_us;
+    struct kafka_batch
+        *next; /* of the open ones, the oldest first; of those sent, or kept for use */
+};
+
+void kafka_batches_free(struct kafka_batches *batches);
+/* The client and its topics must outlive it. */
+struct kafka_batches *kafka_batches_new(rd_kafka_t *client);
+size_t kafka_batches_topic(struct kafka_batches *batches, rd_kafka_topic_t *topic); /* its index */
+/* From the next batch on. At first: batch.size and batch.num.messages, and no more than BATCH_BYTES. */
+void kafka_batches_limit(struct kafka_batches *batches, int64_t bytes, int32_t records);
+/* To a topic by its index. The partition is chosen by so many bytes of the key, by all of it where 0. */
+MUST_CHECK rd_kafka_resp_err_t kafka_batches_add(struct kafka_batches *batches, size_t topic,
+                                                 const struct kafka_record *record,
+                                                 size_t partition_bytes);
+/* All that are open. */
+MUST_CHECK rd_kafka_resp_err_t kafka_batches_send(struct kafka_batches *batches);
+/* Those that are open since before then. */
+MUST_CHECK rd_kafka_resp_err_t kafka_batches_send_older(struct kafka_batches *batches,
+                                                        int64_t than_us);
+/* What is open is not sent, ever. */
+void kafka_batches_drop(struct kafka_batches *batches);
+/* The same; what was sent is taken back, and the topics' partitions are looked at anew. */
+void kafka_batches_reset(struct kafka_batches *batches);

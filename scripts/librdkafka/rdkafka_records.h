@@ -1,0 +1,52 @@
+/* rdkafka_records.h - what librdkafka is given so that it takes a batch's records as bytes.
+ *
+ * WHAT     rd_kafka_produce() makes an object of each record: allocated, locked, queued, moved, written and
+ *          freed by two threads, a microsecond in all. Here whoever has many records for a partition
+ *          writes them himself, back to back in Kafka's record format v2, and hands them over as one
+ *          message. What follows is librdkafka's as ever: header, checksum, compression, sequence numbers,
+ *          transaction, retries, delivery report.
+ * BOUNDS   one call is one batch on the wire, never joined with another nor split.
+ *          message.max.bytes bounds `bytes`; RD_KAFKA_RECORDS_MAX the count.
+ * OWNS     nothing: the bytes are lent until the delivery report, or until flush, commit or abort have
+ *          ended with nothing under way where reports are of errors only.
+ * ERRORS   as of rd_kafka_produceva(). To a broker that does not know format v2 (before 0.11) they are not
+ *          sent, and time out.
+ * REPORT   one for all: its offset is the first record's, `len` and `payload` are as handed over.
+ * COUNTS   records, not calls, wherever librdkafka counts what it sends, has queued or under way; only
+ *          queue.buffering.max.messages counts calls.
+ */
+#pragma once
+
+#include <librdkafka/rdkafka.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define RD_KAFKA_RECORDS_MAX 1000000
+
+typedef struct rd_kafka_records_s {
+    void *bytes;
+    size_t size;
+    int32_t count;           /* records in them, with offsets 0 … count - 1 */
+    int64_t first_timestamp; /* of the first, which the others' are told against; ms, not 0 */
+    int64_t max_timestamp;   /* the latest */
+} rd_kafka_records_t;
+
+RD_EXPORT
+rd_kafka_resp_err_t rd_kafka_produce_records(rd_kafka_topic_t *topic, int32_t partition,
+                                             const rd_kafka_records_t *records, void *opaque);
+
+/* Tells a transaction that records for this partition will follow, so that its coordinator knows the partition by
+ * the time they do. Otherwise there is nothing to tell, and nothing is done. */
+RD_EXPORT
+rd_kafka_resp_err_t rd_kafka_records_announce(rd_kafka_topic_t *topic, int32_t partition);
+
+/* How many partitions the topic has, as far as is known here. RD_KAFKA_RESP_ERR__WAIT_CACHE: not known yet;
+ * another error: what rd_kafka_produceva() would say of the topic. */
+RD_EXPORT
+rd_kafka_resp_err_t rd_kafka_topic_partitions(rd_kafka_topic_t *topic, int32_t *count);
+
+#ifdef __cplusplus
+}
+#endif
