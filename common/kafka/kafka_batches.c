@@ -9,11 +9,14 @@
 /* Large enough that a request's own cost is nothing beside its records', small enough to be in a core's
  * cache when it is compressed. */
 #define BATCH_BYTES    (256 * 1024)
+#define FIRST_BYTES    (8 * 1024) /* of a batch that may stay small */
 #define OVERHEAD_BYTES 512 /* of a batch and its request, which message.max.bytes counts as well */
+#define SPARES_MAX     16  /* kept of those taken back one by one: with a burst its memory goes */
 
 struct topic {
     rd_kafka_topic_t *handle;
     int32_t partitions; /* 0: not known */
+    uint64_t look;      /* when that was learned */
     int32_t sticky;     /* where records without a key go; -1: to be chosen */
     int32_t room;       /* of `open` */
     struct kafka_batch **open;
@@ -24,8 +27,10 @@ struct kafka_batches {
     size_t topic_count;
     size_t bytes_max, record_bytes_max;
     int32_t records_max;
+    uint64_t look;                     /* partitions learned in an earlier one are learned anew */
     struct kafka_batch *first, **last; /* open */
     struct kafka_batch *sent, *kept;
+    size_t kept_count;
 };
 
 /* --- batches ------------------------------------------------------------------------------------------------- */
@@ -57,40 +62,87 @@ static struct kafka_batch *batch_take(struct kafka_batches *batches, size_t byte
     }
     struct kafka_batch *batch = batches->kept;
     if (!batch) {
-        return batch_make(BATCH_BYTES);
+        return batch_make(FIRST_BYTES);
     }
     batches->kept = batch->next;
+    batches->kept_count--;
     batch->records = (struct kafka_records){.bytes = batch->records.bytes};
+    batch->value_bytes = 0;
     return batch;
+}
+
+static void batch_grow(struct kafka_batch *batch, size_t bytes)
+{
+    size_t capacity = batch->capacity;
+    while (capacity < batch->records.size + bytes) {
+        capacity *= 2;
+    }
+    if (capacity > batch->capacity) {
+        batch->records.bytes = must_realloc(batch->records.bytes, capacity);
+        batch->capacity = capacity;
+    }
+}
+
+static void batch_keep(struct kafka_batches *batches, struct kafka_batch *batch)
+{
+    if (batch->capacity > BATCH_BYTES) {
+        batch->next = NULL;
+        batches_free(batch);
+        return;
+    }
+    batch->next = batches->kept;
+    batches->kept = batch;
+    batches->kept_count++;
 }
 
 static void batches_keep(struct kafka_batches *batches, struct kafka_batch *batch)
 {
     while (batch) {
         struct kafka_batch *next = batch->next;
-        if (batch->capacity > BATCH_BYTES) {
-            batch->next = NULL;
-            batches_free(batch);
-        } else {
-            batch->next = batches->kept;
-            batches->kept = batch;
-        }
+        batch_keep(batches, batch);
         batch = next;
     }
 }
 
+/* Out of the open ones, or out of those sent. */
+static void batch_unlink(struct kafka_batches *batches, struct kafka_batch *batch)
+{
+    *batch->link = batch->next;
+    if (batch->next) {
+        batch->next->link = batch->link;
+    } else if (batches->last == &batch->next) {
+        batches->last = batch->link;
+    }
+}
+
+static void batch_close(struct kafka_batches *batches, struct kafka_batch *batch)
+{
+    struct topic *topic = &batches->topics[batch->topic];
+    topic->open[batch->partition] = NULL;
+    topic->sticky = topic->sticky == batch->partition ? -1 : topic->sticky;
+    batch_unlink(batches, batch);
+    batch->next = batches->sent;
+    batch->link = &batches->sent;
+    if (batch->next) {
+        batch->next->link = &batch->next;
+    }
+    batches->sent = batch;
+}
+
 static rd_kafka_resp_err_t batch_open(struct kafka_batches *batches, size_t topic,
-                                      int32_t partition, size_t bytes)
+                                      int32_t partition, const struct kafka_record *record)
 {
     rd_kafka_resp_err_t code = rd_kafka_records_announce(batches->topics[topic].handle, partition);
     if (code) {
         return code;
     }
-    struct kafka_batch *batch = batch_take(batches, bytes);
+    struct kafka_batch *batch = batch_take(batches, kafka_record_bytes_max(record));
+    batch->opaque = record->opaque;
     batch->topic = topic;
     batch->partition = partition;
     batch->opened_us = clock_mono_us();
     batch->next = NULL;
+    batch->link = batches->last;
     *batches->last = batch;
     batches->last = &batch->next;
     batches->topics[topic].open[partition] = batch;
@@ -108,39 +160,23 @@ static rd_kafka_resp_err_t batch_hand_over(struct kafka_batches *batches, struct
                                     &records, batch);
 }
 
-/* `link` points to it. */
-static rd_kafka_resp_err_t batch_send(struct kafka_batches *batches, struct kafka_batch **link)
+static rd_kafka_resp_err_t batch_send(struct kafka_batches *batches, struct kafka_batch *batch)
 {
-    struct kafka_batch *batch = *link;
     rd_kafka_resp_err_t code = batch_hand_over(batches, batch);
-    if (code) {
-        return code;
+    if (!code) {
+        batch_close(batches, batch);
     }
-    struct topic *topic = &batches->topics[batch->topic];
-    topic->open[batch->partition] = NULL;
-    topic->sticky = topic->sticky == batch->partition ? -1 : topic->sticky;
-    *link = batch->next;
-    batches->last = batch->next ? batches->last : link;
-    batch->next = batches->sent;
-    batches->sent = batch;
-    return RD_KAFKA_RESP_ERR_NO_ERROR;
-}
-
-static struct kafka_batch **link_of(struct kafka_batches *batches, const struct kafka_batch *batch)
-{
-    struct kafka_batch **link = &batches->first;
-    while (*link != batch) {
-        link = &(*link)->next;
-    }
-    return link;
+    return code;
 }
 
 /* --- partitions ---------------------------------------------------------------------------------------------- */
 
-static rd_kafka_resp_err_t partitions_learn(struct topic *topic)
+static rd_kafka_resp_err_t partitions_learn(const struct kafka_batches *batches,
+                                            struct topic *topic)
 {
     int32_t count = 0;
     rd_kafka_resp_err_t code = rd_kafka_topic_partitions(topic->handle, &count);
+    topic->partitions = 0;
     if (code) {
         return code;
     }
@@ -151,6 +187,8 @@ static rd_kafka_resp_err_t partitions_learn(struct topic *topic)
         }
     }
     topic->partitions = count;
+    topic->look = batches->look;
+    topic->sticky = topic->sticky < count ? topic->sticky : -1;
     return RD_KAFKA_RESP_ERR_NO_ERROR;
 }
 
@@ -179,18 +217,19 @@ static int32_t partition_choose(struct topic *topic, const struct kafka_record *
 /* --- records ------------------------------------------------------------------------------------------------- */
 
 static bool has_room(const struct kafka_batches *batches, const struct kafka_batch *batch,
-                     size_t bytes)
+                     const struct kafka_record *record, size_t bytes)
 {
     return batch->records.count < batches->records_max &&
-           batch->records.size + bytes <= batches->bytes_max;
+           batch->records.size + bytes <= batches->bytes_max && batch->opaque == record->opaque;
 }
 
 rd_kafka_resp_err_t kafka_batches_add(struct kafka_batches *batches, size_t index,
                                       const struct kafka_record *record, size_t partition_bytes)
 {
     struct topic *topic = &batches->topics[index];
+    const bool is_known = topic->partitions && topic->look == batches->look;
     rd_kafka_resp_err_t code =
-        topic->partitions ? RD_KAFKA_RESP_ERR_NO_ERROR : partitions_learn(topic);
+        is_known ? RD_KAFKA_RESP_ERR_NO_ERROR : partitions_learn(batches, topic);
     if (code) {
         return code;
     }
@@ -203,14 +242,17 @@ rd_kafka_resp_err_t kafka_batches_add(struct kafka_batches *batches, size_t inde
         return RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE;
     }
     struct kafka_batch *batch = topic->open[partition];
-    if (batch && !has_room(batches, batch, bytes)) {
-        code = batch_send(batches, link_of(batches, batch));
+    if (batch && !has_room(batches, batch, record, bytes)) {
+        code = batch_send(batches, batch);
     }
     if (!code && !topic->open[partition]) {
-        code = batch_open(batches, index, partition, bytes);
+        code = batch_open(batches, index, partition, record);
     }
     if (!code) {
-        kafka_records_add(&topic->open[partition]->records, record);
+        batch = topic->open[partition];
+        batch_grow(batch, bytes);
+        kafka_records_add(&batch->records, record);
+        batch->value_bytes += record->value.len;
     }
     return code;
 }
@@ -219,7 +261,7 @@ rd_kafka_resp_err_t kafka_batches_send_older(struct kafka_batches *batches, int6
 {
     rd_kafka_resp_err_t code = RD_KAFKA_RESP_ERR_NO_ERROR;
     while (!code && batches->first && batches->first->opened_us < than_us) {
-        code = batch_send(batches, &batches->first);
+        code = batch_send(batches, batches->first);
     }
     return code;
 }
@@ -227,6 +269,61 @@ rd_kafka_resp_err_t kafka_batches_send_older(struct kafka_batches *batches, int6
 rd_kafka_resp_err_t kafka_batches_send(struct kafka_batches *batches)
 {
     return kafka_batches_send_older(batches, INT64_MAX);
+}
+
+rd_kafka_resp_err_t kafka_batches_send_topic(struct kafka_batches *batches, size_t index)
+{
+    struct topic *topic = &batches->topics[index];
+    rd_kafka_resp_err_t code = RD_KAFKA_RESP_ERR_NO_ERROR;
+    for (int32_t i = 0; !code && i < topic->room; i++) {
+        code = topic->open[i] ? batch_send(batches, topic->open[i]) : code;
+    }
+    return code;
+}
+
+/* --- out of order -------------------------------------------------------------------------------------------- */
+
+const struct kafka_batch *kafka_batches_oldest(const struct kafka_batches *batches)
+{
+    return batches->first;
+}
+
+struct kafka_batch *kafka_batches_withdraw(struct kafka_batches *batches)
+{
+    struct kafka_batch *batch = batches->first;
+    batch_close(batches, batch);
+    return batch;
+}
+
+void kafka_batches_take_back(struct kafka_batches *batches, struct kafka_batch *batch)
+{
+    batch_unlink(batches, batch);
+    if (batches->kept_count < SPARES_MAX) {
+        batch_keep(batches, batch);
+    } else {
+        batch->next = NULL;
+        batches_free(batch);
+    }
+}
+
+size_t kafka_batches_open_records(const struct kafka_batches *batches)
+{
+    size_t count = 0;
+    for (const struct kafka_batch *batch = batches->first; batch; batch = batch->next) {
+        count += (size_t)batch->records.count;
+    }
+    return count;
+}
+
+const char *kafka_batches_topic_name(const struct kafka_batches *batches,
+                                     const struct kafka_batch *batch)
+{
+    return rd_kafka_topic_name(batches->topics[batch->topic].handle);
+}
+
+void kafka_batches_look_again(struct kafka_batches *batches)
+{
+    batches->look++;
 }
 
 /* --- life ---------------------------------------------------------------------------------------------------- */
@@ -270,8 +367,11 @@ struct kafka_batches *kafka_batches_new(rd_kafka_t *client)
     const rd_kafka_conf_t *conf = rd_kafka_conf(client);
     struct kafka_batches *batches = must_alloc(sizeof *batches);
     batches->last = &batches->first;
-    batches->record_bytes_max =
+    /* What is larger than the queue would never be taken. */
+    const size_t queue_bytes = (size_t)kafka_conf_number(conf, "queue.buffering.max.kbytes") * 1024;
+    const size_t message_bytes =
         (size_t)kafka_conf_number(conf, "message.max.bytes") - OVERHEAD_BYTES;
+    batches->record_bytes_max = message_bytes < queue_bytes ? message_bytes : queue_bytes;
     kafka_batches_limit(batches, kafka_conf_number(conf, "batch.size"),
                         (int32_t)kafka_conf_number(conf, "batch.num.messages"));
     return batches;

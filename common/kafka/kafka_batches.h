@@ -6,12 +6,14 @@
  *          partition.
  * BOUNDS   a batch has at most as many bytes and records as the limits say; a record that is larger is
  *          a batch of its own, up to message.max.bytes. What waits for brokers is bounded by
- *          queue.buffering.max.kbytes.
- * OWNS     the bytes of what is open and of what was sent. The latter are lent to librdkafka: whoever
- *          calls kafka_batches_reset knows that nothing is under way any more.
- * ERRORS   librdkafka's codes, as of rd_kafka_produceva(). A record that was not taken changes nothing; a batch that was not stays open.
+ *          queue.buffering.max.kbytes. A batch's memory grows with it, to less than twice its bytes.
+ * OWNS     the bytes of what is open and of what was sent. The latter are lent to librdkafka until they
+ *          are taken back: each by its report, or all by whoever knows that nothing is under way.
+ * ERRORS   librdkafka's codes, as of rd_kafka_produceva(). A record that was not taken changes nothing;
+ *          a batch that was not stays open.
  *          RD_KAFKA_RESP_ERR__WAIT_CACHE: what partitions the topic has is not known yet.
- * REPORT   librdkafka's report has the `struct kafka_batch` as its opaque.
+ * REPORT   librdkafka's report has the `struct kafka_batch` as its opaque. The batch has its records',
+ *          which are the same for all of them: a record with another one begins a new batch.
  * THREADS  the producer's owner.
  * COST     no lock and no allocation a record. librdkafka's own way, an object of each record that two
  *          threads pass on, was half of what an enrichment cost.
@@ -25,12 +27,14 @@ struct kafka_batches;
 
 struct kafka_batch {
     struct kafka_records records;
-    size_t capacity; /* of records.bytes */
+    size_t capacity;    /* of records.bytes */
+    size_t value_bytes; /* of all its records */
     size_t topic;
     int32_t partition;
+    void *opaque; /* its records' */
     int64_t opened_us;
-    struct kafka_batch
-        *next; /* of the open ones, the oldest first; of those sent, or kept for use */
+    /* Of the open ones, the oldest first; of those sent; or of those kept for use. */
+    struct kafka_batch *next, **link; /* link: what points to it */
 };
 
 void kafka_batches_free(struct kafka_batches *batches);
@@ -45,9 +49,22 @@ MUST_CHECK rd_kafka_resp_err_t kafka_batches_add(struct kafka_batches *batches, 
                                                  size_t partition_bytes);
 /* All that are open. */
 MUST_CHECK rd_kafka_resp_err_t kafka_batches_send(struct kafka_batches *batches);
+MUST_CHECK rd_kafka_resp_err_t kafka_batches_send_topic(struct kafka_batches *batches,
+                                                        size_t topic);
 /* Those that are open since before then. */
 MUST_CHECK rd_kafka_resp_err_t kafka_batches_send_older(struct kafka_batches *batches,
                                                         int64_t than_us);
+/* The open one that is the oldest; NULL: none is open. */
+const struct kafka_batch *kafka_batches_oldest(const struct kafka_batches *batches);
+/* The same one is not sent, ever: its records are the caller's until it is taken back. */
+struct kafka_batch *kafka_batches_withdraw(struct kafka_batches *batches);
+/* One that was sent and reported, or withdrawn. Only a few are kept for use. */
+void kafka_batches_take_back(struct kafka_batches *batches, struct kafka_batch *batch);
+size_t kafka_batches_open_records(const struct kafka_batches *batches); /* looks at each batch */
+const char *kafka_batches_topic_name(const struct kafka_batches *batches,
+                                     const struct kafka_batch *batch);
+/* How many partitions a topic has may have changed. */
+void kafka_batches_look_again(struct kafka_batches *batches);
 /* What is open is not sent, ever. */
 void kafka_batches_drop(struct kafka_batches *batches);
 /* The same; what was sent is taken back, and the topics' partitions are looked at anew. */

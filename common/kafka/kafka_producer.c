@@ -3,6 +3,11 @@
  * Delivery reports come as events: one event carries the reports of a whole batch, so that the owner
  * is woken (through an eventfd) and called back once a batch, not once a record.
  *
+ * A HASTY producer's records are batches before librdkafka has them: an object of each, and its report,
+ * were a tenth of what an event cost. librdkafka knows what is under way, and in which order; what is
+ * open, and for how long, is known here. The owner waits for one descriptor: an epoll stands before the
+ * eventfd and the timer of what is open.
+ *
  * What topics exist, and who destroys a producer that was replaced: kafka_directory.h. There is no lock
  * of this file's.
  */
@@ -13,11 +18,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include "core/clock.h"
 #include "core/hash_map.h"
+#include "kafka/kafka_batches.h"
 #include "kafka/kafka_stats.h"
 #include "log/log.h"
 #include "metrics/metrics.h"
@@ -29,6 +37,7 @@
 #define FLUSH_STEP_MS    10 /* then reports are served: those that wait count as not sent */
 #define METADATA_POLL_MS 10
 #define RECORD_OVERHEAD  100 /* of a batch and a record, about */
+#define QUEUE_RETRY_US   10000
 
 static struct metric producer_metrics[] = {
     {.name = "millrace_kafka_produced_total",
@@ -49,19 +58,29 @@ static struct metric producer_metrics[] = {
 enum { METRIC_PRODUCED, METRIC_ACK_SECONDS, METRIC_REBUILDS };
 METRICS_TABLE(producer_metrics)
 
+struct handle {
+    rd_kafka_topic_t *topic;
+    size_t index; /* in batches */
+};
+
 struct kafka_producer {
     struct kafka_producer_params params;
     char label[64]; /* params.label */
     rd_kafka_t *client;
     rd_kafka_queue_t *events;
-    int fd;
+    int fd;      /* wake_fd, or what tells of it and timer_fd */
+    int wake_fd; /* events wait */
     size_t outstanding;
+    struct kafka_batches *batches; /* NULL: librdkafka makes them */
+    int64_t linger_us;
+    int timer_fd; /* batches have lingered; -1: there are none */
+    bool is_timer_set;
     bool is_compressing;
     bool is_batch_refused;    /* for its size: smaller ones are to be made */
     int64_t batch_bytes_max;  /* the client's batch.size */
-    struct hash_map *handles; /* topic name → rd_kafka_topic_t *, of this client */
+    struct hash_map *handles; /* topic name → struct handle, of this client */
     struct {
-        rd_kafka_topic_t *handle; /* one of handles; NULL: none */
+        struct handle handle; /* one of handles; topic NULL: none */
         int32_t partitions;
         uint64_t generation; /* of the directory that it was found in */
     } last; /* the topic of the last record: most go where the one before them went */
@@ -129,6 +148,22 @@ static enum err batch_bytes_set(struct kafka_producer *producer, rd_kafka_conf_t
     return is_less ? kafka_conf_set(conf, "batch.size", value.text, info) : ERR_OK;
 }
 
+static bool makes_batches(const struct kafka_producer *producer)
+{
+    return producer->params.role == KAFKA_ROLE_PRODUCER_HASTY;
+}
+
+/* What comes out of a batch that has lingered here does not linger again. */
+static enum err linger_take(struct kafka_producer *producer, rd_kafka_conf_t *conf,
+                            struct err_info *info)
+{
+    if (!makes_batches(producer)) {
+        return ERR_OK;
+    }
+    producer->linger_us = (int64_t)(strtod(conf_get(conf, "linger.ms").text, NULL) * 1000);
+    return kafka_conf_set(conf, "linger.ms", "0", info);
+}
+
 static enum err client_start(struct kafka_producer *producer, struct err_info *info)
 {
     rd_kafka_conf_t *conf;
@@ -137,6 +172,9 @@ static enum err client_start(struct kafka_producer *producer, struct err_info *i
         return e;
     }
     e = batch_bytes_set(producer, conf, info);
+    if (!e) {
+        e = linger_take(producer, conf, info);
+    }
     if (e) {
         rd_kafka_conf_destroy(conf);
         return e;
@@ -149,21 +187,24 @@ static enum err client_start(struct kafka_producer *producer, struct err_info *i
         rd_kafka_conf_destroy(conf);
         return err_set(info, ERR_CONFIG, "Kafka producer: %s", why);
     }
-    producer->handles = hash_map_new(sizeof(rd_kafka_topic_t *), TOPICS_MAX);
+    producer->batches = makes_batches(producer) ? kafka_batches_new(producer->client) : NULL;
+    producer->handles = hash_map_new(sizeof(struct handle), TOPICS_MAX);
     producer->events = rd_kafka_queue_get_main(producer->client);
     static const uint64_t one = 1;
-    rd_kafka_queue_io_event_enable(producer->events, producer->fd, &one, sizeof one);
+    rd_kafka_queue_io_event_enable(producer->events, producer->wake_fd, &one, sizeof one);
     return ERR_OK;
 }
 
 /* Lets go of everything but the client itself, which the directory destroys: that may block. */
 static void client_release(struct kafka_producer *producer)
 {
+    kafka_batches_free(TAKE(producer->batches));
     for (size_t i = 0; i < hash_map_count(producer->handles); i++) {
-        rd_kafka_topic_destroy(*(rd_kafka_topic_t **)hash_map_value_at(producer->handles, i));
+        const struct handle *handle = hash_map_value_at(producer->handles, i);
+        rd_kafka_topic_destroy(handle->topic);
     }
     hash_map_free(TAKE(producer->handles));
-    producer->last.handle = NULL;
+    producer->last.handle.topic = NULL;
     rd_kafka_queue_io_event_enable(producer->events, -1, NULL, 0);
     rd_kafka_queue_destroy(TAKE(producer->events));
     producer->client = NULL;
@@ -176,6 +217,8 @@ static void report_from(const rd_kafka_message_t *message, struct kafka_report *
     rd_kafka_timestamp_type_t type;
     *report = (struct kafka_report){
         .opaque = message->_private,
+        .count = 1,
+        .value_bytes = message->len,
         .err = kafka_err(message->err),
         .partition = message->partition,
         .offset = message->offset,
@@ -199,6 +242,14 @@ void kafka_report_record(const struct kafka_report *report, struct kafka_header 
     rd_kafka_headers_t *list;
     const void *value;
     size_t bytes;
+    if (report->record) {
+        *ret = *report->record;
+        ret->headers = headers;
+        for (size_t i = 0; i < ret->header_count; i++) {
+            headers[i] = report->record->headers[i];
+        }
+        return;
+    }
     CHECK(message != NULL);
     *ret = (struct kafka_record){
         .topic = rd_kafka_topic_name(message->rkt),
@@ -252,6 +303,13 @@ static void size_judge(struct kafka_producer *producer, struct kafka_report *rep
     }
 }
 
+static void latency_observe(struct kafka_producer *producer, int64_t latency_us)
+{
+    if (latency_us >= 0) { /* -1: never sent */
+        metric_observe(producer->metrics.ack_seconds, (double)latency_us / 1e6);
+    }
+}
+
 static void reports_deliver(struct kafka_producer *producer, rd_kafka_event_t *event)
 {
     const rd_kafka_message_t *messages[REPORTS_BATCH];
@@ -270,19 +328,114 @@ static void reports_deliver(struct kafka_producer *producer, rd_kafka_event_t *e
         producer->outstanding -= count;
         metric_add(producer->metrics.stored, (int64_t)count - failed);
         metric_add(producer->metrics.failed, failed);
-        int64_t latency_us = rd_kafka_message_latency(messages[count - 1]);
-        if (latency_us >= 0) { /* -1: never sent */
-            metric_observe(producer->metrics.ack_seconds, (double)latency_us / 1e6);
-        }
+        latency_observe(producer, rd_kafka_message_latency(messages[count - 1]));
         producer->params.on_reports(producer->params.context, reports, count);
     }
 }
+
+/* --- reports of batches made here ----------------------------------------------------------------------- */
+
+static void report_deliver(struct kafka_producer *producer, const struct kafka_report *report)
+{
+    CHECK(producer->outstanding >= report->count);
+    producer->outstanding -= report->count;
+    metric_add(report->err ? producer->metrics.failed : producer->metrics.stored,
+               (int64_t)report->count);
+    producer->params.on_reports(producer->params.context, report, 1);
+}
+
+/* Tells of each record, and takes the batch back. */
+static void batch_fail(struct kafka_producer *producer, struct kafka_batch *batch,
+                       rd_kafka_resp_err_t code, bool may_be_stored)
+{
+    struct kafka_records_reader reader = {.records = &batch->records};
+    struct kafka_record record;
+    while (kafka_records_read(&reader, &record)) {
+        record.topic = kafka_batches_topic_name(producer->batches, batch);
+        record.partition = batch->partition;
+        record.opaque = batch->opaque;
+        struct kafka_report report = {
+            .opaque = batch->opaque,
+            .count = 1,
+            .value_bytes = record.value.len,
+            .err = kafka_err(code),
+            .may_be_stored = may_be_stored,
+            .partition = batch->partition,
+            .offset = RD_KAFKA_OFFSET_INVALID,
+            .timestamp_ms = record.timestamp_ms,
+            .key = record.key,
+            .value = record.value,
+            .reason = rd_kafka_err2str(code),
+            .record = &record,
+        };
+        if (report.err == ERR_RECORD_TOO_LARGE) {
+            size_judge(producer, &report);
+        }
+        report_deliver(producer, &report);
+    }
+    kafka_batches_take_back(producer->batches, batch);
+}
+
+static void batch_stored(struct kafka_producer *producer, struct kafka_batch *batch,
+                         const rd_kafka_message_t *message)
+{
+    rd_kafka_timestamp_type_t type;
+    const struct kafka_report report = {
+        .opaque = batch->opaque,
+        .count = (size_t)batch->records.count,
+        .value_bytes = batch->value_bytes,
+        .partition = message->partition,
+        .offset = message->offset,
+        .timestamp_ms = rd_kafka_message_timestamp(message, &type),
+        .reason = "",
+    };
+    latency_observe(producer, clock_mono_us() - batch->opened_us);
+    kafka_batches_take_back(producer->batches, batch);
+    report_deliver(producer, &report);
+}
+
+/* One that was in no batch: its topic was not known. */
+static void lone_deliver(struct kafka_producer *producer, struct kafka_batch *lone,
+                         const rd_kafka_message_t *message)
+{
+    struct kafka_report report;
+    report_from(message, &report);
+    report.opaque = lone->opaque;
+    free(lone);
+    if (report.err == ERR_RECORD_TOO_LARGE) {
+        size_judge(producer, &report);
+    }
+    latency_observe(producer, rd_kafka_message_latency(message));
+    report_deliver(producer, &report);
+}
+
+static void batches_deliver(struct kafka_producer *producer, rd_kafka_event_t *event)
+{
+    const rd_kafka_message_t *message;
+    while ((message = rd_kafka_event_message_next(event))) {
+        struct kafka_batch *batch = message->_private;
+        if (!batch->records.bytes) {
+            lone_deliver(producer, batch, message);
+        } else if (message->err) {
+            batch_fail(producer, batch, message->err,
+                       rd_kafka_message_status(message) != RD_KAFKA_MSG_STATUS_NOT_PERSISTED);
+        } else {
+            batch_stored(producer, batch, message);
+        }
+    }
+}
+
+/* --- events ------------------------------------------------------------------------------------------- */
 
 static void event_take(struct kafka_producer *producer, rd_kafka_event_t *event)
 {
     switch (rd_kafka_event_type(event)) {
     case RD_KAFKA_EVENT_DR:
-        reports_deliver(producer, event);
+        if (producer->batches) {
+            batches_deliver(producer, event);
+        } else {
+            reports_deliver(producer, event);
+        }
         break;
     case RD_KAFKA_EVENT_STATS:
         kafka_stats_take(producer->params.label, sv(rd_kafka_event_stats(event)));
@@ -323,23 +476,40 @@ static bool wait_for_reports(struct kafka_producer *producer, int64_t deadline_u
     return true;
 }
 
-/* Fails whatever has not been stored and hands out the reports. */
+static size_t open_records(const struct kafka_producer *producer)
+{
+    return producer->batches ? kafka_batches_open_records(producer->batches) : 0;
+}
+
+/* What librdkafka was never given. */
+static void open_fail(struct kafka_producer *producer)
+{
+    while (producer->batches && kafka_batches_oldest(producer->batches)) {
+        batch_fail(producer, kafka_batches_withdraw(producer->batches),
+                   RD_KAFKA_RESP_ERR__PURGE_QUEUE, false);
+    }
+}
+
+/* Fails whatever has not been stored and hands out the reports, the oldest first. */
 static void outstanding_fail(struct kafka_producer *producer)
 {
     (void)rd_kafka_purge(producer->client, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
     int64_t deadline_us = clock_mono_us() + FREE_WAIT_MS * 1000;
     for (;;) {
         (void)events_take(producer);
-        if (producer->outstanding == 0) {
+        if (producer->outstanding == open_records(producer)) {
+            open_fail(producer);
             return;
         }
         if (!wait_for_reports(producer, deadline_us)) {
             break;
         }
     }
+    open_fail(producer);
     log_event(LOG_ERROR, "kafka_reports_missing", "purged records were not reported",
               KV("client", producer->params.label), KV("count", (int64_t)producer->outstanding));
     producer->outstanding = 0;
+    producer->batches = NULL; /* left behind: librdkafka may still be reading them */
 }
 
 /* A new client; the old one goes to the helper, because destroying it may block. */
@@ -365,8 +535,9 @@ static void client_replace_fatal(struct kafka_producer *producer)
     client_replace(producer);
 }
 
-/* A topic takes smaller batches than the client makes. It is replaced when nothing is outstanding, and
- * at once when a batch was refused for it and those who wait are told: nothing but that fails. */
+/* A topic takes smaller batches than the client makes. Those made here are smaller at once. Else the
+ * client is replaced, when nothing is outstanding, or when a batch was refused for it and those who wait
+ * are told: nothing but that fails. */
 static void batches_fit(struct kafka_producer *producer)
 {
     const int64_t least = kafka_directory_record_bytes_min(producer->view);
@@ -374,11 +545,21 @@ static void batches_fit(struct kafka_producer *producer)
         producer->is_batch_refused = false;
         return;
     }
-    if (producer->outstanding == 0 || (producer->is_batch_refused && tells_of_reports(producer))) {
-        log_event(LOG_INFO, "kafka_batches_smaller",
-                  "a topic takes less at once than batch.size: all batches are smaller from now on",
-                  KV("client", producer->params.label), KV("batch.size", producer->batch_bytes_max),
-                  KV("max.message.bytes", least));
+    const bool is_due = producer->batches || producer->outstanding == 0 ||
+                        (producer->is_batch_refused && tells_of_reports(producer));
+    if (!is_due) {
+        return;
+    }
+    log_event(LOG_INFO, "kafka_batches_smaller",
+              "a topic takes less at once than batch.size: all batches are smaller from now on",
+              KV("client", producer->params.label), KV("batch.size", producer->batch_bytes_max),
+              KV("max.message.bytes", least));
+    if (producer->batches) {
+        producer->batch_bytes_max = least;
+        kafka_batches_limit(
+            producer->batches, least > RECORD_OVERHEAD ? least - RECORD_OVERHEAD : 1,
+            (int32_t)kafka_conf_number(rd_kafka_conf(producer->client), "batch.num.messages"));
+    } else {
         client_replace(producer);
     }
 }
@@ -391,18 +572,60 @@ void kafka_producer_recall(struct kafka_producer *producer)
     client_replace(producer);
 }
 
+/* --- what is open ----------------------------------------------------------------------------------------- */
+
+/* Sends what is open since before then; false: the queue is full. What cannot be sent ever has failed. */
+static bool open_send(struct kafka_producer *producer, int64_t than_us)
+{
+    rd_kafka_resp_err_t code;
+    while ((code = kafka_batches_send_older(producer->batches, than_us)) &&
+           code != RD_KAFKA_RESP_ERR__QUEUE_FULL) {
+        batch_fail(producer, kafka_batches_withdraw(producer->batches), code, false);
+    }
+    return code == RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
+/* For the oldest that is open, no sooner than in so many microseconds. */
+static void timer_set(struct kafka_producer *producer, int64_t least_us)
+{
+    const struct kafka_batch *oldest = kafka_batches_oldest(producer->batches);
+    if (producer->is_timer_set || !oldest) {
+        return;
+    }
+    const int64_t left_us = oldest->opened_us + producer->linger_us - clock_mono_us();
+    const int64_t wait_us = left_us > least_us ? left_us : least_us;
+    const struct itimerspec when = {
+        .it_value = {.tv_sec = wait_us / 1000000, .tv_nsec = wait_us % 1000000 * 1000}};
+    CHECK(timerfd_settime(producer->timer_fd, 0, &when, NULL) == 0);
+    producer->is_timer_set = true;
+}
+
+static void lingered_send(struct kafka_producer *producer)
+{
+    uint64_t count;
+    if (read(producer->timer_fd, &count, sizeof count) > 0) {
+        producer->is_timer_set = false;
+        kafka_batches_look_again(producer->batches);
+    }
+    const bool is_sent = open_send(producer, clock_mono_us() - producer->linger_us + 1);
+    timer_set(producer, is_sent ? 1 : QUEUE_RETRY_US); /* a report may come sooner */
+}
+
 void kafka_producer_serve(struct kafka_producer *producer)
 {
     uint64_t count;
-    (void)!read(producer->fd, &count, sizeof count); /* armed again before the queue is read */
+    (void)!read(producer->wake_fd, &count, sizeof count); /* armed again before the queue is read */
     if (!events_take(producer)) {
         static const uint64_t one = 1;
-        (void)!write(producer->fd, &one, sizeof one); /* the rest in the next turn */
+        (void)!write(producer->wake_fd, &one, sizeof one); /* the rest in the next turn */
     }
     if (rd_kafka_fatal_error(producer->client, NULL, 0)) {
         client_replace_fatal(producer);
     }
     batches_fit(producer);
+    if (producer->batches) {
+        lingered_send(producer);
+    }
 }
 
 /* --- sending ---------------------------------------------------------------------------------------------- */
@@ -410,8 +633,7 @@ void kafka_producer_serve(struct kafka_producer *producer)
 /* The handle of a topic that is known to exist, or of any while nothing is known yet: then
  * *ret_partitions is INT32_MAX. */
 static enum err handle_look_up(struct kafka_producer *producer, const struct kafka_record *record,
-                               rd_kafka_topic_t **ret, int32_t *ret_partitions,
-                               struct err_info *info)
+                               struct handle *ret, int32_t *ret_partitions, struct err_info *info)
 {
     struct kafka_topic_facts facts;
     enum err e = kafka_producer_topic(producer, record->topic, &facts);
@@ -419,31 +641,33 @@ static enum err handle_look_up(struct kafka_producer *producer, const struct kaf
         return err_set(info, e, "topic %s does not exist", record->topic);
     }
     *ret_partitions = e ? INT32_MAX : facts.partitions;
-    rd_kafka_topic_t **handle = hash_map_get_or_add(producer->handles, sv(record->topic), NULL);
+    struct handle *handle = hash_map_get_or_add(producer->handles, sv(record->topic), NULL);
     if (!handle) {
         return err_set(info, ERR_LIMIT, "more than %d topics", TOPICS_MAX);
     }
-    if (!*handle) {
-        *handle = rd_kafka_topic_new(producer->client, record->topic, NULL);
-        if (!*handle) {
+    if (!handle->topic) {
+        handle->topic = rd_kafka_topic_new(producer->client, record->topic, NULL);
+        if (!handle->topic) {
             (void)hash_map_remove(producer->handles, sv(record->topic));
             return err_set(info, ERR_TOPIC_UNKNOWN, "topic %s: %s", record->topic,
                            rd_kafka_err2str(rd_kafka_last_error()));
         }
+        handle->index =
+            producer->batches ? kafka_batches_topic(producer->batches, handle->topic) : 0;
     }
     *ret = *handle;
     return ERR_OK;
 }
 
 static enum err handle_find(struct kafka_producer *producer, const struct kafka_record *record,
-                            rd_kafka_topic_t **ret, struct err_info *info)
+                            struct handle *ret, struct err_info *info)
 {
     /* A newer one may have more partitions, or the topic no longer. */
     const uint64_t generation = kafka_directory_generation(producer->view);
-    rd_kafka_topic_t *handle = producer->last.handle;
+    struct handle handle = producer->last.handle;
     int32_t partitions = producer->last.partitions;
-    if (!handle || generation != producer->last.generation ||
-        strcmp(rd_kafka_topic_name(handle), record->topic) != 0) {
+    if (!handle.topic || generation != producer->last.generation ||
+        strcmp(rd_kafka_topic_name(handle.topic), record->topic) != 0) {
         const enum err e = handle_look_up(producer, record, &handle, &partitions, info);
         if (e) {
             return e;
@@ -467,33 +691,34 @@ static void *unconst(const void *pointer)
     return (void *)(uintptr_t)pointer;
 }
 
-static enum err headers_new(const struct kafka_record *record, rd_kafka_headers_t **ret,
-                            struct err_info *info)
+static rd_kafka_headers_t *headers_new(const struct kafka_record *record)
 {
-    if (record->header_count > KAFKA_HEADERS_MAX) {
-        return err_set(info, ERR_LIMIT, "a record has more than %d headers", KAFKA_HEADERS_MAX);
-    }
-    *ret = rd_kafka_headers_new(record->header_count);
+    rd_kafka_headers_t *headers =
+        record->header_count ? rd_kafka_headers_new(record->header_count) : NULL;
     for (size_t i = 0; i < record->header_count; i++) {
         const struct kafka_header *header = &record->headers[i];
-        (void)rd_kafka_header_add(*ret, header->name, -1, header->value.ptr,
+        (void)rd_kafka_header_add(headers, header->name, -1, header->value.ptr,
                                   (ssize_t)header->value.len); /* fails only when read-only */
     }
-    return ERR_OK;
+    return headers;
+}
+
+/* An empty key would be hashed to one partition: null means "no key". */
+static struct strview key_of(const struct kafka_record *record)
+{
+    return record->key.len > 0 ? record->key : (struct strview){NULL, 0};
 }
 
 static enum err produce(const struct kafka_producer *producer, rd_kafka_topic_t *topic,
-                        const struct kafka_record *record, rd_kafka_headers_t *headers,
-                        struct err_info *info)
+                        const struct kafka_record *record, struct err_info *info)
 {
-    /* An empty key would be hashed to one partition: null means "no key". */
-    bool has_key = record->key.ptr && record->key.len > 0;
+    const struct strview key = key_of(record);
+    rd_kafka_headers_t *headers = headers_new(record);
     rd_kafka_vu_t arguments[] = {
         {.vtype = RD_KAFKA_VTYPE_RKT, .u.rkt = topic},
         {.vtype = RD_KAFKA_VTYPE_PARTITION, .u.i32 = record->partition},
         {.vtype = RD_KAFKA_VTYPE_VALUE, .u.mem = {unconst(record->value.ptr), record->value.len}},
-        {.vtype = RD_KAFKA_VTYPE_KEY,
-         .u.mem = {has_key ? unconst(record->key.ptr) : NULL, has_key ? record->key.len : 0}},
+        {.vtype = RD_KAFKA_VTYPE_KEY, .u.mem = {unconst(key.ptr), key.len}},
         {.vtype = RD_KAFKA_VTYPE_TIMESTAMP, .u.i64 = record->timestamp_ms},
         {.vtype = RD_KAFKA_VTYPE_MSGFLAGS, .u.i = record->value_is_lent ? 0 : RD_KAFKA_MSG_F_COPY},
         {.vtype = RD_KAFKA_VTYPE_OPAQUE, .u.ptr = record->opaque},
@@ -513,17 +738,59 @@ static enum err produce(const struct kafka_producer *producer, rd_kafka_topic_t 
     return e;
 }
 
+/* The topic's partitions are not known yet. librdkafka keeps its records until they are, and gives them
+ * out before it says so: none is overtaken by what is then added to a batch, and none overtakes what is
+ * open. */
+static enum err lone_produce(struct kafka_producer *producer, const struct handle *handle,
+                             const struct kafka_record *record, struct err_info *info)
+{
+    rd_kafka_resp_err_t code = kafka_batches_send_topic(producer->batches, handle->index);
+    if (code) {
+        return err_set(info, kafka_err(code), "topic %s: %s", record->topic,
+                       rd_kafka_err2str(code));
+    }
+    struct kafka_batch *lone = must_alloc(sizeof *lone); /* what reports have in common */
+    struct kafka_record its = *record;
+    lone->opaque = record->opaque;
+    its.opaque = lone;
+    enum err e = produce(producer, handle->topic, &its, info);
+    if (e) {
+        free(lone);
+    }
+    return e;
+}
+
+static enum err batch_add(struct kafka_producer *producer, const struct handle *handle,
+                          const struct kafka_record *record, struct err_info *info)
+{
+    struct kafka_record its = *record;
+    its.key = key_of(record);
+    its.timestamp_ms = record->timestamp_ms ? record->timestamp_ms : clock_now_ms();
+    rd_kafka_resp_err_t code = kafka_batches_add(producer->batches, handle->index, &its, 0);
+    if (code == RD_KAFKA_RESP_ERR__WAIT_CACHE) {
+        return lone_produce(producer, handle, record, info);
+    }
+    if (code) {
+        return err_set(info, kafka_err(code), "topic %s: %s", record->topic,
+                       rd_kafka_err2str(code));
+    }
+    if (!producer->is_timer_set) {
+        timer_set(producer, 1);
+    }
+    return ERR_OK;
+}
+
 enum err kafka_producer_send(struct kafka_producer *producer, const struct kafka_record *record,
                              struct err_info *info)
 {
-    rd_kafka_topic_t *topic = NULL;
-    rd_kafka_headers_t *headers = NULL;
-    enum err e = handle_find(producer, record, &topic, info);
-    if (!e && record->header_count > 0) {
-        e = headers_new(record, &headers, info);
+    struct handle handle = {0};
+    enum err e = handle_find(producer, record, &handle, info);
+    if (!e && record->header_count > KAFKA_HEADERS_MAX) {
+        e = err_set(info, ERR_LIMIT, "a record has more than %d headers", KAFKA_HEADERS_MAX);
     }
     if (!e) {
-        e = produce(producer, topic, record, headers, info);
+        e = producer->batches ? batch_add(producer, &handle, record, info)
+                              : produce(producer, handle.topic, record, info);
     }
     if (!e) {
         producer->outstanding++;
@@ -538,6 +805,9 @@ enum err kafka_producer_flush(struct kafka_producer *producer, int64_t timeout_m
     int64_t deadline_us = clock_mono_us() + timeout_ms * 1000;
     for (;;) {
         kafka_producer_serve(producer);
+        if (producer->batches) {
+            (void)open_send(producer, INT64_MAX); /* the rest in the next round */
+        }
         if (producer->outstanding == 0) {
             return ERR_OK;
         }
@@ -575,6 +845,39 @@ static void metrics_open(struct kafka_producer *producer)
     producer->metrics.rebuilds = METRIC(producer_metrics[METRIC_REBUILDS], label);
 }
 
+static void descriptors_close(struct kafka_producer *producer)
+{
+    const int descriptors[] = {producer->fd, producer->timer_fd, producer->wake_fd};
+    const size_t count = producer->fd == producer->wake_fd ? 1 : ARRAY_LEN(descriptors);
+    for (size_t i = 0; i < count; i++) {
+        if (descriptors[i] >= 0) {
+            (void)close(descriptors[i]);
+        }
+    }
+}
+
+static enum err descriptors_open(struct kafka_producer *producer, struct err_info *info)
+{
+    producer->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    producer->fd = producer->wake_fd;
+    producer->timer_fd = -1;
+    if (producer->wake_fd < 0) {
+        return err_set(info, ERR_IO, "eventfd: %s", strerror(errno));
+    }
+    if (!makes_batches(producer)) {
+        return ERR_OK;
+    }
+    producer->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    producer->fd = epoll_create1(EPOLL_CLOEXEC);
+    struct epoll_event readable = {.events = EPOLLIN};
+    if (producer->timer_fd < 0 || producer->fd < 0 ||
+        epoll_ctl(producer->fd, EPOLL_CTL_ADD, producer->wake_fd, &readable) ||
+        epoll_ctl(producer->fd, EPOLL_CTL_ADD, producer->timer_fd, &readable)) {
+        return err_set(info, ERR_IO, "timer of a producer: %s", strerror(errno));
+    }
+    return ERR_OK;
+}
+
 enum err kafka_producer_new(const struct kafka_producer_params *params, struct kafka_producer **ret,
                             struct err_info *info)
 {
@@ -585,15 +888,12 @@ enum err kafka_producer_new(const struct kafka_producer_params *params, struct k
     producer->params = *params;
     (void)snprintf(producer->label, sizeof producer->label, "%s", params->label);
     producer->params.label = producer->label;
-    producer->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    enum err e = producer->fd < 0 ? err_set(info, ERR_IO, "eventfd: %s", strerror(errno)) : ERR_OK;
+    enum err e = descriptors_open(producer, info);
     if (!e) {
         e = client_start(producer, info);
     }
     if (e) {
-        if (producer->fd >= 0) {
-            (void)close(producer->fd);
-        }
+        descriptors_close(producer);
         free(producer);
         return e;
     }
@@ -616,6 +916,6 @@ void kafka_producer_free(struct kafka_producer *producer)
     client_release(producer);
     kafka_directory_leave(producer->view);
     kafka_directory_free(producer->own_directory);
-    (void)close(producer->fd);
+    descriptors_close(producer);
     free(producer);
 }

@@ -1,11 +1,14 @@
 /* kafka_producer.h - an idempotent producer whose delivery reports come back in batches on the
  * owner's thread.
  *
- * THREADS  one owner; kafka_producer_fd becomes readable when reports wait, then call
- *          kafka_producer_serve. (librdkafka's own threads do the I/O.)
+ * COST     a HASTY one's records are written into batches here (kafka_batches.h), with no lock and no
+ *          allocation; of the others librdkafka makes an object each.
+ * THREADS  one owner; kafka_producer_fd becomes readable when reports wait, or batches have lingered,
+ *          then call kafka_producer_serve. (librdkafka's own threads do the I/O.)
  * OWNS     send copies key, value and headers before it returns unless the record says it lends
  *          them (value_is_lent: alive until the report).
- * BOUNDS   queue.buffering.max.*: ERR_QUEUE_FULL at once, never blocks.
+ * BOUNDS   queue.buffering.max.*: ERR_QUEUE_FULL at once, never blocks. A HASTY one has also a batch
+ *          open for each partition that it writes to, until linger.ms is over.
  * ERRORS   what can be known locally is answered locally: ERR_TOPIC_UNKNOWN, ERR_RECORD_TOO_LARGE,
  *          ERR_PARTITION_UNKNOWN. A fatal producer is replaced; its records are reported
  *          as failed.
@@ -24,19 +27,25 @@ struct kafka_producer;
 
 struct kafka_report {
     void *opaque;
+    /* Records that it speaks of, with this one's opaque: a batch's where a HASTY producer's were stored,
+     * whose key and value are then not told; else 1. */
+    size_t count;
+    size_t value_bytes; /* of all their values */
     enum err err;       /* ERR_OK: acknowledged by all in-sync replicas */
     bool may_be_stored; /* with an error: the broker may have it all the same */
     int32_t partition;
-    int64_t offset;
+    int64_t offset; /* the first's; the others follow it */
     int64_t timestamp_ms;
     struct strview key, value; /* as sent; until the callback returns */
     const char *reason;        /* librdkafka's words when err, else empty */
-    const void *message;       /* with an error: for kafka_report_record */
+    /* With an error, one of them: for kafka_report_record. */
+    const void *message;
+    const struct kafka_record *record;
 };
 
 /* The record that was not acknowledged, as it was given to send, but for the partition that its key
- * led to and the timestamp, which librdkafka has lost. Borrowed for the time of the callback; headers
- * has room for KAFKA_HEADERS_MAX. */
+ * led to and the timestamp: 0 where librdkafka has lost it, as it does unless the producer is HASTY.
+ * Borrowed for the time of the callback; headers has room for KAFKA_HEADERS_MAX. */
 void kafka_report_record(const struct kafka_report *report, struct kafka_header *headers,
                          struct kafka_record *ret);
 

@@ -82,11 +82,11 @@ static void ingest_on_hasty_reports(void *context, const struct kafka_report *re
     int64_t counts[2][2] = {0}; /* rejects or not, failed or not */
     for (size_t i = 0; i < count; i++) {
         const bool is_reject = reports[i].opaque == NULL, is_failed = reports[i].err != ERR_OK;
-        worker->inflight_bytes -= reports[i].value.len;
+        worker->inflight_bytes -= reports[i].value_bytes;
         if (is_failed && worker->spool && ingest_spool_keeps_hasty(worker->spool, &reports[i])) {
             continue; /* its end is told by the spool's metrics */
         }
-        counts[is_reject][is_failed]++;
+        counts[is_reject][is_failed] += (int64_t)reports[i].count;
         if (is_failed && !is_reject) {
             ingest_reject_lost(worker, &reports[i]);
         }
