@@ -6,7 +6,9 @@
 #include <pthread.h>
 
 #include "core/clock.h"
+#include "kafka/kafka_batches.h"
 #include "kafka/kafka_config.h"
+#include "kafka_read.h"
 #include "mock_kafka.h"
 #include "test.h"
 
@@ -39,7 +41,8 @@ static struct {
     pthread_mutex_t lock;
     pthread_cond_t changed;
     int counts[MOMENTS];
-    char stored[8];     /* the values acknowledged, as they were */
+    char stored[8]; /* the values acknowledged, as they were; of a batch's records one */
+    int batch; /* so many records are handed over as one; 0: one by one, librdkafka's own way */
     bool holds_failure; /* its thread goes on once the next record waits or is through */
 } seen = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
 
@@ -74,13 +77,26 @@ static void on_log(const rd_kafka_t *client, int level, const char *facility, co
     pthread_mutex_unlock(&seen.lock);
 }
 
+/* The one byte that all of its values are. */
+static char batch_value(const struct kafka_batch *batch)
+{
+    struct kafka_records_reader reader = {.records = &batch->records};
+    struct kafka_record record;
+    assert_int_equal(seen.batch, batch->records.count);
+    assert_true(kafka_records_read(&reader, &record));
+    return *record.value.ptr;
+}
+
 static void on_report(rd_kafka_t *client, const rd_kafka_message_t *message, void *context)
 {
     (void)client;
     (void)context;
     assert_int_equal(0, message->err);
-    assert_true(strlen(seen.stored) + 1 < sizeof seen.stored);
-    strncat(seen.stored, message->payload, message->len);
+    size_t end = strlen(seen.stored);
+    assert_true(end + 1 < sizeof seen.stored);
+    const struct kafka_batch *batch = message->_private;
+    seen.stored[end] = batch ? batch_value(batch) : *(const char *)message->payload;
+    seen.stored[end + 1] = '\0';
 }
 
 static void await_moment(enum moment moment, int before)
@@ -98,49 +114,91 @@ static int times(enum moment moment)
     return count;
 }
 
-static rd_kafka_t *producer_start(const struct mock_kafka *mock)
+struct producer {
+    rd_kafka_t *client;
+    rd_kafka_topic_t *topic;
+    struct kafka_batches *batches;
+};
+
+static struct producer producer_start(const struct mock_kafka *mock, void **state)
 {
     rd_kafka_conf_t *conf = NULL;
     struct err_info info = {0};
     char why[256];
     seen.stored[0] = '\0';
+    seen.batch = *(const int *)*state;
     assert_err(ERR_OK, kafka_conf_new(&mock->config, KAFKA_ROLE_PRODUCER_ACKED, &conf, &info));
     assert_err(ERR_OK, kafka_conf_set(conf, "debug", "topic,msg,queue,broker", &info));
     assert_err(ERR_OK, kafka_conf_set(conf, "topic.metadata.refresh.interval.ms", "100", &info));
     rd_kafka_conf_set_log_cb(conf, on_log);
     rd_kafka_conf_set_dr_msg_cb(conf, on_report);
-    rd_kafka_t *producer = rd_kafka_new(RD_KAFKA_PRODUCER, conf, why, sizeof why);
-    assert_non_null(producer);
+    struct producer producer = {rd_kafka_new(RD_KAFKA_PRODUCER, conf, why, sizeof why)};
+    assert_non_null(producer.client);
+    producer.topic = rd_kafka_topic_new(producer.client, "orders", NULL);
+    producer.batches = kafka_batches_new(producer.client);
+    assert_int_equal(0, kafka_batches_topic(producer.batches, producer.topic));
     return producer;
 }
 
-static void produce(rd_kafka_t *producer, char *value)
+static void producer_stop(struct producer *producer)
 {
-    assert_int_equal(0, rd_kafka_producev(producer, RD_KAFKA_V_TOPIC("orders"),
+    rd_kafka_topic_destroy(producer->topic);
+    rd_kafka_destroy(producer->client);
+    kafka_batches_free(producer->batches);
+}
+
+static void batch_produce(struct producer *producer, const char *value)
+{
+    struct kafka_record record = {.value = sv(value), .timestamp_ms = 1};
+    int64_t deadline_us = clock_mono_us() + DEADLINE_MS * 1000;
+    for (int i = 0; i < seen.batch; i++) {
+        rd_kafka_resp_err_t code;
+        while ((code = kafka_batches_add(producer->batches, 0, &record, 0)) ==
+                   RD_KAFKA_RESP_ERR__WAIT_CACHE &&
+               clock_mono_us() < deadline_us) {
+            (void)rd_kafka_poll(producer->client, 1);
+        }
+        assert_int_equal(0, code);
+    }
+    assert_int_equal(0, kafka_batches_send(producer->batches));
+}
+
+static void produce(struct producer *producer, char *value)
+{
+    if (seen.batch) {
+        batch_produce(producer, value);
+        return;
+    }
+    assert_int_equal(0, rd_kafka_producev(producer->client, RD_KAFKA_V_TOPIC("orders"),
                                           RD_KAFKA_V_PARTITION(0),
                                           RD_KAFKA_V_VALUE(value, strlen(value)), RD_KAFKA_V_END));
 }
 
 /* The partition's leader is broker 1, and has acknowledged "1". */
-static rd_kafka_t *producer_at_first_broker(struct mock_kafka *mock)
+static struct producer producer_at_first_broker(struct mock_kafka *mock, void **state)
 {
     mock_kafka_topic(mock, "orders", 1);
     assert_int_equal(0, rd_kafka_mock_partition_set_leader(mock->cluster, "orders", 0, 1));
-    rd_kafka_t *producer = producer_start(mock);
-    produce(producer, "1");
-    assert_int_equal(0, rd_kafka_flush(producer, DEADLINE_MS));
+    struct producer producer = producer_start(mock, state);
+    produce(&producer, "1");
+    assert_int_equal(0, rd_kafka_flush(producer.client, DEADLINE_MS));
     return producer;
 }
 
 /* What was acknowledged is what the partition holds, in the order in which it was sent. */
-static void expect_stored(rd_kafka_t *producer, const char *values)
+static void expect_stored(struct mock_kafka *mock, struct producer *producer, const char *values)
 {
-    int64_t first = -1, end = -1;
-    assert_int_equal(0, rd_kafka_flush(producer, DEADLINE_MS));
-    assert_int_equal(
-        0, rd_kafka_query_watermark_offsets(producer, "orders", 0, &first, &end, DEADLINE_MS));
+    const size_t each = seen.batch ? (size_t)seen.batch : 1;
+    assert_int_equal(0, rd_kafka_flush(producer->client, DEADLINE_MS));
     assert_string_equal(values, seen.stored);
-    assert_int_equal(strlen(values), end);
+    struct kafka_read read = kafka_read_all(&mock->config, "orders", 1, KAFKA_READS_VERIFIED);
+    assert_int_equal(strlen(values) * each, read.count);
+    for (size_t i = 0; i < read.count; i++) {
+        assert_int_equal(1, read.messages[i]->len);
+        assert_int_equal(values[i / each], *(const char *)read.messages[i]->payload);
+    }
+    kafka_read_end(&read);
+    producer_stop(producer);
 }
 
 static void await_requests(struct mock_kafka *mock, enum request request, size_t count)
@@ -166,18 +224,16 @@ static void await_requests(struct mock_kafka *mock, enum request request, size_t
  * record, not being the leader yet, and takes the one behind it, the first must not be taken for stored. */
 static void test_first_record__refused__is_not_passed_by_the_next(void **state)
 {
-    (void)state;
     struct mock_kafka mock = mock_kafka_start(1);
     mock_kafka_topic(&mock, "orders", 1);
-    rd_kafka_t *producer = producer_start(&mock);
+    struct producer producer = producer_start(&mock, state);
     rd_kafka_mock_start_request_tracking(mock.cluster);
     rd_kafka_mock_broker_push_request_error_rtts(
         mock.cluster, 1, PRODUCE, 1, RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION, ROUND_MS);
-    produce(producer, "1");
+    produce(&producer, "1");
     await_requests(&mock, PRODUCE, 1);
-    produce(producer, "2");
-    expect_stored(producer, "12");
-    rd_kafka_destroy(producer);
+    produce(&producer, "2");
+    expect_stored(&mock, &producer, "12");
     mock_kafka_stop(&mock);
 }
 
@@ -185,9 +241,8 @@ static void test_first_record__refused__is_not_passed_by_the_next(void **state)
  * leader yet. A broker refuses the one behind it, which then bumps the epoch; the mock takes it. */
 static void test_new_leader__refuses_the_first__is_not_passed_by_the_next(void **state)
 {
-    (void)state;
     struct mock_kafka mock = mock_kafka_start(2);
-    rd_kafka_t *producer = producer_at_first_broker(&mock);
+    struct producer producer = producer_at_first_broker(&mock, state);
     int joined = times(JOINED_NEW_LEADER);
     assert_int_equal(0, rd_kafka_mock_partition_set_leader(mock.cluster, "orders", 0, 2));
     await_moment(JOINED_NEW_LEADER, joined);
@@ -195,11 +250,10 @@ static void test_new_leader__refuses_the_first__is_not_passed_by_the_next(void *
     rd_kafka_mock_start_request_tracking(mock.cluster);
     rd_kafka_mock_broker_push_request_error_rtts(
         mock.cluster, 2, PRODUCE, 1, RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION, ROUND_MS);
-    produce(producer, "2");
+    produce(&producer, "2");
     await_requests(&mock, PRODUCE, 1);
-    produce(producer, "3");
-    expect_stored(producer, "123");
-    rd_kafka_destroy(producer);
+    produce(&producer, "3");
+    expect_stored(&mock, &producer, "123");
     mock_kafka_stop(&mock);
 }
 
@@ -207,9 +261,8 @@ static void test_new_leader__refuses_the_first__is_not_passed_by_the_next(void *
  * the new leader's thread looks for what to send: what comes next has to wait for it. */
 static void test_record_in_flight__leader_moved__is_not_passed_by_the_next(void **state)
 {
-    (void)state;
     struct mock_kafka mock = mock_kafka_start(2);
-    rd_kafka_t *producer = producer_at_first_broker(&mock);
+    struct producer producer = producer_at_first_broker(&mock, state);
 
     /* The record goes to the old leader while the news of the new one is on its way. */
     int joined = times(JOINED_NEW_LEADER), failed = times(FAILED);
@@ -219,7 +272,7 @@ static void test_record_in_flight__leader_moved__is_not_passed_by_the_next(void 
     await_requests(&mock, METADATA, 1);
     rd_kafka_mock_broker_push_request_error_rtts(
         mock.cluster, 1, PRODUCE, 1, RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION, NEVER_MS);
-    produce(producer, "2");
+    produce(&producer, "2");
     await_requests(&mock, PRODUCE, 1);
     await_moment(JOINED_NEW_LEADER, joined);
 
@@ -228,19 +281,22 @@ static void test_record_in_flight__leader_moved__is_not_passed_by_the_next(void 
     pthread_mutex_unlock(&seen.lock);
     assert_int_equal(0, rd_kafka_mock_broker_set_down(mock.cluster, 1));
     await_moment(FAILED, failed);
-    produce(producer, "3");
-    on_log(producer, 0, "", moment_texts[NEXT_SENT]);
-    expect_stored(producer, "123");
-    rd_kafka_destroy(producer);
+    produce(&producer, "3");
+    on_log(producer.client, 0, "", moment_texts[NEXT_SENT]);
+    expect_stored(&mock, &producer, "123");
     mock_kafka_stop(&mock);
 }
 
+#define BOTH_WAYS(test)                                                                            \
+    cmocka_unit_test_prestate(test, &one_by_one), cmocka_unit_test_prestate(test, &in_batches)
+
 int main(void)
 {
+    static int one_by_one = 0, in_batches = 3;
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_first_record__refused__is_not_passed_by_the_next),
-        cmocka_unit_test(test_new_leader__refuses_the_first__is_not_passed_by_the_next),
-        cmocka_unit_test(test_record_in_flight__leader_moved__is_not_passed_by_the_next),
+        BOTH_WAYS(test_first_record__refused__is_not_passed_by_the_next),
+        BOTH_WAYS(test_new_leader__refuses_the_first__is_not_passed_by_the_next),
+        BOTH_WAYS(test_record_in_flight__leader_moved__is_not_passed_by_the_next),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

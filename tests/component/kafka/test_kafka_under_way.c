@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "core/clock.h"
+#include "kafka/kafka_batches.h"
 #include "kafka/kafka_config.h"
 #include "mock_kafka.h"
 #include "test.h"
@@ -26,7 +27,13 @@ static int on_stats(rd_kafka_t *client, char *json, size_t bytes, void *context)
     return 0;
 }
 
-static rd_kafka_t *producer_start(const struct mock_kafka *mock, long *wakeups)
+struct producer {
+    rd_kafka_t *client;
+    rd_kafka_topic_t *topic;
+    struct kafka_batches *batches;
+};
+
+static struct producer producer_start(const struct mock_kafka *mock, long *wakeups)
 {
     rd_kafka_conf_t *conf = NULL;
     struct err_info info = {0};
@@ -35,16 +42,53 @@ static rd_kafka_t *producer_start(const struct mock_kafka *mock, long *wakeups)
     assert_err(ERR_OK, kafka_conf_set(conf, "statistics.interval.ms", "50", &info));
     rd_kafka_conf_set_stats_cb(conf, on_stats);
     rd_kafka_conf_set_opaque(conf, wakeups);
-    rd_kafka_t *producer = rd_kafka_new(RD_KAFKA_PRODUCER, conf, why, sizeof why);
-    assert_non_null(producer);
+    struct producer producer = {rd_kafka_new(RD_KAFKA_PRODUCER, conf, why, sizeof why)};
+    assert_non_null(producer.client);
+    producer.topic = rd_kafka_topic_new(producer.client, "orders", NULL);
+    producer.batches = kafka_batches_new(producer.client);
+    assert_int_equal(0, kafka_batches_topic(producer.batches, producer.topic));
     return producer;
 }
 
-static void produce(rd_kafka_t *producer)
+static void producer_stop(struct producer *producer)
+{
+    rd_kafka_topic_destroy(producer->topic);
+    rd_kafka_destroy(producer->client);
+    kafka_batches_free(producer->batches);
+}
+
+static void produce_single(struct producer *producer)
 {
     assert_int_equal(
-        0, rd_kafka_producev(producer, RD_KAFKA_V_TOPIC("orders"), RD_KAFKA_V_PARTITION(0),
+        0, rd_kafka_producev(producer->client, RD_KAFKA_V_TOPIC("orders"), RD_KAFKA_V_PARTITION(0),
                              RD_KAFKA_V_VALUE("order", strlen("order")), RD_KAFKA_V_END));
+}
+
+static void produce_batch(struct producer *producer, int records)
+{
+    struct kafka_record record = {.value = SV("order"), .timestamp_ms = 1};
+    int64_t deadline_us = clock_mono_us() + DEADLINE_MS * 1000;
+    for (int i = 0; i < records; i++) {
+        rd_kafka_resp_err_t code;
+        while ((code = kafka_batches_add(producer->batches, 0, &record, 0)) ==
+                   RD_KAFKA_RESP_ERR__WAIT_CACHE &&
+               clock_mono_us() < deadline_us) {
+            (void)rd_kafka_poll(producer->client, 1);
+        }
+        assert_int_equal(0, code);
+    }
+    assert_int_equal(0, kafka_batches_send(producer->batches));
+}
+
+static void produce(struct producer *producer, int records, bool in_batches)
+{
+    if (in_batches) {
+        produce_batch(producer, records);
+        return;
+    }
+    for (int i = 0; i < records; i++) {
+        produce_single(producer);
+    }
 }
 
 static void await_produce_request(struct mock_kafka *mock)
@@ -64,39 +108,41 @@ static void await_produce_request(struct mock_kafka *mock)
 /* The record that waits has lingered for long enough when most of the answer's time is still to come. */
 static void test_record__request_under_way__is_waited_with_asleep(void **state)
 {
-    (void)state;
+    const bool in_batches = *(const bool *)*state;
     long wakeups = 0;
     struct mock_kafka mock = mock_kafka_start(1);
     mock_kafka_topic(&mock, "orders", 1);
     int64_t began_us = clock_mono_us();
-    rd_kafka_t *producer = producer_start(&mock, &wakeups);
-    produce(producer);
-    assert_int_equal(0, rd_kafka_flush(producer, DEADLINE_MS));
+    struct producer producer = producer_start(&mock, &wakeups);
+    produce(&producer, 1, in_batches);
+    assert_int_equal(0, rd_kafka_flush(producer.client, DEADLINE_MS));
 
     assert_int_equal(0, rd_kafka_mock_broker_set_rtt(mock.cluster, 1, ROUND_MS));
     rd_kafka_mock_start_request_tracking(mock.cluster);
-    for (int i = 0; i < BATCH; i++) {
-        produce(producer);
-    }
+    produce(&producer, BATCH, in_batches);
     await_produce_request(&mock);
-    produce(producer);
-    assert_int_equal(0, rd_kafka_flush(producer, DEADLINE_MS));
+    produce(&producer, 1, in_batches);
+    assert_int_equal(0, rd_kafka_flush(producer.client, DEADLINE_MS));
 
     wakeups = 0;
     while (wakeups == 0) { /* the next statistics */
-        (void)rd_kafka_poll(producer, DEADLINE_MS);
+        (void)rd_kafka_poll(producer.client, DEADLINE_MS);
     }
     long taken_ms = (clock_mono_us() - began_us) / 1000;
     print_message("%ld wake-ups in %ld ms\n", wakeups, taken_ms);
     assert_true(wakeups < 2 * taken_ms + 200); /* one a millisecond; without a pause: 100,000 */
-    rd_kafka_destroy(producer);
+    producer_stop(&producer);
     mock_kafka_stop(&mock);
 }
 
 int main(void)
 {
+    static bool one_by_one = false, in_batches = true;
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_record__request_under_way__is_waited_with_asleep),
+        cmocka_unit_test_prestate(test_record__request_under_way__is_waited_with_asleep,
+                                  &one_by_one),
+        cmocka_unit_test_prestate(test_record__request_under_way__is_waited_with_asleep,
+                                  &in_batches),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,255 @@
+/* The writer's bytes are read by a reader of the test's own, made from Kafka's documentation of a record:
+ *   length: varint, attributes: int8, timestampDelta: varlong, offsetDelta: varint,
+ *   keyLength: varint, key, valueLength: varint, value,
+ *   headersCount: varint, [headerKeyLength: varint, headerKey, headerValueLength: varint, value] */
+#include "kafka/kafka_records.h"
+#include "made_record.h"
+#include "test.h"
+
+/* --- the test's reader -------------------------------------------------------------------------------------- */
+
+struct bytes {
+    const unsigned char *at, *end;
+};
+
+static unsigned byte_take(struct bytes *bytes)
+{
+    assert_true(bytes->at < bytes->end);
+    return *bytes->at++;
+}
+
+/* Zigzag: 0, -1, 1, -2, ... are 0, 1, 2, 3, ...; groups of seven bits, the lowest first. */
+static int64_t number_take(struct bytes *bytes)
+{
+    uint64_t number = 0;
+    unsigned byte, taken = 0;
+    do {
+        byte = byte_take(bytes);
+        assert_true(taken < 10);
+        number += (uint64_t)(byte % 128) << (7 * taken++);
+    } while (byte >= 128);
+    assert_true(taken == 1 || byte != 0); /* the shortest way to write it */
+    return number % 2 == 0 ? (int64_t)(number / 2) : -(int64_t)(number / 2) - 1;
+}
+
+static struct strview view_take(struct bytes *bytes)
+{
+    int64_t length = number_take(bytes);
+    if (length == -1) {
+        return (struct strview){NULL, 0};
+    }
+    assert_in_range(length, 0, bytes->end - bytes->at);
+    struct strview view = sv_of(bytes->at, (size_t)length);
+    bytes->at += length;
+    return view;
+}
+
+static void expect_headers(struct bytes *bytes, const struct kafka_record *record)
+{
+    assert_int_equal(record->header_count, number_take(bytes));
+    for (size_t i = 0; i < record->header_count; i++) {
+        expect_view(sv(record->headers[i].name), view_take(bytes));
+        expect_view(record->headers[i].value, view_take(bytes));
+    }
+}
+
+static void expect_record(struct bytes *bytes, int32_t index, int64_t first_ms,
+                          const struct kafka_record *record)
+{
+    int64_t length = number_take(bytes);
+    assert_in_range(length, 0, bytes->end - bytes->at);
+    struct bytes body = {bytes->at, bytes->at + length};
+    assert_int_equal(0, byte_take(&body));
+    assert_true(number_take(&body) == record->timestamp_ms - first_ms);
+    assert_int_equal(index, number_take(&body));
+    expect_view(record->key, view_take(&body));
+    expect_view(record->value, view_take(&body));
+    expect_headers(&body, record);
+    assert_ptr_equal(body.end, body.at);
+    bytes->at = body.end;
+}
+
+/* --- records that are made ---------------------------------------------------------------------------------- */
+
+#define RECORDS_MAX 400
+
+/* Each where kafka_record_bytes_max ends is the end of the memory: AddressSanitizer sees one byte more. */
+static void record_add(struct kafka_records *records, const struct kafka_record *record)
+{
+    size_t before = records->size, bytes_max = kafka_record_bytes_max(record);
+    records->bytes = realloc(records->bytes, before + bytes_max);
+    assert_non_null(records->bytes);
+    kafka_records_add(records, record);
+    assert_true(records->size > before);
+    assert_true(records->size - before <= bytes_max);
+}
+
+static void expect_times(const struct kafka_records *records, uint64_t seed)
+{
+    struct made_record made;
+    int64_t latest_ms = INT64_MIN;
+    for (int32_t i = 0; i < records->count; i++) {
+        made_record(&made, seed + (uint64_t)i, MADE_BYTES_MAX);
+        latest_ms = made.record.timestamp_ms > latest_ms ? made.record.timestamp_ms : latest_ms;
+    }
+    made_record(&made, seed, MADE_BYTES_MAX);
+    assert_true(records->first_timestamp_ms == made.record.timestamp_ms);
+    assert_true(records->max_timestamp_ms == latest_ms);
+}
+
+static void expect_bytes(const struct kafka_records *records, uint64_t seed)
+{
+    struct bytes bytes = {(const unsigned char *)records->bytes,
+                          (const unsigned char *)records->bytes + records->size};
+    struct made_record made;
+    for (int32_t i = 0; i < records->count; i++) {
+        made_record(&made, seed + (uint64_t)i, MADE_BYTES_MAX);
+        expect_record(&bytes, i, records->first_timestamp_ms, &made.record);
+    }
+    assert_ptr_equal(bytes.end, bytes.at);
+}
+
+static void expect_read(const struct kafka_record *expected, const struct kafka_record *got)
+{
+    size_t headers = expected->header_count;
+    expect_view(expected->key, got->key);
+    expect_view(expected->value, got->value);
+    assert_true(expected->timestamp_ms == got->timestamp_ms);
+    assert_int_equal(-1, got->partition);
+    assert_int_equal(headers < KAFKA_HEADERS_MAX ? headers : KAFKA_HEADERS_MAX, got->header_count);
+    for (size_t i = 0; i < got->header_count; i++) {
+        assert_string_equal(expected->headers[i].name, got->headers[i].name);
+        expect_view(expected->headers[i].value, got->headers[i].value);
+    }
+}
+
+static void expect_read_back(const struct kafka_records *records, uint64_t seed)
+{
+    struct kafka_records_reader reader = {.records = records};
+    struct kafka_record record;
+    struct made_record made;
+    for (int32_t i = 0; i < records->count; i++) {
+        made_record(&made, seed + (uint64_t)i, MADE_BYTES_MAX);
+        assert_true(kafka_records_read(&reader, &record));
+        expect_read(&made.record, &record);
+    }
+    assert_false(kafka_records_read(&reader, &record));
+    assert_false(kafka_records_read(&reader, &record));
+}
+
+static void test_kafka_records__any__are_what_the_format_says(void **state)
+{
+    (void)state;
+    for (uint64_t run = 0; run < TEST_RUNS(200); run++) {
+        struct kafka_records records = {0};
+        struct made_record made;
+        uint64_t seed = run << 32;
+        for (uint64_t i = 0; i <= run % RECORDS_MAX; i++) {
+            made_record(&made, seed + i, MADE_BYTES_MAX);
+            record_add(&records, &made.record);
+        }
+        assert_int_equal(run % RECORDS_MAX + 1, records.count);
+        expect_times(&records, seed);
+        expect_bytes(&records, seed);
+        expect_read_back(&records, seed);
+        free(records.bytes);
+    }
+}
+
+/* --- single ones ------------------------------------------------------------------------------------------- */
+
+static void test_kafka_records_add__three__are_these_bytes(void **state)
+{
+    (void)state;
+    static const unsigned char expected[] = {
+        30,   0,   0,    0, 2,    'k', 4, 'v', 'w', 2, 2, 'h', 6, 'a',
+        'b',  'c', 0x14, 0, 0x81, 1,   2, 1,   1,   2, 2, 'n', 1, /* 65 ms back */
+        0x0c, 0,   0,    4, 0,    0,   0,
+    };
+    const struct kafka_header first = {"h", SV("abc")}, second = {"n", {NULL, 0}};
+    const struct kafka_record added[] = {
+        {.key = SV("k"),
+         .value = SV("vw"),
+         .timestamp_ms = 1000,
+         .headers = &first,
+         .header_count = 1},
+        {.timestamp_ms = 935, .headers = &second, .header_count = 1},
+        {.key = SV(""), .value = SV(""), .timestamp_ms = 1000},
+    };
+    struct kafka_records records = {0};
+    for (size_t i = 0; i < ARRAY_LEN(added); i++) {
+        record_add(&records, &added[i]);
+    }
+    assert_int_equal(sizeof expected, records.size);
+    assert_memory_equal(expected, records.bytes, sizeof expected);
+    assert_true(records.first_timestamp_ms == 1000 && records.max_timestamp_ms == 1000);
+    free(records.bytes);
+}
+
+/* The varint of every number in turn grows where it should: of a value's length and of a record's index. */
+static void test_kafka_records_add__lengths_around_a_varint_s_border__are_right(void **state)
+{
+    (void)state;
+    static const size_t borders[] = {64, 8192, 1048576};
+    for (size_t i = 0; i < ARRAY_LEN(borders); i++) {
+        char *value = calloc(1, borders[i] + 2);
+        for (size_t bytes = borders[i] - 30; bytes < borders[i] + 2; bytes++) {
+            struct kafka_records records = {0};
+            const struct kafka_record record = {.value = sv_of(value, bytes), .timestamp_ms = 1};
+            record_add(&records, &record);
+            struct bytes written = {(const unsigned char *)records.bytes,
+                                    (const unsigned char *)records.bytes + records.size};
+            expect_record(&written, 0, 1, &record);
+            assert_ptr_equal(written.end, written.at);
+            free(records.bytes);
+        }
+        free(value);
+    }
+}
+
+static void test_kafka_records_add__far_apart_in_time__are_right(void **state)
+{
+    (void)state;
+    static const int64_t times_ms[] = {INT64_MAX / 2,
+                                       1,
+                                       INT64_MAX / 2 + 63,
+                                       INT64_MAX / 2 + 64,
+                                       INT64_MAX / 2 - 64,
+                                       INT64_MAX / 2 - 65,
+                                       INT64_MAX,
+                                       INT64_MAX / 2 + (1LL << 31),
+                                       INT64_MAX / 2 - (1LL << 32)};
+    struct kafka_records records = {0};
+    for (size_t i = 0; i < ARRAY_LEN(times_ms); i++) {
+        record_add(&records, &(struct kafka_record){.timestamp_ms = times_ms[i]});
+    }
+    struct bytes bytes = {(const unsigned char *)records.bytes,
+                          (const unsigned char *)records.bytes + records.size};
+    for (size_t i = 0; i < ARRAY_LEN(times_ms); i++) {
+        expect_record(&bytes, (int32_t)i, times_ms[0],
+                      &(struct kafka_record){.timestamp_ms = times_ms[i]});
+    }
+    assert_true(records.max_timestamp_ms == INT64_MAX);
+    free(records.bytes);
+}
+
+static void test_kafka_records_read__none__is_false(void **state)
+{
+    (void)state;
+    const struct kafka_records none = {0};
+    struct kafka_records_reader reader = {.records = &none};
+    struct kafka_record record;
+    assert_false(kafka_records_read(&reader, &record));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_kafka_records__any__are_what_the_format_says),
+        cmocka_unit_test(test_kafka_records_add__three__are_these_bytes),
+        cmocka_unit_test(test_kafka_records_add__lengths_around_a_varint_s_border__are_right),
+        cmocka_unit_test(test_kafka_records_add__far_apart_in_time__are_right),
+        cmocka_unit_test(test_kafka_records_read__none__is_false),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
