@@ -210,11 +210,6 @@ static enum err property_table_apply(rd_kafka_conf_t *conf, const struct propert
     return ERR_OK;
 }
 
-bool kafka_role_is_consumer(enum kafka_role role)
-{
-    return role >= KAFKA_ROLE_CONSUMER_WORKER && role <= KAFKA_ROLE_CONSUMER_TAIL;
-}
-
 static enum err role_properties_apply(rd_kafka_conf_t *conf, enum kafka_role role,
                                       struct err_info *info)
 {

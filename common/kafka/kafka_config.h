@@ -32,7 +32,6 @@ enum kafka_role {
     KAFKA_ROLE_ADMIN,
 };
 
-bool kafka_role_is_consumer(enum kafka_role role);
 MUST_CHECK enum err kafka_conf_new(const struct kafka_config *config, enum kafka_role role,
                                    rd_kafka_conf_t **ret, struct err_info *info);
 /* Our override, after the user's; the property must exist. */

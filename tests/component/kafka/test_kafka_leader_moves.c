@@ -5,6 +5,7 @@
 
 #include <pthread.h>
 
+#include "batches_produce.h"
 #include "core/clock.h"
 #include "kafka/kafka_batches.h"
 #include "kafka/kafka_config.h"
@@ -147,26 +148,10 @@ static void producer_stop(struct producer *producer)
     kafka_batches_free(producer->batches);
 }
 
-static void batch_produce(struct producer *producer, const char *value)
-{
-    struct kafka_record record = {.value = sv(value), .timestamp_ms = 1};
-    int64_t deadline_us = clock_mono_us() + DEADLINE_MS * 1000;
-    for (int i = 0; i < seen.batch; i++) {
-        rd_kafka_resp_err_t code;
-        while ((code = kafka_batches_add(producer->batches, 0, &record, 0)) ==
-                   RD_KAFKA_RESP_ERR__WAIT_CACHE &&
-               clock_mono_us() < deadline_us) {
-            (void)rd_kafka_poll(producer->client, 1);
-        }
-        assert_int_equal(0, code);
-    }
-    assert_int_equal(0, kafka_batches_send(producer->batches));
-}
-
 static void produce(struct producer *producer, char *value)
 {
     if (seen.batch) {
-        batch_produce(producer, value);
+        batches_produce(producer->client, producer->batches, value, seen.batch);
         return;
     }
     assert_int_equal(0, rd_kafka_producev(producer->client, RD_KAFKA_V_TOPIC("orders"),

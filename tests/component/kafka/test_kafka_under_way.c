@@ -2,6 +2,7 @@
  * sent yet: it sleeps. It is the library that is tested, as scripts/deps mends it (docs/adr/0002). */
 #include <stdlib.h>
 
+#include "batches_produce.h"
 #include "core/clock.h"
 #include "kafka/kafka_batches.h"
 #include "kafka/kafka_config.h"
@@ -64,26 +65,10 @@ static void produce_single(struct producer *producer)
                              RD_KAFKA_V_VALUE("order", strlen("order")), RD_KAFKA_V_END));
 }
 
-static void produce_batch(struct producer *producer, int records)
-{
-    struct kafka_record record = {.value = SV("order"), .timestamp_ms = 1};
-    int64_t deadline_us = clock_mono_us() + DEADLINE_MS * 1000;
-    for (int i = 0; i < records; i++) {
-        rd_kafka_resp_err_t code;
-        while ((code = kafka_batches_add(producer->batches, 0, &record, 0)) ==
-                   RD_KAFKA_RESP_ERR__WAIT_CACHE &&
-               clock_mono_us() < deadline_us) {
-            (void)rd_kafka_poll(producer->client, 1);
-        }
-        assert_int_equal(0, code);
-    }
-    assert_int_equal(0, kafka_batches_send(producer->batches));
-}
-
 static void produce(struct producer *producer, int records, bool in_batches)
 {
     if (in_batches) {
-        produce_batch(producer, records);
+        batches_produce(producer->client, producer->batches, "order", records);
         return;
     }
     for (int i = 0; i < records; i++) {

@@ -18,6 +18,11 @@ static enum err conf_with(const char *name, const char *value, struct err_info *
     return e;
 }
 
+static bool is_consumer(enum kafka_role role)
+{
+    return role >= KAFKA_ROLE_CONSUMER_WORKER && role <= KAFKA_ROLE_CONSUMER_TAIL;
+}
+
 static void test_conf__each_role__is_accepted_by_librdkafka(void **state)
 {
     (void)state;
@@ -28,9 +33,8 @@ static void test_conf__each_role__is_accepted_by_librdkafka(void **state)
         assert_err(ERR_OK, kafka_conf_new(&config, role, &conf, &info));
         assert_err(ERR_OK, kafka_conf_set(conf, "group.id", "test", &info));
         char why[256] = "";
-        rd_kafka_t *client =
-            rd_kafka_new(kafka_role_is_consumer(role) ? RD_KAFKA_CONSUMER : RD_KAFKA_PRODUCER, conf,
-                         why, sizeof why);
+        rd_kafka_t *client = rd_kafka_new(is_consumer(role) ? RD_KAFKA_CONSUMER : RD_KAFKA_PRODUCER,
+                                          conf, why, sizeof why);
         if (!client) {
             fail_msg("role %d: %s", role, why);
         }
