@@ -338,7 +338,9 @@ void kafka_batches_limit(struct kafka_batches *batches, int64_t bytes, int32_t r
 void kafka_batches_drop(struct kafka_batches *batches)
 {
     for (struct kafka_batch *batch = batches->first; batch; batch = batch->next) {
-        batches->topics[batch->topic].open[batch->partition] = NULL;
+        struct topic *topic = &batches->topics[batch->topic];
+        topic->open[batch->partition] = NULL;
+        topic->sticky = -1;
     }
     batches_keep(batches, TAKE(batches->first));
     batches->last = &batches->first;
@@ -348,10 +350,7 @@ void kafka_batches_reset(struct kafka_batches *batches)
 {
     kafka_batches_drop(batches);
     batches_keep(batches, TAKE(batches->sent));
-    for (size_t i = 0; i < batches->topic_count; i++) {
-        batches->topics[i].partitions = 0;
-        batches->topics[i].sticky = -1;
-    }
+    kafka_batches_look_again(batches);
 }
 
 size_t kafka_batches_topic(struct kafka_batches *batches, rd_kafka_topic_t *topic)
