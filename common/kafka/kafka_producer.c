@@ -240,6 +240,7 @@ void kafka_report_record(const struct kafka_report *report, struct kafka_header 
 {
     const rd_kafka_message_t *message = report->message;
     rd_kafka_headers_t *list;
+    const char *name;
     const void *value;
     size_t bytes;
     if (report->record) {
@@ -263,9 +264,9 @@ void kafka_report_record(const struct kafka_report *report, struct kafka_header 
         return; /* it has none */
     }
     while (ret->header_count < KAFKA_HEADERS_MAX &&
-           rd_kafka_header_get_all(list, ret->header_count, &headers[ret->header_count].name,
-                                   &value, &bytes) == RD_KAFKA_RESP_ERR_NO_ERROR) {
-        headers[ret->header_count++].value = sv_of(value, bytes);
+           rd_kafka_header_get_all(list, ret->header_count, &name, &value, &bytes) ==
+               RD_KAFKA_RESP_ERR_NO_ERROR) {
+        headers[ret->header_count++] = (struct kafka_header){sv(name), sv_of(value, bytes)};
     }
 }
 
@@ -273,7 +274,7 @@ static size_t record_bytes(const struct kafka_record *record)
 {
     size_t bytes = RECORD_OVERHEAD + record->key.len + record->value.len;
     for (size_t i = 0; i < record->header_count; i++) {
-        bytes += strlen(record->headers[i].name) + record->headers[i].value.len;
+        bytes += record->headers[i].name.len + record->headers[i].value.len;
     }
     return bytes;
 }
@@ -348,9 +349,10 @@ static void report_deliver(struct kafka_producer *producer, const struct kafka_r
 static void batch_fail(struct kafka_producer *producer, struct kafka_batch *batch,
                        rd_kafka_resp_err_t code, bool may_be_stored)
 {
-    struct kafka_records_reader reader = {.records = &batch->records};
+    struct strview left = kafka_records_all(&batch->records);
+    struct kafka_header headers[KAFKA_HEADERS_MAX];
     struct kafka_record record;
-    while (kafka_records_read(&reader, &record)) {
+    while (kafka_records_read(&batch->records, &left, headers, &record)) {
         record.topic = kafka_batches_topic_name(producer->batches, batch);
         record.partition = batch->partition;
         record.opaque = batch->opaque;
@@ -697,7 +699,8 @@ static rd_kafka_headers_t *headers_new(const struct kafka_record *record)
         record->header_count ? rd_kafka_headers_new(record->header_count) : NULL;
     for (size_t i = 0; i < record->header_count; i++) {
         const struct kafka_header *header = &record->headers[i];
-        (void)rd_kafka_header_add(headers, header->name, -1, header->value.ptr,
+        (void)rd_kafka_header_add(headers, header->name.ptr, (ssize_t)header->name.len,
+                                  header->value.ptr,
                                   (ssize_t)header->value.len); /* fails only when read-only */
     }
     return headers;

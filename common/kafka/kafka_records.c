@@ -57,7 +57,7 @@ static size_t headers_bytes(const struct kafka_record *record)
 {
     size_t bytes = 0;
     for (size_t i = 0; i < record->header_count; i++) {
-        bytes += view_bytes(sv(record->headers[i].name)) + view_bytes(record->headers[i].value);
+        bytes += view_bytes(record->headers[i].name) + view_bytes(record->headers[i].value);
     }
     return bytes;
 }
@@ -71,7 +71,7 @@ static char *headers_put(char *at, const struct kafka_record *record)
 {
     at = varint_put(at, (int64_t)record->header_count);
     for (size_t i = 0; i < record->header_count; i++) {
-        at = view_put(view_put(at, sv(record->headers[i].name)), record->headers[i].value);
+        at = view_put(view_put(at, record->headers[i].name), record->headers[i].value);
     }
     return at;
 }
@@ -98,58 +98,110 @@ void kafka_records_add(struct kafka_records *records, const struct kafka_record 
     records->count++;
 }
 
-/* --- reading, what was written here ---------------------------------------------------------------------- */
+/* --- reading ------------------------------------------------------------------------------------------------- */
 
-static char *varint_get(char *at, int64_t *ret)
+struct cursor {
+    const char *at, *end;
+};
+
+static bool varint_get_long(struct cursor *cursor, int64_t *ret)
 {
     uint64_t number = 0;
-    unsigned shift = 0;
-    for (; *at & 0x80; shift += 7) {
-        number |= (uint64_t)(*at++ & 0x7f) << shift;
-    }
-    number |= (uint64_t)*at++ << shift;
-    *ret = (int64_t)(number >> 1) ^ -(int64_t)(number & 1);
-    return at;
-}
-
-static char *view_get(char *at, struct strview *ret)
-{
-    int64_t length;
-    at = varint_get(at, &length);
-    *ret = length < 0 ? (struct strview){NULL, 0} : (struct strview){at, (size_t)length};
-    return at + ret->len;
-}
-
-static char *header_get(char *at, struct kafka_header *ret)
-{
-    struct strview name;
-    char *end = view_get(at, &name);
-    at = view_get(end, &ret->value);
-    ret->name = name.ptr;
-    *end = '\0'; /* the value's length, which has been read */
-    return at;
-}
-
-bool kafka_records_read(struct kafka_records_reader *reader, struct kafka_record *ret)
-{
-    const struct kafka_records *records = reader->records;
-    if (reader->at >= records->size) {
-        return false;
-    }
-    int64_t length, delta_ms, index, header_count;
-    char *at = varint_get(records->bytes + reader->at, &length) + 1;
-    at = varint_get(varint_get(at, &delta_ms), &index);
-    *ret = (struct kafka_record){.partition = -1,
-                                 .timestamp_ms = records->first_timestamp_ms + delta_ms,
-                                 .headers = reader->headers};
-    at = varint_get(view_get(view_get(at, &ret->key), &ret->value), &header_count);
-    for (int64_t i = 0; i < header_count; i++) {
-        struct kafka_header header;
-        at = header_get(at, &header);
-        if (ret->header_count < KAFKA_HEADERS_MAX) {
-            reader->headers[ret->header_count++] = header;
+    for (unsigned shift = 0; shift < 7 * VARINT_BYTES_MAX && cursor->at < cursor->end; shift += 7) {
+        unsigned char byte = (unsigned char)*cursor->at++;
+        number |= (uint64_t)(byte & 0x7f) << shift;
+        if (byte < 0x80) {
+            *ret = (int64_t)(number >> 1) ^ -(int64_t)(number & 1);
+            return true;
         }
     }
-    reader->at = (size_t)(at - records->bytes);
+    return false;
+}
+
+/* Nearly all are of one byte or two. */
+static inline bool varint_get(struct cursor *cursor, int64_t *ret)
+{
+    if (cursor->at < cursor->end && (unsigned char)*cursor->at < 0x80) {
+        unsigned number = (unsigned char)*cursor->at++;
+        *ret = (int64_t)(number >> 1) ^ -(int64_t)(number & 1);
+        return true;
+    }
+    return varint_get_long(cursor, ret);
+}
+
+static inline bool view_get(struct cursor *cursor, struct strview *ret)
+{
+    int64_t length;
+    if (!varint_get(cursor, &length) || length < -1 || length > cursor->end - cursor->at) {
+        return false;
+    }
+    *ret = length < 0 ? (struct strview){NULL, 0} : (struct strview){cursor->at, (size_t)length};
+    cursor->at += ret->len;
+    return true;
+}
+
+static bool header_get(struct cursor *cursor, struct kafka_header *ret)
+{
+    return view_get(cursor, &ret->name) && ret->name.ptr && view_get(cursor, &ret->value);
+}
+
+/* All that is left. */
+static bool headers_get(struct cursor *cursor, struct kafka_record_view *ret)
+{
+    int64_t count;
+    if (!varint_get(cursor, &count) || count < 0) {
+        return false;
+    }
+    ret->header_count = (size_t)count;
+    ret->headers = (struct strview){cursor->at, (size_t)(cursor->end - cursor->at)};
+    for (; count > 0; count--) { /* each takes two bytes at least: a count too high ends it soon */
+        struct kafka_header header;
+        if (!header_get(cursor, &header)) {
+            return false;
+        }
+    }
+    return cursor->at == cursor->end;
+}
+
+bool kafka_record_read(struct strview *left, struct kafka_record_view *ret)
+{
+    struct cursor cursor = {left->ptr, left->ptr + left->len};
+    struct strview body;
+    if (!view_get(&cursor, &body) || body.len == 0) {
+        return false;
+    }
+    *left = (struct strview){cursor.at, (size_t)(cursor.end - cursor.at)};
+    cursor = (struct cursor){body.ptr + 1, body.ptr + body.len}; /* attributes: there are none */
+    return varint_get(&cursor, &ret->timestamp_ms) && varint_get(&cursor, &ret->offset) &&
+           view_get(&cursor, &ret->key) && view_get(&cursor, &ret->value) &&
+           headers_get(&cursor, ret);
+}
+
+bool kafka_header_read(struct strview *left, struct kafka_header *ret)
+{
+    struct cursor cursor = {left->ptr, left->ptr + left->len};
+    bool is_there = header_get(&cursor, ret);
+    *left = (struct strview){cursor.at, (size_t)(cursor.end - cursor.at)};
+    return is_there;
+}
+
+bool kafka_records_read(const struct kafka_records *records, struct strview *left,
+                        struct kafka_header *headers, struct kafka_record *ret)
+{
+    struct kafka_record_view view;
+    if (left->len == 0) {
+        return false;
+    }
+    bool is_ours = kafka_record_read(left, &view);
+    CHECK(is_ours);
+    *ret = (struct kafka_record){.partition = -1,
+                                 .key = view.key,
+                                 .value = view.value,
+                                 .timestamp_ms = records->first_timestamp_ms + view.timestamp_ms,
+                                 .headers = headers};
+    while (ret->header_count < view.header_count && ret->header_count < KAFKA_HEADERS_MAX &&
+           kafka_header_read(&view.headers, &headers[ret->header_count])) {
+        ret->header_count++;
+    }
     return true;
 }

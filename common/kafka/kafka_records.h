@@ -1,11 +1,14 @@
 /* kafka_records.h - a record, and a batch's records as bytes, in Kafka's record format v2.
  *
- * WHAT     kafka_records_add writes a record behind those that are there. The batch's header, its
- *          checksum and its compression are librdkafka's (rd_kafka_produce_records).
- * BOUNDS   the caller's: `bytes` has room for kafka_record_bytes_max of what is added.
+ * WHAT     kafka_records_add writes a record behind those that are there, kafka_record_read reads the
+ *          first of those that are. The batch's header, its checksum and its compression are librdkafka's
+ *          (rd_kafka_produce_records, rd_kafka_message_fetched).
+ * BOUNDS   written: the caller's, `bytes` has room for kafka_record_bytes_max of what is added. Read:
+ *          whatever the bytes are, nothing behind them is looked at.
  * OWNS     nothing.
  * THREADS  one owner.
- * COST     a copy of key, value and headers, and some twenty bytes of lengths.
+ * ERRORS   what is read and is not what the format says, to the byte, is told by `false`.
+ * COST     written: a copy of key, value and headers, and some twenty bytes of lengths. Read: no copy.
  * SOURCE   Kafka's documentation, "Implementation", "Message Format", "Record".
  */
 #pragma once
@@ -13,13 +16,14 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "core/attributes.h"
 #include "core/strview.h"
 
 #define KAFKA_HEADERS_MAX 72 /* of a record of ours */
 
 struct kafka_header {
-    const char *name;
-    struct strview value;
+    struct strview name;
+    struct strview value; /* ptr NULL: null */
 };
 
 struct kafka_record {
@@ -45,12 +49,24 @@ size_t kafka_record_bytes_max(const struct kafka_record *record);
 /* Key, value, headers and timestamp_ms, which must not be 0. */
 void kafka_records_add(struct kafka_records *records, const struct kafka_record *record);
 
-struct kafka_records_reader {
-    const struct kafka_records *records;
-    size_t at;
-    struct kafka_header headers[KAFKA_HEADERS_MAX];
+/* A record where its bytes lie. */
+struct kafka_record_view {
+    int64_t offset, timestamp_ms;
+    struct strview key, value; /* ptr NULL: null; a tombstone */
+    struct strview headers;    /* for kafka_header_read, which finds nothing wrong with them */
+    size_t header_count;
 };
 
-/* The next one, as it was added, where its bytes lie; false behind the last. Its headers, KAFKA_HEADERS_MAX at
- * most, are the reader's. A name's end is written over what follows it: no records can be read twice. */
-bool kafka_records_read(struct kafka_records_reader *reader, struct kafka_record *ret);
+/* The first of what is `left`, which is then what is behind it. Offset and time are as they are told: against those
+ * of the batch. false: it is none, and of no meaning is what `left` and `ret` are then. */
+MUST_CHECK bool kafka_record_read(struct strview *left, struct kafka_record_view *ret);
+MUST_CHECK bool kafka_header_read(struct strview *left, struct kafka_header *ret);
+
+/* The first of what is `left` of records that were added here; false behind the last. Its headers, KAFKA_HEADERS_MAX
+ * at most, go to `headers`. */
+bool kafka_records_read(const struct kafka_records *records, struct strview *left,
+                        struct kafka_header *headers, struct kafka_record *ret);
+static inline struct strview kafka_records_all(const struct kafka_records *records)
+{
+    return (struct strview){records->bytes, records->size};
+}

@@ -484,7 +484,7 @@ static enum err quarantine_write(struct spool_lane *lane, const struct spool_rec
     kept.headers = headers;
     kept.number = lane->quarantine.number_next;
     if (kept.header_count < SPOOL_HEADERS_MAX) {
-        headers[kept.header_count++] = (struct spool_header){REASON_HEADER, sv(reason)};
+        headers[kept.header_count++] = (struct spool_header){SV(REASON_HEADER), sv(reason)};
     }
     buf_init(&bytes, PENDING_BYTES_MAX);
     enum err e = spool_record_encode(&kept, lane->quarantine.id, &bytes);

@@ -35,7 +35,7 @@ size_t spool_record_bytes(const struct spool_record *record)
         SPOOL_RECORD_HEAD_BYTES + strlen(record->topic) + 1 + record->key.len + record->value.len;
     for (size_t i = 0; i < record->header_count; i++) {
         const struct spool_header *header = &record->headers[i];
-        bytes += HEADER_HEAD_BYTES + strlen(header->name) + 1 + header->value.len;
+        bytes += HEADER_HEAD_BYTES + header->name.len + 1 + header->value.len;
     }
     return bytes;
 }
@@ -46,7 +46,7 @@ static bool is_within_bounds(const struct spool_record *record)
                     record->header_count <= SPOOL_HEADERS_MAX &&
                     spool_record_bytes(record) <= SPOOL_RECORD_BYTES_MAX;
     for (size_t i = 0; is_small && i < record->header_count; i++) {
-        is_small = strlen(record->headers[i].name) <= NAME_BYTES_MAX;
+        is_small = record->headers[i].name.len <= NAME_BYTES_MAX;
     }
     return is_small;
 }
@@ -66,11 +66,11 @@ static char *put(char *at, const void *bytes, size_t len)
 
 static char *put_header(char *at, const struct spool_header *header)
 {
-    const uint16_t name_bytes = (uint16_t)strlen(header->name);
+    const uint16_t name_bytes = (uint16_t)header->name.len;
     const uint32_t value_bytes = length_of(header->value);
     at = put(at, &name_bytes, sizeof name_bytes);
     at = put(at, &value_bytes, sizeof value_bytes);
-    at = put(at, header->name, name_bytes + 1u);
+    at = put(put(at, header->name.ptr, name_bytes), "", 1);
     return put(at, header->value.ptr, header->value.len);
 }
 
@@ -179,7 +179,7 @@ static void take_header(struct rest *rest, struct spool_header *header)
     if (at) {
         memcpy(&name_bytes, at, sizeof name_bytes);
         memcpy(&value_bytes, at + sizeof name_bytes, sizeof value_bytes);
-        header->name = take_name(rest, name_bytes);
+        header->name = (struct strview){take_name(rest, name_bytes), name_bytes};
         header->value = take_view(rest, value_bytes);
     }
 }

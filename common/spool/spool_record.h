@@ -26,7 +26,7 @@
 #define SPOOL_HEADERS_MAX       80
 
 struct spool_header {
-    const char *name;
+    struct strview name;  /* without a NUL inside */
     struct strview value; /* ptr NULL: null */
 };
 

@@ -305,12 +305,13 @@ static void headers_gather(struct worker_output *output, const struct stream_out
         size_t bytes;
         for (size_t i = 0; !rd_kafka_header_get_all(source, i, &name, &value, &bytes); i++) {
             if (!is_left(left, name)) {
-                *header_next(output) = (struct kafka_header){name, sv_of(value, bytes)};
+                *header_next(output) = (struct kafka_header){sv(name), sv_of(value, bytes)};
             }
         }
     }
     for (size_t i = 0; i < out->header_count; i++) {
-        *header_next(output) = (struct kafka_header){out->headers[i].name, out->headers[i].value};
+        *header_next(output) =
+            (struct kafka_header){sv(out->headers[i].name), out->headers[i].value};
     }
 }
 

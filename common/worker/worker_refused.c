@@ -33,9 +33,10 @@ void worker_refused_note(struct worker_refused *refused, rd_kafka_resp_err_t cod
     }
     refused->code = code;
     if (records->count == 1) {
-        struct kafka_records_reader reader = {.records = records};
+        struct strview left = kafka_records_all(records);
+        struct kafka_header headers[KAFKA_HEADERS_MAX];
         struct kafka_record record;
-        refused->has_found = kafka_records_read(&reader, &record);
+        refused->has_found = kafka_records_read(records, &left, headers, &record);
         refused->hashes[refused->at] = hash_of(topic, record.key, record.value);
         refused->codes[refused->at] = code;
         refused->at = (refused->at + 1) % REFUSED_MAX;

@@ -110,7 +110,7 @@ static enum err attribute_add(struct attributes *all, struct strview name, struc
         return err_set(reader->info, ERR_CLOUDEVENT, "more than %zu attributes", all->count);
     }
     reader->headers[all->count++] =
-        (struct kafka_header){keep(reader->scratch, PREFIX, name).ptr, value};
+        (struct kafka_header){keep(reader->scratch, PREFIX, name), value};
     return ERR_OK;
 }
 

@@ -135,7 +135,7 @@ static enum err header_read(struct ingest_reader *reader, uint32_t node, struct 
     memcpy(kept, name.ptr, name.len);
     kept[name.len] = '\0';
     reader->scratch->len += name.len + 1;
-    reader->headers[event->header_count++] = (struct kafka_header){kept, bytes};
+    reader->headers[event->header_count++] = (struct kafka_header){sv_of(kept, name.len), bytes};
     return strlen(kept) == name.len ? ERR_OK : fault(reader, "headers", "has a NUL in a key");
 }
 

@@ -210,7 +210,7 @@ static enum err record_check(const struct ingest_reading *reading,
     const int64_t bytes_max = record_bytes_max(reading);
     size_t bytes = RECORD_OVERHEAD + record->key.len + record->value.len;
     for (size_t i = 0; bytes_max && i < record->header_count; i++) {
-        bytes += strlen(record->headers[i].name) + record->headers[i].value.len;
+        bytes += record->headers[i].name.len + record->headers[i].value.len;
     }
     if (bytes_max && bytes > (size_t)bytes_max) {
         return err_set(info, ERR_RECORD_TOO_LARGE,
@@ -313,11 +313,11 @@ static enum err topic_find(struct ingest_reading *reading)
     return e ? e : ingest_reading_check_key(reading, reading->topic);
 }
 
-static struct strview event_header(const struct ingest_reading *reading, const char *name)
+static struct strview event_header(const struct ingest_reading *reading, struct strview name)
 {
     const struct kafka_header *headers = reading->reader.headers;
     for (size_t i = 0; i < reading->event.header_count; i++) {
-        if (strcmp(headers[i].name, name) == 0) {
+        if (sv_equal(headers[i].name, name)) {
             return headers[i].value;
         }
     }
@@ -330,8 +330,8 @@ static bool is_first(struct ingest_reading *reading, uint32_t index)
     struct ingest_dedup *dedup = reading->worker->ingest->dedup;
     const struct ingest_dedup_event event = {
         .topic = reading->topic->name,
-        .source = event_header(reading, "ce_source"),
-        .id = event_header(reading, "ce_id"),
+        .source = event_header(reading, SV("ce_source")),
+        .id = event_header(reading, SV("ce_id")),
     };
     if (!event.source.ptr || !event.id.ptr) {
         return true;

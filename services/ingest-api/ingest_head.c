@@ -44,7 +44,7 @@ static struct strview name_keep(struct ingest_head *head, struct strview name)
     return (struct strview){kept, name.len};
 }
 
-void ingest_head_add(struct ingest_head *head, const char *name, struct strview value)
+void ingest_head_add(struct ingest_head *head, struct strview name, struct strview value)
 {
     head->headers[head->header_count++] = (struct kafka_header){name, value};
 }
@@ -67,7 +67,7 @@ static void on_given(struct ingest_head *head, struct strview name, struct strvi
         head->err = err_set(head->info, ERR_REQUEST_PARAM, "more than %d x-kafka-header-* fields",
                             INGEST_HEADERS_GIVEN_MAX);
     } else {
-        ingest_head_add(head, kept.ptr, value);
+        ingest_head_add(head, kept, value);
     }
 }
 
@@ -110,7 +110,7 @@ static void on_t_field(struct ingest_head *head, struct strview name, struct str
     }
     if (is_named(name, SV("traceparent")) || is_named(name, SV("tracestate"))) {
         head->trace[head->trace_count++] = (struct kafka_header){
-            is_named(name, SV("traceparent")) ? "traceparent" : "tracestate", value};
+            is_named(name, SV("traceparent")) ? SV("traceparent") : SV("tracestate"), value};
     }
 }
 
@@ -308,7 +308,7 @@ enum err ingest_head_read(const struct http_request *request, struct ingest_head
     }
     head->now_ms = clock_now_ms();
     if (head->writes_all_headers || http_request_id_is_given(request)) {
-        ingest_head_add(head, "millrace-request-id", sv(http_request_id(request)));
+        ingest_head_add(head, SV("millrace-request-id"), sv(http_request_id(request)));
     }
     for (size_t i = 0; i < head->trace_count; i++) {
         ingest_head_add(head, head->trace[i].name, head->trace[i].value);
@@ -321,7 +321,7 @@ void ingest_head_type(struct ingest_head *head, const char *content_type)
     const struct strview type = content_type ? sv(content_type) : head->content_type;
     const bool is_known = content_type && strcmp(content_type, TYPE_KNOWN) == 0;
     if (type.len && (head->writes_all_headers || !is_known)) {
-        ingest_head_add(head, "content-type", type);
+        ingest_head_add(head, SV("content-type"), type);
     }
 }
 
@@ -329,7 +329,7 @@ const struct kafka_header *ingest_head_time(struct ingest_head *head)
 {
     if (head->ingest_time_ms != head->now_ms) {
         head->ingest_time_ms = head->now_ms;
-        head->headers[0] = (struct kafka_header){"millrace-ingest-time",
+        head->headers[0] = (struct kafka_header){SV("millrace-ingest-time"),
                                                  int_text(head->now_ms, head->ingest_time)};
     }
     return &head->headers[0];

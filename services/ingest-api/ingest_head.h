@@ -61,7 +61,7 @@ MUST_CHECK enum err ingest_head_read(const struct http_request *request, struct 
 /* Epoch milliseconds, or seconds when below 1e11, or ISO 8601 with or without quotes; positive. */
 MUST_CHECK enum err ingest_timestamp_read(struct strview text, int64_t *ret_ms);
 /* One more header of the records; name and value are borrowed. */
-void ingest_head_add(struct ingest_head *head, const char *name, struct strview value);
+void ingest_head_add(struct ingest_head *head, struct strview name, struct strview value);
 /* millrace-ingest-time: made when a record is to have it. */
 const struct kafka_header *ingest_head_time(struct ingest_head *head);
 /* The headers of a record, whose event has event_count behind those of the head; is_timed: its

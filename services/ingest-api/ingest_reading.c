@@ -162,7 +162,8 @@ void ingest_reading_claimed(struct ingest_reading *reading, struct ingest_once_c
     struct ingest_head *head = &reading->head;
     ingest_once_attach(once, reading->batch);
     /* Ours go before those that an event brings along: its value is set for each event. */
-    ingest_head_add(head, INGEST_ONCE_EVENT_HEADER, sv_of(once->event_id, INGEST_ONCE_EVENT_BYTES));
+    ingest_head_add(head, SV(INGEST_ONCE_EVENT_HEADER),
+                    sv_of(once->event_id, INGEST_ONCE_EVENT_BYTES));
     reading->reader.headers = head->headers + head->header_count;
 }
 

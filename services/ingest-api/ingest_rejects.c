@@ -57,15 +57,15 @@ void ingest_reject(struct ingest_reading *reading, struct strview bytes, enum er
         reading->topic ? reading->topic : reading->request_topic;
     const struct strview key = reading->head.key.ptr ? reading->head.key : reading->event.key;
     const struct kafka_header headers[] = {
-        {"millrace-error-code", sv(err_name(err))},
-        {"millrace-error-pointers", pointers_of(errors, room)},
-        {"__streams.errors.message", sv(err_detail(err, &reading->info))},
-        {"__streams.errors.topic", topic                      ? sv(topic->name)
-                                   : reading->event.topic.ptr ? reading->event.topic
-                                                              : SV("")},
-        {"millrace-request-id", sv(http_request_id(reading->request))},
+        {SV("millrace-error-code"), sv(err_name(err))},
+        {SV("millrace-error-pointers"), pointers_of(errors, room)},
+        {SV("__streams.errors.message"), sv(err_detail(err, &reading->info))},
+        {SV("__streams.errors.topic"), topic                      ? sv(topic->name)
+                                       : reading->event.topic.ptr ? reading->event.topic
+                                                                  : SV("")},
+        {SV("millrace-request-id"), sv(http_request_id(reading->request))},
         *ingest_head_time(&reading->head),
-        {"content-type", reading->head.content_type.ptr ? reading->head.content_type : SV("")},
+        {SV("content-type"), reading->head.content_type.ptr ? reading->head.content_type : SV("")},
     };
     struct kafka_record record = {
         .key = key, .value = bytes, .headers = headers, .header_count = ARRAY_LEN(headers)};
@@ -79,9 +79,9 @@ void ingest_reject_lost(struct ingest_worker *worker, const struct kafka_report 
     }
     const struct ingest_topic_state *topic = report->opaque;
     const struct kafka_header headers[] = {
-        {"millrace-error-code", sv(err_name(report->err))},
-        {"__streams.errors.message", sv(report->reason)},
-        {"__streams.errors.topic", sv(topic->name)},
+        {SV("millrace-error-code"), sv(err_name(report->err))},
+        {SV("__streams.errors.message"), sv(report->reason)},
+        {SV("__streams.errors.topic"), sv(topic->name)},
     };
     struct kafka_record record = {.key = report->key,
                                   .value = report->value,

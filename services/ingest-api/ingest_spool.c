@@ -352,7 +352,7 @@ static enum err replay_send(struct ingest_spool *spool, const struct spool_recor
             (struct kafka_header){record->headers[count].name, record->headers[count].value};
     }
     spool_record_id(spool->lane, id);
-    headers[count++] = (struct kafka_header){"millrace-spool-id", sv(id)};
+    headers[count++] = (struct kafka_header){SV("millrace-spool-id"), sv(id)};
     const struct kafka_record sent = {
         .topic = record->topic,
         .partition = record->partition,

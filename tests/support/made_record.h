@@ -67,7 +67,7 @@ static inline void made_headers(struct made_record *made, size_t bytes_max)
     }
     for (size_t i = 0; i < count; i++) {
         (void)snprintf(made->names[i], sizeof made->names[i], "h%.*zu", (int)(i % 5), i);
-        made->headers[i].name = made->names[i];
+        made->headers[i].name = sv(made->names[i]);
         made->headers[i].value = made_view(made, bytes_max);
     }
     made->record.headers = made->headers;

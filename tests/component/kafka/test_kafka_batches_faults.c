@@ -76,8 +76,9 @@ static void single_add(struct batches_fixture *fixture)
     rd_kafka_headers_t *headers = rd_kafka_headers_new(record->header_count);
     for (size_t i = 0; i < record->header_count; i++) {
         const struct kafka_header *header = &record->headers[i];
-        assert_int_equal(0, rd_kafka_header_add(headers, header->name, -1, header->value.ptr,
-                                                (ssize_t)header->value.len));
+        assert_int_equal(0,
+                         rd_kafka_header_add(headers, header->name.ptr, (ssize_t)header->name.len,
+                                             header->value.ptr, (ssize_t)header->value.len));
     }
     batches_send_all(fixture);
     assert_int_equal(

@@ -57,7 +57,7 @@ static void failed_note(struct told *told, const struct kafka_report *report)
     text_of(failed->key, record.key);
     text_of(failed->value, record.value);
     if (record.header_count) {
-        assert_string_equal("h", record.headers[0].name);
+        assert_true(sv_equal(SV("h"), record.headers[0].name));
         text_of(failed->header, record.headers[0].value);
     }
 }
@@ -152,7 +152,7 @@ static void send_numbers(struct fixture *fixture, const char *key, int32_t parti
     for (int i = from; i < from + count; i++) {
         char number[16];
         (void)snprintf(number, sizeof number, "%d", i);
-        const struct kafka_header header = {"h", sv(number)};
+        const struct kafka_header header = {SV("h"), sv(number)};
         const struct kafka_record record = {.topic = "orders",
                                             .partition = partition,
                                             .key = key ? sv(key) : (struct strview){0},

@@ -81,10 +81,11 @@ static void on_log(const rd_kafka_t *client, int level, const char *facility, co
 /* The one byte that all of its values are. */
 static char batch_value(const struct kafka_batch *batch)
 {
-    struct kafka_records_reader reader = {.records = &batch->records};
+    struct strview left = kafka_records_all(&batch->records);
+    struct kafka_header headers[KAFKA_HEADERS_MAX];
     struct kafka_record record;
     assert_int_equal(seen.batch, batch->records.count);
-    assert_true(kafka_records_read(&reader, &record));
+    assert_true(kafka_records_read(&batch->records, &left, headers, &record));
     return *record.value.ptr;
 }
 

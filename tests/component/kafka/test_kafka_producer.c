@@ -80,7 +80,7 @@ static void test_send__acknowledged__report_has_partition_and_offset(void **stat
     assert_err(ERR_OK, await_topic(producer, "orders", &partitions));
     assert_int_equal(4, partitions);
 
-    struct kafka_header header = {"millrace-request-id", SV("r-1")};
+    struct kafka_header header = {SV("millrace-request-id"), SV("r-1")};
     struct kafka_record record = {.topic = "orders",
                                   .partition = 2,
                                   .key = SV("k"),
@@ -233,7 +233,7 @@ static void on_recalled(void *context, const struct kafka_report *reports, size_
                                strcmp(record.topic, "orders") == 0 &&
                                sv_equal(record.key, SV("k")) && sv_equal(record.value, SV("{}")) &&
                                record.timestamp_ms == 0 && record.header_count == 2 &&
-                               strcmp(headers[0].name, "a") == 0 &&
+                               sv_equal(headers[0].name, SV("a")) &&
                                sv_equal(headers[0].value, SV("b")) && !headers[1].value.ptr;
     }
 }
@@ -255,7 +255,7 @@ static void test_recall__gives_the_records_back(void **state)
     int32_t partitions = 0;
     assert_err(ERR_OK, await_topic(producer, "orders", &partitions));
     rd_kafka_mock_broker_set_down(mock.cluster, 1);
-    const struct kafka_header headers[] = {{"a", SV("b")}, {"null", {NULL, 0}}};
+    const struct kafka_header headers[] = {{SV("a"), SV("b")}, {SV("null"), {NULL, 0}}};
     struct kafka_record record = {.topic = "orders",
                                   .partition = -1,
                                   .key = SV("k"),

@@ -83,14 +83,14 @@ static void feed(struct fixture *f, const struct letter *letter)
 {
     struct err_info info = {0};
     const struct kafka_header headers[] = {
-        {"traceparent", SV("t-1")},
-        {"__streams.errors.exception", sv(letter->code)},
-        {"millrace-error-code", sv(letter->code)},
-        {"millrace-error-class", SV("process")},
-        {"millrace-reason-1", SV("x")},
-        {"__streams.errors.partition", SV("2")},
-        {"__streams.errors.topic", sv(letter->topic ? letter->topic : "")},
-        {"millrace-replay", sv(letter->replays ? letter->replays : "")},
+        {SV("traceparent"), SV("t-1")},
+        {SV("__streams.errors.exception"), sv(letter->code)},
+        {SV("millrace-error-code"), sv(letter->code)},
+        {SV("millrace-error-class"), SV("process")},
+        {SV("millrace-reason-1"), SV("x")},
+        {SV("__streams.errors.partition"), SV("2")},
+        {SV("__streams.errors.topic"), sv(letter->topic ? letter->topic : "")},
+        {SV("millrace-replay"), sv(letter->replays ? letter->replays : "")},
     };
     struct kafka_record record = {.topic = "dlq",
                                   .partition = -1,

@@ -189,7 +189,7 @@ static inline struct worker *lone_worker_of(struct fixture *f)
 static inline void feed(struct fixture *f, const char *topic, const char *key, const char *value)
 {
     struct err_info info = {0};
-    struct kafka_header header = {"traceparent", SV("t-1")};
+    struct kafka_header header = {SV("traceparent"), SV("t-1")};
     struct kafka_record record = {.topic = topic,
                                   .partition = -1,
                                   .key = sv(key),

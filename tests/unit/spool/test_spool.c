@@ -285,7 +285,7 @@ static void test_spool_refuse__keeps_the_record_with_its_reason(void **state)
     assert_err(ERR_OK, spool_next(place->lane, &record, &ticket));
     assert_int_equal(1, number_of(&record));
     assert_int_equal(2, record.header_count);
-    assert_string_equal("millrace-spool-reason", record.headers[1].name);
+    assert_true(sv_equal(SV("millrace-spool-reason"), record.headers[1].name));
     assert_sv("no such topic", record.headers[1].value);
 }
 
