@@ -113,15 +113,14 @@ static const struct property consumer_properties[] = {
      "the end of a partition drives restores and idleness"},
     {"fetch.error.backoff.ms", "100", 0, "a moved leader costs 100 ms, not 500"},
     {"fetch.message.max.bytes", "2097152", 0, "fewer, larger fetches while catching up"},
-    /* Prefetch: bounded by bytes. */
-    {"queued.min.messages", "100000", 0, "the fetcher works ahead"},
-    {"queued.max.messages.kbytes", "65536", 0, "64 MiB a client"},
+    {"queued.min.messages", "100000", 0, "the fetcher works ahead, as far as bytes allow"},
     {"fetch.queue.backoff.ms", "5", 0, "a full queue must not stall the reader for a second"},
 };
 
 static const struct property worker_properties[] = {
     {"isolation.level", "read_committed", PROMISE, "aborted input must not be processed"},
     {"max.poll.interval.ms", "60000", 0, "a stuck worker loses its partitions within a minute"},
+    {"queued.max.messages.kbytes", "16384", 0, "16 MiB a client, of batches as bytes"},
 };
 
 /* Where the members agree among themselves who reads what. */
@@ -149,6 +148,7 @@ static const struct property broker_properties[] = {
 
 static const struct property tail_properties[] = {
     {"group.id", "millrace-tail", PROMISE, "needed by the API; never joined, never committed to"},
+    {"queued.max.messages.kbytes", "65536", 0, "64 MiB a client"},
 };
 
 /* Keys that we set at run time, and other names of the rows above. */

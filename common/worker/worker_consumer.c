@@ -136,6 +136,23 @@ void worker_consumer_event(struct worker_thread *thread, const rd_kafka_message_
     }
 }
 
+void worker_fetch_close(struct worker_thread *thread, const struct worker_input *input,
+                        struct kafka_fetch *fetch)
+{
+    if (fetch->is_broken && input && worker_may_process(thread)) {
+        const rd_kafka_message_t *message = fetch->message;
+        struct err_info info = {0};
+        (void)err_set(
+            &info, ERR_STATE,
+            "%s-%d: the batch that ends with offset %lld cannot be read from offset %lld on: there "
+            "is no record of Kafka's format (to go on behind it, reset the group's offset)",
+            worker_input_topic(thread, input), message->partition, (long long)message->offset,
+            (long long)input->next);
+        worker_thread_fail(thread, ERR_STATE, &info);
+    }
+    kafka_fetch_close(fetch);
+}
+
 /* --- life --------------------------------------------------------------------------------------------------- */
 
 /* Whether the user has set it. */
@@ -159,6 +176,7 @@ static enum err consumer_conf(struct worker_thread *thread, rd_kafka_conf_t **re
         return e;
     }
     rd_kafka_conf_set_opaque(*ret, thread);
+    rd_kafka_conf_set_fetch_records(*ret);
     rd_kafka_conf_set_rebalance_cb(*ret, on_rebalance);
     rd_kafka_conf_set_stats_cb(*ret, on_stats);
     rd_kafka_conf_set_error_cb(*ret, on_error);

@@ -5,7 +5,7 @@
  * brokers answer, and are processed as they come. Where order counts that will not do: the input that
  * is ahead has to wait, and its records must not pile up meanwhile. So each such input has its
  * partition's queue for itself (librdkafka fetches into it up to its own bound, then stops), and a
- * short run of records that were taken from it, of which the first is compared with the other
+ * short run of batches that were taken from it, of which the first record is compared with the other
  * inputs'. Pausing the input instead would throw away what librdkafka has fetched, each time.
  *
  * "At its end" is what releases the others, so it should be known soon. librdkafka's end-of-partition
@@ -13,7 +13,7 @@
  * the queue is empty, a position that equals the end as the last fetch told it says the same at once.
  * (While a transaction is open behind the position the end is further on, and only the event tells.)
  *
- * What is tried again where it is (`retry.in_place`) is the head of its input's run, and not taken from
+ * What is tried again where it is (`retry.in_place`) is the head of its input, and not taken from
  * there until it is due: all behind it waits with it.
  *
  * What waits to be tried again by way of a topic waits there: all records of one wait equally long, so that the
@@ -21,10 +21,6 @@
  * librdkafka stops fetching when that is full; nobody else is held up.
  */
 #include "worker/worker_thread.h"
-
-#include <stdlib.h>
-
-#define RUN_MAX 1000 /* records; enough to make asking the queue cheap */
 
 static void queue_close(struct worker_input *input)
 {
@@ -41,9 +37,6 @@ void worker_input_open(struct worker_thread *thread, struct worker_input *input)
     input->queue = rd_kafka_queue_get_partition(thread->consumer, worker_input_topic(thread, input),
                                                 input->task->partition);
     CHECK(input->queue != NULL); /* a consumer makes what is missing */
-    if (!input->run) {
-        input->run = must_alloc(RUN_MAX * sizeof(rd_kafka_message_t *));
-    }
     rd_kafka_queue_forward(input->queue, NULL);
     rd_kafka_queue_io_event_enable(input->queue, thread->queue_fd, &one, sizeof one);
 }
@@ -51,7 +44,6 @@ void worker_input_open(struct worker_thread *thread, struct worker_input *input)
 void worker_input_close(struct worker_input *input)
 {
     worker_input_drop(input);
-    free(TAKE(input->run));
     queue_close(input);
 }
 
@@ -61,8 +53,10 @@ void worker_input_drop(struct worker_input *input)
         rd_kafka_message_destroy(input->run[input->run_at++]);
     }
     input->run_at = input->run_count = 0;
+    input->has_head = false;
+    kafka_fetch_close(&input->fetch);
     unsigned place = (unsigned)(input - input->task->inputs);
-    if (input->run && place < input->task->order.count) {
+    if (input->queue && place < input->task->order.count) {
         input_order_empty(&input->task->order, place, false, 0);
     }
 }
@@ -86,38 +80,51 @@ static bool run_refill(struct worker_input *input)
     if (input->run_at < input->run_count) {
         return true;
     }
-    ssize_t taken = rd_kafka_consume_batch_queue(input->queue, 0, input->run, RUN_MAX);
+    ssize_t taken = rd_kafka_consume_batch_queue(input->queue, 0, input->run, FETCHES_MAX);
     input->run_at = 0;
     input->run_count = taken > 0 ? (size_t)taken : 0;
     return input->run_count > 0;
 }
 
-/* The input's next record, at the head of its run; NULL: none is there. */
-static const rd_kafka_message_t *head_of(struct worker_thread *thread, struct worker_input *input)
+/* Whether there is something to read records from. */
+static bool fetch_ready(struct worker_thread *thread, struct worker_input *input)
 {
-    while (run_refill(input)) {
-        rd_kafka_message_t *message = input->run[input->run_at];
+    while (!input->fetch.message && run_refill(input)) {
+        rd_kafka_message_t *message = input->run[input->run_at++]; /* the event may drop the run */
         if (!message->err) {
-            return message;
+            kafka_fetch_open(&input->fetch, message);
+            continue;
         }
-        input->run_at++; /* first: the event may drop the run */
         worker_consumer_event(thread, message);
         rd_kafka_message_destroy(message);
     }
-    return NULL;
+    return input->fetch.message != NULL;
 }
 
-/* Brings the input's next record to the head of its run and tells the order of it. */
+/* The input's next record; NULL: none is there. */
+static const struct kafka_record_view *head_of(struct worker_thread *thread,
+                                               struct worker_input *input)
+{
+    while (!input->has_head && fetch_ready(thread, input)) {
+        input->has_head = kafka_fetch_next(&input->fetch, &input->head);
+        if (!input->has_head) {
+            worker_fetch_close(thread, input, &input->fetch);
+        }
+    }
+    return input->has_head ? &input->head : NULL;
+}
+
+/* Finds the input's next record and tells the order of it. */
 static void head_update(struct worker_thread *thread, struct worker_input *input, int64_t now_ms)
 {
     struct input_order *order = &input->task->order;
     unsigned place = (unsigned)(input - input->task->inputs);
-    const rd_kafka_message_t *message = head_of(thread, input);
-    if (!message) {
+    const struct kafka_record_view *head = head_of(thread, input);
+    if (!head) {
         input_order_empty(order, place, input->is_at_end || is_drained(thread, input), now_ms);
         return;
     }
-    struct stream_record record = worker_record(thread, input, message);
+    struct stream_record record = worker_record(thread, input, head);
     int64_t time_ms;
     if (stream_task_time(input->task->stream, &record, &time_ms)) {
         time_ms = INT64_MIN; /* it will be a dead letter: nobody waits for it */
@@ -134,29 +141,29 @@ void worker_order_look(struct worker_thread *thread, struct worker_task *task, i
     }
 }
 
-const rd_kafka_message_t *worker_order_next(struct worker_task *task, int64_t now_ms,
-                                            struct worker_input **ret_input)
+const struct kafka_record_view *worker_order_next(struct worker_task *task, int64_t now_ms,
+                                                  struct worker_input **ret_input)
 {
     int next = input_order_next(&task->order, now_ms);
     if (next == INPUT_ORDER_NONE) {
         return NULL;
     }
     *ret_input = &task->inputs[next];
-    return (*ret_input)->run[(*ret_input)->run_at];
+    return &(*ret_input)->head;
 }
 
 void worker_order_advance(struct worker_thread *thread, struct worker_input *input, int64_t now_ms)
 {
-    rd_kafka_message_destroy(input->run[input->run_at++]);
+    input->has_head = false;
     head_update(thread, input, now_ms);
 }
 
 /* --- what waits, or may wait, to be tried again ------------------------------------------------------------------------- */
 
 /* A record without the header is nothing that we wrote: it is taken at once. */
-static int64_t due_of(const rd_kafka_message_t *message)
+static int64_t due_of(const struct kafka_record_view *record)
 {
-    struct strview text = worker_header(message, STREAM_RETRY_DUE);
+    struct strview text = worker_header(record, STREAM_RETRY_DUE);
     int64_t due_ms = 0;
     for (size_t i = 0; i < text.len && text.len <= 18; i++) {
         if (text.ptr[i] < '0' || text.ptr[i] > '9') {
@@ -167,15 +174,15 @@ static int64_t due_of(const rd_kafka_message_t *message)
     return due_ms;
 }
 
-const rd_kafka_message_t *worker_due_next(struct worker_thread *thread, struct worker_input *input,
-                                          int64_t clock_ms)
+const struct kafka_record_view *worker_due_next(struct worker_thread *thread,
+                                                struct worker_input *input, int64_t clock_ms)
 {
-    const rd_kafka_message_t *message = input->queue ? head_of(thread, input) : NULL;
-    bool is_due = message && (!input->is_retry || due_of(message) <= clock_ms);
-    return is_due ? message : NULL;
+    const struct kafka_record_view *head = input->queue ? head_of(thread, input) : NULL;
+    bool is_due = head && (!input->is_retry || due_of(head) <= clock_ms);
+    return is_due ? head : NULL;
 }
 
 void worker_due_advance(struct worker_input *input)
 {
-    rd_kafka_message_destroy(input->run[input->run_at++]);
+    input->has_head = false;
 }

@@ -263,32 +263,33 @@ enum err worker_task_start(struct worker_thread *thread, struct worker_task *tas
     return e;
 }
 
-struct strview worker_header(const rd_kafka_message_t *message, const char *name)
+struct strview worker_header(const struct kafka_record_view *record, const char *name)
 {
-    rd_kafka_headers_t *headers;
-    const void *value;
-    size_t bytes;
-    return rd_kafka_message_headers(message, &headers) ||
-                   rd_kafka_header_get_last(headers, name, &value, &bytes)
-               ? (struct strview){NULL, 0}
-               : sv_of(value, bytes);
+    const struct strview searched = sv(name);
+    struct strview left = record->headers, found = {NULL, 0};
+    struct kafka_header header;
+    for (size_t i = 0; i < record->header_count && kafka_header_read(&left, &header); i++) {
+        if (sv_equal(header.name, searched)) {
+            found = header.value;
+        }
+    }
+    return found;
 }
 
 struct stream_record worker_record(const struct worker_thread *thread,
                                    const struct worker_input *input,
-                                   const rd_kafka_message_t *message)
+                                   const struct kafka_record_view *record)
 {
     const char *note = thread->worker->plan->sources[input->source].note;
-    rd_kafka_timestamp_type_t type;
     return (struct stream_record){
         .source = input->source,
-        .partition = message->partition,
-        .offset = message->offset,
-        .timestamp_ms = rd_kafka_message_timestamp(message, &type),
-        .key = {message->key, message->key ? message->key_len : 0},
-        .value = {message->payload, message->payload ? message->len : 0},
-        .note = note ? worker_header(message, note) : (struct strview){NULL, 0},
-        .origin = message,
+        .partition = input->task->partition,
+        .offset = record->offset,
+        .timestamp_ms = record->timestamp_ms,
+        .key = record->key,
+        .value = record->value,
+        .note = note ? worker_header(record, note) : (struct strview){NULL, 0},
+        .origin = record,
     };
 }
 

@@ -26,8 +26,9 @@
 #define EARLY_COMMIT_RECORDS 1000
 #define IDLE_COMMIT_US       1000000 /* a position that only moved over markers is committed this late */
 #define RETRY_PAUSE_MS       500
-#define ABORTS_IN_ROW        2    /* from here on a reason is looked for */
-#define ORDERED_RECORDS_MAX  1000 /* of one task, before the others have their turn */
+#define ABORTS_IN_ROW        2     /* from here on a reason is looked for */
+#define ORDERED_RECORDS_MAX  1000  /* of one task, before the others have their turn */
+#define TURN_RECORDS_MAX     10000 /* of inputs in no order; and what was fetched with the last */
 
 static bool is_stopping(const struct worker_thread *thread)
 {
@@ -155,20 +156,20 @@ bool worker_may_process(const struct worker_thread *thread)
 }
 
 static enum err record_take(struct worker_thread *thread, struct worker_input *input,
-                            const rd_kafka_message_t *message, struct err_info *info)
+                            const struct kafka_record_view *fetched, struct err_info *info)
 {
     struct worker_task *task = input->task;
     enum err e = worker_cycle_open(thread);
     if (e) {
         return e;
     }
-    struct stream_record record = worker_record(thread, input, message);
-    record.tries = input->wait.offset == message->offset ? input->wait.tries : 0;
+    struct stream_record record = worker_record(thread, input, fetched);
+    record.tries = input->wait.offset == fetched->offset ? input->wait.tries : 0;
     task->is_touched = task->is_provisional = input->is_touched = true;
     input->is_at_end = false;
     e = stream_task_process(task->stream, &record, &thread->sink, info);
     if (!e) {
-        input->next = message->offset + 1;
+        input->next = fetched->offset + 1;
         input->seen_ms = record.timestamp_ms;
         thread->cycle.records++;
     }
@@ -177,12 +178,12 @@ static enum err record_take(struct worker_thread *thread, struct worker_input *i
 
 /* And the commit that it makes due. An error is for cycle_settle. */
 static enum err record_process(struct worker_thread *thread, struct worker_input *input,
-                               const rd_kafka_message_t *message, struct err_info *info)
+                               const struct kafka_record_view *record, struct err_info *info)
 {
-    enum err e = record_take(thread, input, message, info);
+    enum err e = record_take(thread, input, record, info);
     if (e == ERR_RECORD_WAITS) {
         thread->aborts_in_row = -1; /* the one that follows is wanted */
-        return worker_cycle_wait(thread, input, message->offset, info);
+        return worker_cycle_wait(thread, input, record->offset, info);
     }
     if (e) {
         return worker_cycle_fail(thread, e, "process", info);
@@ -197,57 +198,64 @@ static enum err record_process(struct worker_thread *thread, struct worker_input
     return e;
 }
 
-/* Which source the messages of one batch are of: they come in runs of one topic. Not beyond the batch,
- * whose messages keep their topic's object, and so its address, from becoming another's. */
-struct source_memo {
-    const rd_kafka_topic_t *topic;
-    unsigned source;
-};
-
-/* The input of an active task that the record is for; NULL: none. */
-static struct worker_input *input_of(const struct worker_thread *thread, struct source_memo *memo,
+/* The input of an active task that the message is for; NULL: none. */
+static struct worker_input *input_of(const struct worker_thread *thread,
                                      const rd_kafka_message_t *message)
 {
     const struct worker_plan *plan = thread->worker->plan;
-    if (plan->source_count > 1 && message->rkt != memo->topic) {
-        memo->topic = message->rkt;
-        memo->source = worker_plan_find(plan, rd_kafka_topic_name(message->rkt));
-        CHECK(memo->source < plan->source_count); /* nothing else was subscribed to */
+    unsigned source = 0;
+    if (plan->source_count > 1) {
+        source = worker_plan_find(plan, rd_kafka_topic_name(message->rkt));
+        CHECK(source < plan->source_count); /* nothing else was subscribed to */
     }
-    struct worker_input *input = worker_input_find(thread, memo->source, message->partition);
+    struct worker_input *input = worker_input_find(thread, source, message->partition);
     return input && input->task->state == TASK_ACTIVE ? input : NULL;
 }
 
-/* Everything that was fetched is processed, up to the first failure; what comes after it is read
- * again. */
-static void batch_process(struct worker_thread *thread, size_t count)
+/* What was taken from the consumer in one turn. */
+struct turn {
+    enum err err; /* the first failure; what comes after it is read again */
+    size_t records;
+    int64_t dropped;
+    struct err_info info;
+};
+
+static void fetch_process(struct worker_thread *thread, rd_kafka_message_t *message,
+                          struct turn *turn)
 {
-    struct err_info info = {0};
-    struct source_memo memo = {NULL, 0};
-    enum err e = ERR_OK;
-    int64_t dropped = 0;
-    for (size_t i = 0; i < count; i++) {
-        const rd_kafka_message_t *message = thread->batch[i];
-        if (message->err) {
-            worker_consumer_event(thread, message);
-            continue;
-        }
-        struct worker_input *input = input_of(thread, &memo, message);
-        if (input && input->queue) { /* it has one of its own, which knows nothing of this */
-            thread->must_rewind = true;
-        }
+    struct worker_input *input = input_of(thread, message);
+    struct kafka_fetch fetch = {0};
+    struct kafka_record_view record;
+    if (input && input->queue) { /* it has one of its own, which knows nothing of this */
+        thread->must_rewind = true;
+    }
+    kafka_fetch_open(&fetch, message);
+    while (kafka_fetch_next(&fetch, &record)) {
+        turn->records++;
         /* Below `next`: fetched twice, around a pause that librdkafka makes for a rebalance. */
-        if (e || !input || !worker_may_process(thread) || message->offset < input->next) {
-            dropped++;
+        if (turn->err || !input || !worker_may_process(thread) || record.offset < input->next) {
+            turn->dropped++;
             continue;
         }
-        e = record_process(thread, input, message, &info);
+        turn->err = record_process(thread, input, &record, &turn->info);
     }
-    metric_add(thread->worker->metrics.dropped, dropped);
-    thread->tell.counts[TELL_DROPPED].count += (uint64_t)dropped;
-    if (e) {
-        cycle_settle(thread, e);
+    worker_fetch_close(thread, input, &fetch);
+}
+
+/* Takes what waits and processes it, up to the first failure; whether more may be waiting. */
+static bool fetches_process(struct worker_thread *thread, struct turn *turn)
+{
+    ssize_t taken = rd_kafka_consume_batch_queue(thread->queue, 0, thread->fetches, FETCHES_MAX);
+    for (ssize_t i = 0; i < taken; i++) {
+        rd_kafka_message_t *message = thread->fetches[i];
+        if (!message->err) {
+            fetch_process(thread, message, turn);
+            continue;
+        }
+        worker_consumer_event(thread, message);
+        rd_kafka_message_destroy(message);
     }
+    return taken == FETCHES_MAX;
 }
 
 static void clocks_set(struct worker_thread *thread)
@@ -266,17 +274,20 @@ static void turn_batch(struct worker_thread *thread)
     (void)!read(thread->queue_fd, &ignored,
                 sizeof ignored); /* armed again before the queue is read */
     thread->is_refreshed = false;
-    ssize_t taken = rd_kafka_consume_batch_queue(thread->queue, 0, thread->batch, SOURCE_BATCH_MAX);
-    size_t count = taken > 0 ? (size_t)taken : 0;
-    thread->has_more = count == SOURCE_BATCH_MAX;
-    if (count == 0) {
+    struct turn turn = {0};
+    clocks_set(thread);
+    do {
+        thread->has_more = fetches_process(thread, &turn);
+    } while (thread->has_more && !turn.err && worker_may_process(thread) &&
+             turn.records < TURN_RECORDS_MAX);
+    if (turn.records == 0) {
         return;
     }
-    metric_observe(thread->worker->metrics.batch_records, (double)count);
-    clocks_set(thread);
-    batch_process(thread, count);
-    for (size_t i = 0; i < count; i++) {
-        rd_kafka_message_destroy(thread->batch[i]);
+    metric_observe(thread->worker->metrics.batch_records, (double)turn.records);
+    metric_add(thread->worker->metrics.dropped, turn.dropped);
+    thread->tell.counts[TELL_DROPPED].count += (uint64_t)turn.dropped;
+    if (turn.err) {
+        cycle_settle(thread, turn.err);
     }
     crash_point(CRASH_AFTER_PROCESS);
 }
@@ -284,9 +295,9 @@ static void turn_batch(struct worker_thread *thread)
 /* Whether the record is still to be waited for. When it is due it has a cycle of its own, so that no
  * more is done again when it is refused once more. */
 static bool is_waiting(struct worker_thread *thread, const struct worker_input *input,
-                       const rd_kafka_message_t *message)
+                       const struct kafka_record_view *record)
 {
-    if (input->wait.offset != message->offset) {
+    if (input->wait.offset != record->offset) {
         return false;
     }
     if (clock_mono_us() < input->wait.due_us) {
@@ -294,7 +305,7 @@ static bool is_waiting(struct worker_thread *thread, const struct worker_input *
     }
     enum err e = worker_cycle_commit(thread);
     cycle_settle(thread, e);
-    return e != ERR_OK; /* the message is gone: it will be read again */
+    return e != ERR_OK; /* the record is gone: it will be read again */
 }
 
 /* The records of one task that reads its inputs in order; how many. */
@@ -303,13 +314,13 @@ static size_t task_process_ordered(struct worker_thread *thread, struct worker_t
 {
     struct err_info info = {0};
     struct worker_input *input;
-    const rd_kafka_message_t *message;
+    const struct kafka_record_view *record;
     size_t count = 0;
     worker_order_look(thread, task, now_ms);
     while (count < ORDERED_RECORDS_MAX && worker_may_process(thread) &&
-           (message = worker_order_next(task, now_ms, &input)) != NULL &&
-           !is_waiting(thread, input, message)) {
-        enum err e = record_process(thread, input, message, &info);
+           (record = worker_order_next(task, now_ms, &input)) != NULL &&
+           !is_waiting(thread, input, record)) {
+        enum err e = record_process(thread, input, record, &info);
         if (e) {
             cycle_settle(thread, e);
             break; /* what was taken ahead is dropped */
@@ -326,16 +337,16 @@ static size_t task_process_ordered(struct worker_thread *thread, struct worker_t
 static size_t task_process_due(struct worker_thread *thread, struct worker_task *task)
 {
     struct err_info info = {0};
-    const rd_kafka_message_t *message;
+    const struct kafka_record_view *record;
     size_t count = 0;
     int64_t clock_ms = clock_now_ms();
     for (unsigned i = 0; i < task->input_count; i++) {
         struct worker_input *input = &task->inputs[i];
         while (i >= task->order.count && count < ORDERED_RECORDS_MAX &&
                worker_may_process(thread) &&
-               (message = worker_due_next(thread, input, clock_ms)) != NULL &&
-               !is_waiting(thread, input, message)) {
-            enum err e = record_process(thread, input, message, &info);
+               (record = worker_due_next(thread, input, clock_ms)) != NULL &&
+               !is_waiting(thread, input, record)) {
+            enum err e = record_process(thread, input, record, &info);
             if (e) {
                 cycle_settle(thread, e);
                 return count; /* what was taken ahead is dropped */
@@ -634,7 +645,6 @@ void *worker_thread_main(void *context)
 {
     struct worker_thread *thread = context;
     thread->sink = (struct stream_sink){worker_emit, on_refresh_table, thread};
-    thread->batch = must_alloc(SOURCE_BATCH_MAX * sizeof(rd_kafka_message_t *));
     thread_await_topics(thread);
     thread_load(thread);
     if (!is_stopping(thread) && !thread->has_failed) {
@@ -651,7 +661,6 @@ void *worker_thread_main(void *context)
         worker_output_free(TAKE(thread->output));
         worker_restore_free(TAKE(thread->restore));
         worker_tables_free(TAKE(thread->tables));
-        free(TAKE(thread->batch));
         worker_tell_close(thread);
     }
     static const uint64_t one = 1;

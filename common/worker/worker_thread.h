@@ -16,6 +16,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "kafka/kafka_fetch.h"
 #include "stream/input_order.h"
 #include "worker/worker.h"
 #include "worker/worker_control.h"
@@ -29,7 +30,7 @@
 #include "worker/worker_tables.h"
 #include "worker/worker_tell.h"
 
-#define SOURCE_BATCH_MAX   10000
+#define FETCHES_MAX        16 /* batches taken from the consumer at once */
 #define WORKER_THREADS_MAX 64
 
 enum task_state {
@@ -71,10 +72,13 @@ struct worker_input {
     int64_t lag_records, lag_ms;             /* as of the last gauges; -1: not known */
     int64_t purged;                          /* of a repartition topic: records below are deleted */
     /* Of one that is read in order, or waits, or may wait: the partition's own queue, and what was taken from it ahead of its
-     * turn: run[run_at … run_count-1]. */
+     * turn: run[run_at … run_count-1], and before those what `fetch` has left. */
     rd_kafka_queue_t *queue;
-    rd_kafka_message_t **run;
+    rd_kafka_message_t *run[FETCHES_MAX];
     size_t run_at, run_count;
+    struct kafka_fetch fetch;
+    bool has_head;
+    struct kafka_record_view head; /* its next record, of `fetch` */
 };
 
 /* A stage of the pipeline on one partition. */
@@ -132,7 +136,7 @@ struct worker_thread {
     int consumer_losses; /* in a row, each sooner than a session could be lost */
     int aborts_in_row;   /* with no commit between them */
     int64_t joined_us;   /* when the last assignment was taken */
-    bool has_more;       /* more than a batch was waiting */
+    bool has_more;       /* more than a turn takes was waiting */
     bool has_joined;     /* an assignment was taken, be it empty */
     bool awaits_group;   /* all was given back: what comes is not known yet */
     rd_kafka_topic_partition_list_t *pending; /* assigned by the group, not yet by us */
@@ -172,7 +176,7 @@ struct worker_thread {
     int64_t commit_cost_us; /* what it took */
     int64_t tick_us, gauges_us;
     struct worker_tell tell;
-    rd_kafka_message_t **batch;
+    rd_kafka_message_t *fetches[FETCHES_MAX];
     struct {
         rd_kafka_queue_t *queue; /* of the request under way; NULL: none is */
         int64_t asked_us;
@@ -273,8 +277,11 @@ MUST_CHECK enum err worker_consumer_subscribe(struct worker_thread *thread, stru
 void worker_consumer_check(struct worker_thread *thread);
 /* Leaves the group (which commits through the revoke callback); false at the deadline. */
 bool worker_consumer_close(struct worker_thread *thread, int64_t deadline_us);
-/* A message that is not a record. */
+/* A message that holds no records. */
 void worker_consumer_event(struct worker_thread *thread, const rd_kafka_message_t *message);
+/* The end of one that does: what of it cannot be read ends the worker. */
+void worker_fetch_close(struct worker_thread *thread, const struct worker_input *input,
+                        struct kafka_fetch *fetch);
 
 /* --- worker_task.c ------------------------------------------------------------------------------------- */
 
@@ -295,12 +302,12 @@ struct worker_input *worker_input_find(const struct worker_thread *thread, unsig
                                        int32_t partition);
 const char *worker_input_topic(const struct worker_thread *thread,
                                const struct worker_input *input);
-/* The message as its task sees it. */
+/* The record as its task sees it. */
 struct stream_record worker_record(const struct worker_thread *thread,
                                    const struct worker_input *input,
-                                   const rd_kafka_message_t *message);
-/* The message's last header of the name; ptr NULL: it has none. */
-struct strview worker_header(const rd_kafka_message_t *message, const char *name);
+                                   const struct kafka_record_view *record);
+/* The record's last header of the name; ptr NULL: it has none. */
+struct strview worker_header(const struct kafka_record_view *record, const char *name);
 
 /* --- worker_keep.c ------------------------------------------------------------------------------------- */
 
@@ -335,14 +342,14 @@ void worker_input_drop(struct worker_input *input);
 /* Looks what there is, once a turn. */
 void worker_order_look(struct worker_thread *thread, struct worker_task *task, int64_t now_ms);
 /* The record to process next, borrowed until worker_order_advance; NULL: none yet. */
-const rd_kafka_message_t *worker_order_next(struct worker_task *task, int64_t now_ms,
-                                            struct worker_input **ret_input);
+const struct kafka_record_view *worker_order_next(struct worker_task *task, int64_t now_ms,
+                                                  struct worker_input **ret_input);
 /* Past the record that worker_order_next gave. */
 void worker_order_advance(struct worker_thread *thread, struct worker_input *input, int64_t now_ms);
 /* Of an input with a queue of its own that is not read in order: the next record, borrowed until
  * worker_due_advance; NULL: there is none, or it waits and is not due by the clock. */
-const rd_kafka_message_t *worker_due_next(struct worker_thread *thread, struct worker_input *input,
-                                          int64_t clock_ms);
+const struct kafka_record_view *worker_due_next(struct worker_thread *thread,
+                                                struct worker_input *input, int64_t clock_ms);
 void worker_due_advance(struct worker_input *input);
 
 /* --- worker_purge.c ------------------------------------------------------------------------------------ */

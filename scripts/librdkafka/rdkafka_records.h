@@ -1,10 +1,12 @@
-/* rdkafka_records.h - what librdkafka is given so that it takes a batch's records as bytes.
+/* rdkafka_records.h - what librdkafka is given so that it takes, and hands out, a batch's records as bytes.
  *
- * WHAT     rd_kafka_produce() makes an object of each record: allocated, locked, queued, moved, written and
- *          freed by two threads, a microsecond in all. Here whoever has many records for a partition
- *          writes them himself, back to back in Kafka's record format v2, and hands them over as one
- *          message. What follows is librdkafka's as ever: header, checksum, compression, sequence numbers,
- *          transaction, retries, delivery report.
+ * WHAT     librdkafka makes an object of each record: allocated, locked, queued, moved and freed by two
+ *          threads, a microsecond in all where it is produced, a third of one where it is consumed. Here
+ *          a batch is one message, its records back to back in Kafka's record format v2.
+ *
+ * PRODUCED Whoever has many records for a partition writes them himself and hands them over. What follows
+ *          is librdkafka's as ever: header, checksum, compression, sequence numbers, transaction, retries,
+ *          delivery report.
  * BOUNDS   one call is one batch on the wire, never joined with another nor split.
  *          message.max.bytes bounds `bytes`; RD_KAFKA_RECORDS_MAX the count.
  * OWNS     nothing: the bytes are lent until the delivery report, or until flush, commit or abort have
@@ -14,6 +16,14 @@
  * REPORT   one for all: its offset is the first record's, `len` and `payload` are as handed over.
  * COUNTS   records, not calls, wherever librdkafka counts what it sends, has queued or under way; only
  *          queue.buffering.max.messages counts calls.
+ *
+ * CONSUMED A consumer that is made for it hands out what rd_kafka_message_fetched tells of. Offsets, what
+ *          an aborted transaction wrote, decompression and checksums are librdkafka's as ever; whether the
+ *          records are what the format says is for the reader to find out.
+ * BOUNDS   a batch as its producer made it: records before from_offset may be among them.
+ * OWNS     the bytes are the message's.
+ * ERRORS   events are messages as ever; so is, of its own, a record of a batch in an older format.
+ * COUNTS   batches in queued.min.messages; bytes in queued.max.messages.kbytes.
  */
 #pragma once
 
@@ -46,6 +56,26 @@ rd_kafka_resp_err_t rd_kafka_records_announce(rd_kafka_topic_t *topic, int32_t p
  * another error: what rd_kafka_produceva() would say of the topic. */
 RD_EXPORT
 rd_kafka_resp_err_t rd_kafka_topic_partitions(rd_kafka_topic_t *topic, int32_t *count);
+
+/* The consumer that is made of it hands out batches. */
+RD_EXPORT
+void rd_kafka_conf_set_fetch_records(rd_kafka_conf_t *conf);
+
+typedef struct rd_kafka_fetched_s {
+    const void *bytes;
+    size_t size;
+    int32_t count;       /* as the batch's header says; 1 at least */
+    int64_t base_offset; /* which the records' are told against */
+    int64_t from_offset; /* nobody has asked for those before it */
+    int64_t
+        timestamp; /* of all records where is_append_time, else what theirs are told against; ms */
+    int is_append_time;
+} rd_kafka_fetched_t;
+
+/* 0: the message is one record, or an event. Otherwise its offset is the last that the batch has, or had before it was
+ * compacted. */
+RD_EXPORT
+int rd_kafka_message_fetched(const rd_kafka_message_t *message, rd_kafka_fetched_t *fetched);
 
 #ifdef __cplusplus
 }

@@ -62,6 +62,24 @@ static void test_process__bad_records__are_dead_letters_and_the_flow_goes_on(voi
     fixture_stop(&f);
 }
 
+/* Not passed over: nobody would know what was in it. */
+static void test_process__batch_that_cannot_be_read__ends_the_worker(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_start(&f, enrich_text, "exactly_once");
+    feed_rows(&f);
+    feed_records(&f, RECORDS);
+    struct worker *worker = lone_worker_of(&f);
+    await_metric(&f, "records_in_total", "", RECORDS);
+    feed_unreadable(&f, "in");
+    await_fatal(&f);
+    assert_err(ERR_STATE, f.fatal);
+    assert_err(ERR_OK, worker_stop(worker, 20000));
+    read_output(&f, RECORDS); /* what came before it stays */
+    fixture_stop(&f);
+}
+
 static void test_join__row_published_after_loading__is_found(void **state)
 {
     (void)state;
@@ -264,6 +282,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_process__each_record_once__with_row_and_headers),
         cmocka_unit_test(test_process__bad_records__are_dead_letters_and_the_flow_goes_on),
+        cmocka_unit_test(test_process__batch_that_cannot_be_read__ends_the_worker),
         cmocka_unit_test(test_join__row_published_after_loading__is_found),
         cmocka_unit_test(test_process__table_of_a_file_and_scripts__no_topic_is_waited_for),
         cmocka_unit_test(test_commit__group_refuses_offsets__is_aborted_and_done_again),

@@ -73,10 +73,7 @@ static void test_offsets_lost__fails_or_goes_on_from_the_oldest(void **state)
     feed_beyond_retention(&f);
 
     worker = worker_of(&f, NULL);
-    int64_t deadline_us = clock_mono_us() + DEADLINE_US;
-    while (!__atomic_load_n(&f.fatal, __ATOMIC_SEQ_CST) && clock_mono_us() < deadline_us) {
-        pause_ms(10);
-    }
+    await_fatal(&f);
     assert_err(ERR_STATE, f.fatal);
     assert_err(ERR_OK, worker_stop(worker, 20000));
 
@@ -88,6 +85,22 @@ static void test_offsets_lost__fails_or_goes_on_from_the_oldest(void **state)
     assert_err(ERR_OK, worker_stop(worker, 20000));
     assert_true(metric_of(&f, "records_in_total", "") < 16 + 8 + 120);
     assert_err(ERR_OK, f.fatal);
+    fixture_stop(&f);
+}
+
+static void test_order__batch_that_cannot_be_read__ends_the_worker(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_start(&f, merge_text, "at_least_once");
+    feed_times(&f, "left", 8, 0, 1);
+    feed_times(&f, "right", 8, 0, 1);
+    struct worker *worker = worker_of(&f, NULL);
+    await_metric(&f, "records_in_total", "", 16);
+    feed_unreadable(&f, "left");
+    await_fatal(&f);
+    assert_err(ERR_STATE, f.fatal);
+    assert_err(ERR_OK, worker_stop(worker, 20000));
     fixture_stop(&f);
 }
 
@@ -124,6 +137,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_restart__state_of_two_inputs__comes_back),
         cmocka_unit_test(test_offsets_lost__fails_or_goes_on_from_the_oldest),
+        cmocka_unit_test(test_order__batch_that_cannot_be_read__ends_the_worker),
         cmocka_unit_test(test_assignment__in_part__is_held_until_complete),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <jansson.h>
+#include <librdkafka/rdkafka_records.h>
 #include <poll.h>
 #include <stdlib.h>
 
@@ -219,6 +220,32 @@ static inline void feed_records(struct fixture *f, int count)
         feed(f, "in", key, value);
     }
     assert_err(ERR_OK, kafka_producer_flush(f->feeder, 20000));
+}
+
+/* A batch of two records of which the second is none: its length goes beyond the batch. */
+static inline void feed_unreadable(struct fixture *f, const char *topic)
+{
+    char why[256], bytes[256];
+    const struct kafka_record record = {.value = SV("{\"id\":\"a\",\"n\":1,\"t\":1700000000000}"),
+                                        .timestamp_ms = 1700000000000};
+    struct kafka_records records = {.bytes = bytes};
+    CHECK(2 * kafka_record_bytes_max(&record) < sizeof bytes);
+    kafka_records_add(&records, &record);
+    size_t first = records.size;
+    kafka_records_add(&records, &record);
+    bytes[first] += 2;
+    rd_kafka_conf_t *conf = NULL;
+    struct err_info info = {0};
+    assert_err(ERR_OK, kafka_conf_new(&f->mock.config, KAFKA_ROLE_PRODUCER_BULK, &conf, &info));
+    rd_kafka_t *client = rd_kafka_new(RD_KAFKA_PRODUCER, conf, why, sizeof why);
+    assert_non_null(client);
+    rd_kafka_topic_t *handle = rd_kafka_topic_new(client, topic, NULL);
+    const rd_kafka_records_t given = {records.bytes, records.size, records.count,
+                                      records.first_timestamp_ms, records.max_timestamp_ms};
+    assert_int_equal(0, rd_kafka_produce_records(handle, 0, &given, NULL));
+    assert_int_equal(0, rd_kafka_flush(client, 20000));
+    rd_kafka_topic_destroy(handle);
+    rd_kafka_destroy(client);
 }
 
 static inline double metric_of(const struct fixture *f, const char *family, const char *more)
