@@ -19,19 +19,25 @@ struct kafka_read {
     size_t count, room;
 };
 
-static inline rd_kafka_t *kafka_read_consumer(const struct kafka_config *config,
-                                              enum kafka_reads reads)
+static inline rd_kafka_conf_t *kafka_read_conf(const struct kafka_config *config,
+                                               enum kafka_reads reads)
 {
     const struct kafka_config plain = {.bootstrap_servers = config->bootstrap_servers};
     rd_kafka_conf_t *conf = NULL;
     struct err_info info = {0};
-    char why[256];
     assert_err(ERR_OK, kafka_conf_new(&plain, KAFKA_ROLE_CONSUMER_TAIL, &conf, &info));
     const char *verifies = reads == KAFKA_READS_VERIFIED ? "true" : "false";
     assert_err(ERR_OK, kafka_conf_set(conf, "isolation.level", "read_uncommitted", &info));
     assert_err(ERR_OK, kafka_conf_set(conf, "check.crcs", verifies, &info));
     assert_err(ERR_OK, kafka_conf_set(conf, "enable.partition.eof", "true", &info));
     assert_err(ERR_OK, kafka_conf_set(conf, "fetch.wait.max.ms", "10", &info));
+    return conf;
+}
+
+/* Takes the configuration. */
+static inline rd_kafka_t *kafka_read_consumer(rd_kafka_conf_t *conf)
+{
+    char why[256];
     rd_kafka_t *consumer = rd_kafka_new(RD_KAFKA_CONSUMER, conf, why, sizeof why);
     assert_non_null(consumer);
     (void)rd_kafka_poll_set_consumer(consumer);
@@ -63,7 +69,7 @@ static inline int kafka_read_compare(const void *a, const void *b)
 static inline struct kafka_read kafka_read_all(const struct kafka_config *config, const char *topic,
                                                int32_t partitions, enum kafka_reads reads)
 {
-    struct kafka_read read = {.consumer = kafka_read_consumer(config, reads)};
+    struct kafka_read read = {.consumer = kafka_read_consumer(kafka_read_conf(config, reads))};
     rd_kafka_topic_partition_list_t *all = rd_kafka_topic_partition_list_new(partitions);
     for (int32_t i = 0; i < partitions; i++) {
         rd_kafka_topic_partition_list_add(all, topic, i)->offset = RD_KAFKA_OFFSET_BEGINNING;

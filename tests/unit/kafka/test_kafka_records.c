@@ -244,6 +244,254 @@ static void test_kafka_records_read__none__is_false(void **state)
     assert_false(kafka_records_read(&none, &left, headers, &record));
 }
 
+/* --- any bytes are read ------------------------------------------------------------------------------------ */
+
+/* From memory that ends where they do: AddressSanitizer sees a look behind them. */
+static bool is_read(const void *bytes, size_t len)
+{
+    char *exact = malloc(len ? len : 1);
+    assert_non_null(exact);
+    if (len) {
+        memcpy(exact, bytes, len);
+    }
+    struct strview left = {exact, len};
+    struct kafka_record_view view;
+    bool is_there = kafka_record_read(&left, &view);
+    free(exact);
+    return is_there;
+}
+
+/* A record's bytes in parts, so that each can be another. */
+enum part {
+    LENGTH, /* made of the others' unless it is there */
+    ATTRIBUTES,
+    TIME,
+    OFFSET,
+    KEY_LENGTH,
+    KEY,
+    VALUE_LENGTH,
+    VALUE,
+    HEADERS,
+    NAME_LENGTH,
+    NAME,
+    HEADER_LENGTH,
+    HEADER,
+    BEHIND, /* the record */
+    PARTS
+};
+
+struct parts {
+    struct strview of[PARTS];
+};
+
+static struct parts parts_good(void)
+{
+    return (struct parts){{
+        [ATTRIBUTES] = SV("\0"),
+        [TIME] = SV("\0"),
+        [OFFSET] = SV("\0"),
+        [KEY_LENGTH] = SV("\2"),
+        [KEY] = SV("k"),
+        [VALUE_LENGTH] = SV("\2"),
+        [VALUE] = SV("v"),
+        [HEADERS] = SV("\2"),
+        [NAME_LENGTH] = SV("\2"),
+        [NAME] = SV("n"),
+        [HEADER_LENGTH] = SV("\2"),
+        [HEADER] = SV("h"),
+    }};
+}
+
+static size_t part_put(char *bytes, size_t at, struct strview part)
+{
+    if (part.len) {
+        memcpy(bytes + at, part.ptr, part.len);
+    }
+    return at + part.len;
+}
+
+static bool parts_are_read(const struct parts *parts)
+{
+    char bytes[256], length;
+    size_t size = 0, body = 0;
+    for (enum part i = ATTRIBUTES; i < BEHIND; i++) {
+        body += parts->of[i].len;
+    }
+    assert_in_range(body, 0, 63);
+    length = (char)(2 * body);
+    size = part_put(bytes, size, parts->of[LENGTH].ptr ? parts->of[LENGTH] : sv_of(&length, 1));
+    for (enum part i = ATTRIBUTES; i < PARTS; i++) {
+        size = part_put(bytes, size, parts->of[i]);
+    }
+    return is_read(bytes, size);
+}
+
+static bool is_read_with(enum part part, struct strview replaced)
+{
+    struct parts parts = parts_good();
+    parts.of[part] = replaced;
+    return parts_are_read(&parts);
+}
+
+static void test_kafka_record_read__each_prefix__is_none(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 0; seed < TEST_RUNS(1000); seed++) {
+        struct kafka_records records = {0};
+        struct made_record made;
+        made_record(&made, seed, 300);
+        record_add(&records, &made.record);
+        assert_true(is_read(records.bytes, records.size));
+        for (size_t len = 0; len < records.size; len++) {
+            assert_false(is_read(records.bytes, len));
+        }
+        free(records.bytes);
+    }
+}
+
+/* And a byte of the next one is there. */
+static void test_kafka_record_read__length_is_off_by_one__is_none(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 0; seed < 128; seed++) {
+        char bytes[128] = {0};
+        struct kafka_records records = {.bytes = bytes};
+        char value[8] = "\0\1\2\377";
+        const struct kafka_header header = {SV("h"), {value, seed % 4}};
+        kafka_records_add(&records, &(struct kafka_record){.key = {value, seed / 4 % 4},
+                                                           .value = {value, seed / 16 % 4},
+                                                           .timestamp_ms = 1,
+                                                           .headers = &header,
+                                                           .header_count = seed / 64 % 2});
+        size_t size = records.size;
+        assert_true(is_read(bytes, size));
+        bytes[size] = (char)seed; /* the next one's */
+        for (int off = -2; off <= 2; off += 2) {
+            char was = bytes[0];
+            bytes[0] = (char)(was + off);
+            assert_int_equal(off == 0, is_read(bytes, size + 1));
+            bytes[0] = was;
+        }
+    }
+}
+
+/* The same numbers, written in ten bytes and in eleven. */
+static void test_kafka_record_read__varint_of_more_than_ten_bytes__is_none(void **state)
+{
+    (void)state;
+    static const struct {
+        enum part part;
+        unsigned char low;
+    } varints[] = {{LENGTH, 24},      {TIME, 0},    {OFFSET, 0},      {KEY_LENGTH, 2},
+                   {VALUE_LENGTH, 2}, {HEADERS, 2}, {NAME_LENGTH, 2}, {HEADER_LENGTH, 2}};
+    for (size_t i = 0; i < ARRAY_LEN(varints); i++) {
+        char bytes[12];
+        memset(bytes, 0x80, sizeof bytes);
+        for (size_t count = 2; count <= 12; count++) {
+            bytes[0] = (char)(varints[i].low | 0x80);
+            bytes[count - 1] = 0;
+            assert_int_equal(count <= 10, is_read_with(varints[i].part, sv_of(bytes, count)));
+            bytes[count - 1] = (char)0x80;
+        }
+    }
+}
+
+static void test_kafka_record_read__varint_without_an_end__is_none(void **state)
+{
+    (void)state;
+    for (size_t len = 0; len <= 30; len++) {
+        char bytes[30];
+        memset(bytes, 0xff, sizeof bytes);
+        assert_false(is_read(bytes, len));
+    }
+}
+
+static void test_kafka_record_read__number_at_its_limits__is_that(void **state)
+{
+    (void)state;
+    struct parts parts = parts_good();
+    parts.of[LENGTH] = SV("\x3c"); /* 30 */
+    parts.of[TIME] = SV("\xff\xff\xff\xff\xff\xff\xff\xff\xff\1");
+    parts.of[OFFSET] = SV("\xfe\xff\xff\xff\xff\xff\xff\xff\xff\1");
+    char bytes[64];
+    size_t size = 0;
+    for (enum part i = LENGTH; i < PARTS; i++) {
+        size = part_put(bytes, size, parts.of[i]);
+    }
+    struct strview left = {bytes, size};
+    struct kafka_record_view view;
+    assert_true(kafka_record_read(&left, &view));
+    assert_true(view.timestamp_ms == INT64_MIN);
+    assert_true(view.offset == INT64_MAX);
+    assert_int_equal(0, left.len);
+}
+
+static void test_kafka_record_read__part_that_cannot_be__is_none(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *label;
+        enum part part;
+        struct strview bytes;
+    } cases[] = {
+        {"no bytes", LENGTH, SV("\0")},
+        {"a length of -1", LENGTH, SV("\1")},
+        {"a length of -2", LENGTH, SV("\3")},
+        {"a length of 2^63 - 1", LENGTH, SV("\xfe\xff\xff\xff\xff\xff\xff\xff\xff\1")},
+        {"a length of -2^63", LENGTH, SV("\xff\xff\xff\xff\xff\xff\xff\xff\xff\1")},
+        {"a key of -2 bytes", KEY_LENGTH, SV("\3")},
+        {"a key of 2^63 - 1 bytes", KEY_LENGTH, SV("\xfe\xff\xff\xff\xff\xff\xff\xff\xff\1")},
+        {"a key that ends behind the record", KEY_LENGTH, SV("\x14")},
+        {"a value of -2 bytes", VALUE_LENGTH, SV("\3")},
+        {"a value that ends behind the record", VALUE_LENGTH, SV("\x10")},
+        {"-1 headers", HEADERS, SV("\1")},
+        {"no header, and one follows", HEADERS, SV("\0")},
+        {"two headers, and one follows", HEADERS, SV("\4")},
+        {"2^63 - 1 headers", HEADERS, SV("\xfe\xff\xff\xff\xff\xff\xff\xff\xff\1")},
+        {"a header without a name", NAME_LENGTH, SV("\1")},
+        {"a name of -2 bytes", NAME_LENGTH, SV("\3")},
+        {"a name that ends behind the record", NAME_LENGTH, SV("\x0a")},
+        {"a header of -2 bytes", HEADER_LENGTH, SV("\3")},
+        {"a header that ends behind the record", HEADER_LENGTH, SV("\4")},
+        {"a header that ends before the record", HEADER_LENGTH, SV("\0")},
+    };
+    struct parts good = parts_good();
+    assert_true(parts_are_read(&good));
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct parts parts = parts_good();
+        parts.of[BEHIND] = SV("\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"); /* may not be looked at */
+        assert_true(parts_are_read(&parts));
+        parts.of[cases[i].part] = cases[i].bytes;
+        if (parts_are_read(&parts)) {
+            fail_msg("%s is read", cases[i].label);
+        }
+    }
+}
+
+/* One of no bytes is a name. */
+static void test_kafka_record_read__header_without_a_name__is_none(void **state)
+{
+    (void)state;
+    for (int is_null = 0; is_null < 2; is_null++) {
+        struct parts parts = parts_good();
+        parts.of[NAME_LENGTH] = is_null ? SV("\1") : SV("\0");
+        parts.of[NAME] = SV("");
+        assert_int_equal(!is_null, parts_are_read(&parts));
+    }
+}
+
+static void test_kafka_header_read__behind_the_last__is_none(void **state)
+{
+    (void)state;
+    struct strview left = SV("\2n\1");
+    struct kafka_header header;
+    assert_true(kafka_header_read(&left, &header));
+    expect_view(SV("n"), header.name);
+    expect_view((struct strview){NULL, 0}, header.value);
+    assert_int_equal(0, left.len);
+    assert_false(kafka_header_read(&left, &header));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -252,6 +500,14 @@ int main(void)
         cmocka_unit_test(test_kafka_records_add__lengths_around_a_varint_s_border__are_right),
         cmocka_unit_test(test_kafka_records_add__far_apart_in_time__are_right),
         cmocka_unit_test(test_kafka_records_read__none__is_false),
+        cmocka_unit_test(test_kafka_record_read__each_prefix__is_none),
+        cmocka_unit_test(test_kafka_record_read__length_is_off_by_one__is_none),
+        cmocka_unit_test(test_kafka_record_read__varint_of_more_than_ten_bytes__is_none),
+        cmocka_unit_test(test_kafka_record_read__varint_without_an_end__is_none),
+        cmocka_unit_test(test_kafka_record_read__number_at_its_limits__is_that),
+        cmocka_unit_test(test_kafka_record_read__part_that_cannot_be__is_none),
+        cmocka_unit_test(test_kafka_record_read__header_without_a_name__is_none),
+        cmocka_unit_test(test_kafka_header_read__behind_the_last__is_none),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
