@@ -433,25 +433,28 @@ static void test_kafka_record_read__part_that_cannot_be__is_none(void **state)
         const char *label;
         enum part part;
         struct strview bytes;
+        enum part without; /* and those before it, from the part's next on; 0: with all */
     } cases[] = {
         {"no bytes", LENGTH, SV("\0")},
         {"a length of -1", LENGTH, SV("\1")},
         {"a length of -2", LENGTH, SV("\3")},
         {"a length of 2^63 - 1", LENGTH, SV("\xfe\xff\xff\xff\xff\xff\xff\xff\xff\1")},
         {"a length of -2^63", LENGTH, SV("\xff\xff\xff\xff\xff\xff\xff\xff\xff\1")},
-        {"a key of -2 bytes", KEY_LENGTH, SV("\3")},
+        {"a key of -2 bytes", KEY_LENGTH, SV("\3"), KEY},
         {"a key of 2^63 - 1 bytes", KEY_LENGTH, SV("\xfe\xff\xff\xff\xff\xff\xff\xff\xff\1")},
         {"a key that ends behind the record", KEY_LENGTH, SV("\x14")},
-        {"a value of -2 bytes", VALUE_LENGTH, SV("\3")},
+        {"a value of -2 bytes", VALUE_LENGTH, SV("\3"), VALUE},
         {"a value that ends behind the record", VALUE_LENGTH, SV("\x10")},
-        {"-1 headers", HEADERS, SV("\1")},
+        {"-1 headers, and one follows", HEADERS, SV("\1")},
+        {"-1 headers", HEADERS, SV("\1"), HEADER},
+        {"one header, and none follows", HEADERS, SV("\2"), HEADER},
         {"no header, and one follows", HEADERS, SV("\0")},
         {"two headers, and one follows", HEADERS, SV("\4")},
         {"2^63 - 1 headers", HEADERS, SV("\xfe\xff\xff\xff\xff\xff\xff\xff\xff\1")},
         {"a header without a name", NAME_LENGTH, SV("\1")},
-        {"a name of -2 bytes", NAME_LENGTH, SV("\3")},
+        {"a name of -2 bytes", NAME_LENGTH, SV("\3"), NAME},
         {"a name that ends behind the record", NAME_LENGTH, SV("\x0a")},
-        {"a header of -2 bytes", HEADER_LENGTH, SV("\3")},
+        {"a header of -2 bytes", HEADER_LENGTH, SV("\3"), HEADER},
         {"a header that ends behind the record", HEADER_LENGTH, SV("\4")},
         {"a header that ends before the record", HEADER_LENGTH, SV("\0")},
     };
@@ -462,6 +465,9 @@ static void test_kafka_record_read__part_that_cannot_be__is_none(void **state)
         parts.of[BEHIND] = SV("\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"); /* may not be looked at */
         assert_true(parts_are_read(&parts));
         parts.of[cases[i].part] = cases[i].bytes;
+        for (enum part k = cases[i].part + 1; k <= cases[i].without; k++) {
+            parts.of[k] = SV("");
+        }
         if (parts_are_read(&parts)) {
             fail_msg("%s is read", cases[i].label);
         }
