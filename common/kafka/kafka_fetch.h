@@ -4,7 +4,7 @@
  *          those before the place that was asked for. A message of a batch in an older format is one record.
  * OWNS     the message, from kafka_fetch_open to kafka_fetch_close; records are borrowed from it.
  * THREADS  one owner.
- * ERRORS   bytes that are not what the format says end the records: kafka_fetch_is_broken.
+ * ERRORS   bytes that are not what the format says end the records: `is_broken` is then set.
  * COST     some varints a record, no copy.
  * SOURCE   scripts/librdkafka/rdkafka_records.h
  */
