@@ -63,9 +63,9 @@ static const struct property acked_properties[] = {
     /* 0 would send each record in a request of its own while the broker is idle; under load batches
      * form by themselves behind the five requests in flight. A choice, not yet a measurement. */
     {"linger.ms", "1", 0, "someone waits for each record"},
-    /* Not shorter than a failover: a record that times out while it may be stored already costs the
-     * producer its epoch, and other records in flight are then sent again under the new one: stored
-     * twice. The client does not wait that long; it has its 503 at the HTTP request's deadline. */
+    /* Not shorter than a failover: a record that times out costs the producer its epoch, and all that it
+     * has under way, to every broker, is waited for. The client does not wait that long; it has its 503 at
+     * the HTTP request's deadline. */
     {"message.timeout.ms", "60000", 0, "rides out a failover"},
     {"queue.buffering.max.messages", "500000", 0, "the bound is in bytes"},
     {"queue.buffering.max.kbytes", "65536", 0, "64 MiB a producer; past it callers get queue-full"},

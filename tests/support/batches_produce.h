@@ -7,6 +7,16 @@
 
 #define BATCHES_PRODUCE_MS 60000 /* until the topic's partitions are known */
 
+/* The one byte that all values of a batch are. */
+static inline char batches_value(const struct kafka_batch *batch)
+{
+    struct strview left = kafka_records_all(&batch->records);
+    struct kafka_header headers[KAFKA_HEADERS_MAX];
+    struct kafka_record record;
+    assert_true(kafka_records_read(&batch->records, &left, headers, &record));
+    return *record.value.ptr;
+}
+
 /* To the first topic, and sent. */
 static inline void batches_produce(rd_kafka_t *client, struct kafka_batches *batches,
                                    const char *value, int records)

@@ -78,17 +78,6 @@ static void on_log(const rd_kafka_t *client, int level, const char *facility, co
     pthread_mutex_unlock(&seen.lock);
 }
 
-/* The one byte that all of its values are. */
-static char batch_value(const struct kafka_batch *batch)
-{
-    struct strview left = kafka_records_all(&batch->records);
-    struct kafka_header headers[KAFKA_HEADERS_MAX];
-    struct kafka_record record;
-    assert_int_equal(seen.batch, batch->records.count);
-    assert_true(kafka_records_read(&batch->records, &left, headers, &record));
-    return *record.value.ptr;
-}
-
 static void on_report(rd_kafka_t *client, const rd_kafka_message_t *message, void *context)
 {
     (void)client;
@@ -97,7 +86,7 @@ static void on_report(rd_kafka_t *client, const rd_kafka_message_t *message, voi
     size_t end = strlen(seen.stored);
     assert_true(end + 1 < sizeof seen.stored);
     const struct kafka_batch *batch = message->_private;
-    seen.stored[end] = batch ? batch_value(batch) : *(const char *)message->payload;
+    seen.stored[end] = batch ? batches_value(batch) : *(const char *)message->payload;
     seen.stored[end + 1] = '\0';
 }
 
