@@ -40,22 +40,14 @@ enum err buf_reserve(struct buf *buf, size_t more)
     return ERR_OK;
 }
 
-enum err buf_append(struct buf *buf, const void *bytes, size_t len)
+enum err buf_append_slowly(struct buf *buf, const void *bytes, size_t len)
 {
     enum err e = buf_reserve(buf, len);
-    if (e) {
-        return e;
-    }
-    if (len) {
+    if (!e && len) {
         memcpy(buf->data + buf->len, bytes, len);
         buf->len += len;
     }
-    return ERR_OK;
-}
-
-enum err buf_append_view(struct buf *buf, struct strview view)
-{
-    return buf_append(buf, view.ptr, view.len);
+    return e;
 }
 
 enum err buf_printf(struct buf *buf, const char *format, ...)

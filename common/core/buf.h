@@ -10,6 +10,7 @@
 #pragma once
 
 #include <stdint.h>
+#include <string.h>
 
 #include "core/attributes.h"
 #include "core/err.h"
@@ -32,8 +33,22 @@ static inline void buf_reset(struct buf *buf)
 }
 MUST_CHECK enum err buf_reserve(struct buf *buf,
                                 size_t more); /* room for `more` bytes beyond len */
-MUST_CHECK enum err buf_append(struct buf *buf, const void *bytes, size_t len);
-MUST_CHECK enum err buf_append_view(struct buf *buf, struct strview view);
+MUST_CHECK enum err buf_append_slowly(struct buf *buf, const void *bytes,
+                                      size_t len); /* for buf_append */
+/* Answers are made of a dozen of these: one that fits costs its copy. */
+MUST_CHECK static inline enum err buf_append(struct buf *buf, const void *bytes, size_t len)
+{
+    if (len == 0 || len > buf->capacity - buf->len) {
+        return buf_append_slowly(buf, bytes, len);
+    }
+    memcpy(buf->data + buf->len, bytes, len);
+    buf->len += len;
+    return ERR_OK;
+}
+MUST_CHECK static inline enum err buf_append_view(struct buf *buf, struct strview view)
+{
+    return buf_append(buf, view.ptr, view.len);
+}
 MUST_CHECK PRINTF_LIKE(2, 3) enum err buf_printf(struct buf *buf, const char *format, ...);
 MUST_CHECK enum err buf_append_int(struct buf *buf, int64_t value); /* decimal */
 #define INT_TEXT_BYTES 20                                           /* a sign and 19 digits */
