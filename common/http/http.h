@@ -1,8 +1,8 @@
 /* http.h - the HTTP core: one loop per thread, nothing crosses threads (decision D1).
  *
- * WHAT     http.threads workers, each with its own SO_REUSEPORT listener, its own libmicrohttpd
- *          daemon without internal threads, and one epoll loop that also serves the watches a
- *          service adds (a producer's delivery reports, a hub's wake-up) and timers.
+ * WHAT     http.threads workers, each with its own SO_REUSEPORT listener and one epoll loop that
+ *          serves its connections, the watches a service adds (a producer's delivery reports, a
+ *          hub's wake-up) and timers. HTTP/1.1 and 1.0.
  *          Before any handler: ambiguous framing refused, route matched, limits applied, the body's
  *          content coding undone, the body collected. A handler runs once, with the whole body, and
  *          replies or defers; a deferred request is answered later from the same thread. A route
@@ -13,7 +13,7 @@
  * THREADS  a request belongs to its worker's thread from the handler to the reply; http_server_*
  *          are called by the main thread.
  * ERRORS   http_reply_err is the one way an error leaves: problem+json, Retry-After where due.
- * SOURCE   docs/adr/0001; facts on libmicrohttpd are repeated where they bite.
+ * SOURCE   RFC 9110, RFC 9112; docs/adr/0001, 0023.
  */
 #pragma once
 
@@ -41,7 +41,7 @@ struct http_config {
     int64_t body_timeout_ms;     /* head to complete body, or between two pieces: 408 */
     int64_t idle_timeout_ms;     /* keep-alive connection between requests */
     int64_t request_timeout_ms;  /* complete request to reply: 503 */
-    int64_t pool_bytes;          /* libmicrohttpd's memory a connection */
+    int64_t head_bytes_max;      /* request line and fields: 431 */
     double client_rate;          /* requests a second and client address: 429; 0: no limit */
     int64_t client_burst_ms;     /* of that rate, at once after a pause */
     const char *cors_origins;    /* "*", a comma list, or "" for none */
@@ -193,11 +193,9 @@ void http_request_defer(struct http_request *request, const char *(*on_abandon)(
 /* --- bodies in pieces -------------------------------------------------------------------------
  * For what must not be held whole. Every request in pieces ends in exactly one of on_end, on_fail,
  * on_gone, or a reply of its own before: from on_piece, or while paused. A reply before the end of
- * the body closes the connection after it, and should be small: what the socket does not take at
- * once (64 KiB it does) is lost. */
+ * the body closes the connection after it. */
 struct http_body_reader {
-    /* Never empty, at most 16 KiB unless libmicrohttpd's pool is larger; no slack behind it. All of
-     * it is taken. Gone when this returns. */
+    /* Never empty, at most 16 KiB; no slack behind it. All of it is taken. Gone when this returns. */
     void (*on_piece)(struct http_request *request, void *opaque, struct strview piece);
     /* The body is complete: replies or defers, as a handler does. */
     void (*on_end)(struct http_request *request, void *opaque);
@@ -226,11 +224,6 @@ void http_reply_bytes(struct http_request *request, int status, const char *cont
                       struct strview body); /* copied */
 void http_reply_buf(struct http_request *request, int status, const char *content_type,
                     struct buf *body); /* takes the bytes; body is left empty */
-/* As http_reply_bytes, of few texts that repeat: `body` stays where it is and as it is for as long as
- * the worker, and each connection keeps its answer for the next time (half a kilobyte). Not for 429
- * and 503. */
-void http_reply_same(struct http_request *request, int status, const char *content_type,
-                     struct strview body);
 void http_reply_json(struct http_request *request, int status,
                      json_t *body); /* takes the reference */
 /* GET of an embedded file: ETag, 304, gzip when accepted, security headers for pages. */
@@ -249,8 +242,7 @@ json_t *http_problem_of(enum err err, const struct err_info *info);
 /* The problem as JSON without replying (for results inside a 207); new reference. */
 json_t *http_problem_json(struct http_request *request, enum err err, const struct err_info *info);
 
-/* --- streams: the connection leaves libmicrohttpd -----------------------------------------------
- */
+/* --- streams: the connection is its taker's ---------------------------------------------------- */
 
 /* What a stream has taken and not sent yet: only with TLS, whose records are whole or not at all. */
 struct http_stream_rest {
@@ -261,8 +253,8 @@ struct http_stream_rest {
  * (status line included). Same thread. The handler must return right after. */
 struct http_stream {
     int fd;                       /* to watch and to tune, not to send on */
-    void *connection;             /* private */
     void *tls;                    /* private */
+    void *credentials;            /* private */
     struct http_stream_rest rest; /* private */
     struct http_worker *worker;
 };

@@ -1,21 +1,21 @@
 /* A request's body on its way in.
  *
- *   libmicrohttpd's buffer ──► (decoder, in steps of HTTP_DECODED_BYTES) ──► collected in `body`
- *                                                                       └──► pieces to the reader
+ *   frame ──► (decoder, in steps of HTTP_DECODED_BYTES) ──► collected in `body`
+ *                                                      └──► pieces to the reader
  *
  * What is held is admitted first: a body of known length at once, any other piece by piece, a
  * decoder with the memory it has. A body in pieces is not held here, so it only has a length and a
  * time that it may not exceed.
  *
- * A reader that pauses leaves what comes in libmicrohttpd's buffer, and the connection suspended:
- * the socket's buffers fill, and TCP slows the client down. libmicrohttpd calls again after the
- * resume only when it has a byte to give, so one is held back although it was handled. */
+ * A reader that pauses leaves what has come with the connection, which reads no more: the socket's
+ * buffers fill, and TCP slows the client down. */
 #include "http/http_internal.h"
 
 #include <stdlib.h>
 
 #include "core/clock.h"
 
+#define PIECE_BYTES_MAX    16384
 #define RESERVE_STEP_BYTES 16384 /* bodies of unknown length are admitted piece by piece */
 
 /* --- admission -------------------------------------------------------------------------------- */
@@ -160,48 +160,106 @@ static enum err body_feed(struct http_request *request, struct strview *in, stru
     return piece.len ? body_deliver(request, piece) : ERR_OK;
 }
 
-/* A body in pieces may take longer than one that is collected, but not for ever, and no time-out
- * of libmicrohttpd's or of the list counts from its start. */
+/* A body in pieces may take longer than one that is collected, but not for ever, and the
+ * list's time-out does not count from its start. */
 static bool is_overdue(const struct http_request *request)
 {
     const struct http_worker *worker = request->connection->worker;
     return worker->now_us - request->started_us > worker->server->config.streamed_timeout_ms * 1000;
 }
 
-enum MHD_Result http_body_take(struct http_request *request, const char *upload, size_t *bytes)
+/* From the beginning of the body's bytes, as they are on the wire; what a reader that pauses leaves of
+ * them stays in *in. */
+static void body_take(struct http_request *request, struct strview *in)
 {
-    const size_t held = request->is_byte_held ? 1 : 0;
-    struct strview in = sv_of(upload + held, *bytes - held);
     struct err_info info = {0};
-    request->is_byte_held = false;
     enum err e = ERR_OK;
     if (request->reader) {
         http_wait_enter(request->connection, HTTP_WAIT_BODY); /* it is not stalled */
         e = is_overdue(request) ? ERR_BODY_TIMEOUT : ERR_OK;
     }
-    e = e ? e : body_feed(request, &in, &info);
+    e = e ? e : body_feed(request, in, &info);
     if (e) {
         http_body_fail(request, e, &info);
+    } else if (request->is_paused) {
+        http_wait_enter(request->connection, HTTP_WAIT_REPLY);
     }
-    if (request->state == HTTP_REQUEST_BODY && !request->is_paused) {
-        *bytes = 0;
-        return MHD_YES;
+}
+
+/* --- its frame -------------------------------------------------------------------------------- */
+
+static bool is_coming(const struct http_request *request)
+{
+    return (request->state == HTTP_REQUEST_BODY || request->state == HTTP_REQUEST_DISCARD) &&
+           !request->is_paused;
+}
+
+/* Whether all of the frame has come. What is wrong with a frame ends the connection. */
+static bool frame_run(struct http_request *request, struct strview *in)
+{
+    if (!request->head.is_chunked) {
+        return request->body_left == 0;
     }
-    request->is_byte_held = in.len == 0;
-    *bytes = in.len ? in.len : 1;
-    if (request->state != HTTP_REQUEST_BODY) {
-        return http_after_handler(request);
+    request->chunks.left = request->body_left;
+    const enum http_chunks_result result = http_chunks_run(&request->chunks, in);
+    request->body_left = request->chunks.left;
+    if (result == HTTP_CHUNKS_BAD) {
+        struct err_info info;
+        request->is_cut = true;
+        http_body_fail(
+            request, err_set(&info, ERR_REQUEST_AMBIGUOUS, "a body that is not in chunks"), &info);
     }
-    http_wait_enter(request->connection, HTTP_WAIT_REPLY);
-    return http_request_suspend(request);
+    return result == HTTP_CHUNKS_END;
+}
+
+static void data_run(struct http_request *request, struct strview *in)
+{
+    const size_t there = in->len < request->body_left ? in->len : (size_t)request->body_left;
+    struct strview data = sv_of(in->ptr, there < PIECE_BYTES_MAX ? there : PIECE_BYTES_MAX);
+    const char *begin = data.ptr;
+    if (request->state == HTTP_REQUEST_DISCARD) {
+        data = sv_of(data.ptr + data.len, 0);
+    } else {
+        body_take(request, &data);
+    }
+    const size_t taken = (size_t)(data.ptr - begin);
+    *in = sv_of(in->ptr + taken, in->len - taken);
+    request->body_left -= taken;
+}
+
+static void body_end(struct http_request *request);
+
+void http_body_feed(struct http_request *request, struct strview *in)
+{
+    while (is_coming(request)) {
+        if (!request->is_body_in) {
+            request->is_body_in = frame_run(request, in);
+        }
+        if (!is_coming(request)) {
+            return; /* a frame that is none */
+        }
+        if (request->decoder && http_decoder_has_more(request->decoder)) {
+            struct strview nothing = sv_of(in->ptr, 0); /* a reader had paused */
+            body_take(request, &nothing);
+        } else if (request->is_body_in) {
+            body_end(request);
+        } else if (in->len && request->body_left) {
+            data_run(request, in);
+        } else {
+            return;
+        }
+    }
 }
 
 /* --- its end ---------------------------------------------------------------------------------- */
 
-enum MHD_Result http_body_end(struct http_request *request)
+static void body_end(struct http_request *request)
 {
     struct err_info info = {0};
-    request->is_body_in = true;
+    if (request->state == HTTP_REQUEST_DISCARD) {
+        http_request_discarded(request);
+        return;
+    }
     const enum err e = request->decoder ? http_decoder_end(request->decoder, &info) : ERR_OK;
     decoder_close(request);
     if (e) {
@@ -216,7 +274,7 @@ enum MHD_Result http_body_end(struct http_request *request)
             request->match.target->route->handle(request);
         }
     }
-    return http_after_handler(request);
+    http_after_handler(request);
 }
 
 void http_body_fail(struct http_request *request, enum err err, const struct err_info *info)
@@ -249,7 +307,7 @@ void http_body_in_pieces(struct http_request *request, const struct http_body_re
 void http_body_pause(struct http_request *request)
 {
     CHECK(request->state == HTTP_REQUEST_BODY);
-    CHECK(request->is_in_call);
+    CHECK(request->connection->worker->running == request->connection);
     request->is_paused = true;
 }
 
@@ -257,12 +315,9 @@ void http_body_resume(struct http_request *request)
 {
     CHECK(request->state == HTTP_REQUEST_BODY);
     request->is_paused = false;
-    if (request->is_suspended) {
-        http_wait_enter(request->connection, HTTP_WAIT_BODY);
-        request->is_suspended = false;
-        MHD_resume_connection(request->mhd);
-        request->connection->worker->replied++;
-    }
+    request->connection->is_due = true;
+    http_wait_enter(request->connection, HTTP_WAIT_BODY);
+    http_connection_again(request->connection);
 }
 
 int64_t http_body_length(const struct http_request *request)

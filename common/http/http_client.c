@@ -22,18 +22,17 @@ void http_client_start(struct http_server *server)
 }
 
 /* Who has one address of a /64 has them all. */
-void http_client_note(struct http_connection *connection, const struct sockaddr *address)
+void http_client_note(struct http_connection *connection)
 {
     const struct http_server *server = connection->worker->server;
     if (!server->client_rate) {
         return;
     }
     uint8_t bytes[8] = {0};
-    if (address->sa_family == AF_INET) {
-        memcpy(bytes, &((const struct sockaddr_in *)(const void *)address)->sin_addr, 4);
+    if (connection->address.any.sa_family == AF_INET) {
+        memcpy(bytes, &connection->address.in4.sin_addr, 4);
     } else {
-        const struct in6_addr *in6 =
-            &((const struct sockaddr_in6 *)(const void *)address)->sin6_addr;
+        const struct in6_addr *in6 = &connection->address.in6.sin6_addr;
         const bool is_v4 = IN6_IS_ADDR_V4MAPPED(in6);
         memcpy(bytes, in6->s6_addr + (is_v4 ? 12 : 0), is_v4 ? 4 : 8);
     }

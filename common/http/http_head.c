@@ -128,6 +128,17 @@ static void head_host(struct http_head *head, struct strview value)
     }
 }
 
+static void head_connection(struct http_head *head, struct strview value)
+{
+    const char *end = value.ptr + value.len;
+    for (const char *at = value.ptr; at < end;) {
+        const size_t len = strcspn(at, ", \t"); /* a NUL stands behind the value */
+        head->wants_close |= is_named(sv_of(at, len), SV("close"));
+        head->wants_keep |= is_named(sv_of(at, len), SV("keep-alive"));
+        at += len + 1;
+    }
+}
+
 /* Of two, a proxy may have looked at one and we at the other. */
 static void head_credential(struct http_head *head, unsigned *count)
 {
@@ -155,11 +166,18 @@ void http_head_field(struct http_head *head, struct strview name, struct strview
     case 6:
         if (is_named(name, SV("Origin"))) {
             head->origin = value.ptr;
+        } else if (is_named(name, SV("Expect"))) {
+            head->expects_continue |= is_named(value, SV("100-continue"));
         }
         break;
     case 9:
         if (is_named(name, SV("X-Api-Key"))) {
             head_credential(head, &head->credential_counts[1]);
+        }
+        break;
+    case 10:
+        if (is_named(name, SV("Connection"))) {
+            head_connection(head, value);
         }
         break;
     case 12:
@@ -195,34 +213,11 @@ void http_head_field(struct http_head *head, struct strview name, struct strview
     }
 }
 
-void http_wire_begin(struct http_wire *wire, const char *version)
-{
-    /* Without a version (HTTP/0.9) it is not in the head's memory, so nothing behind it is read. */
-    const char *end = version + strlen(version);
-    *wire = (struct http_wire){.cursor = end + 2, .is_broken = !*version || end[1] != '\0'};
-}
-
-void http_wire_field(struct http_wire *wire, struct strview name, struct strview value)
-{
-    const char *end = value.ptr + value.len;
-    if (wire->is_broken || name.ptr != wire->cursor || value.ptr <= name.ptr + name.len ||
-        end[0] != '\0' || end[1] != '\0') {
-        wire->is_broken = true;
-        return;
-    }
-    wire->cursor = end + 2;
-}
-
-bool http_wire_end(const struct http_wire *wire, const char *end)
-{
-    return !wire->is_broken && wire->cursor + 2 == end && wire->cursor[0] == '\0' &&
-           wire->cursor[1] == '\0';
-}
-
 bool http_head_end(struct http_head *head, const char *version)
 {
     const bool is_11 = strcmp(version, "HTTP/1.1") == 0;
     head->is_old = !is_11;
+    head->expects_continue &= is_11;
     if (!is_11 && strcmp(version, "HTTP/1.0") != 0) {
         head_fault(head, "an HTTP version other than 1.0 and 1.1");
     }

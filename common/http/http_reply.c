@@ -1,6 +1,7 @@
-/* Answers. An answer is a libmicrohttpd response, made at once, queued when libmicrohttpd calls. */
+/* Answers. An answer is bytes, made at once, sent when the connection has its turn. */
 #include "http/http_internal.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
@@ -11,8 +12,8 @@
 #include "json/json_file.h"
 
 #define PROBLEM_TYPE        "application/problem+json"
-#define HEAD_BYTES_MAX      32768 /* http_reply_header's bound, and what else there is */
-#define RETRY_AFTER_DEFAULT "1"   /* seconds */
+#define COPIED_BYTES_MAX    4096 /* a longer body is sent from where it is */
+#define RETRY_AFTER_DEFAULT "1"  /* seconds */
 #define REQUEST_ID          "X-Request-Id"
 
 /* --- fields every answer has
@@ -52,7 +53,7 @@ const char *http_cors_origin(const struct http_request *request)
     return http_origin_is_listed(allowed, origin) ? origin : NULL;
 }
 
-/* Calls `add` for every field of the answer, whether libmicrohttpd or we write it. */
+/* Calls `add` for every field that any answer has. */
 static void fields_each(struct http_request *request, const char *content_type,
                         void (*add)(void *context, const char *name, const char *value),
                         void *context)
@@ -78,53 +79,129 @@ static void fields_each(struct http_request *request, const char *content_type,
     }
 }
 
-static void response_add(void *context, const char *name, const char *value)
-{
-    /* Refused only for line breaks in it, which a value that came from outside may have. */
-    (void)MHD_add_response_header(context, name, value);
-}
+/* --- heads ------------------------------------------------------------------------------------ */
 
-/* --- heads written by us -------------------------------------------------------------------------- */
-
-struct own_head {
-    struct buf *out;
-    enum err err; /* the first failure to append */
+struct reason {
+    int status;
+    const char *phrase;
+};
+static const struct reason reasons[] = {
+    {200, "OK"},
+    {201, "Created"},
+    {202, "Accepted"},
+    {204, "No Content"},
+    {207, "Multi-Status"},
+    {304, "Not Modified"},
+    {400, "Bad Request"},
+    {401, "Unauthorized"},
+    {403, "Forbidden"},
+    {404, "Not Found"},
+    {405, "Method Not Allowed"},
+    {406, "Not Acceptable"},
+    {408, "Request Timeout"},
+    {409, "Conflict"},
+    {410, "Gone"},
+    {412, "Precondition Failed"},
+    {413, "Content Too Large"},
+    {415, "Unsupported Media Type"},
+    {422, "Unprocessable Content"},
+    {426, "Upgrade Required"},
+    {428, "Precondition Required"},
+    {429, "Too Many Requests"},
+    {431, "Request Header Fields Too Large"},
+    {500, "Internal Server Error"},
+    {501, "Not Implemented"},
+    {502, "Bad Gateway"},
+    {503, "Service Unavailable"},
+    {504, "Gateway Timeout"},
+    {507, "Insufficient Storage"},
 };
 
-static void own_head_add(void *context, const char *name, const char *value)
+/* May be empty (RFC 9112 §4). */
+static const char *reason_of(int status)
 {
-    struct own_head *head = context;
-    if (!head->err && !strpbrk(value, "\r\n")) {
-        head->err = buf_printf(head->out, "%s: %s\r\n", name, value);
+    for (size_t i = 0; i < ARRAY_LEN(reasons); i++) {
+        if (reasons[i].status == status) {
+            return reasons[i].phrase;
+        }
     }
+    return "";
 }
 
-static void own_head_date(struct own_head *head)
+static void text_add(struct buf *out, struct strview text)
 {
-    const time_t now = (time_t)(clock_now_ms() / 1000);
-    struct tm parts;
-    char date[40];
-    if (gmtime_r(&now, &parts) &&
-        strftime(date, sizeof date, "%a, %d %b %Y %H:%M:%S GMT", &parts)) {
-        own_head_add(head, "Date", date);
-    }
+    CHECK(buf_append_view(out, text) == ERR_OK); /* without a bound of its own */
 }
 
-static void reply_now(struct http_request *request, const char *content_type, struct strview body)
+static void head_add(void *out, const char *name, const char *value)
 {
-    CLEANUP(buf_free) struct buf text = {0};
-    buf_init(&text, HEAD_BYTES_MAX);
-    struct own_head head = {
-        &text, buf_printf(&text, "HTTP/1.1 %d %s\r\nConnection: close\r\nContent-Length: %zu\r\n",
-                          request->status, MHD_get_reason_phrase_for((unsigned)request->status),
-                          body.len)};
-    own_head_date(&head);
-    fields_each(request, content_type, own_head_add, &head);
-    if (!head.err) {
-        head.err = buf_append(&text, "\r\n", 2);
+    if (strpbrk(value, "\r\n")) {
+        return; /* it came from outside */
     }
-    CHECK(head.err == ERR_OK); /* our own headers are below the bound */
-    http_reject(request, buf_view(&text), request->is_head ? SV("") : body);
+    text_add(out, sv(name));
+    text_add(out, SV(": "));
+    text_add(out, sv(value));
+    text_add(out, SV("\r\n"));
+}
+
+/* The same text for a second. */
+static const char *date_text(struct http_worker *worker)
+{
+    if (worker->now_us >= worker->date_due_us) {
+        const int64_t now_ms = clock_now_ms();
+        const time_t now = (time_t)(now_ms / 1000);
+        struct tm parts;
+        if (!gmtime_r(&now, &parts) ||
+            !strftime(worker->date, sizeof worker->date, "%a, %d %b %Y %H:%M:%S GMT", &parts)) {
+            worker->date[0] = '\0'; /* no such year */
+        }
+        worker->date_due_us = worker->now_us + (1000 - now_ms % 1000) * 1000;
+    }
+    return worker->date;
+}
+
+static void status_line(struct buf *out, int status)
+{
+    const char digits[3] = {(char)('0' + status / 100), (char)('0' + status / 10 % 10),
+                            (char)('0' + status % 10)};
+    text_add(out, SV("HTTP/1.1 "));
+    text_add(out, sv_of(digits, sizeof digits));
+    text_add(out, SV(" "));
+    text_add(out, sv(reason_of(status)));
+    text_add(out, SV("\r\n"));
+}
+
+static bool keeps_alive(const struct http_request *request)
+{
+    const struct http_head *head = &request->head;
+    return !request->is_ahead && !head->wants_close && (!head->is_old || head->wants_keep) &&
+           request->connection->worker->server->phase == HTTP_SERVING;
+}
+
+/* A 204 and a 304 have no body, and say nothing of its length. */
+static bool has_body(int status)
+{
+    return status != 204 && status != 304;
+}
+
+static void head_write(struct http_request *request, const char *content_type, size_t body_bytes)
+{
+    struct buf *out = &request->out;
+    char room[INT_TEXT_BYTES];
+    status_line(out, request->status);
+    head_add(out, "Date", date_text(request->connection->worker));
+    if (request->is_last) {
+        text_add(out, SV("Connection: close\r\n"));
+    } else if (request->head.is_old) {
+        text_add(out, SV("Connection: keep-alive\r\n"));
+    }
+    fields_each(request, content_type, head_add, out);
+    if (has_body(request->status)) {
+        text_add(out, SV("Content-Length: "));
+        text_add(out, int_text((int64_t)body_bytes, room));
+        text_add(out, SV("\r\n"));
+    }
+    text_add(out, SV("\r\n"));
 }
 
 static bool has_field(const struct http_request *request, const char *wanted)
@@ -146,52 +223,47 @@ static bool has_field(const struct http_request *request, const char *wanted)
 
 void http_reply_drop(struct http_request *request)
 {
-    if (request->response && request->response != request->connection->kept.response) {
-        MHD_destroy_response(request->response);
-    }
-    request->response = NULL;
+    free(TAKE(request->tail_owned));
 }
 
-enum MHD_Result http_reply_queue(struct http_request *request)
+static ssize_t answer_send(struct http_connection *connection, const struct iovec *parts,
+                           size_t count)
 {
-    const enum MHD_Result queued =
-        MHD_queue_response(request->mhd, (unsigned)request->status, request->response);
-    http_reply_drop(request);
-    request->state = HTTP_REQUEST_SENDING;
-    http_wait_enter(request->connection, HTTP_WAIT_SEND);
-    return queued;
+    return connection->session ? http_tls_send(connection->session, &connection->rest, parts, count)
+                               : http_socket_send(connection->watch.fd, parts, count);
 }
 
-/* What cannot wait for libmicrohttpd to come to the end of the request goes at once. */
+int http_reply_send(struct http_request *request)
+{
+    struct http_connection *connection = request->connection;
+    const size_t head = request->out.len, all = head + request->tail.len;
+    while (request->sent < all || connection->rest.len) {
+        struct iovec parts[2];
+        size_t count = 0;
+        if (request->sent < head) {
+            parts[count++] =
+                (struct iovec){request->out.data + request->sent, head - request->sent};
+        }
+        if (request->tail.len) {
+            const size_t at = request->sent > head ? request->sent - head : 0;
+            parts[count++] =
+                (struct iovec){(void *)(uintptr_t)(request->tail.ptr + at), request->tail.len - at};
+        }
+        const ssize_t sent = answer_send(connection, parts, request->sent < all ? count : 0);
+        if (sent < 0 && errno != EINTR) {
+            return errno == EAGAIN ? 0 : -1;
+        }
+        request->sent += sent > 0 ? (size_t)sent : 0;
+    }
+    return 1;
+}
+
+/* What cannot wait for the end of the body goes at once. */
 static bool is_for_now(const struct http_request *request)
 {
     const bool can_wait =
         request->state == HTTP_REQUEST_OPENING && http_body_is_worth_reading(request);
     return request->is_cut || (!request->is_body_in && !can_wait);
-}
-
-static void reply_later(struct http_request *request, struct MHD_Response *response)
-{
-    struct http_worker *worker = request->connection->worker;
-    const bool is_late = request->state == HTTP_REQUEST_DEFERRED;
-    CHECK(response != NULL);
-    if (worker->server->phase != HTTP_SERVING) {
-        response_add(response, "Connection", "close");
-    }
-    request->response = response;
-    request->state = HTTP_REQUEST_REPLIED;
-    if (!is_late) {
-        return; /* queued when the handler returns */
-    }
-    http_wait_enter(request->connection, HTTP_WAIT_SEND);
-    worker->replied++;
-    if (request->is_suspended) {
-        request->is_suspended = false;
-        MHD_resume_connection(request->mhd);
-    } else if (request->is_open_wait) {
-        request->is_open_wait = false;
-        worker->open_waits--;
-    }
 }
 
 /* In these states a request may be answered. */
@@ -202,32 +274,48 @@ static bool is_answerable(const struct http_request *request)
            (request->state == HTTP_REQUEST_BODY && request->reader) || request->is_cut;
 }
 
-static void reply(struct http_request *request, int status, const char *content_type,
-                  struct strview body, enum MHD_ResponseMemoryMode mode)
+enum body_mode { BODY_COPIED, BODY_GIVEN, BODY_STATIC };
+
+static void body_write(struct http_request *request, struct strview body, enum body_mode mode)
 {
-    void *bytes = (void *)(uintptr_t)body.ptr; /* copied or ours, not changed */
+    const bool is_sent = has_body(request->status) && !request->is_head;
+    void *owned = mode == BODY_GIVEN ? (void *)(uintptr_t)body.ptr : NULL;
+    if (is_sent && (mode == BODY_COPIED || body.len <= COPIED_BYTES_MAX)) {
+        text_add(&request->out, body);
+    } else if (is_sent) {
+        request->tail = body;
+        request->tail_owned = TAKE(owned);
+    }
+    free(owned);
+}
+
+static void reply(struct http_request *request, int status, const char *content_type,
+                  struct strview body, enum body_mode mode)
+{
     CHECK(is_answerable(request));
     if ((status == 429 || status == 503) && !has_field(request, "Retry-After")) {
         http_reply_header(request, "Retry-After", RETRY_AFTER_DEFAULT);
     }
+    buf_reset(&request->out); /* an answer that waited for the body's end, which did not come */
+    http_reply_drop(request);
+    request->tail = (struct strview){0};
     request->status = status;
     request->reader = NULL;
-    if (is_for_now(request)) {
-        reply_now(request, content_type, body);
-        if (mode == MHD_RESPMEM_MUST_FREE) {
-            free(bytes);
-        }
-        return;
+    request->is_ahead = is_for_now(request);
+    request->is_last = !keeps_alive(request);
+    head_write(request, content_type, body.len);
+    body_write(request, body, mode);
+    request->state = HTTP_REQUEST_REPLIED;
+    if (request->connection->worker->running != request->connection) {
+        http_wait_enter(request->connection, HTTP_WAIT_SEND);
+        http_connection_again(request->connection);
     }
-    struct MHD_Response *response = MHD_create_response_from_buffer(body.len, bytes, mode);
-    fields_each(request, content_type, response_add, response);
-    reply_later(request, response);
 }
 
 void http_reply_bytes(struct http_request *request, int status, const char *content_type,
                       struct strview body)
 {
-    reply(request, status, content_type, body, MHD_RESPMEM_MUST_COPY);
+    reply(request, status, content_type, body, BODY_COPIED);
 }
 
 void http_reply_buf(struct http_request *request, int status, const char *content_type,
@@ -235,51 +323,7 @@ void http_reply_buf(struct http_request *request, int status, const char *conten
 {
     const struct buf taken = *body;
     *body = (struct buf){.bytes_max = taken.bytes_max};
-    reply(request, status, content_type, buf_view(&taken), MHD_RESPMEM_MUST_FREE);
-}
-
-/* With nothing in its head but what every answer has, and the connection stays. */
-static bool is_plain(const struct http_request *request)
-{
-    return buf_view(&request->headers).len == 0 && !http_cors_origin(request) &&
-           !is_for_now(request) && request->connection->worker->server->phase == HTTP_SERVING;
-}
-
-/* A connection's answers are given one after another, so that the last one is free again. */
-static void kept_make(struct http_request *request, const char *content_type, struct strview body)
-{
-    struct http_connection *connection = request->connection;
-    struct MHD_Response *response = connection->kept.response;
-    if (response && connection->kept.body.ptr == body.ptr &&
-        connection->kept.body.len == body.len) {
-        (void)MHD_del_response_header(response, REQUEST_ID,
-                                      MHD_get_response_header(response, REQUEST_ID));
-    } else {
-        if (response) {
-            MHD_destroy_response(response);
-        }
-        response = MHD_create_response_from_buffer(body.len, (void *)(uintptr_t)body.ptr,
-                                                   MHD_RESPMEM_MUST_COPY);
-        CHECK(response != NULL);
-        response_add(response, "Content-Type", content_type);
-        connection->kept.response = response;
-        connection->kept.body = body;
-    }
-    response_add(response, REQUEST_ID, http_request_id(request));
-}
-
-void http_reply_same(struct http_request *request, int status, const char *content_type,
-                     struct strview body)
-{
-    if (!is_plain(request)) {
-        http_reply_bytes(request, status, content_type, body);
-        return;
-    }
-    CHECK(is_answerable(request));
-    request->status = status;
-    request->reader = NULL;
-    kept_make(request, content_type, body);
-    reply_later(request, request->connection->kept.response);
+    reply(request, status, content_type, buf_view(&taken), BODY_GIVEN);
 }
 
 static void reply_json_as(struct http_request *request, int status, const char *content_type,
@@ -288,7 +332,7 @@ static void reply_json_as(struct http_request *request, int status, const char *
     char *text = json_dumps(body, JSON_COMPACT);
     json_decrefp(&body);
     CHECK(text != NULL); /* what we build can be written */
-    reply(request, status, content_type, sv(text), MHD_RESPMEM_MUST_FREE);
+    reply(request, status, content_type, sv(text), BODY_GIVEN);
 }
 
 void http_reply_json(struct http_request *request, int status, json_t *body)
@@ -316,8 +360,7 @@ void http_reply_file(struct http_request *request, const struct embedded_file *f
     }
     const unsigned char *bytes = is_gzip ? file->gzip : file->plain;
     const size_t len = is_same ? 0 : is_gzip ? file->gzip_bytes : file->plain_bytes;
-    reply(request, is_same ? 304 : 200, file->content_type, sv_of(bytes, len),
-          MHD_RESPMEM_PERSISTENT);
+    reply(request, is_same ? 304 : 200, file->content_type, sv_of(bytes, len), BODY_STATIC);
 }
 
 /* --- problems (RFC 9457)
@@ -398,28 +441,36 @@ void http_reply_err(struct http_request *request, enum err err, const struct err
 
 /* --- streams -------------------------------------------------------------------------------------- */
 
+/* Into a buffer of the caller's, which may have a bound. */
+static enum err own_head(struct http_request *request, struct strview status,
+                         const char *content_type, struct buf *out)
+{
+    CLEANUP(buf_free) struct buf fields = {0};
+    buf_init(&fields, SIZE_MAX / 2);
+    head_add(&fields, "Date", date_text(request->connection->worker));
+    fields_each(request, content_type, head_add, &fields);
+    enum err e = buf_append_view(out, status);
+    e = e ? e : buf_append_view(out, buf_view(&fields));
+    return e ? e : buf_append(out, "\r\n", 2);
+}
+
 enum err http_stream_head(struct http_request *request, const char *content_type, struct buf *out,
                           bool *ret_chunked)
 {
-    const bool is_old = request->head.is_old;
-    struct own_head fields = {
-        out, buf_printf(out, "HTTP/1.1 200 OK\r\n%s",
-                        is_old ? "Connection: close\r\n"
-                               : "Connection: keep-alive\r\nTransfer-Encoding: chunked\r\n")};
-    own_head_date(&fields);
-    fields_each(request, content_type, own_head_add, &fields);
-    *ret_chunked = !is_old;
-    return fields.err ? fields.err : buf_append(out, "\r\n", 2);
+    *ret_chunked = !request->head.is_old;
+    return own_head(request,
+                    *ret_chunked ? SV("HTTP/1.1 200 OK\r\nConnection: keep-alive\r\n"
+                                      "Transfer-Encoding: chunked\r\n")
+                                 : SV("HTTP/1.1 200 OK\r\nConnection: close\r\n"),
+                    content_type, out);
 }
 
 enum err http_upgrade_head(struct http_request *request, struct buf *out)
 {
-    struct own_head fields = {out,
-                              buf_printf(out, "HTTP/1.1 101 Switching Protocols\r\n"
-                                              "Upgrade: websocket\r\nConnection: Upgrade\r\n")};
-    own_head_date(&fields);
-    fields_each(request, NULL, own_head_add, &fields);
-    return fields.err ? fields.err : buf_append(out, "\r\n", 2);
+    return own_head(request,
+                    SV("HTTP/1.1 101 Switching Protocols\r\n"
+                       "Upgrade: websocket\r\nConnection: Upgrade\r\n"),
+                    NULL, out);
 }
 
 bool http_request_is_head(const struct http_request *request)

@@ -1,16 +1,15 @@
-/* A request from its first line to the end of its answer.
+/* A request from its complete head to the end of its answer.
  *
- *   HEAD ──► (OPENING) ──► BODY ──► RUNNING ──► REPLIED ──► SENDING ──► (pool)
+ *   HEAD ──► (OPENING) ──► BODY ──► RUNNING ──► REPLIED ──► (pool)
  *     │          │          │         ├──► DEFERRED ──► REPLIED
  *     │          │          │         └──► TAKEN (a stream)
- *     │          │          └──► TAKEN (answered in the middle of the body)
+ *     │          │          └──► REPLIED (answered in the middle of the body)
  *     ├──────────┴──► DISCARD ──► REPLIED (once a small body is out of the way: keep-alive stays)
- *     └──► TAKEN (answered at once, connection given up)
- *
- * libmicrohttpd closes a connection whose answer is queued on the first call, so nothing is ever
- * queued there: an answer waits for the last call, or is written by us (http_reject.c). */
+ *     └──► REPLIED (answered at once, connection given up)
+ */
 #include "http/http_internal.h"
 
+#include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
@@ -19,13 +18,10 @@
 #include "log/log.h"
 
 #define REQUESTS_POOLED_MAX 4096
-#define BODY_KEPT_BYTES     65536 /* a pooled request does not hold on to more */
+#define BUF_KEPT_BYTES      65536 /* a pooled request does not hold on to more */
 #define DISCARD_BYTES_MAX   65536 /* longer unwanted bodies cost the client its connection */
-#define OPEN_WAITS_MAX      1024  /* past it, and past this time, a deferred request is suspended */
-#define OPEN_WAIT_US        20000
 
-/* --- pools ---------------------------------------------------------------------------------------
- */
+/* --- pools ------------------------------------------------------------------------------------ */
 
 static struct http_request *request_new(struct http_connection *connection)
 {
@@ -38,6 +34,8 @@ static struct http_request *request_new(struct http_connection *connection)
         request = must_alloc(sizeof *request);
         buf_init(&request->body, (size_t)worker->server->config.body_bytes_max);
         buf_init(&request->headers, 16384);
+        buf_init(&request->text, SIZE_MAX / 2); /* the connection bounds it */
+        buf_init(&request->out, SIZE_MAX / 2);  /* as long as an answer is */
     }
     request->connection = connection;
     return request;
@@ -47,34 +45,61 @@ static void request_reset(struct http_request *request)
 {
     request->state = HTTP_REQUEST_HEAD;
     request->is_head = request->is_options = false;
-    request->is_streaming = request->is_suspended = request->is_open_wait = false;
     request->method = HTTP_METHOD_COUNT;
     request->early = ERR_OK;
     request->status = 0;
-    request->response = NULL;
     request->reserved_bytes = request->decoder_bytes = request->body_bytes = 0;
+    request->body_left = 0;
+    request->chunks = (struct http_chunks){0};
     request->reader = NULL;
     request->decoder = NULL;
-    request->is_body_in = request->is_paused = request->is_byte_held = false;
-    request->is_cut = request->is_in_call = false;
+    request->is_body_in = request->is_paused = request->is_cut = false;
+    request->is_ahead = request->is_last = false;
     request->on_abandon = NULL;
     request->media_type[0] = request->id[0] = '\0';
+    request->lines.count = 0;
+    request->argument_count = 0;
+    request->query = NULL;
+    request->path = SV("");
+    request->is_path_too_long = false;
+    request->is_target_clean = true;
     request->match.target = NULL;
     request->match.allow = request->match.param_count = 0;
+    request->tail = (struct strview){0};
+    request->tail_owned = NULL;
+    request->sent = 0;
+    http_head_begin(&request->head);
     buf_reset(&request->body);
     buf_reset(&request->headers);
+    buf_reset(&request->text);
+    buf_reset(&request->out);
+}
+
+static void request_delete(struct http_request *request)
+{
+    buf_free(&request->body);
+    buf_free(&request->headers);
+    buf_free(&request->text);
+    buf_free(&request->out);
+    free(request->arguments);
+    free(request);
+}
+
+static void buf_trim(struct buf *buf)
+{
+    if (buf->capacity > BUF_KEPT_BYTES) {
+        buf_free(buf);
+    }
 }
 
 static void request_free(struct http_request *request)
 {
     struct http_worker *worker = request->connection->worker;
-    if (request->body.capacity > BODY_KEPT_BYTES) {
-        buf_free(&request->body);
-    }
+    buf_trim(&request->body);
+    buf_trim(&request->text);
+    buf_trim(&request->out);
     if (worker->free_request_count >= REQUESTS_POOLED_MAX) {
-        buf_free(&request->body);
-        buf_free(&request->headers);
-        free(request);
+        request_delete(request);
         return;
     }
     request->connection = (struct http_connection *)(void *)worker->free_requests;
@@ -87,19 +112,11 @@ void http_requests_free(struct http_worker *worker)
     while (worker->free_requests) {
         struct http_request *request = worker->free_requests;
         worker->free_requests = (struct http_request *)(void *)request->connection;
-        buf_free(&request->body);
-        buf_free(&request->headers);
-        free(request);
-    }
-    while (worker->free_connections) {
-        struct http_connection *connection = worker->free_connections;
-        worker->free_connections = connection->newer;
-        free(connection);
+        request_delete(request);
     }
 }
 
-/* --- the end
- * --------------------------------------------------------------------------------------- */
+/* --- the end ---------------------------------------------------------------------------------- */
 
 static void counter_add(_Atomic int64_t *counter, int64_t by)
 {
@@ -108,7 +125,7 @@ static void counter_add(_Atomic int64_t *counter, int64_t by)
                           memory_order_relaxed);
 }
 
-static void request_end(struct http_request *request)
+void http_request_end(struct http_request *request)
 {
     struct http_connection *connection = request->connection;
     struct http_worker *worker = connection->worker;
@@ -118,33 +135,19 @@ static void request_end(struct http_request *request)
     if (request->state == HTTP_REQUEST_BODY && request->reader) {
         request->reader->on_gone(request->reader_opaque);
     }
-    if (request->is_open_wait) {
-        worker->open_waits--;
-    }
     http_reply_drop(request);
     const int64_t now_us = clock_mono_us();
     if (request->status) {
         http_metrics_request(request, now_us);
     }
     log_event(LOG_DEBUG, "http_request", "answered", KV("request_id", http_request_id(request)),
-              KV("method", http_method_name(request->method)), KV("path", request->path),
-              KV("status", request->status), KV("us", now_us - request->started_us));
+              KV("method", http_method_name(request->method)),
+              KV("path", request->path.len ? request->path.ptr : ""), KV("status", request->status),
+              KV("us", now_us - request->started_us));
     http_body_close(request);
     counter_add(&worker->requests, -1);
     connection->request = NULL;
-    http_wait_enter(connection, HTTP_WAIT_IDLE);
     request_free(request);
-}
-
-void http_on_completed(void *cls, struct MHD_Connection *mhd, void **request,
-                       enum MHD_RequestTerminationCode why)
-{
-    (void)mhd, (void)why;
-    ((struct http_worker *)cls)->activity++;
-    if (*request) {
-        request_end(*request);
-        *request = NULL;
-    }
 }
 
 void http_request_abandon(struct http_request *request, enum err err)
@@ -160,137 +163,19 @@ void http_request_abandon(struct http_request *request, enum err err)
     http_reply_err(request, detail ? err_set(&info, err, "%s", detail) : err, &info);
 }
 
-/* --- connections
- * ------------------------------------------------------------------------------------ */
+/* --- the head --------------------------------------------------------------------------------- */
 
-enum MHD_Result http_on_accept(void *cls, const struct sockaddr *address, socklen_t bytes)
-{
-    (void)address, (void)bytes;
-    struct http_worker *worker = cls;
-    if (worker->server->connections >= worker->server->connections_max) {
-        http_metrics_refused(HTTP_REFUSED_CONNECTIONS);
-        return MHD_NO;
-    }
-    return MHD_YES;
-}
-
-static void *connection_new(struct http_worker *worker, struct MHD_Connection *mhd)
-{
-    struct http_connection *connection = worker->free_connections;
-    if (connection) {
-        worker->free_connections = connection->newer;
-    } else {
-        connection = must_alloc(sizeof *connection);
-    }
-    *connection = (struct http_connection){
-        .worker = worker,
-        .fd = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd};
-    if (worker->tls) {
-        connection->tls = http_tls_ref(worker->tls);
-        connection->session =
-            MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_GNUTLS_SESSION)->tls_session;
-        http_tls_begin(connection->tls, connection->session);
-    }
-    http_client_note(connection,
-                     MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS)->client_addr);
-    http_wait_enter(connection, HTTP_WAIT_HEAD);
-    counter_add(&worker->connections, 1);
-    worker->server->connections++;
-    return connection;
-}
-
-static void connection_free(struct http_connection *connection)
+static struct http_request *request_open(struct http_connection *connection)
 {
     struct http_worker *worker = connection->worker;
-    if (connection->request) {
-        request_end(connection->request);
-    }
-    http_wait_enter(connection, HTTP_WAIT_NONE);
-    if (connection->kept.response) {
-        MHD_destroy_response(TAKE(connection->kept.response));
-    }
-    free(connection->peer);
-    http_tls_unref(connection->tls); /* the session is gone: libmicrohttpd tells last */
-    counter_add(&worker->connections, -1);
-    worker->server->connections--;
-    connection->newer = worker->free_connections;
-    worker->free_connections = connection;
-}
-
-void http_on_connection(void *cls, struct MHD_Connection *mhd, void **context,
-                        enum MHD_ConnectionNotificationCode what)
-{
-    if (what == MHD_CONNECTION_NOTIFY_STARTED) {
-        *context = connection_new(cls, mhd);
-    } else {
-        connection_free(*context);
-        *context = NULL;
-    }
-}
-
-/* --- the head
- * ---------------------------------------------------------------------------------------- */
-
-static bool has_encoded_nul(const char *target)
-{
-    return strstr(target, "%00") != NULL;
-}
-
-void *http_on_request_line(void *cls, const char *target, struct MHD_Connection *mhd)
-{
-    struct http_worker *worker = cls;
-    struct http_connection *connection =
-        MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
-    if (connection->request) { /* its end was not told: no handler had seen it */
-        request_end(connection->request);
-    }
     struct http_request *request = request_new(connection);
     request_reset(request);
-    request->mhd = mhd;
-    request->started_us = clock_mono_us();
-    worker->now_us = request->started_us;
+    request->started_us = worker->now_us = clock_mono_us();
     connection->request = request;
     counter_add(&worker->requests, 1);
-    http_wait_enter(connection, HTTP_WAIT_HEAD);
-
-    const size_t len = target ? strcspn(target, "?") : 0;
-    request->is_path_too_long = len >= sizeof request->target_text;
-    request->is_target_clean = target && !has_encoded_nul(target);
-    request->has_query = target && target[len] == '?';
-    request->path = sv_of(request->target_text, request->is_path_too_long ? 0 : len);
-    memcpy(request->target_text, target ? target : "", request->path.len);
-    request->target_text[request->path.len] = '\0';
+    http_wait_enter(connection, HTTP_WAIT_NONE);
     return request;
 }
-
-struct head_pass {
-    struct http_head *head;
-    struct http_wire wire;
-};
-
-static enum MHD_Result on_field(void *cls, enum MHD_ValueKind kind, const char *name,
-                                size_t name_bytes, const char *value, size_t value_bytes)
-{
-    (void)kind;
-    struct head_pass *pass = cls;
-    const struct strview text = value ? sv_of(value, value_bytes) : SV("");
-    http_head_field(pass->head, sv_of(name, name_bytes), text);
-#if !HTTP_HAS_DISCIPLINE_LEVEL
-    http_wire_field(&pass->wire, sv_of(name, name_bytes), text);
-#endif
-    return MHD_YES;
-}
-
-#if !HTTP_HAS_DISCIPLINE_LEVEL
-/* The method is the first byte of the head in libmicrohttpd's memory. */
-static bool head_is_whole(const struct http_request *request, const struct http_wire *wire,
-                          const char *method)
-{
-    const union MHD_ConnectionInfo *info =
-        MHD_get_connection_info(request->mhd, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
-    return info && http_wire_end(wire, method + info->header_size);
-}
-#endif
 
 static void method_read(struct http_request *request, const char *method)
 {
@@ -308,28 +193,42 @@ static void method_read(struct http_request *request, const char *method)
     }
 }
 
-/* The fault of the head as text, or NULL. */
-static const char *head_read(struct http_request *request, const char *method, const char *version)
+/* Path and query become texts of their own. */
+static void target_read(struct http_request *request, struct strview target)
 {
-    struct head_pass pass = {.head = &request->head};
-    http_head_begin(&request->head);
-    http_wire_begin(&pass.wire, version);
-    MHD_get_connection_values_n(request->mhd, MHD_HEADER_KIND, on_field, &pass);
-    if (!http_head_end(&request->head, version)) {
+    char *text = request->text.data + (target.ptr - request->text.data);
+    char *mark = memchr(text, '?', target.len);
+    request->is_target_clean = strstr(text, "%00") == NULL;
+    if (mark) {
+        *mark = '\0';
+        request->query = mark + 1;
+    }
+    request->path = sv_of(text, mark ? (size_t)(mark - text) : target.len);
+    request->is_path_too_long = request->path.len >= HTTP_PATH_BYTES;
+    request->path.len = request->is_path_too_long ? 0 : request->path.len;
+}
+
+/* The fault of the head as text, or NULL. */
+static const char *head_read(struct http_request *request)
+{
+    struct http_lines *lines = &request->lines;
+    const char *fault = http_wire_head(request->text.data, request->text.len, lines);
+    if (fault) {
+        return fault;
+    }
+    method_read(request, lines->method);
+    target_read(request, lines->target);
+    if (lines->is_too_many || request->is_path_too_long) {
+        return NULL; /* request_admit says so */
+    }
+    for (size_t i = 0; i < lines->count; i++) {
+        http_head_field(&request->head, lines->fields[i].name, lines->fields[i].value);
+    }
+    if (!http_head_end(&request->head, lines->version)) {
         return request->head.fault;
     }
-#if !HTTP_HAS_DISCIPLINE_LEVEL
-    if (!head_is_whole(request, &pass.wire, method)) {
-        return "a head that is not lines ending in CR LF with a name and a value each";
-    }
-#else
-    (void)method;
-#endif
     if (!request->is_target_clean) {
         return "an encoded NUL in the request target";
-    }
-    if (request->is_path_too_long) {
-        return NULL; /* request_admit says so */
     }
     const struct strview path = http_target_path(request->path, request->head.host);
     if (!path.len && !(request->is_options && sv_equal(request->path, SV("*")))) {
@@ -343,7 +242,7 @@ static const char *head_read(struct http_request *request, const char *method, c
 static enum err request_admit(struct http_request *request)
 {
     const struct http_worker *worker = request->connection->worker;
-    if (request->is_path_too_long) {
+    if (request->is_path_too_long || request->lines.is_too_many) {
         return ERR_HEADERS_TOO_LARGE;
     }
     enum err e =
@@ -376,11 +275,10 @@ void http_refusal_count(enum err err)
     }
 }
 
-static enum MHD_Result refuse(struct http_request *request, enum err err, const char *detail)
+static void refuse(struct http_request *request, enum err err, const char *detail)
 {
     struct err_info info = {0};
     http_refuse(request, detail ? err_set(&info, err, "%s", detail) : err, &info);
-    return MHD_NO;
 }
 
 void http_refuse(struct http_request *request, enum err err, const struct err_info *info)
@@ -390,8 +288,13 @@ void http_refuse(struct http_request *request, enum err err, const struct err_in
     http_reply_err(request, err, info);
 }
 
+void http_request_refuse(struct http_connection *connection, enum err err, const char *detail)
+{
+    refuse(request_open(connection), err, detail);
+}
+
 /* The route's open may answer, or ask for the body in pieces. */
-static enum err request_open(struct http_request *request)
+static enum err route_open(struct http_request *request)
 {
     const struct http_target *target = request->match.target;
     if (target && target->route->open && !request->is_options) {
@@ -410,27 +313,21 @@ static bool is_hostile(enum err err)
            err == ERR_REQUEST_AMBIGUOUS;
 }
 
-static enum MHD_Result request_begin(struct http_request *request, const char *method,
-                                     const char *version)
+/* The head is good: what becomes of the body, or of the request without it. */
+static void request_admitted(struct http_request *request, enum err e)
 {
-    method_read(request, method);
-    const char *fault = head_read(request, method, version);
-    if (fault) {
-        return refuse(request, ERR_REQUEST_AMBIGUOUS, fault);
-    }
-    request->is_body_in = !request->head.is_chunked && !request->head.content_length;
-    enum err e = request_admit(request);
-    e = e ? e : request_open(request);
-    if (request->state == HTTP_REQUEST_TAKEN) {
-        return MHD_NO;
+    if (request->is_ahead) {
+        return; /* the route's open has answered, and the body is not worth waiting for */
     }
     if (e && request->reader) {
         http_body_fail(request, e, NULL);
-        return http_after_handler(request);
+        http_after_handler(request);
+        return;
     }
     const bool is_unwanted = e || request->is_options;
     if (is_hostile(e) || (is_unwanted && !http_body_is_worth_reading(request))) {
-        return refuse(request, e ? e : ERR_BODY_TOO_LARGE, NULL);
+        refuse(request, e ? e : ERR_BODY_TOO_LARGE, NULL);
+        return;
     }
     http_refusal_count(e);
     request->early = e;
@@ -439,11 +336,25 @@ static enum MHD_Result request_begin(struct http_request *request, const char *m
     if (!request->is_body_in) {
         http_wait_enter(request->connection, HTTP_WAIT_BODY);
     }
-    return MHD_YES;
 }
 
-/* --- body and handler
- * -------------------------------------------------------------------------------- */
+void http_request_begin(struct http_connection *connection, struct strview head)
+{
+    struct http_request *request = request_open(connection);
+    CHECK(buf_append_view(&request->text, head) == ERR_OK);
+    const char *fault = head_read(request);
+    if (fault) {
+        refuse(request, ERR_REQUEST_AMBIGUOUS, fault);
+        return;
+    }
+    request->body_left = request->head.content_length;
+    request->is_body_in = !request->head.is_chunked && !request->body_left;
+    enum err e = request_admit(request);
+    e = e ? e : route_open(request);
+    request_admitted(request, e);
+}
+
+/* --- handlers --------------------------------------------------------------------------------- */
 
 static void reply_options(struct http_request *request)
 {
@@ -458,58 +369,22 @@ static void reply_options(struct http_request *request)
     http_reply_bytes(request, 204, NULL, SV(""));
 }
 
-/* Suspending and resuming costs four system calls a request. A request whose answer comes within
- * milliseconds goes without: libmicrohttpd asks for it again in each of its runs, and finds nothing
- * until it is there. As that costs a call a run and request, it is for few and short waits. */
-static enum MHD_Result wait_for_reply(struct http_request *request)
-{
-    struct http_worker *worker = request->connection->worker;
-    const bool is_short = worker->now_us - request->connection->since_us < OPEN_WAIT_US;
-    if (request->is_open_wait && is_short) {
-        return MHD_YES;
-    }
-    /* With bytes of a body left, libmicrohttpd wants them taken or the connection suspended. */
-    if (!request->is_open_wait && request->is_body_in && worker->open_waits < OPEN_WAITS_MAX) {
-        request->is_open_wait = true;
-        worker->open_waits++;
-        return MHD_YES;
-    }
-    worker->open_waits -= request->is_open_wait ? 1 : 0;
-    request->is_open_wait = false;
-    return http_request_suspend(request);
-}
-
-enum MHD_Result http_request_suspend(struct http_request *request)
-{
-    request->is_suspended = true;
-    MHD_suspend_connection(request->mhd);
-    return MHD_YES;
-}
-
-enum MHD_Result http_after_handler(struct http_request *request)
+void http_after_handler(struct http_request *request)
 {
     if (request->state == HTTP_REQUEST_RUNNING) {
         /* A handler that did nothing is a defect, not the client's loss of its connection. */
         http_reply_err(request, ERR_INTERNAL, NULL);
-    }
-    switch (request->state) {
-    case HTTP_REQUEST_DEFERRED:
+    } else if (request->state == HTTP_REQUEST_DEFERRED) {
         http_wait_enter(request->connection, HTTP_WAIT_REPLY);
-        return wait_for_reply(request);
-    case HTTP_REQUEST_REPLIED:
-        return http_reply_queue(request);
-    default:
-        return request->is_suspended ? MHD_YES : MHD_NO; /* taken */
     }
 }
 
-/* An unwanted body is out of the way. */
-static enum MHD_Result answer_early(struct http_request *request)
+void http_request_discarded(struct http_request *request)
 {
     http_wait_enter(request->connection, HTTP_WAIT_NONE);
-    request->is_body_in = true;
-    if (request->response) { /* the route's open has answered */
-        return http_reply_queue(request);
+    if (request->status) { /* the route's open has answered */
+        request->state = HTTP_REQUEST_REPLIED;
+        return;
     }
     request->state = HTTP_REQUEST_RUNNING;
     if (request->early) {
@@ -517,50 +392,6 @@ static enum MHD_Result answer_early(struct http_request *request)
     } else {
         reply_options(request);
     }
-    return http_after_handler(request);
-}
-
-static enum MHD_Result request_step(struct http_request *request, const char *method,
-                                    const char *version, const char *upload, size_t *upload_bytes)
-{
-    switch (request->state) {
-    case HTTP_REQUEST_HEAD:
-        return request_begin(request, method, version);
-    case HTTP_REQUEST_BODY:
-        return *upload_bytes ? http_body_take(request, upload, upload_bytes)
-                             : http_body_end(request);
-    case HTTP_REQUEST_DISCARD:
-        if (*upload_bytes) {
-            *upload_bytes = 0;
-            return MHD_YES;
-        }
-        return answer_early(request);
-    case HTTP_REQUEST_REPLIED:
-        return http_reply_queue(request);
-    case HTTP_REQUEST_DEFERRED:
-        return wait_for_reply(request);
-    case HTTP_REQUEST_SENDING:
-        return MHD_YES;
-    case HTTP_REQUEST_OPENING:
-    case HTTP_REQUEST_RUNNING:
-    case HTTP_REQUEST_TAKEN:
-        break;
-    }
-    return MHD_NO;
-}
-
-enum MHD_Result http_on_request(void *cls, struct MHD_Connection *mhd, const char *url,
-                                const char *method, const char *version, const char *upload,
-                                size_t *upload_bytes, void **context)
-{
-    (void)cls, (void)mhd, (void)url;
-    struct http_request *request = *context;
-    CHECK(request != NULL);
-    request->connection->worker->activity += request->state == HTTP_REQUEST_DEFERRED ? 0 : 1;
-    request->is_in_call = true;
-    const enum MHD_Result result = request_step(request, method, version, upload, upload_bytes);
-    request->is_in_call = false;
-    return result;
 }
 
 void http_request_defer(struct http_request *request, const char *(*on_abandon)(void *opaque),
@@ -600,33 +431,70 @@ const char *http_request_param(const struct http_request *request, const char *n
     return http_match_param(&request->match, name);
 }
 
-const char *http_request_query(const struct http_request *request, const char *name)
+/* --- query and fields ------------------------------------------------------------------------- */
+
+/* "+" is a blank, %XX a byte; a broken escape stays as it is. In place; a NUL behind it. */
+static size_t argument_decode(char *text)
 {
-    const char *value = NULL;
-    size_t bytes = 0;
-    if (!request->has_query) {
-        return NULL; /* libmicrohttpd would look through the fields of the head */
+    char *to = text;
+    for (const char *at = text; *at; at++) {
+        const int high = *at == '%' ? http_wire_digit(at[1]) : -1;
+        const int low = high >= 0 ? http_wire_digit(at[2]) : -1;
+        if (low >= 0) {
+            *to++ = (char)(high << 4 | low);
+            at += 2;
+        } else {
+            *to++ = *at == '+' ? ' ' : *at;
+        }
     }
-    const enum MHD_Result found = MHD_lookup_connection_value_n(request->mhd, MHD_GET_ARGUMENT_KIND,
-                                                                name, strlen(name), &value, &bytes);
-    if (found != MHD_YES) {
-        return NULL;
-    }
-    return value ? value : ""; /* "?hasty" names it without a value */
+    *to = '\0';
+    return (size_t)(to - text);
 }
 
-struct query_pass {
-    void (*on_argument)(void *context, struct strview name, const char *value);
-    void *context;
-};
-
-static enum MHD_Result query_pass_on(void *cls, enum MHD_ValueKind kind, const char *name,
-                                     size_t name_bytes, const char *value, size_t value_bytes)
+static void argument_add(struct http_request *request, char *text)
 {
-    (void)kind, (void)value_bytes; /* no NUL is decoded: the head was refused for one */
-    const struct query_pass *pass = cls;
-    pass->on_argument(pass->context, sv_of(name, name_bytes), value);
-    return MHD_YES;
+    char *value = strchr(text, '=');
+    if (request->argument_count == request->argument_capacity) {
+        request->argument_capacity =
+            request->argument_capacity ? 2 * request->argument_capacity : 8;
+        request->arguments = must_realloc(request->arguments,
+                                          request->argument_capacity * sizeof *request->arguments);
+    }
+    if (value) {
+        *value++ = '\0';
+        (void)argument_decode(value);
+    }
+    request->arguments[request->argument_count++] =
+        (struct http_argument){sv_of(text, argument_decode(text)), value};
+}
+
+/* On first use: most requests have none, and the head is kept as long as they are. */
+static void query_read(const struct http_request *request)
+{
+    struct http_request *own = (struct http_request *)(uintptr_t)request;
+    char *at = TAKE(own->query);
+    while (at && *at) {
+        char *next = strchr(at, '&');
+        if (next) {
+            *next++ = '\0';
+        }
+        if (*at) {
+            argument_add(own, at);
+        }
+        at = next;
+    }
+}
+
+const char *http_request_query(const struct http_request *request, const char *name)
+{
+    query_read(request);
+    for (size_t i = 0; i < request->argument_count; i++) {
+        const struct http_argument *argument = &request->arguments[i];
+        if (sv_equal(argument->name, sv(name))) {
+            return argument->value ? argument->value : ""; /* "?hasty" names it without a value */
+        }
+    }
+    return NULL;
 }
 
 void http_request_each_query(const struct http_request *request,
@@ -634,30 +502,22 @@ void http_request_each_query(const struct http_request *request,
                                                  const char *value),
                              void *context)
 {
-    struct query_pass pass = {on_argument, context};
-    if (request->has_query) {
-        MHD_get_connection_values_n(request->mhd, MHD_GET_ARGUMENT_KIND, query_pass_on, &pass);
+    query_read(request);
+    for (size_t i = 0; i < request->argument_count; i++) {
+        on_argument(context, request->arguments[i].name, request->arguments[i].value);
     }
 }
 
 const char *http_request_header(const struct http_request *request, const char *name)
 {
-    return MHD_lookup_connection_value(request->mhd, MHD_HEADER_KIND, name);
-}
-
-struct header_pass {
-    void (*on_header)(void *context, struct strview name, struct strview value);
-    void *context;
-};
-
-static enum MHD_Result header_pass_on(void *cls, enum MHD_ValueKind kind, const char *name,
-                                      size_t name_bytes, const char *value, size_t value_bytes)
-{
-    (void)kind;
-    const struct header_pass *pass = cls;
-    pass->on_header(pass->context, sv_of(name, name_bytes),
-                    value ? sv_of(value, value_bytes) : SV(""));
-    return MHD_YES;
+    const size_t len = strlen(name);
+    for (size_t i = 0; i < request->lines.count; i++) {
+        const struct http_field *field = &request->lines.fields[i];
+        if (field->name.len == len && strncasecmp(field->name.ptr, name, len) == 0) {
+            return field->value.ptr;
+        }
+    }
+    return NULL;
 }
 
 void http_request_each_header(const struct http_request *request,
@@ -665,8 +525,9 @@ void http_request_each_header(const struct http_request *request,
                                                 struct strview value),
                               void *context)
 {
-    struct header_pass pass = {on_header, context};
-    MHD_get_connection_values_n(request->mhd, MHD_HEADER_KIND, header_pass_on, &pass);
+    for (size_t i = 0; i < request->lines.count; i++) {
+        on_header(context, request->lines.fields[i].name, request->lines.fields[i].value);
+    }
 }
 
 struct strview http_request_body(const struct http_request *request)
@@ -722,15 +583,10 @@ const struct http_peer *http_request_peer(const struct http_request *request)
 const char *http_request_client(const struct http_request *request)
 {
     struct http_connection *own = request->connection;
-    const union MHD_ConnectionInfo *info =
-        own->client[0] ? NULL
-                       : MHD_get_connection_info(request->mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
-    if (info && info->client_addr->sa_family == AF_INET6) {
-        const struct sockaddr_in6 *in6 = (const void *)info->client_addr;
-        inet_ntop(AF_INET6, &in6->sin6_addr, own->client, sizeof own->client);
-    } else if (info && info->client_addr->sa_family == AF_INET) {
-        const struct sockaddr_in *in = (const void *)info->client_addr;
-        inet_ntop(AF_INET, &in->sin_addr, own->client, sizeof own->client);
+    if (!own->client[0] && own->address.any.sa_family == AF_INET6) {
+        inet_ntop(AF_INET6, &own->address.in6.sin6_addr, own->client, sizeof own->client);
+    } else if (!own->client[0]) {
+        inet_ntop(AF_INET, &own->address.in4.sin_addr, own->client, sizeof own->client);
     }
     return own->client;
 }

@@ -44,8 +44,8 @@ const struct config_option http_options[] = {
     ROW(request_timeout_ms, "request.timeout", DURATION, "30s", 10, 3600e3,
         "From a complete request to its answer; then 503. Also how long a client may take nothing "
         "of its answer."),
-    ROW(pool_bytes, "pool.bytes", SIZE, "16KiB", 4096, 1 << 20,
-        "Memory of a connection for its request head; twice the largest head."),
+    ROW(head_bytes_max, "head.bytes.max", SIZE, "16KiB", 1024, 1 << 20,
+        "Largest request head, request line and fields; larger ones get 431."),
     ROW(client_rate, "client.rate", FLOAT, "0", 0, 1e6,
         "Requests a second that one client address (IPv6: /64) may make, health and metrics not "
         "counted; past it 429. 0 is no limit."),
@@ -300,7 +300,6 @@ static enum err server_open(struct http_server *server, const struct http_server
         e = listeners_open(server, info);
     }
     server->connections_max = descriptors_for_connections(server->config.connections_max);
-    server->can_dup_streams = http_stream_self_test();
     http_metrics_start();
     http_client_start(server);
     for (unsigned i = 0; i < server->worker_count && !e; i++) {
@@ -322,8 +321,7 @@ enum err http_server_start(const struct http_server_params *params, struct http_
         return e;
     }
     log_event(LOG_DEBUG, "http_started", "the HTTP server listens", KV("host", server->config.host),
-              KV("port", (int)server->port), KV("threads", (int)server->worker_count),
-              KV("library", MHD_get_version()), KV("streams_leave", (bool)server->can_dup_streams));
+              KV("port", (int)server->port), KV("threads", (int)server->worker_count));
     *ret = server;
     return ERR_OK;
 }

@@ -28,6 +28,7 @@ METRICS_TABLE(families)
 
 struct http_tls {
     gnutls_certificate_credentials_t credentials;
+    gnutls_priority_t priorities;
     gnutls_certificate_request_t request; /* of the client's certificate */
     gnutls_datum_t
         ticket_key; /* of resumption; new with every reading, none with client certificates */
@@ -163,6 +164,7 @@ enum err http_tls_new(const struct http_config *config, struct http_tls **ret,
     tls->references = 1;
     tls->request = request_of(config->tls_client_auth);
     CHECK(gnutls_certificate_allocate_credentials(&tls->credentials) == GNUTLS_E_SUCCESS);
+    CHECK(gnutls_priority_init(&tls->priorities, HTTP_TLS_PRIORITIES, NULL) == GNUTLS_E_SUCCESS);
     e = identity_load(tls, config, info);
     if (!e && tls->request != GNUTLS_CERT_IGNORE) {
         e = client_ca_load(tls, config, info);
@@ -191,6 +193,7 @@ void http_tls_unref(struct http_tls *tls)
         return;
     }
     gnutls_certificate_free_credentials(tls->credentials);
+    gnutls_priority_deinit(tls->priorities);
     if (tls->ticket_key.data) {
         gnutls_memset(tls->ticket_key.data, 0, tls->ticket_key.size);
         gnutls_free(tls->ticket_key.data);
@@ -215,10 +218,17 @@ static int peer_verify(gnutls_session_t session)
     return result < 0 ? result : status ? GNUTLS_E_CERTIFICATE_VERIFICATION_ERROR : 0;
 }
 
-void http_tls_begin(struct http_tls *tls, gnutls_session_t session)
+gnutls_session_t http_tls_session(struct http_tls *tls, int fd)
 {
+    gnutls_session_t session;
+    gnutls_datum_t protocol = {(unsigned char *)(uintptr_t)"http/1.1", 8}; /* not written to */
+    if (gnutls_init(&session, GNUTLS_SERVER | GNUTLS_NONBLOCK | GNUTLS_NO_SIGNAL)) {
+        return NULL;
+    }
     /* Each fails only without memory. */
+    CHECK(gnutls_priority_set(session, tls->priorities) == 0);
     CHECK(gnutls_credentials_set(session, GNUTLS_CRD_CERTIFICATE, tls->credentials) == 0);
+    CHECK(gnutls_alpn_set_protocols(session, &protocol, 1, 0) == 0);
     if (tls->ticket_key.data) {
         CHECK(gnutls_session_ticket_enable_server(session, &tls->ticket_key) == 0);
     }
@@ -226,6 +236,8 @@ void http_tls_begin(struct http_tls *tls, gnutls_session_t session)
         gnutls_certificate_server_set_request(session, tls->request);
         gnutls_session_set_verify_function(session, peer_verify);
     }
+    gnutls_transport_set_int(session, fd);
+    return session;
 }
 
 /* What GnuTLS has of a record it finishes at the next call, whatever that call is given; the bytes

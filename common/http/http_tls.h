@@ -2,7 +2,7 @@
  *
  * WHAT     an http_tls is one reading of the files that http.tls.* names: checked when it is made,
  *          never changed, shared by all workers. A connection keeps the one it began with; a reload
- *          makes another for the connections after it (ADR 0012).
+ *          makes another for the connections after it (ADR 0013).
  * PROTOCOL TLS 1.3 and 1.2, forward secrecy, AEAD ciphers. Client certificates: asked for, demanded,
  *          or not; one that is given is always verified, for use as a client's.
  * THREADS  made on the main thread, then read-only; the count of references is atomic.
@@ -27,8 +27,8 @@ MUST_CHECK enum err http_tls_new(const struct http_config *config, struct http_t
                                  struct err_info *info);
 struct http_tls *http_tls_ref(struct http_tls *tls);
 void http_tls_unref(struct http_tls *tls); /* NULL is a no-op */
-/* Before the handshake; tls outlives the session. */
-void http_tls_begin(struct http_tls *tls, gnutls_session_t session);
+/* Of a connection whose handshake is to come; NULL: no memory. tls outlives it. */
+gnutls_session_t http_tls_session(struct http_tls *tls, int fd);
 
 #define HTTP_TLS_RECORD_BYTES 16384
 /* As sendmsg, a record a call at most. What is taken and not in the socket yet is in *rest; until

@@ -1,20 +1,16 @@
 /* The loop. Each turn, in this order:
  *
- *   wait     epoll: libmicrohttpd's own epoll descriptor, the command eventfd, the watches
- *   watches  a producer's delivery reports come in and answer deferred requests …
- *   expire   … deadlines answer the rest, or cut connections
+ *   wait     epoll: connections, the listener, the command eventfd, the watches of others
+ *   events   connections are read, requests handled; a producer's delivery reports come in and answer
+ *            deferred requests …
+ *   expire   … deadlines answer the rest, or close connections
  *   ticks    what the service asked to be called for
- *   pump     … so that one run of libmicrohttpd sends those answers and reads new requests
- *
- * libmicrohttpd with an external loop does one step a connection and run, and says with a time-out
- * of 0 that it has more to do: it is run again until it has not (bounded, so that watches and
- * deadlines get their turn under load). */
+ *   again    … and those answers are sent; who had more to do than one turn gives goes on
+ */
 #include "http/http_internal.h"
 
 #include <errno.h>
-#include <gnutls/abstract.h>
 #include <linux/tcp.h> /* more of struct tcp_info than netinet/tcp.h */
-#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,12 +20,9 @@
 #include <unistd.h>
 
 #include "core/clock.h"
-#include "log/log.h"
 
 #define EVENTS_MAX       128
-#define PUMP_RUNS_MAX    8
-#define QUIET_RUNS_MAX   2
-#define ACCEPT_SLACK     64
+#define LINGER_US        2000000
 #define GAUGES_PERIOD_MS 250
 #define STOP_FLUSH_US    500000 /* what answers get to leave after a stop */
 
@@ -62,12 +55,10 @@ void http_wait_enter(struct http_connection *connection, enum http_wait wait)
     list->newest = connection;
 }
 
-/* libmicrohttpd learns of it through the socket: a hang-up is an event. */
 static void connection_cut(struct http_connection *connection, enum http_refusal why)
 {
     http_metrics_refused(why);
-    http_wait_enter(connection, HTTP_WAIT_NONE);
-    shutdown(connection->fd, SHUT_RDWR);
+    http_connection_close(connection);
 }
 
 /* A slow reader is one that took nothing for a whole time-out, not one with a long answer. */
@@ -75,7 +66,7 @@ static void send_expired(struct http_connection *connection)
 {
     struct tcp_info info = {0};
     socklen_t bytes = sizeof info;
-    const bool known = getsockopt(connection->fd, IPPROTO_TCP, TCP_INFO, &info, &bytes) == 0;
+    const bool known = getsockopt(connection->watch.fd, IPPROTO_TCP, TCP_INFO, &info, &bytes) == 0;
     if (known && info.tcpi_bytes_acked > connection->acked_bytes) {
         connection->acked_bytes = info.tcpi_bytes_acked;
         http_wait_enter(connection, HTTP_WAIT_SEND);
@@ -100,8 +91,8 @@ static void wait_expired(struct http_connection *connection)
         connection_cut(connection, HTTP_REFUSED_SLOW_HEAD);
         break;
     case HTTP_WAIT_IDLE:
-        http_wait_enter(connection, HTTP_WAIT_NONE);
-        shutdown(connection->fd, SHUT_RDWR);
+    case HTTP_WAIT_LINGER:
+        http_connection_close(connection);
         break;
     case HTTP_WAIT_BODY:
         http_metrics_refused(HTTP_REFUSED_SLOW_BODY);
@@ -128,21 +119,27 @@ static void waits_expire(struct http_worker *worker)
             wait_expired(list->oldest); /* leaves the list, or enters it anew at its end */
         }
     }
-    http_linger_expire(worker);
 }
 
 /* --- watches and ticks
  * ------------------------------------------------------------------------------- */
+
+bool http_watch_open(struct http_watch *watch, struct http_worker *worker, int fd,
+                     uint32_t epoll_events, void (*on_ready)(void *context, uint32_t events),
+                     void *context)
+{
+    *watch =
+        (struct http_watch){.worker = worker, .on_ready = on_ready, .context = context, .fd = fd};
+    struct epoll_event event = {.events = epoll_events, .data.ptr = watch};
+    return epoll_ctl(worker->epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0;
+}
 
 struct http_watch *http_worker_watch(struct http_worker *worker, int fd, uint32_t epoll_events,
                                      void (*on_ready)(void *context, uint32_t events),
                                      void *context)
 {
     struct http_watch *watch = must_alloc(sizeof *watch);
-    *watch =
-        (struct http_watch){.worker = worker, .on_ready = on_ready, .context = context, .fd = fd};
-    struct epoll_event event = {.events = epoll_events, .data.ptr = watch};
-    if (epoll_ctl(worker->epoll_fd, EPOLL_CTL_ADD, fd, &event)) {
+    if (!http_watch_open(watch, worker, fd, epoll_events, on_ready, context)) {
         free(watch);
         return NULL;
     }
@@ -205,50 +202,12 @@ static void ticks_run(struct http_worker *worker)
 static void gauges_update(void *context)
 {
     struct http_worker *worker = context;
+    if (!worker->is_listening && worker->listen_fd >= 0) { /* some descriptor may be free */
+        worker->is_listening = true;
+        http_watch_events(&worker->listen_watch, EPOLLIN);
+    }
     metric_set(worker->gauge_connections, (double)worker->connections);
     metric_set(worker->gauge_requests, (double)worker->requests);
-}
-
-/* --- pumping libmicrohttpd
- * ---------------------------------------------------------------------------- */
-
-/* Exact as long as no deferred request waits open: those always make it say yes. */
-static bool daemon_has_more(struct http_worker *worker)
-{
-    MHD_UNSIGNED_LONG_LONG timeout_ms;
-    return MHD_get_timeout(worker->daemon, &timeout_ms) == MHD_YES && timeout_ms == 0;
-}
-
-/* With open waits what libmicrohttpd has to do shows by what it did: a run that called us back is
- * followed by another. An answer takes a run or two without a call before it is out. */
-static void daemon_pump(struct http_worker *worker)
-{
-    worker->replied = 0;
-    int quiet_runs = 0;
-    for (int i = 0; i < PUMP_RUNS_MAX; i++) {
-        worker->activity = 0;
-        MHD_run(worker->daemon);
-        if (worker->activity) {
-            quiet_runs = 0;
-        } else if (!worker->open_waits
-                       ? !daemon_has_more(worker)
-                       : !worker->waits[HTTP_WAIT_SEND].oldest || ++quiet_runs == QUIET_RUNS_MAX) {
-            return;
-        }
-    }
-}
-
-/* How long libmicrohttpd can do without a run though no event comes: 0, or 1 ms where it may have
- * more to do than it showed, or -1 for as long as it takes. */
-static int daemon_patience_ms(struct http_worker *worker)
-{
-    if (worker->replied || worker->activity) {
-        return 0;
-    }
-    if (worker->open_waits) {
-        return 1;
-    }
-    return daemon_has_more(worker) ? 0 : -1;
 }
 
 /* --- the loop
@@ -256,7 +215,7 @@ static int daemon_patience_ms(struct http_worker *worker)
 
 static int64_t next_due_us(const struct http_worker *worker)
 {
-    int64_t due = http_linger_due_us(worker);
+    int64_t due = INT64_MAX;
     for (int wait = HTTP_WAIT_NONE + 1; wait < HTTP_WAIT_COUNT; wait++) {
         const struct http_wait_list *list = &worker->waits[wait];
         if (list->oldest && list->oldest->since_us + list->timeout_us < due) {
@@ -292,8 +251,10 @@ static void errand_run(struct http_worker *worker)
     }
 }
 
-static void phase_follow(struct http_worker *worker)
+static void on_command(void *context, uint32_t events)
 {
+    (void)events;
+    struct http_worker *worker = context;
     uint64_t count;
     /* Only empties the counter: the phase says what to do. */
     (void)!read(worker->command_fd, &count, sizeof count);
@@ -311,40 +272,23 @@ static void phase_follow(struct http_worker *worker)
     }
 }
 
-/* Returns whether libmicrohttpd has to run. */
-static bool events_handle(struct http_worker *worker, const struct epoll_event *events, int count)
-{
-    bool is_daemon_ready = false;
-    for (int i = 0; i < count; i++) {
-        void *source = events[i].data.ptr;
-        if (source == worker) {
-            is_daemon_ready = true;
-        } else if (source == &worker->command_fd) {
-            phase_follow(worker);
-        } else {
-            struct http_watch *watch = source;
-            if (!watch->is_closed) {
-                watch->on_ready(watch->context, events[i].events);
-            }
-        }
-    }
-    return is_daemon_ready;
-}
-
 static void turn(struct http_worker *worker)
 {
     struct epoll_event events[EVENTS_MAX];
-    const int patience_ms = daemon_patience_ms(worker);
-    const int timeout_ms = patience_ms >= 0 ? patience_ms : wait_ms(worker);
+    const int timeout_ms = worker->again_first ? 0 : wait_ms(worker);
     const int count = epoll_wait(worker->epoll_fd, events, EVENTS_MAX, timeout_ms);
     CHECK(count >= 0 || errno == EINTR);
     worker->now_us = clock_mono_us();
-    const bool is_daemon_ready = events_handle(worker, events, count);
+    for (int i = 0; i < count; i++) {
+        const struct http_watch *watch = events[i].data.ptr;
+        if (!watch->is_closed) {
+            watch->on_ready(watch->context, events[i].events);
+        }
+    }
     waits_expire(worker);
     ticks_run(worker);
-    if (is_daemon_ready || worker->replied || patience_ms >= 0) {
-        daemon_pump(worker);
-    }
+    http_connections_run(worker);
+    http_connections_free(worker);
     closed_watches_free(worker);
 }
 
@@ -352,94 +296,53 @@ static void turn(struct http_worker *worker)
  */
 static void worker_finish(struct http_worker *worker)
 {
-    (void)MHD_quiesce_daemon(worker->daemon); /* the descriptor is worker->listen_fd */
     close(worker->listen_fd);
     worker->listen_fd = -1;
     while (worker->waits[HTTP_WAIT_REPLY].oldest) {
         http_request_abandon(worker->waits[HTTP_WAIT_REPLY].oldest->request, ERR_DRAINING);
     }
     const int64_t until_us = clock_mono_us() + STOP_FLUSH_US;
-    while ((worker->replied || worker->waits[HTTP_WAIT_SEND].oldest) &&
+    while ((worker->again_first || worker->waits[HTTP_WAIT_SEND].oldest) &&
            clock_mono_us() < until_us) {
         turn(worker);
     }
+}
+
+static void connections_close(struct http_worker *worker)
+{
+    for (struct http_connection *again = worker->again_first; again; again = again->next) {
+        if (!again->is_closed) {
+            http_connection_close(again);
+        }
+    }
+    for (int wait = HTTP_WAIT_NONE + 1; wait < HTTP_WAIT_COUNT; wait++) {
+        while (worker->waits[wait].oldest) {
+            http_connection_close(worker->waits[wait].oldest);
+        }
+    }
+    http_connections_run(worker); /* finds only closed ones */
+    http_connections_free(worker);
 }
 
 void http_worker_run(struct http_worker *worker)
 {
     http_worker_every(worker, GAUGES_PERIOD_MS, gauges_update, worker);
     worker->now_us = clock_mono_us();
-    MHD_run(worker->daemon); /* puts the listener into libmicrohttpd's epoll set */
     while (worker->server->phase != HTTP_STOPPING) {
         turn(worker);
     }
-    phase_follow(worker);
+    on_command(worker, 0);
     worker_finish(worker);
     if (worker->server->hooks.stop) {
         worker->server->hooks.stop(worker->state);
     }
-    daemon_pump(worker); /* what stop closed is resumed, as MHD_stop_daemon asks */
+    connections_close(worker);
     closed_watches_free(worker);
     gauges_update(worker);
 }
 
 /* --- opening and closing
  * -------------------------------------------------------------------------------- */
-
-PRINTF_LIKE(2, 0) static void on_daemon_log(void *cls, const char *format, va_list args)
-{
-    (void)cls;
-    if (LOG_DEBUG < log_threshold) {
-        return;
-    }
-    char text[256];
-    vsnprintf(text, sizeof text, format, args);
-    text[strcspn(text, "\n")] = '\0';
-    log_event(LOG_DEBUG, "http_library", "libmicrohttpd says", KV("text", (const char *)text));
-}
-
-/* Every session gets credentials of ours before its handshake (http_tls_begin): libmicrohttpd's own,
- * which it wants to have, are never asked. */
-static int no_certificate(gnutls_session_t session, const gnutls_datum_t *ca_names, int ca_count,
-                          const gnutls_pk_algorithm_t *algorithms, int algorithm_count,
-                          gnutls_pcert_st **certificates, unsigned *count, gnutls_privkey_t *key)
-{
-    (void)session, (void)ca_names, (void)ca_count, (void)algorithms, (void)algorithm_count;
-    (void)certificates, (void)count, (void)key;
-    return -1;
-}
-
-static struct MHD_Daemon *daemon_start(struct http_worker *worker)
-{
-    static char priorities[] = HTTP_TLS_PRIORITIES;
-    const unsigned flags = MHD_USE_EPOLL | MHD_USE_TURBO | MHD_ALLOW_SUSPEND_RESUME |
-                           MHD_USE_ERROR_LOG | (worker->tls ? MHD_USE_TLS : 0);
-    struct MHD_OptionItem tls_options[] = {
-        {MHD_OPTION_HTTPS_PRIORITIES, 0, priorities},
-        {MHD_OPTION_HTTPS_CERT_CALLBACK, 0, (void *)(uintptr_t)no_certificate},
-        {MHD_OPTION_END, 0, NULL}};
-    const struct http_server *server = worker->server;
-    const struct MHD_OptionItem options[] = {
-        {MHD_OPTION_LISTEN_SOCKET, worker->listen_fd, NULL},
-        /* Past ours, so that http_on_accept closes what is too much instead of leaving it
-           unaccepted. */
-        {MHD_OPTION_CONNECTION_LIMIT, (intptr_t)(server->connections_max + ACCEPT_SLACK), NULL},
-        {MHD_OPTION_CONNECTION_MEMORY_LIMIT, (intptr_t)server->config.pool_bytes, NULL},
-        {MHD_OPTION_CONNECTION_TIMEOUT, 0, NULL}, /* the waits are ours */
-        {MHD_OPTION_URI_LOG_CALLBACK, (intptr_t)http_on_request_line, worker},
-        {MHD_OPTION_NOTIFY_COMPLETED, (intptr_t)http_on_completed, worker},
-        {MHD_OPTION_NOTIFY_CONNECTION, (intptr_t)http_on_connection, worker},
-        {MHD_OPTION_EXTERNAL_LOGGER, (intptr_t)on_daemon_log, NULL},
-#if HTTP_HAS_DISCIPLINE_LEVEL
-        {MHD_OPTION_CLIENT_DISCIPLINE_LVL, 1, NULL},
-#else
-        {MHD_OPTION_STRICT_FOR_CLIENT, 1, NULL},
-#endif
-        {worker->tls ? MHD_OPTION_ARRAY : MHD_OPTION_END, 0, tls_options},
-        {MHD_OPTION_END, 0, NULL}};
-    return MHD_start_daemon(flags, 0, http_on_accept, worker, http_on_request, worker,
-                            MHD_OPTION_ARRAY, options, MHD_OPTION_END);
-}
 
 static void waits_init(struct http_worker *worker, const struct http_config *config)
 {
@@ -448,12 +351,7 @@ static void waits_init(struct http_worker *worker, const struct http_config *con
     worker->waits[HTTP_WAIT_BODY].timeout_us = config->body_timeout_ms * 1000;
     worker->waits[HTTP_WAIT_REPLY].timeout_us = config->request_timeout_ms * 1000;
     worker->waits[HTTP_WAIT_SEND].timeout_us = config->request_timeout_ms * 1000;
-}
-
-static bool epoll_add(const struct http_worker *worker, int fd, void *source)
-{
-    struct epoll_event event = {.events = EPOLLIN, .data.ptr = source};
-    return epoll_ctl(worker->epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0;
+    worker->waits[HTTP_WAIT_LINGER].timeout_us = LINGER_US;
 }
 
 enum err http_worker_open(struct http_worker *worker, struct err_info *info)
@@ -463,39 +361,43 @@ enum err http_worker_open(struct http_worker *worker, struct err_info *info)
     worker->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     worker->command_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     worker->tls = worker->server->tls ? http_tls_ref(worker->server->tls) : NULL;
-    worker->daemon = daemon_start(worker);
-    if (worker->epoll_fd < 0 || worker->command_fd < 0 || !worker->daemon) {
+    worker->input = http_connection_room();
+    worker->is_listening = true;
+    if (worker->epoll_fd < 0 || worker->command_fd < 0 ||
+        !http_watch_open(&worker->listen_watch, worker, worker->listen_fd, EPOLLIN,
+                         http_connections_accept, worker) ||
+        !http_watch_open(&worker->command_watch, worker, worker->command_fd, EPOLLIN, on_command,
+                         worker)) {
         return err_set(info, ERR_IO, "HTTP worker %u: %s", worker->index, strerror(errno));
-    }
-    worker->mhd_fd = MHD_get_daemon_info(worker->daemon, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd;
-    if (!epoll_add(worker, worker->mhd_fd, worker) ||
-        !epoll_add(worker, worker->command_fd, &worker->command_fd)) {
-        return err_set(info, ERR_IO, "HTTP worker %u: epoll: %s", worker->index, strerror(errno));
     }
     http_metrics_worker(worker);
     return ERR_OK;
 }
 
+static void connections_free(struct http_worker *worker)
+{
+    while (worker->free_connections) {
+        struct http_connection *connection = worker->free_connections;
+        worker->free_connections = connection->next;
+        free(connection);
+    }
+}
+
 void http_worker_close(struct http_worker *worker)
 {
-    if (worker->daemon) {
-        MHD_stop_daemon(worker->daemon);
-        worker->daemon = NULL;
-    } else if (worker->listen_fd >= 0) {
-        close(worker->listen_fd);
+    const int descriptors[] = {worker->listen_fd, worker->epoll_fd, worker->command_fd};
+    for (size_t i = 0; i < ARRAY_LEN(descriptors); i++) {
+        if (descriptors[i] >= 0) {
+            close(descriptors[i]);
+        }
     }
-    http_linger_close_all(worker);
+    connections_free(worker);
     closed_watches_free(worker);
     http_requests_free(worker);
     http_decoder_pool_free(&worker->decoders);
     http_tls_unref(worker->tls);
     free(worker->decoded);
-    if (worker->epoll_fd >= 0) {
-        close(worker->epoll_fd);
-    }
-    if (worker->command_fd >= 0) {
-        close(worker->command_fd);
-    }
+    free(worker->input);
 }
 
 void http_worker_wake(struct http_worker *worker)

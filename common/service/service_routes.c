@@ -1,7 +1,7 @@
 /* The addresses that every service has. */
 #include <inttypes.h>
 #include <librdkafka/rdkafka.h>
-#include <microhttpd.h>
+#include <gnutls/gnutls.h>
 #include <string.h>
 
 #include "core/clock.h"
@@ -126,7 +126,7 @@ static void service_handle_get_version(struct http_request *request)
     http_reply_json(request, 200,
                     json_pack("{s:s, s:s, s:s, s:s}", "service", service_of(request)->params->name,
                               "version", MILLRACE_VERSION, "librdkafka", rd_kafka_version_str(),
-                              "libmicrohttpd", MHD_get_version()));
+                              "gnutls", gnutls_check_version(NULL)));
 }
 
 /* What a problem's `type` points at. */

@@ -53,8 +53,8 @@ static void single_taken(struct ingest_batch *batch, int status, struct strview 
 static void single_accepted(struct ingest_batch *batch)
 {
     const uint16_t topic = batch->results[0].topic;
-    http_reply_same(batch->request, 202, "application/json",
-                    sv(ingest_worker_topic_at(batch->worker, topic)->accepted));
+    http_reply_bytes(batch->request, 202, "application/json",
+                     sv(ingest_worker_topic_at(batch->worker, topic)->accepted));
 }
 
 static void single_spooled(struct ingest_batch *batch)

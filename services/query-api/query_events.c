@@ -1,4 +1,4 @@
-/* GET /events/{topics}: the connection leaves libmicrohttpd and becomes a stream. */
+/* GET /events/{topics}: the connection leaves the HTTP core and becomes a stream. */
 #include <inttypes.h>
 #include <stdio.h>
 

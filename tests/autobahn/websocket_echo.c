@@ -35,7 +35,7 @@ int main(void)
                                               .body_timeout_ms = 20000,
                                               .idle_timeout_ms = 20000,
                                               .request_timeout_ms = 20000,
-                                              .pool_bytes = 16384,
+                                              .head_bytes_max = 16384,
                                               .cors_origins = ""};
     static const struct http_route routes[] = {{HTTP_GET, "/echo", handle_echo}};
     const struct http_route_set set = {routes, 1, NULL};

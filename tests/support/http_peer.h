@@ -17,7 +17,7 @@ static inline struct http_server *http_peer_start(const struct http_route_set *s
         .body_timeout_ms = 5000,
         .idle_timeout_ms = 5000,
         .request_timeout_ms = 5000,
-        .pool_bytes = 16384,
+        .head_bytes_max = 16384,
         .cors_origins = "",
     };
     const struct http_server_params params = {.config = &config, .sets = set, .set_count = 1};

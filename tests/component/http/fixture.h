@@ -113,15 +113,15 @@ static inline void handle_defer(struct http_request *request)
 }
 
 /* One of two texts that repeat. */
-static inline void handle_same(struct http_request *request)
+static inline void handle_text(struct http_request *request)
 {
     const char *name = http_request_param(request, "name");
     if (strcmp(name, "more") == 0) {
         http_reply_header(request, "X-More", "yes");
     }
     const bool is_second = strcmp(name, "second") == 0;
-    http_reply_same(request, is_second ? 203 : 202, is_second ? "text/html" : "text/plain",
-                    is_second ? SV("the second") : SV("first"));
+    http_reply_bytes(request, is_second ? 203 : 202, is_second ? "text/html" : "text/plain",
+                     is_second ? SV("the second") : SV("first"));
 }
 
 static inline void handle_big(struct http_request *request)
@@ -197,7 +197,7 @@ static const struct http_route routes[] = {
     {HTTP_POST, "/hold", handle_hold},        {HTTP_GET, "/big", handle_big},
     {HTTP_GET, "/forget", handle_forget},     {HTTP_GET, "/stream", handle_stream},
     {HTTP_GET, "/file", handle_file},         {HTTP_GET, "/about", handle_about},
-    {HTTP_POST, "/same/{name}", handle_same},
+    {HTTP_POST, "/text/{name}", handle_text},
 };
 static const struct http_route_set set = {routes, ARRAY_LEN(routes), NULL};
 
@@ -256,7 +256,7 @@ static inline struct http_config config_default(void)
                                 .body_timeout_ms = LONG_MS,
                                 .idle_timeout_ms = LONG_MS,
                                 .request_timeout_ms = LONG_MS,
-                                .pool_bytes = 16384,
+                                .head_bytes_max = 16384,
                                 .cors_origins = "http://good.example, http://other.example"};
 }
 

@@ -535,6 +535,18 @@ static void test_http__open_that_answers__keeps_the_connection_of_a_small_body(v
     close(fd);
 }
 
+static void test_http__open_that_answers__body_that_never_comes_is_one_408(void **state)
+{
+    (void)state;
+    const int fd = client_open();
+    client_say(fd, "POST /guarded?no HTTP/1.1\r\n" H "Content-Length: 10\r\n\r\nabc");
+    const struct answer answer = answer_read(fd);
+    assert_int_equal(408, answer.status);
+    assert_non_null(strstr(answer.body, "body-timeout"));
+    assert_closed(fd);
+    close(fd);
+}
+
 int main(void)
 {
 #define WITH(start, test) cmocka_unit_test_setup_teardown(test, start, stop)
@@ -557,6 +569,7 @@ int main(void)
         WITH(start_short_deadline, test_http__reader_paused_for_too_long__503),
         cmocka_unit_test(test_http__stop_amid_pieces__every_reader_is_told),
         WITH(start, test_http__open_that_answers__keeps_the_connection_of_a_small_body),
+        WITH(start_short_stall, test_http__open_that_answers__body_that_never_comes_is_one_408),
     };
 #undef WITH
     return cmocka_run_group_tests(tests, NULL, NULL);

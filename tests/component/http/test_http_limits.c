@@ -116,7 +116,7 @@ static void test_http__heads_too_large__are_refused(void **state)
     assert_true(status == 414 || status == 431 || status == 0);
     close(fd);
 
-    fd = client_open(); /* fits libmicrohttpd's pool, but not a path of ours */
+    fd = client_open(); /* a head that is short enough, with a path that is not */
     client_send(fd, head, 3000);
     client_say(fd, " HTTP/1.1\r\n" H "\r\n" NEXT);
     assert_int_equal(431, answer_read(fd).status);

@@ -1,6 +1,6 @@
 /* Requests that go well, deferred ones, and what handlers get to see. */
 #include "fixture.h"
-#include "http/http_internal.h" /* for the branch that only a strange library reaches */
+#include "http/http_head.h" /* how long an id may be */
 
 static int start(void **state)
 {
@@ -31,16 +31,16 @@ static void test_http__keep_alive__answers_one_after_the_other(void **state)
     close(fd);
 }
 
-static struct answer same_ask(int fd, const char *name, const char *fields)
+static struct answer text_ask(int fd, const char *name, const char *fields)
 {
     char text[256];
-    snprintf(text, sizeof text, "POST /same/%s HTTP/1.1\r\n" H "%sContent-Length: 1\r\n\r\n1", name,
+    snprintf(text, sizeof text, "POST /text/%s HTTP/1.1\r\n" H "%sContent-Length: 1\r\n\r\n1", name,
              fields);
     client_say(fd, text);
     return answer_read(fd);
 }
 
-static void test_http__same_text_again__has_its_own_head(void **state)
+static void test_http__answers_in_a_row__have_heads_of_their_own(void **state)
 {
     (void)state;
     static const struct {
@@ -66,7 +66,7 @@ static void test_http__same_text_again__has_its_own_head(void **state)
     char last[HTTP_REQUEST_ID_MAX + 1] = "";
     const int fd = client_open();
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        const struct answer answer = same_ask(fd, rows[i].name, rows[i].fields);
+        const struct answer answer = text_ask(fd, rows[i].name, rows[i].fields);
         print_message("%s\n", rows[i].label);
         assert_int_equal(rows[i].status, answer.status);
         assert_string_equal(rows[i].body, answer.body);
@@ -115,7 +115,7 @@ static void test_http__body_in_pieces_and_chunks__arrives_whole(void **state)
     assert_int_equal(200, answer.status);
     assert_string_equal("abcd", answer.body);
 
-    const size_t bytes = 200000; /* more than libmicrohttpd's pool */
+    const size_t bytes = 200000; /* more than is read at once */
     char *body = must_alloc(bytes);
     memset(body, 'x', bytes);
     client_say(fd, "PUT /echo/n HTTP/1.1\r\n" H "Content-Length: 200000\r\n\r\n");
@@ -347,23 +347,9 @@ static void test_http__requests__are_counted(void **state)
                 seconds + 2);
 }
 
-/* As if the self-test had found that a duplicate does not outlive the connection. */
-static int start_without_dup(void **state)
-{
-    start(state);
-    fixture.server->can_dup_streams = false;
-    return 0;
-}
-
-static void test_http_stream_self_test__known_library__lets_duplicates_live(void **state)
-{
-    (void)state;
-    assert_true(http_stream_self_test());
-}
-
 static void test_http__stream_at_stop__is_closed(void **state)
 {
-    start_without_dup(state);
+    start(state);
     const int fd = client_open();
     client_say(fd, "GET /stream HTTP/1.1\r\n" H "\r\n");
     assert_int_equal(200, answer_read(fd).status);
@@ -378,7 +364,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_http__keep_alive__answers_one_after_the_other),
-        cmocka_unit_test(test_http__same_text_again__has_its_own_head),
+        cmocka_unit_test(test_http__answers_in_a_row__have_heads_of_their_own),
         cmocka_unit_test(test_http__pipelined_requests__are_answered_in_order),
         cmocka_unit_test(test_http__body_in_pieces_and_chunks__arrives_whole),
         cmocka_unit_test(test_http__thousand_deferred_at_once__all_are_answered),
@@ -395,13 +381,8 @@ int main(void)
         cmocka_unit_test(test_http__handler_that_does_nothing__is_a_500),
         cmocka_unit_test(test_http__stream__outlives_its_request),
         cmocka_unit_test(test_http__requests__are_counted),
-        cmocka_unit_test(test_http_stream_self_test__known_library__lets_duplicates_live),
     };
-    const struct CMUnitTest suspended_streams[] = {
-        cmocka_unit_test_setup_teardown(test_http__stream__outlives_its_request, start_without_dup,
-                                        stop),
-        cmocka_unit_test(test_http__stream_at_stop__is_closed),
-    };
+    const struct CMUnitTest stops[] = {cmocka_unit_test(test_http__stream_at_stop__is_closed)};
     const int failed = cmocka_run_group_tests(tests, start, stop);
-    return failed + cmocka_run_group_tests(suspended_streams, NULL, NULL);
+    return failed + cmocka_run_group_tests(stops, NULL, NULL);
 }

@@ -372,6 +372,40 @@ static void test_tls__many_deferred__all_are_answered(void **state)
     }
 }
 
+/* What a session may read that is not the application's, just before a request. */
+static void say_key_update(struct client *client)
+{
+    assert_int_equal(0, gnutls_session_key_update(client->session, 0));
+}
+
+static void say_warning(struct client *client)
+{
+    assert_int_equal(0,
+                     gnutls_alert_send(client->session, GNUTLS_AL_WARNING, GNUTLS_A_USER_CANCELED));
+}
+
+static void test_tls__request_behind_a_message_of_the_session__is_answered(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *priorities;
+        void (*say)(struct client *client);
+    } rows[] = {{MODERN, say_key_update}, {"NORMAL:-VERS-ALL:+VERS-TLS1.2", say_warning}};
+    const int on = 1, off = 0;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct client client;
+        assert_true(client_try(&client, NULL, rows[i].priorities));
+        for (int round = 0; round < 5; round++) { /* both in one segment */
+            setsockopt(client.fd, IPPROTO_TCP, TCP_CORK, &on, sizeof on);
+            rows[i].say(&client);
+            tls_say(&client, "GET /hello HTTP/1.1\r\n" H "\r\n");
+            setsockopt(client.fd, IPPROTO_TCP, TCP_CORK, &off, sizeof off);
+            assert_int_equal(200, tls_answer(&client).status);
+        }
+        client_close(&client);
+    }
+}
+
 static void test_tls__stream__comes_whole_to_a_slow_reader(void **state)
 {
     (void)state;
@@ -621,6 +655,7 @@ int main(void)
         WITH(start, test_tls__pieces__paused_and_resumed),
         WITH(start, test_tls__answers_before_the_end_of_a_body__arrive),
         WITH(start_holding, test_tls__many_deferred__all_are_answered),
+        WITH(start, test_tls__request_behind_a_message_of_the_session__is_answered),
         WITH(start, test_tls__stream__comes_whole_to_a_slow_reader),
         WITH(start, test_tls__websocket__says_again_what_it_hears),
         WITH(start, test_tls__old_versions_and_plain_http__are_refused),

@@ -189,8 +189,7 @@ static void test_lines__far_ahead_of_their_reports__are_not_read(void **state)
 }
 
 /* A client that goes in the middle of a line: the lines before are in Kafka, and nothing is kept. The
- * beginnings of lines that these clients leave behind are more than a worker would ever keep. (Some are
- * noticed by http.body.timeout only: libmicrohttpd misses an end that comes together with bytes.) */
+ * beginnings of lines that these clients leave behind are more than a worker would ever keep. */
 static void test_lines__clients_gone_in_the_middle__leave_nothing_behind(void **state)
 {
     enum { CLIENTS = 1200, BEGUN_BYTES = 60000 };

@@ -1,4 +1,4 @@
-/* The same streams over TLS: a connection that stays with libmicrohttpd, and what it costs in care. */
+/* The same streams over TLS: the session leaves with the connection, and what that costs in care. */
 #define _GNU_SOURCE /* memmem */
 
 #include <curl/curl.h>

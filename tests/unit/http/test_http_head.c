@@ -131,58 +131,11 @@ static void test_http_target_path__targets__in_both_forms(void **state)
     assert_sv("", http_target_path(SV("a/b"), SV("h")));
 }
 
-/* Heads as libmicrohttpd 0.9.75 leaves them in its memory: CR, LF, the colon and NULs all read 0.
- */
-static void test_http_wire__heads__only_whole_ones_pass(void **state)
-{
-    (void)state;
-    static const struct {
-        const char *label;
-        struct strview bytes; /* from the version on */
-        struct {
-            int name, name_bytes, value, value_bytes; /* name -1: no more fields */
-        } fields[2];
-        bool is_fine;
-    } rows[] = {
-        {"one field", SV("HTTP/1.1\0\0Host\0 a\0\0\0\0"), {{10, 4, 16, 1}, {-1}}, true},
-        {"empty value", SV("HTTP/1.1\0\0Host\0\0\0\0\0"), {{10, 4, 15, 0}, {-1}}, true},
-        {"two fields",
-         SV("HTTP/1.1\0\0A\0b\0\0C\0d\0\0\0\0"),
-         {{10, 1, 12, 1}, {15, 1, 17, 1}},
-         true},
-        {"no fields", SV("HTTP/1.1\0\0\0\0"), {{-1}}, true},
-        {"field without a name", SV("HTTP/1.1\0\0A\0b\0\0\0 x\0\0"), {{10, 1, 12, 1}, {-1}}, false},
-        {"nothing but a colon", SV("HTTP/1.1\0\0A\0b\0\0\0\0\0"), {{10, 1, 12, 1}, {-1}}, false},
-        {"line feed after the version", SV("HTTP/1.1\0A\0b\0\0\0\0"), {{9, 1, 11, 1}, {-1}}, false},
-        {"line feed after a field",
-         SV("HTTP/1.1\0\0A\0b\0C\0d\0\0\0\0"),
-         {{10, 1, 12, 1}, {14, 1, 16, 1}},
-         false},
-        {"line feed at the end", SV("HTTP/1.1\0\0A\0b\0\0\0"), {{10, 1, 12, 1}, {-1}}, false},
-        {"NUL in a value", SV("HTTP/1.1\0\0A\0b\0c\0\0\0\0"), {{10, 1, 12, 1}, {-1}}, false},
-        {"field elsewhere", SV("HTTP/1.1\0\0A\0b\0\0\0\0"), {{11, 1, 12, 1}, {-1}}, false},
-    };
-    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        const char *base = rows[i].bytes.ptr;
-        struct http_wire wire;
-        http_wire_begin(&wire, base);
-        for (size_t f = 0; f < 2 && rows[i].fields[f].name > 0; f++) {
-            http_wire_field(
-                &wire, sv_of(base + rows[i].fields[f].name, (size_t)rows[i].fields[f].name_bytes),
-                sv_of(base + rows[i].fields[f].value, (size_t)rows[i].fields[f].value_bytes));
-        }
-        if (http_wire_end(&wire, base + rows[i].bytes.len) != rows[i].is_fine) {
-            fail_msg("%s", rows[i].label);
-        }
-    }
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_http_head__fields__ambiguous_ones_are_refused),
         cmocka_unit_test(test_http_head__values__are_kept),
-        cmocka_unit_test(test_http_wire__heads__only_whole_ones_pass),
         cmocka_unit_test(test_http_request_id_is_usable__ids__are_checked),
         cmocka_unit_test(test_http_target_path__targets__in_both_forms),
     };
