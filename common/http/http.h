@@ -275,5 +275,5 @@ bool http_request_is_head(const struct http_request *request); /* a stream's ans
  * http_reply_header, CORS, request id. *ret_chunked: what follows is in chunked coding. */
 MUST_CHECK enum err http_stream_head(struct http_request *request, const char *content_type,
                                      struct buf *out, bool *ret_chunked);
-MUST_CHECK enum err http_request_take_stream(struct http_request *request, struct http_stream *ret);
+void http_request_take_stream(struct http_request *request, struct http_stream *ret);
 void http_stream_close(struct http_stream *stream); /* same thread; closes fd */

@@ -6,7 +6,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum err http_request_take_stream(struct http_request *request, struct http_stream *ret)
+void http_request_take_stream(struct http_request *request, struct http_stream *ret)
 {
     struct http_connection *connection = request->connection;
     struct http_worker *worker = connection->worker;
@@ -21,7 +21,6 @@ enum err http_request_take_stream(struct http_request *request, struct http_stre
     request->status = 200;
     request->state = HTTP_REQUEST_TAKEN;
     worker->streams++;
-    return ERR_OK;
 }
 
 ssize_t http_socket_send(int fd, const struct iovec *parts, size_t count)

@@ -355,11 +355,11 @@ enum err http_websocket_accept(struct http_request *request,
                           window_bits ? params->codec : NULL);
     buf_init(&socket->out, OUT_BYTES_MAX);
     e = http_upgrade_head(request, &socket->out);
-    e = e ? e : http_request_take_stream(request, &socket->http);
     if (e) {
         http_websocket_cut(socket);
         return e;
     }
+    http_request_take_stream(request, &socket->http);
     request->status = 101;
     socket->watched = EPOLLIN | EPOLLRDHUP;
     socket->watch = http_worker_watch(worker, socket->http.fd, socket->watched, on_ready, socket);

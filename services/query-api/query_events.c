@@ -48,14 +48,12 @@ static enum err open_stream(struct http_request *request, struct streams *stream
     }
     buf_init(&params.head, HEAD_BYTES_MAX);
     enum err e = http_stream_head(request, events->content_type, &params.head, &is_chunked);
-    if (!e) {
-        e = http_request_take_stream(request, &params.http);
-    }
     if (e) {
         guest_leave(guest);
         buf_free(&params.head);
         return e;
     }
+    http_request_take_stream(request, &params.http);
     params.feed.hold = events_request_hold(events, query, streams->site);
     params.feed.asked = events->asked;
     events->asked = (struct cursor){0};
