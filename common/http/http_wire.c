@@ -122,6 +122,7 @@ const char *http_wire_head(char *text, size_t len, struct http_lines *ret)
 enum chunk_state {
     CHUNK_SIZE_FIRST, /* a digit has to come */
     CHUNK_SIZE,
+    CHUNK_SIZE_BLANK, /* before an extension */
     CHUNK_EXTENSION,
     CHUNK_SIZE_END, /* the line feed of the size's line */
     CHUNK_DATA,
@@ -156,7 +157,10 @@ static enum chunk_state size_step(struct http_chunks *chunks, char c)
     if (chunks->state == CHUNK_SIZE_FIRST) {
         return CHUNK_BAD;
     }
-    return c == ';' ? CHUNK_EXTENSION : c == '\r' ? CHUNK_SIZE_END : CHUNK_BAD;
+    return c == ';'      ? CHUNK_EXTENSION
+           : c == '\r'   ? CHUNK_SIZE_END
+           : is_blank(c) ? CHUNK_SIZE_BLANK
+                         : CHUNK_BAD;
 }
 
 static enum chunk_state trailer_step(struct http_chunks *chunks, char c)
@@ -177,6 +181,8 @@ static enum chunk_state frame_step(struct http_chunks *chunks, char c)
     case CHUNK_SIZE_FIRST:
     case CHUNK_SIZE:
         return size_step(chunks, c);
+    case CHUNK_SIZE_BLANK:
+        return is_blank(c) ? CHUNK_SIZE_BLANK : c == ';' ? CHUNK_EXTENSION : CHUNK_BAD;
     case CHUNK_EXTENSION:
         return c == '\r' ? CHUNK_SIZE_END : is_text(c) ? CHUNK_EXTENSION : CHUNK_BAD;
     case CHUNK_SIZE_END:
