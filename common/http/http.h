@@ -83,8 +83,8 @@ struct http_worker_hooks {
     enum err (*start)(struct http_worker *worker, void *context, void **ret_state);
     /* The drain has begun: a hub tells its streams. Also before stop when there was no drain. */
     void (*drain)(void *state);
-    /* Every request of the worker has been answered; the loop has ended. Streams are closed here
-     * at the latest. */
+    /* Every request of the worker has been answered or is gone, and its reader told; the loop has
+     * ended. Streams are closed here at the latest. */
     void (*stop)(void *state);
     void *context;
 };

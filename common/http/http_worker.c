@@ -333,10 +333,10 @@ void http_worker_run(struct http_worker *worker)
     }
     on_command(worker, 0);
     worker_finish(worker);
+    connections_close(worker); /* whose readers are told while there is somebody to tell */
     if (worker->server->hooks.stop) {
         worker->server->hooks.stop(worker->state);
     }
-    connections_close(worker);
     closed_watches_free(worker);
     gauges_update(worker);
 }

@@ -50,6 +50,7 @@ struct fixture {
     _Atomic int deferred; /* requests that were ever held */
     _Atomic int abandoned;
     _Atomic int drained;           /* drain hooks called */
+    _Atomic int stopped;           /* stop hooks called */
     _Atomic int streams;           /* open */
     _Atomic unsigned seen_workers; /* bit a worker that ran a handler */
 };
@@ -236,6 +237,7 @@ static inline void bench_drain(void *state)
 static inline void bench_stop(void *state)
 {
     struct bench *bench = state;
+    fixture.stopped++;
     stream_end(bench);
     http_watch_close(bench->bell_watch);
     close(bench->bell);

@@ -100,6 +100,7 @@ static inline void on_fail(struct http_request *request, void *opaque, enum err 
 
 static inline void on_gone(void *opaque)
 {
+    CHECK(fixture.stopped == 0); /* its service is still there */
     free(opaque);
     seen_pieces.gone++;
 }
