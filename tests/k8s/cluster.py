@@ -27,6 +27,7 @@ BROKERS = 3
 # The brokers' listeners inside their pods, for port-forwards; they advertise these very ports.
 BROKER_PORT = 19090
 KUBECTL_SECONDS = 120.0
+POD_SECONDS = 300     # until a pod's container runs: a starved node takes minutes
 FORWARD_SECONDS = 20.0
 
 
@@ -43,6 +44,10 @@ def kubectl(*words: str, stdin: str | None = None, seconds: float = KUBECTL_SECO
     if done.returncode not in accept:
         raise KubectlFailed(f"{' '.join(argv)}: exit code {done.returncode}\n{done.stdout}{done.stderr}")
     return done.stdout
+
+
+def await_pod(name: str) -> None:
+    kubectl("wait", f"pod/{name}", "--for=condition=Ready", f"--timeout={POD_SECONDS}s", seconds=POD_SECONDS + 10)
 
 
 def get(*words: str) -> Any:
@@ -104,7 +109,7 @@ class Load:
                                              "seccompProfile": {"type": "RuntimeDefault"}}}}
 
     def start(self) -> None:
-        kubectl("wait", f"pod/{self.name}", "--for=condition=Ready", "--timeout=60s")
+        await_pod(self.name)
         self._logs.start(stdout=self._path)
 
     def stop(self) -> None:
@@ -245,4 +250,4 @@ class Cluster:
                         "securityContext": {"runAsNonRoot": True, "runAsUser": 65532, "fsGroup": 65532,
                                             "seccompProfile": {"type": "RuntimeDefault"}}}}
         kubectl("apply", "-f", "-", stdin=json.dumps(pod))
-        kubectl("wait", "pod/reader", "--for=condition=Ready", "--timeout=60s")
+        await_pod("reader")
