@@ -43,13 +43,6 @@ enum step {
 
 /* --- beginning and end ------------------------------------------------------------------------ */
 
-static void counter_add(_Atomic int64_t *counter, int64_t by)
-{
-    /* One writer: a plain sum, published. */
-    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + by,
-                          memory_order_relaxed);
-}
-
 static void on_ready(void *context, uint32_t events);
 
 static struct http_connection *connection_new(struct http_worker *worker)
@@ -62,7 +55,7 @@ static struct http_connection *connection_new(struct http_worker *worker)
     }
     *connection = (struct http_connection){.worker = worker};
     buf_init(&connection->in, SIZE_MAX / 2); /* bounded by who fills it */
-    counter_add(&worker->connections, 1);
+    http_counter_add(&worker->connections, 1);
     worker->server->connections++;
     return connection;
 }
@@ -92,7 +85,7 @@ void http_connection_close(struct http_connection *connection)
     socket_close(connection);
     free(TAKE(connection->peer));
     buf_free(&connection->in);
-    counter_add(&worker->connections, -1);
+    http_counter_add(&worker->connections, -1);
     worker->server->connections--;
     connection->watch.is_closed = connection->is_closed = true;
     if (!connection->is_again) { /* else http_connections_run finds it */
@@ -297,12 +290,6 @@ static void head_feed(struct http_connection *connection, struct strview *in)
     connection->looked = 0;
 }
 
-static bool takes_body(const struct http_request *request)
-{
-    return (request->state == HTTP_REQUEST_BODY || request->state == HTTP_REQUEST_DISCARD) &&
-           !request->is_paused;
-}
-
 /* A client that asks first is told to go on, unless the body has already begun. */
 static void continue_say(struct http_connection *connection)
 {
@@ -326,7 +313,7 @@ static void feed(struct http_connection *connection, struct strview *in)
             continue_say(connection);
         }
     }
-    if (connection->request && takes_body(connection->request)) {
+    if (connection->request) {
         http_body_feed(connection->request, in);
     }
 }
@@ -422,13 +409,6 @@ static enum step answer_step(struct http_connection *connection)
     return STEP_GO_ON;
 }
 
-/* The stream has the descriptor and the session. */
-static enum step stream_step(struct http_connection *connection)
-{
-    http_connection_close(connection);
-    return STEP_OVER;
-}
-
 /* --- the steps -------------------------------------------------------------------------------- */
 
 static enum step request_step(struct http_connection *connection)
@@ -437,8 +417,9 @@ static enum step request_step(struct http_connection *connection)
     switch (request->state) {
     case HTTP_REQUEST_REPLIED:
         return answer_step(connection);
-    case HTTP_REQUEST_TAKEN:
-        return stream_step(connection);
+    case HTTP_REQUEST_TAKEN: /* the stream has the descriptor and the session */
+        http_connection_close(connection);
+        return STEP_OVER;
     case HTTP_REQUEST_DEFERRED:
         return STEP_WAIT;
     case HTTP_REQUEST_BODY:

@@ -132,7 +132,6 @@ struct http_request {
     struct strview path; /* in text */
     char *query;         /* in text; NULL: none */
     bool is_path_too_long;
-    bool is_target_clean;
     char media_type[128];
     char id[HTTP_REQUEST_ID_MAX + 1];
     struct http_match match;
@@ -218,6 +217,13 @@ struct http_server {
     _Atomic int64_t connections;
     _Atomic int64_t inflight_bytes;
 };
+
+/* One writer: a plain sum, published. */
+static inline void http_counter_add(_Atomic int64_t *counter, int64_t by)
+{
+    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + by,
+                          memory_order_relaxed);
+}
 
 /* --- http_worker.c
  * -------------------------------------------------------------------------------- */

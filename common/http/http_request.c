@@ -62,7 +62,6 @@ static void request_reset(struct http_request *request)
     request->query = NULL;
     request->path = SV("");
     request->is_path_too_long = false;
-    request->is_target_clean = true;
     request->match.target = NULL;
     request->match.allow = request->match.param_count = 0;
     request->tail = (struct strview){0};
@@ -118,13 +117,6 @@ void http_requests_free(struct http_worker *worker)
 
 /* --- the end ---------------------------------------------------------------------------------- */
 
-static void counter_add(_Atomic int64_t *counter, int64_t by)
-{
-    /* One writer: a plain sum, published. */
-    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + by,
-                          memory_order_relaxed);
-}
-
 void http_request_end(struct http_request *request)
 {
     struct http_connection *connection = request->connection;
@@ -145,7 +137,7 @@ void http_request_end(struct http_request *request)
               KV("path", request->path.len ? request->path.ptr : ""), KV("status", request->status),
               KV("us", now_us - request->started_us));
     http_body_close(request);
-    counter_add(&worker->requests, -1);
+    http_counter_add(&worker->requests, -1);
     connection->request = NULL;
     request_free(request);
 }
@@ -172,7 +164,7 @@ static struct http_request *request_open(struct http_connection *connection)
     request_reset(request);
     request->started_us = worker->now_us = clock_mono_us();
     connection->request = request;
-    counter_add(&worker->requests, 1);
+    http_counter_add(&worker->requests, 1);
     http_wait_enter(connection, HTTP_WAIT_NONE);
     return request;
 }
@@ -198,7 +190,6 @@ static void target_read(struct http_request *request, struct strview target)
 {
     char *text = request->text.data + (target.ptr - request->text.data);
     char *mark = memchr(text, '?', target.len);
-    request->is_target_clean = strstr(text, "%00") == NULL;
     if (mark) {
         *mark = '\0';
         request->query = mark + 1;
@@ -216,6 +207,7 @@ static const char *head_read(struct http_request *request)
     if (fault) {
         return fault;
     }
+    const bool has_nul = strstr(lines->target.ptr, "%00") != NULL;
     method_read(request, lines->method);
     target_read(request, lines->target);
     if (lines->is_too_many || request->is_path_too_long) {
@@ -227,7 +219,7 @@ static const char *head_read(struct http_request *request)
     if (!http_head_end(&request->head, lines->version)) {
         return request->head.fault;
     }
-    if (!request->is_target_clean) {
+    if (has_nul) {
         return "an encoded NUL in the request target";
     }
     const struct strview path = http_target_path(request->path, request->head.host);
