@@ -20,15 +20,16 @@ const double METRIC_SECONDS[] = {0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05
 struct metric_series {
     struct metric_series *next;
     const struct metric *family;
-    char *labels;          /* `topic="orders",outcome="ok"`, escaped; "" for none */
-    _Atomic int64_t count; /* counter; histogram: observations */
-    _Atomic uint64_t
-        value_bits; /* gauge, or what a counter was set to; histogram: sum (a double's bits) */
-    _Atomic int64_t buckets[BOUNDS_MAX];
+    char *labels;                /* `topic="orders",outcome="ok"`, escaped; "" for none */
+    size_t cell;                 /* counter: its first and only; histogram: enum histogram_cell */
+    _Atomic uint64_t value_bits; /* gauge, or what a counter was set to (a double's bits) */
 };
+
+enum histogram_cell { CELL_COUNT, CELL_SUM /* a double's bits */, CELL_BUCKETS };
 
 static struct metric *_Atomic families;
 static struct metric *families_last;
+static size_t cells_given; /* to all series; under registry_lock */
 static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static struct collector {
@@ -51,6 +52,133 @@ static uint64_t double_bits(double value)
     memcpy(&bits, &value, sizeof bits);
     return bits;
 }
+
+/* --- what is counted -------------------------------------------------------------------------- */
+
+/* Each thread counts in cells of its own, so that no count takes a locked instruction or another
+ * core's cache line; who reads adds all threads' up. Cells outlive their thread: what it counted
+ * stays, and the next new thread goes on with them. */
+struct shard {
+    struct shard *next;
+    bool is_taken;          /* under shards_lock */
+    size_t cell_count;      /* this and the next: written by its thread under shards_lock */
+    _Atomic int64_t *cells; /* written by its thread alone */
+};
+
+#define CELLS_MIN 64
+
+static struct shard *shards;
+static pthread_mutex_t shards_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_once_t shard_key_once = PTHREAD_ONCE_INIT;
+static pthread_key_t shard_key; /* its destructor gives a thread's shard back */
+static _Thread_local struct shard *own_shard;
+
+static void shard_give(void *shard)
+{
+    own_shard = NULL;
+    (void)pthread_mutex_lock(&shards_lock);
+    ((struct shard *)shard)->is_taken = false;
+    (void)pthread_mutex_unlock(&shards_lock);
+}
+
+static void shard_key_make(void)
+{
+    CHECK(pthread_key_create(&shard_key, shard_give) == 0);
+}
+
+static struct shard *shard_take(void)
+{
+    (void)pthread_once(&shard_key_once, shard_key_make);
+    (void)pthread_mutex_lock(&shards_lock);
+    struct shard *shard = shards;
+    while (shard && shard->is_taken) {
+        shard = shard->next;
+    }
+    if (!shard) {
+        shard = must_alloc(sizeof *shard);
+        shard->next = shards;
+        shards = shard;
+    }
+    shard->is_taken = true;
+    (void)pthread_mutex_unlock(&shards_lock);
+    CHECK(pthread_setspecific(shard_key, shard) == 0);
+    return shard;
+}
+
+/* Room for this cell and for some after it. */
+static void shard_grow(struct shard *shard, size_t cell)
+{
+    size_t count = shard->cell_count ? shard->cell_count : CELLS_MIN;
+    while (count <= cell) {
+        count *= 2;
+    }
+    (void)pthread_mutex_lock(&shards_lock);
+    shard->cells = must_realloc(shard->cells, count * sizeof *shard->cells);
+    memset(shard->cells + shard->cell_count, 0, (count - shard->cell_count) * sizeof *shard->cells);
+    shard->cell_count = count;
+    (void)pthread_mutex_unlock(&shards_lock);
+}
+
+/* This thread's. */
+static _Atomic int64_t *cell_at(size_t cell)
+{
+    if (!own_shard) {
+        own_shard = shard_take();
+    }
+    if (cell >= own_shard->cell_count) {
+        shard_grow(own_shard, cell);
+    }
+    return &own_shard->cells[cell];
+}
+
+/* Not one atomic addition: nobody else writes there. */
+static void cell_add(size_t cell, int64_t count)
+{
+    _Atomic int64_t *at = cell_at(cell);
+    atomic_store_explicit(at, atomic_load_explicit(at, memory_order_relaxed) + count,
+                          memory_order_relaxed);
+}
+
+static void cell_add_double(size_t cell, double value)
+{
+    _Atomic int64_t *at = cell_at(cell);
+    const uint64_t bits = (uint64_t)atomic_load_explicit(at, memory_order_relaxed);
+    atomic_store_explicit(at, (int64_t)double_bits(bits_double(bits) + value),
+                          memory_order_relaxed);
+}
+
+/* --- what is read: the cell in all threads, added up ------------------------------------------ */
+
+static int64_t cell_of(const struct shard *shard, size_t cell)
+{
+    return cell < shard->cell_count
+               ? atomic_load_explicit(&shard->cells[cell], memory_order_relaxed)
+               : 0; /* also a double's 0 */
+}
+
+static int64_t cell_count(size_t cell)
+{
+    int64_t sum = 0;
+    (void)pthread_mutex_lock(&shards_lock);
+    for (const struct shard *shard = shards; shard; shard = shard->next) {
+        sum += cell_of(shard, cell);
+    }
+    (void)pthread_mutex_unlock(&shards_lock);
+    return sum;
+}
+
+static double cell_double(size_t cell)
+{
+    double sum = 0;
+    (void)pthread_mutex_lock(&shards_lock);
+    for (const struct shard *shard = shards; shard; shard = shard->next) {
+        sum += bits_double((uint64_t)cell_of(shard, cell));
+    }
+    (void)pthread_mutex_unlock(&shards_lock);
+    return sum;
+}
+
+/* --- families --------------------------------------------------------------------------------- */
 
 static const double *metric_bounds(const struct metric *metric)
 {
@@ -163,6 +291,18 @@ static struct metric_series *series_find(const struct metric *metric, const char
     return NULL;
 }
 
+static size_t cells_of(const struct metric *metric)
+{
+    size_t bounds = 0;
+    while (metric->type == METRIC_HISTOGRAM && bounds < BOUNDS_MAX &&
+           metric_bounds(metric)[bounds] > 0) {
+        bounds++;
+    }
+    return metric->type == METRIC_GAUGE       ? 0
+           : metric->type == METRIC_HISTOGRAM ? CELL_BUCKETS + bounds
+                                              : 1;
+}
+
 struct metric_series *metric_series(struct metric *metric, const char *const *label_values)
 {
     static const char *const others[METRIC_LABELS_MAX] = {"other", "other", "other"};
@@ -179,6 +319,8 @@ struct metric_series *metric_series(struct metric *metric, const char *const *la
         series = must_alloc(sizeof *series);
         series->family = metric;
         series->labels = must_strdup(labels);
+        series->cell = cells_given;
+        cells_given += cells_of(metric);
         series->next = metric->series;
         __atomic_store_n(&metric->series, series, __ATOMIC_RELEASE);
     }
@@ -188,7 +330,7 @@ struct metric_series *metric_series(struct metric *metric, const char *const *la
 
 void metric_add(struct metric_series *series, int64_t count)
 {
-    atomic_fetch_add_explicit(&series->count, count, memory_order_relaxed);
+    cell_add(series->cell, count);
 }
 
 void metric_set(struct metric_series *series, double value)
@@ -201,23 +343,24 @@ void metric_observe(struct metric_series *series, double value)
     const double *bounds = metric_bounds(series->family);
     for (size_t i = 0; i < BOUNDS_MAX && bounds[i] > 0; i++) {
         if (value <= bounds[i]) {
-            atomic_fetch_add_explicit(&series->buckets[i], 1, memory_order_relaxed);
+            cell_add(series->cell + CELL_BUCKETS + i, 1);
             break;
         }
     }
-    atomic_fetch_add_explicit(&series->count, 1, memory_order_relaxed);
-    uint64_t old = atomic_load_explicit(&series->value_bits, memory_order_relaxed);
-    while (!atomic_compare_exchange_weak_explicit(&series->value_bits, &old,
-                                                  double_bits(bits_double(old) + value),
-                                                  memory_order_relaxed, memory_order_relaxed)) {
-    }
+    cell_add(series->cell + CELL_COUNT, 1);
+    cell_add_double(series->cell + CELL_SUM, value);
+}
+
+static int64_t count_of(const struct metric_series *series)
+{
+    return cell_count(series->cell + CELL_COUNT);
 }
 
 double metric_value(const struct metric_series *series)
 {
-    double added = series->family->type == METRIC_GAUGE ? 0 : (double)series->count;
-    double set = series->family->type == METRIC_HISTOGRAM ? 0 : bits_double(series->value_bits);
-    return added + set;
+    const enum metric_type type = series->family->type;
+    const double added = type == METRIC_GAUGE ? 0 : (double)count_of(series);
+    return added + (type == METRIC_HISTOGRAM ? 0 : bits_double(series->value_bits));
 }
 
 /* --- text ------------------------------------------------------------------------------------- */
@@ -259,7 +402,7 @@ static enum err render_value(struct buf *out, const struct metric_series *series
     const char *open = series->labels[0] ? "{" : "", *close = series->labels[0] ? "}" : "";
     if (series->family->type == METRIC_COUNTER && series->value_bits == 0) {
         return buf_printf(out, "%s%s%s%s %lld\n", series->family->name, open, series->labels, close,
-                          (long long)series->count);
+                          (long long)count_of(series));
     }
     return buf_printf(out, "%s%s%s%s %.15g\n", series->family->name, open, series->labels, close,
                       metric_value(series));
@@ -281,10 +424,10 @@ static enum err render_histogram(struct buf *out, const struct metric_series *se
 {
     const char *name = series->family->name, *comma = series->labels[0] ? "," : "";
     const double *bounds = metric_bounds(series->family);
-    long long count = series->count, below = 0; /* one reading, so that +Inf equals _count */
+    long long count = count_of(series), below = 0; /* one reading, so that +Inf equals _count */
     enum err e = ERR_OK;
     for (size_t i = 0; !e && i < BOUNDS_MAX && bounds[i] > 0; i++) {
-        below += series->buckets[i];
+        below += cell_count(series->cell + CELL_BUCKETS + i);
         e = render_bucket(out, series, bounds[i], below < count ? below : count, format);
     }
     if (!e) {
@@ -294,8 +437,8 @@ static enum err render_histogram(struct buf *out, const struct metric_series *se
     const char *open = series->labels[0] ? "{" : "", *close = series->labels[0] ? "}" : "";
     if (!e) {
         e = buf_printf(out, "%s_sum%s%s%s %.15g\n%s_count%s%s%s %lld\n", name, open, series->labels,
-                       close, bits_double(series->value_bits), name, open, series->labels, close,
-                       count);
+                       close, cell_double(series->cell + CELL_SUM), name, open, series->labels,
+                       close, count);
     }
     return e;
 }

@@ -6,8 +6,10 @@
  * LABELS   a family may have up to three labels; a series is made once (metric_series, not on the
  *          event path) and kept by the caller.
  * BOUNDS   METRIC_SERIES_MAX series a family; past it the series is one shared "other".
- * THREADS  any thread updates any series: relaxed atomics. On the event path update once a batch.
- * COST     an atomic add; a histogram observation a search over ≤ 16 bounds and two adds.
+ * THREADS  any thread updates any series: each counts in memory of its own, which a reader adds up.
+ *          A gauge is one for all threads.
+ * COST     an addition in the thread's own memory; a histogram observation a search over ≤ 16 bounds
+ *          and three of them. A read walks over all threads that ever counted at one time.
  */
 #pragma once
 

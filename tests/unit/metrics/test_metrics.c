@@ -109,6 +109,71 @@ static void test_metric_add__two_threads__no_count_is_lost(void **state)
     assert_true(metric_value(METRIC(metrics[2], NULL)) == before + 200000);
 }
 
+static void *observe_once(void *series)
+{
+    metric_observe(series, 0.25);
+    return NULL;
+}
+
+/* One thread after the other, while series are added that the first had no room for. */
+static void test_metric_value__threads_have_ended__their_counts_stay(void **state)
+{
+    (void)state;
+    metrics_register(metrics, ARRAY_LEN(metrics));
+    struct metric_series *first = METRIC(metrics[2], NULL);
+    const double before = metric_value(first);
+    for (int i = 0; i < 300; i++) {
+        char name[32];
+        (void)snprintf(name, sizeof name, "ended%d", i);
+        struct metric_series *series = METRIC(metrics[0], name, "ok");
+        metric_add(series, 2);
+        pthread_t thread;
+        assert_int_equal(0, pthread_create(&thread, NULL, observe_once, first));
+        assert_int_equal(0, pthread_join(thread, NULL));
+        assert_true(metric_value(series) == 2);
+    }
+    assert_true(metric_value(first) == before + 300);
+}
+
+static void *count_until_told(void *stop)
+{
+    struct metric_series *series = METRIC(metrics[0], "reading", "ok");
+    while (!__atomic_load_n((bool *)stop, __ATOMIC_RELAXED)) {
+        metric_add(series, 1);
+    }
+    return NULL;
+}
+
+static void test_metrics_render__while_threads_count__never_less_than_before(void **state)
+{
+    (void)state;
+    metrics_register(metrics, ARRAY_LEN(metrics));
+    struct metric_series *series = METRIC(metrics[0], "reading", "ok");
+    bool stop = false;
+    pthread_t threads[2];
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(0, pthread_create(&threads[i], NULL, count_until_told, &stop));
+    }
+    double last = 0;
+    for (int i = 0; i < 200; i++) {
+        char name[32];
+        (void)snprintf(name, sizeof name, "beside%d", i);
+        metric_add(METRIC(metrics[0], name, "ok"), 1); /* this thread's room grows meanwhile */
+        struct buf text;
+        buf_init(&text, 1 << 20);
+        assert_err(ERR_OK, metrics_render(&text, METRICS_PROMETHEUS));
+        buf_free(&text);
+        const double now = metric_value(series);
+        assert_true(now >= last);
+        last = now;
+    }
+    __atomic_store_n(&stop, true, __ATOMIC_RELAXED);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(0, pthread_join(threads[i], NULL));
+    }
+    assert_true(metric_value(series) >= last);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -116,6 +181,8 @@ int main(void)
         cmocka_unit_test(test_metrics_render__openmetrics),
         cmocka_unit_test(test_metric_series__too_many__share_one),
         cmocka_unit_test(test_metric_add__two_threads__no_count_is_lost),
+        cmocka_unit_test(test_metric_value__threads_have_ended__their_counts_stay),
+        cmocka_unit_test(test_metrics_render__while_threads_count__never_less_than_before),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
