@@ -3,11 +3,16 @@
 #include <stdio.h>
 #include <time.h>
 
-int64_t clock_now_ms(void)
+int64_t clock_now_us(void)
 {
     struct timespec now;
     (void)clock_gettime(CLOCK_REALTIME, &now); /* cannot fail with a valid clock id */
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+int64_t clock_now_ms(void)
+{
+    return clock_now_us() / 1000;
 }
 
 int64_t clock_mono_us(void)

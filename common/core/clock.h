@@ -6,7 +6,8 @@
 #include "core/err.h"
 #include "core/strview.h"
 
-int64_t clock_now_ms(void);  /* wall clock, Unix epoch */
+int64_t clock_now_us(void);  /* wall clock, Unix epoch */
+int64_t clock_now_ms(void);  /* the same in milliseconds */
 int64_t clock_mono_us(void); /* for durations and deadlines */
 
 /* RFC 3339 / ISO 8601 date-time with zone ("2026-01-02T03:04:05.678Z", "+02:00") to epoch ms. */

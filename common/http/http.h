@@ -139,8 +139,10 @@ void http_watch_close(struct http_watch *watch); /* does not close fd; safe insi
 void http_worker_every(struct http_worker *worker, int64_t period_ms,
                        void (*on_tick)(void *context), void *context);
 bool http_worker_is_draining(const struct http_worker *worker);
-/* clock_mono_us of the newest event on the worker: of the request line last read, mostly. */
-int64_t http_worker_now_us(const struct http_worker *worker);
+/* The clocks (core/clock.h) as they were when the loop last looked: when something woke it, or when it
+ * had answered the last request. For a request that is when it was there to be read. */
+int64_t http_worker_now_us(const struct http_worker *worker); /* clock_mono_us */
+int64_t http_worker_now_ms(const struct http_worker *worker); /* clock_now_ms */
 
 /* --- request ---------------------------------------------------------------------------------- */
 

@@ -161,14 +161,16 @@ struct http_worker {
     int listen_fd;
     struct http_watch listen_watch, command_watch;
     bool is_listening;               /* accepting is not put off for want of descriptors */
-    int64_t now_us;                  /* taken once a turn, and at each request's begin */
+    int64_t now_us;                  /* taken once a turn, and at each request's end */
+    int64_t wall_ahead_us;           /* of now_us; taken once a turn */
     struct http_connection *running; /* on the stack; NULL: none */
     struct http_connection *again_first, *again_last; /* have more to do, and no event to come */
     struct http_connection *closed;                   /* in this turn */
     char *input;                                      /* what a read reads to */
     unsigned linger_count;
     int64_t date_due_us; /* the text is right until then */
-    char date[HTTP_DATE_BYTES];
+    size_t date_bytes;
+    char date[HTTP_DATE_BYTES]; /* the field */
     uint64_t id_state;
     struct http_wait_list waits[HTTP_WAIT_COUNT];
     struct http_connection *free_connections;
@@ -346,5 +348,5 @@ enum http_refusal {
 };
 void http_metrics_start(void);
 void http_metrics_worker(struct http_worker *worker);
-void http_metrics_request(const struct http_request *request, int64_t now_us);
+void http_metrics_request(const struct http_request *request); /* at its end */
 void http_metrics_refused(enum http_refusal why);

@@ -12,7 +12,8 @@ static struct metric http_metrics[] = {
     {.name = "millrace_http_request_seconds",
      .type = METRIC_HISTOGRAM,
      .labels = "route",
-     .help = "Request line to end of answer; a rising p99 on /events: look at Kafka's latency"},
+     .help = "From when a request was there to be read to the end of its answer; a rising p99 on "
+             "/events: look at Kafka's latency"},
     {.name = "millrace_http_refused_total",
      .type = METRIC_COUNTER,
      .labels = "reason",
@@ -79,7 +80,7 @@ static struct metric_series *series_once(struct metric_series **slot, struct met
     return series;
 }
 
-void http_metrics_request(const struct http_request *request, int64_t now_us)
+void http_metrics_request(const struct http_request *request)
 {
     const int digit = request->status >= 100 && request->status < 600 ? request->status / 100 : 0;
     struct http_target *target = request->match.target;
@@ -93,5 +94,5 @@ void http_metrics_request(const struct http_request *request, int64_t now_us)
     const char *const route[METRIC_LABELS_MAX] = {path};
     metric_add(series_once(&target->requests[digit], &http_metrics[REQUESTS], labels), 1);
     metric_observe(series_once(&target->seconds, &http_metrics[SECONDS], route),
-                   (double)(now_us - request->started_us) / 1e6);
+                   (double)(request->connection->worker->now_us - request->started_us) / 1e6);
 }

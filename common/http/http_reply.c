@@ -7,23 +7,50 @@
 #include <strings.h>
 #include <time.h>
 
-#include "core/clock.h"
 #include "http/http_negotiate.h"
 #include "json/json_file.h"
 
 #define PROBLEM_TYPE        "application/problem+json"
 #define COPIED_BYTES_MAX    4096 /* a longer body is sent from where it is */
 #define RETRY_AFTER_DEFAULT "1"  /* seconds */
-#define REQUEST_ID          "X-Request-Id"
 
-/* --- fields every answer has
- * ------------------------------------------------------------------------ */
+/* --- fields ----------------------------------------------------------------------------------- */
+
+static void text_add(struct buf *out, struct strview text)
+{
+    CHECK(buf_append_view(out, text) ==
+          ERR_OK); /* without a bound that an answer of ours comes near */
+}
+
+static void field_add(struct buf *out, struct strview name, struct strview value)
+{
+    text_add(out, name);
+    text_add(out, SV(": "));
+    text_add(out, value);
+    text_add(out, SV("\r\n"));
+}
 
 void http_reply_header(struct http_request *request, const char *name, const char *value)
 {
-    /* Our own headers are far below the bound: past it there is a defect. */
-    CHECK(buf_append(&request->headers, name, strlen(name) + 1) == ERR_OK);
-    CHECK(buf_append(&request->headers, value, strlen(value) + 1) == ERR_OK);
+    if (!strpbrk(value, "\r\n")) { /* else it came from outside */
+        field_add(&request->headers, sv(name), sv(value));
+    }
+}
+
+/* Among those of http_reply_header. */
+static bool has_field(const struct http_request *request, struct strview name)
+{
+    struct strview left = buf_view(&request->headers);
+    while (left.len) {
+        if (left.len > name.len && left.ptr[name.len] == ':' &&
+            strncasecmp(left.ptr, name.ptr, name.len) == 0) {
+            return true;
+        }
+        const char *feed = memchr(left.ptr, '\n', left.len);
+        CHECK(feed != NULL);
+        left = sv_of(feed + 1, left.len - (size_t)(feed + 1 - left.ptr));
+    }
+    return false;
 }
 
 bool http_origin_is_listed(const char *list, const char *origin)
@@ -53,122 +80,92 @@ const char *http_cors_origin(const struct http_request *request)
     return http_origin_is_listed(allowed, origin) ? origin : NULL;
 }
 
-/* Calls `add` for every field that any answer has. */
-static void fields_each(struct http_request *request, const char *content_type,
-                        void (*add)(void *context, const char *name, const char *value),
-                        void *context)
-{
-    if (content_type) {
-        add(context, "Content-Type", content_type);
-    }
-    add(context, REQUEST_ID, http_request_id(request));
-    const char *origin = http_cors_origin(request);
-    if (origin) {
-        add(context, "Access-Control-Allow-Origin", origin);
-        add(context, "Access-Control-Expose-Headers", HTTP_CORS_EXPOSE);
-        if (*origin != '*') {
-            add(context, "Vary", "Origin");
-        }
-    }
-    const struct strview extra = buf_view(&request->headers);
-    for (size_t at = 0; at < extra.len;) {
-        const char *name = extra.ptr + at;
-        const char *value = name + strlen(name) + 1;
-        add(context, name, value);
-        at += (size_t)(value - name) + strlen(value) + 1;
-    }
-}
-
 /* --- heads ------------------------------------------------------------------------------------ */
 
-struct reason {
+struct status_line {
     int status;
-    const char *phrase;
+    struct strview text;
 };
-static const struct reason reasons[] = {
-    {200, "OK"},
-    {201, "Created"},
-    {202, "Accepted"},
-    {204, "No Content"},
-    {207, "Multi-Status"},
-    {304, "Not Modified"},
-    {400, "Bad Request"},
-    {401, "Unauthorized"},
-    {403, "Forbidden"},
-    {404, "Not Found"},
-    {405, "Method Not Allowed"},
-    {406, "Not Acceptable"},
-    {408, "Request Timeout"},
-    {409, "Conflict"},
-    {410, "Gone"},
-    {412, "Precondition Failed"},
-    {413, "Content Too Large"},
-    {415, "Unsupported Media Type"},
-    {422, "Unprocessable Content"},
-    {426, "Upgrade Required"},
-    {428, "Precondition Required"},
-    {429, "Too Many Requests"},
-    {431, "Request Header Fields Too Large"},
-    {500, "Internal Server Error"},
-    {501, "Not Implemented"},
-    {502, "Bad Gateway"},
-    {503, "Service Unavailable"},
-    {504, "Gateway Timeout"},
-    {507, "Insufficient Storage"},
+#define LINE(status, phrase)                                                                       \
+    {status,                                                                                       \
+     {"HTTP/1.1 " #status " " phrase "\r\n", sizeof("HTTP/1.1 " #status " " phrase "\r\n") - 1}}
+static const struct status_line status_lines[] = {
+    /* every status that we answer with */
+    LINE(200, "OK"),
+    LINE(201, "Created"),
+    LINE(202, "Accepted"),
+    LINE(204, "No Content"),
+    LINE(207, "Multi-Status"),
+    LINE(304, "Not Modified"),
+    LINE(400, "Bad Request"),
+    LINE(401, "Unauthorized"),
+    LINE(403, "Forbidden"),
+    LINE(404, "Not Found"),
+    LINE(405, "Method Not Allowed"),
+    LINE(406, "Not Acceptable"),
+    LINE(408, "Request Timeout"),
+    LINE(409, "Conflict"),
+    LINE(410, "Gone"),
+    LINE(412, "Precondition Failed"),
+    LINE(413, "Content Too Large"),
+    LINE(415, "Unsupported Media Type"),
+    LINE(422, "Unprocessable Content"),
+    LINE(426, "Upgrade Required"),
+    LINE(428, "Precondition Required"),
+    LINE(429, "Too Many Requests"),
+    LINE(431, "Request Header Fields Too Large"),
+    LINE(500, "Internal Server Error"),
+    LINE(501, "Not Implemented"),
+    LINE(502, "Bad Gateway"),
+    LINE(503, "Service Unavailable"),
+    LINE(504, "Gateway Timeout"),
+    LINE(507, "Insufficient Storage"),
 };
 
-/* May be empty (RFC 9112 §4). */
-static const char *reason_of(int status)
+static void status_line_add(struct buf *out, int status)
 {
-    for (size_t i = 0; i < ARRAY_LEN(reasons); i++) {
-        if (reasons[i].status == status) {
-            return reasons[i].phrase;
+    for (size_t i = 0; i < ARRAY_LEN(status_lines); i++) {
+        if (status_lines[i].status == status) {
+            text_add(out, status_lines[i].text);
+            return;
         }
     }
-    return "";
+    CHECK(buf_printf(out, "HTTP/1.1 %d \r\n", status) == ERR_OK); /* RFC 9112 §4: no phrase */
 }
 
-static void text_add(struct buf *out, struct strview text)
-{
-    CHECK(buf_append_view(out, text) == ERR_OK); /* without a bound of its own */
-}
-
-static void head_add(void *out, const char *name, const char *value)
-{
-    if (strpbrk(value, "\r\n")) {
-        return; /* it came from outside */
-    }
-    text_add(out, sv(name));
-    text_add(out, SV(": "));
-    text_add(out, sv(value));
-    text_add(out, SV("\r\n"));
-}
-
-/* The same text for a second. */
-static const char *date_text(struct http_worker *worker)
+/* The Date field as it is sent: the same for a second. */
+static struct strview date_line(struct http_worker *worker)
 {
     if (worker->now_us >= worker->date_due_us) {
-        const int64_t now_ms = clock_now_ms();
+        const int64_t now_ms = http_worker_now_ms(worker);
         const time_t now = (time_t)(now_ms / 1000);
         struct tm parts;
-        if (!gmtime_r(&now, &parts) ||
-            !strftime(worker->date, sizeof worker->date, "%a, %d %b %Y %H:%M:%S GMT", &parts)) {
-            worker->date[0] = '\0'; /* no such year */
-        }
+        worker->date_bytes = gmtime_r(&now, &parts)
+                                 ? strftime(worker->date, sizeof worker->date,
+                                            "Date: %a, %d %b %Y %H:%M:%S GMT\r\n", &parts)
+                                 : 0; /* no such year */
         worker->date_due_us = worker->now_us + (1000 - now_ms % 1000) * 1000;
     }
-    return worker->date;
+    return sv_of(worker->date, worker->date_bytes);
 }
 
-static void status_line(struct buf *out, int status)
+/* The fields that any answer has. */
+static void fields_write(struct http_request *request, const char *content_type, struct buf *out)
 {
-    const char digits[3] = {(char)('0' + status / 100), (char)('0' + status / 10 % 10),
-                            (char)('0' + status % 10)};
-    text_add(out, SV("HTTP/1.1 "));
-    text_add(out, sv_of(digits, sizeof digits));
-    text_add(out, SV(" "));
-    text_add(out, sv(reason_of(status)));
-    text_add(out, SV("\r\n"));
+    text_add(out, date_line(request->connection->worker));
+    if (content_type) {
+        field_add(out, SV("Content-Type"), sv(content_type));
+    }
+    field_add(out, SV("X-Request-Id"), sv(http_request_id(request)));
+    const char *origin = http_cors_origin(request);
+    if (origin) {
+        field_add(out, SV("Access-Control-Allow-Origin"), sv(origin));
+        field_add(out, SV("Access-Control-Expose-Headers"), SV(HTTP_CORS_EXPOSE));
+        if (*origin != '*') {
+            field_add(out, SV("Vary"), SV("Origin"));
+        }
+    }
+    text_add(out, buf_view(&request->headers));
 }
 
 static bool keeps_alive(const struct http_request *request)
@@ -188,34 +185,19 @@ static void head_write(struct http_request *request, const char *content_type, s
 {
     struct buf *out = &request->out;
     char room[INT_TEXT_BYTES];
-    status_line(out, request->status);
-    head_add(out, "Date", date_text(request->connection->worker));
+    status_line_add(out, request->status);
+    fields_write(request, content_type, out);
     if (request->is_last) {
         text_add(out, SV("Connection: close\r\n"));
     } else if (request->head.is_old) {
         text_add(out, SV("Connection: keep-alive\r\n"));
     }
-    fields_each(request, content_type, head_add, out);
     if (has_body(request->status)) {
         text_add(out, SV("Content-Length: "));
         text_add(out, int_text((int64_t)body_bytes, room));
         text_add(out, SV("\r\n"));
     }
     text_add(out, SV("\r\n"));
-}
-
-static bool has_field(const struct http_request *request, const char *wanted)
-{
-    const struct strview extra = buf_view(&request->headers);
-    for (size_t at = 0; at < extra.len;) {
-        const char *name = extra.ptr + at;
-        const char *value = name + strlen(name) + 1;
-        if (strcasecmp(name, wanted) == 0) {
-            return true;
-        }
-        at += (size_t)(value - name) + strlen(value) + 1;
-    }
-    return false;
 }
 
 /* --- giving the answer
@@ -293,7 +275,7 @@ static void reply(struct http_request *request, int status, const char *content_
                   struct strview body, enum body_mode mode)
 {
     CHECK(is_answerable(request));
-    if ((status == 429 || status == 503) && !has_field(request, "Retry-After")) {
+    if ((status == 429 || status == 503) && !has_field(request, SV("Retry-After"))) {
         http_reply_header(request, "Retry-After", RETRY_AFTER_DEFAULT);
     }
     buf_reset(&request->out); /* an answer that waited for the body's end, which did not come */
@@ -447,8 +429,7 @@ static enum err own_head(struct http_request *request, struct strview status,
 {
     CLEANUP(buf_free) struct buf fields = {0};
     buf_init(&fields, SIZE_MAX / 2);
-    head_add(&fields, "Date", date_text(request->connection->worker));
-    fields_each(request, content_type, head_add, &fields);
+    fields_write(request, content_type, &fields);
     enum err e = buf_append_view(out, status);
     e = e ? e : buf_append_view(out, buf_view(&fields));
     return e ? e : buf_append(out, "\r\n", 2);

@@ -128,14 +128,14 @@ void http_request_end(struct http_request *request)
         request->reader->on_gone(request->reader_opaque);
     }
     http_reply_drop(request);
-    const int64_t now_us = clock_mono_us();
+    worker->now_us = clock_mono_us();
     if (request->status) {
-        http_metrics_request(request, now_us);
+        http_metrics_request(request);
     }
     log_event(LOG_DEBUG, "http_request", "answered", KV("request_id", http_request_id(request)),
               KV("method", http_method_name(request->method)),
               KV("path", request->path.len ? request->path.ptr : ""), KV("status", request->status),
-              KV("us", now_us - request->started_us));
+              KV("us", worker->now_us - request->started_us));
     http_body_close(request);
     http_counter_add(&worker->requests, -1);
     connection->request = NULL;
@@ -162,7 +162,7 @@ static struct http_request *request_open(struct http_connection *connection)
     struct http_worker *worker = connection->worker;
     struct http_request *request = request_new(connection);
     request_reset(request);
-    request->started_us = worker->now_us = clock_mono_us();
+    request->started_us = worker->now_us;
     connection->request = request;
     http_counter_add(&worker->requests, 1);
     http_wait_enter(connection, HTTP_WAIT_NONE);

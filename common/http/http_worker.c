@@ -272,13 +272,19 @@ static void on_command(void *context, uint32_t events)
     }
 }
 
+static void clocks_read(struct http_worker *worker)
+{
+    worker->now_us = clock_mono_us();
+    worker->wall_ahead_us = clock_now_us() - worker->now_us;
+}
+
 static void turn(struct http_worker *worker)
 {
     struct epoll_event events[EVENTS_MAX];
     const int timeout_ms = worker->again_first ? 0 : wait_ms(worker);
     const int count = epoll_wait(worker->epoll_fd, events, EVENTS_MAX, timeout_ms);
     CHECK(count >= 0 || errno == EINTR);
-    worker->now_us = clock_mono_us();
+    clocks_read(worker);
     for (int i = 0; i < count; i++) {
         const struct http_watch *watch = events[i].data.ptr;
         if (!watch->is_closed) {
@@ -327,7 +333,7 @@ static void connections_close(struct http_worker *worker)
 void http_worker_run(struct http_worker *worker)
 {
     http_worker_every(worker, GAUGES_PERIOD_MS, gauges_update, worker);
-    worker->now_us = clock_mono_us();
+    clocks_read(worker);
     while (worker->server->phase != HTTP_STOPPING) {
         turn(worker);
     }
@@ -419,6 +425,11 @@ unsigned http_worker_index(const struct http_worker *worker)
 int64_t http_worker_now_us(const struct http_worker *worker)
 {
     return worker->now_us;
+}
+
+int64_t http_worker_now_ms(const struct http_worker *worker)
+{
+    return (worker->now_us + worker->wall_ahead_us) / 1000;
 }
 
 bool http_worker_is_draining(const struct http_worker *worker)

@@ -105,9 +105,10 @@ static struct shard *shard_take(void)
     return shard;
 }
 
-/* Room for this cell and for some after it. */
-static void shard_grow(struct shard *shard, size_t cell)
+/* This thread's, with room for this cell and for some after it. */
+__attribute__((noinline, cold)) static void shard_grow(size_t cell)
 {
+    struct shard *shard = own_shard ? own_shard : shard_take();
     size_t count = shard->cell_count ? shard->cell_count : CELLS_MIN;
     while (count <= cell) {
         count *= 2;
@@ -117,16 +118,13 @@ static void shard_grow(struct shard *shard, size_t cell)
     memset(shard->cells + shard->cell_count, 0, (count - shard->cell_count) * sizeof *shard->cells);
     shard->cell_count = count;
     (void)pthread_mutex_unlock(&shards_lock);
+    own_shard = shard;
 }
 
-/* This thread's. */
-static _Atomic int64_t *cell_at(size_t cell)
+static inline _Atomic int64_t *cell_at(size_t cell)
 {
-    if (!own_shard) {
-        own_shard = shard_take();
-    }
-    if (cell >= own_shard->cell_count) {
-        shard_grow(own_shard, cell);
+    if (!own_shard || cell >= own_shard->cell_count) {
+        shard_grow(cell);
     }
     return &own_shard->cells[cell];
 }

@@ -306,7 +306,7 @@ enum err ingest_head_read(const struct http_request *request, struct ingest_head
     if (e) {
         return e;
     }
-    head->now_ms = clock_now_ms();
+    head->now_ms = http_worker_now_ms(http_request_worker(request));
     if (head->writes_all_headers || http_request_id_is_given(request)) {
         ingest_head_add(head, SV("millrace-request-id"), sv(http_request_id(request)));
     }

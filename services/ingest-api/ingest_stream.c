@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/clock.h"
 #include "ingest_event.h"
 
 #define OUTSTANDING_MAX   8192
@@ -99,10 +98,10 @@ static void pause_if_far_ahead(struct stream *stream)
 
 static void on_piece(struct http_request *request, void *opaque, struct strview piece)
 {
-    (void)request;
     struct stream *stream = opaque;
     const size_t bytes = piece.len;
-    stream->reading->head.now_ms = clock_now_ms(); /* a body may take long to arrive */
+    /* A body may take long to arrive. */
+    stream->reading->head.now_ms = http_worker_now_ms(http_request_worker(request));
     const char *feed = memchr(piece.ptr, '\n', piece.len);
     if (feed && (stream->carry.len || stream->is_skipping)) {
         const size_t len = (size_t)(feed + 1 - piece.ptr);
