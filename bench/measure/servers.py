@@ -48,10 +48,12 @@ class Load:
     def target(self) -> str:
         return f"/events/{self.topic}{self.query}"
 
-    def run(self, session: Session, server: Server, connections: int, seconds: int) -> dict[str, Any]:
+    def run(self, session: Session, server: Server, connections: int, seconds: int,
+            is_each_looked_at: bool = True) -> dict[str, Any]:
+        """Not looked at, an answer of 400 and above fails the run all the same, and wrk takes a fifth less time."""
         before = usage.tree_cpu_seconds(server.process.pid)
         url = f"http://127.0.0.1:{server.port}{self.target}"
-        report = _run_wrk(session.root, url, connections, seconds, self)
+        report = _run_wrk(session.root, url, connections, seconds, self, self.status if is_each_looked_at else 0)
         cpu = usage.tree_cpu_seconds(server.process.pid) - before
         if report["other_answers"] or report["socket_errors"] or not report["requests"]:
             raise BenchFailed(server.process.trouble(f"answered other than {self.status}: {report}"))
@@ -61,11 +63,11 @@ class Load:
                 "events_per_cpu_s": round(report["requests"] * self.events / cpu)}
 
 
-def _run_wrk(root: Path, url: str, connections: int, seconds: int, load: Load) -> dict[str, Any]:
+def _run_wrk(root: Path, url: str, connections: int, seconds: int, load: Load, status: int) -> dict[str, Any]:
     """One wrk thread: a second one would take the core that the server needs."""
     argv = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s",
             "-s", str(root / "bench" / "post.lua"), url, "--",
-            *map(str, (load.status, load.events, load.body_bytes, load.pause_ms))]
+            *map(str, (status, load.events, load.body_bytes, load.pause_ms))]
     done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=seconds + 60)
     if done.returncode != 0:
         raise BenchFailed(f"{' '.join(argv)}: exit code {done.returncode}\n{done.stdout}{done.stderr}")
