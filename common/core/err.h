@@ -119,6 +119,13 @@ struct err_info {
     size_t at; /* byte position in the input, where that means something */
 };
 
+/* The same as zeroed, for one that each event has. */
+static inline void err_info_clear(struct err_info *info)
+{
+    info->text[0] = info->pointer[0] = '\0';
+    info->at = 0;
+}
+
 /* Fills info (may be NULL) and returns err, so that a failing path reads
  * `return err_set(info, ERR_CONFIG, "%s: …", path);`. */
 PRINTF_LIKE(3, 4) enum err err_set(struct err_info *info, enum err err, const char *format, ...);

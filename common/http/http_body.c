@@ -172,7 +172,8 @@ static bool is_overdue(const struct http_request *request)
  * them stays in *in. */
 static void body_take(struct http_request *request, struct strview *in)
 {
-    struct err_info info = {0};
+    UNINITIALIZED struct err_info info;
+    err_info_clear(&info);
     enum err e = ERR_OK;
     if (request->reader) {
         http_wait_enter(request->connection, HTTP_WAIT_BODY); /* it is not stalled */
@@ -255,7 +256,8 @@ void http_body_feed(struct http_request *request, struct strview *in)
 
 static void body_end(struct http_request *request)
 {
-    struct err_info info = {0};
+    UNINITIALIZED struct err_info info;
+    err_info_clear(&info);
     if (request->state == HTTP_REQUEST_DISCARD) {
         http_request_discarded(request);
         return;

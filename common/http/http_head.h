@@ -37,7 +37,7 @@ struct http_head {
 void http_head_begin(struct http_head *head);
 void http_head_field(struct http_head *head, struct strview name, struct strview value);
 /* version as on the wire ("HTTP/1.1"). False: head->fault says why. */
-bool http_head_end(struct http_head *head, const char *version);
+bool http_head_end(struct http_head *head, struct strview version);
 
 #define HTTP_REQUEST_ID_MAX 128
 /* Letters, digits and -._:/+=@ only: it goes into logs, records and answers as it is. */

@@ -169,20 +169,11 @@ static struct http_request *request_open(struct http_connection *connection)
     return request;
 }
 
-static void method_read(struct http_request *request, const char *method)
+static void method_read(struct http_request *request, struct strview method)
 {
-    request->is_head = strcmp(method, "HEAD") == 0;
-    request->is_options = strcmp(method, "OPTIONS") == 0;
-    if (request->is_head) {
-        request->method = HTTP_GET;
-        return;
-    }
-    for (enum http_method m = HTTP_GET; m < HTTP_METHOD_COUNT; m++) {
-        if (strcmp(method, http_method_name(m)) == 0) {
-            request->method = m;
-            return;
-        }
-    }
+    request->is_head = sv_equal(method, SV("HEAD"));
+    request->is_options = sv_equal(method, SV("OPTIONS"));
+    request->method = request->is_head ? HTTP_GET : http_method_of(method);
 }
 
 /* Path and query become texts of their own. */
@@ -207,7 +198,8 @@ static const char *head_read(struct http_request *request)
     if (fault) {
         return fault;
     }
-    const bool has_nul = strstr(lines->target.ptr, "%00") != NULL;
+    const char *escape = memchr(lines->target.ptr, '%', lines->target.len);
+    const bool has_nul = escape && strstr(escape, "%00");
     method_read(request, lines->method);
     target_read(request, lines->target);
     if (lines->is_too_many || request->is_path_too_long) {

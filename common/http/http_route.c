@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "http/http_wire.h"
+
 struct segment {
     struct strview text; /* literal, or the name between the braces */
     bool is_param;
@@ -21,12 +23,23 @@ struct http_route_table {
     struct pattern *patterns;
 };
 
-static const char *const method_names[HTTP_METHOD_COUNT] = {
-    [HTTP_GET] = "GET", [HTTP_POST] = "POST", [HTTP_PUT] = "PUT", [HTTP_DELETE] = "DELETE"};
+static const struct strview method_names[HTTP_METHOD_COUNT] = {[HTTP_GET] = {"GET", 3},
+                                                               [HTTP_POST] = {"POST", 4},
+                                                               [HTTP_PUT] = {"PUT", 3},
+                                                               [HTTP_DELETE] = {"DELETE", 6}};
 
 const char *http_method_name(enum http_method method)
 {
-    return method < HTTP_METHOD_COUNT ? method_names[method] : "other";
+    return method < HTTP_METHOD_COUNT ? method_names[method].ptr : "other";
+}
+
+enum http_method http_method_of(struct strview name)
+{
+    enum http_method method = HTTP_GET;
+    while (method < HTTP_METHOD_COUNT && !sv_equal(method_names[method], name)) {
+        method++;
+    }
+    return method;
 }
 
 /* --- segments ----------------------------------------------------------------------------------
@@ -89,6 +102,9 @@ size_t http_percent_decode(char *text, size_t len)
  * or a file name behind could read differently. */
 static bool path_is_clean(struct strview path)
 {
+    if (http_wire_is_plain(path) && !memchr(path.ptr, '%', path.len)) {
+        return true; /* as nearly all are */
+    }
     for (size_t i = 0; i < path.len; i++) {
         unsigned char c = (unsigned char)path.ptr[i];
         if (c == '%') {
@@ -256,7 +272,7 @@ enum err http_route_match(const struct http_route_table *table, enum http_method
     if (!path_is_clean(path)) {
         return ERR_REQUEST_AMBIGUOUS;
     }
-    struct strview parts[HTTP_SEGMENTS_MAX];
+    UNINITIALIZED struct strview parts[HTTP_SEGMENTS_MAX];
     size_t count;
     if (!path_split(path, parts, &count)) {
         return ERR_NOT_FOUND;
@@ -291,7 +307,7 @@ void http_allow_text(unsigned allow, char text[HTTP_ALLOW_BYTES])
     char *out = text;
     for (enum http_method m = HTTP_GET; m < HTTP_METHOD_COUNT; m++) {
         if (allow & (1u << m)) {
-            out = stpcpy(out, method_names[m]);
+            out = stpcpy(out, method_names[m].ptr);
             out = stpcpy(out, m == HTTP_GET ? ", HEAD, " : ", ");
         }
     }

@@ -58,6 +58,7 @@ const char *http_match_param(const struct http_match *match, const char *name);
 #define HTTP_ALLOW_BYTES 64
 void http_allow_text(unsigned allow, char text[HTTP_ALLOW_BYTES]);
 const char *http_method_name(enum http_method method);
+enum http_method http_method_of(struct strview name); /* HTTP_METHOD_COUNT: none of ours */
 
 /* Decodes %XX in place; the new length, or SIZE_MAX for a broken escape or an encoded NUL. */
 size_t http_percent_decode(char *text, size_t len);

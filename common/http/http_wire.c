@@ -27,43 +27,58 @@ size_t http_wire_head_end(struct strview in, size_t *looked, const char **ret_fa
 
 /* --- its lines -------------------------------------------------------------------------------- */
 
-/* What stands before the separator, which becomes a NUL; NULL: there is none. */
-static char *part_cut(char **at, char separator)
+/* What stands before the next space, which becomes a NUL; ptr NULL: there is none. */
+static struct strview part_cut(char **at, const char *end)
 {
     char *part = *at;
-    char *end = strchr(part, separator);
-    if (!end) {
-        return NULL;
+    char *space = memchr(part, ' ', (size_t)(end - part));
+    if (!space) {
+        return (struct strview){0};
     }
-    *end = '\0';
-    *at = end + 1;
-    return part;
+    *space = '\0';
+    *at = space + 1;
+    return sv_of(part, (size_t)(space - part));
 }
 
-static bool has_control(const char *text)
+/* Not 0: one of its eight bytes is below 0x20, or 0x7f. */
+static uint64_t word_controls(const char *bytes)
 {
-    for (; *text; text++) {
-        if ((unsigned char)*text < 0x20 || *text == 0x7f) {
-            return true;
+    const uint64_t ones = 0x0101010101010101, highs = 0x8080808080808080;
+    uint64_t word;
+    memcpy(&word, bytes, sizeof word);
+    const uint64_t deletes = word ^ ones * 0x7f;
+    return (((word - ones * 0x20) & ~word) | ((deletes - ones) & ~deletes)) & highs;
+}
+
+bool http_wire_is_plain(struct strview text)
+{
+    if (text.len >= sizeof(uint64_t)) {
+        uint64_t found = word_controls(text.ptr + text.len - sizeof(uint64_t)); /* overlaps */
+        for (size_t i = 0; i + sizeof(uint64_t) < text.len; i += sizeof(uint64_t)) {
+            found |= word_controls(text.ptr + i);
+        }
+        return !found;
+    }
+    for (size_t i = 0; i < text.len; i++) {
+        if ((unsigned char)text.ptr[i] < 0x20 || text.ptr[i] == 0x7f) {
+            return false;
         }
     }
-    return false;
+    return true;
 }
 
+/* What follows the second space is the version, whatever it is. */
 static const char *request_line(char *line, const char *end, struct http_lines *ret)
 {
-    const char *method = part_cut(&line, ' ');
-    const char *target = method ? part_cut(&line, ' ') : NULL;
-    if (!target || !*method || !*target || strlen(line) != (size_t)(end - line)) {
-        return "a request line that is not a method, a target and a version, one space apart";
-    }
-    if (has_control(method) || has_control(target)) {
+    if (!http_wire_is_plain(sv_of(line, (size_t)(end - line)))) {
         return "a control character in the request line";
     }
-    ret->method = method;
-    ret->target = sv(target);
-    ret->version = line;
-    return NULL;
+    ret->method = part_cut(&line, end);
+    ret->target = ret->method.len ? part_cut(&line, end) : (struct strview){0};
+    ret->version = sv_of(line, (size_t)(end - line));
+    return ret->target.len
+               ? NULL
+               : "a request line that is not a method, a target and a version, one space apart";
 }
 
 static bool is_blank(char c)

@@ -31,8 +31,7 @@ struct http_field {
 
 /* A head taken apart: all of it points into its text. */
 struct http_lines {
-    const char *method, *version;
-    struct strview target; /* a NUL stands behind it */
+    struct strview method, target, version; /* a NUL stands behind each */
     size_t count;
     bool is_too_many; /* fields: count is the bound */
     struct http_field fields[HTTP_FIELDS_MAX];
@@ -41,6 +40,8 @@ struct http_lines {
 const char *http_wire_head(char *text, size_t len, struct http_lines *ret);
 
 int http_wire_digit(char c); /* hexadecimal; -1: none */
+/* No control character at all, no tab either. */
+bool http_wire_is_plain(struct strview text);
 
 /* Of a body in chunked coding, zeroed at first. */
 struct http_chunks {

@@ -99,6 +99,11 @@ enum err kafka_producer_topic(struct kafka_producer *producer, const char *topic
     return kafka_directory_find(producer->view, topic, ret);
 }
 
+uint64_t kafka_producer_topics_generation(struct kafka_producer *producer)
+{
+    return kafka_directory_generation(producer->view);
+}
+
 bool kafka_producer_has_metadata(struct kafka_producer *producer)
 {
     return kafka_directory_is_known(producer->view);

@@ -83,5 +83,7 @@ MUST_CHECK enum err kafka_producer_await_metadata(struct kafka_producer *produce
  * ERR_OK, ERR_TOPIC_UNKNOWN, ERR_KAFKA_UNAVAILABLE (no metadata yet). */
 MUST_CHECK enum err kafka_producer_topic(struct kafka_producer *producer, const char *topic,
                                          struct kafka_topic_facts *ret);
+/* Changes when kafka_producer_topic may tell something new. */
+uint64_t kafka_producer_topics_generation(struct kafka_producer *producer);
 /* Whether records are smaller on the wire than as they are given to send. */
 bool kafka_producer_is_compressing(const struct kafka_producer *producer);

@@ -82,7 +82,8 @@ static int status_of(const struct ingest_batch *batch, const struct ingest_tally
 
 static void answer_results(struct ingest_batch *batch)
 {
-    const struct ingest_tally tally = ingest_answer_tally(batch);
+    struct ingest_tally tally;
+    ingest_answer_tally(batch, &tally);
     const int status = status_of(batch, &tally);
     struct buf body;
     buf_init(&body, ANSWER_BYTES_MAX);

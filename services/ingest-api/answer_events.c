@@ -332,7 +332,8 @@ static void single(struct ingest_batch *batch)
 
 static void answer_results(struct ingest_batch *batch)
 {
-    const struct ingest_tally tally = ingest_answer_tally(batch);
+    struct ingest_tally tally;
+    ingest_answer_tally(batch, &tally);
     tell_preferences(batch);
     if (batch->is_single) {
         single(batch);

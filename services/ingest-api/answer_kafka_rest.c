@@ -76,7 +76,8 @@ static enum err error_append(struct buf *out, enum err err, const char *message)
 
 static void answer_results(struct ingest_batch *batch)
 {
-    const struct ingest_tally tally = ingest_answer_tally(batch);
+    struct ingest_tally tally;
+    ingest_answer_tally(batch, &tally);
     const size_t later = tally.of[INGEST_ACCEPTED] + tally.of[INGEST_SPOOLED];
     const size_t taken = tally.of[INGEST_STORED] + tally.of[INGEST_DUPLICATE] + later;
     const enum err first = (enum err)batch->results[0].err; /* there is a record */

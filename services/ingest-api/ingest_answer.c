@@ -20,10 +20,10 @@ static void count_request(struct ingest_worker *worker, const struct ingest_form
     metric_add(ingest_worker_requests(worker, format)->wholes[whole], 1);
 }
 
-struct ingest_tally ingest_answer_tally(const struct ingest_batch *batch)
+void ingest_answer_tally(const struct ingest_batch *batch, struct ingest_tally *ret)
 {
     struct ingest_worker *worker = batch->worker;
-    struct ingest_tally tally = {0};
+    *ret = (struct ingest_tally){0};
     for (uint32_t i = 0; i < batch->count;) { /* a run of equal ones at a time */
         const struct ingest_result *first = &batch->results[i];
         uint32_t run = 1;
@@ -31,17 +31,16 @@ struct ingest_tally ingest_answer_tally(const struct ingest_batch *batch)
                first[run].outcome == first->outcome) {
             run++;
         }
-        tally.of[first->outcome] += run;
+        ret->of[first->outcome] += run;
         if (first->topic != INGEST_NO_TOPIC) {
             metric_add(ingest_worker_topic_at(worker, first->topic)->outcomes[first->outcome], run);
         }
         i += run;
     }
-    count_request(worker, batch->format, whole_of(batch, &tally));
-    if (tally.of[INGEST_STORED]) {
+    count_request(worker, batch->format, whole_of(batch, ret));
+    if (ret->of[INGEST_STORED]) {
         metric_observe(worker->ack_seconds, (double)(clock_mono_us() - batch->started_us) / 1e6);
     }
-    return tally;
 }
 
 void ingest_answer_problem(struct http_request *request, enum err err, const struct err_info *info)

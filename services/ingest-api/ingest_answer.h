@@ -19,4 +19,4 @@ extern const struct ingest_answer ingest_answer_eventgate;  /* /v1/events */
 void ingest_answer_problem(struct http_request *request, enum err err, const struct err_info *info);
 /* What every shape does first: counts the results by topic and outcome, and the request by format and
  * what became of it as a whole. */
-struct ingest_tally ingest_answer_tally(const struct ingest_batch *batch);
+void ingest_answer_tally(const struct ingest_batch *batch, struct ingest_tally *ret);

@@ -260,7 +260,7 @@ static enum err record_send(struct ingest_reading *reading, const struct kafka_r
 
 static void event_send(struct ingest_reading *reading, uint32_t index)
 {
-    char scratch[INGEST_KEY_BYTES_MAX];
+    UNINITIALIZED char scratch[INGEST_KEY_BYTES_MAX];
     struct ingest_worker *worker = reading->worker;
     struct ingest_batch *batch = reading->batch;
     struct ingest_head *head = &reading->head;

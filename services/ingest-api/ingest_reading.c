@@ -26,12 +26,12 @@ void ingest_reading_free(struct ingest_reading *reading)
     }
 }
 
-static bool media_matches(const char *pattern, struct strview type)
+static bool media_matches(struct strview pattern, struct strview type)
 {
-    if (pattern[0] != '*') {
-        return sv_equal(sv(pattern), type);
+    if (!pattern.len || pattern.ptr[0] != '*') {
+        return sv_equal(pattern, type);
     }
-    const struct strview end = sv(pattern + 1);
+    const struct strview end = sv_of(pattern.ptr + 1, pattern.len - 1);
     return type.len > end.len && memcmp(type.ptr + type.len - end.len, end.ptr, end.len) == 0;
 }
 
@@ -105,7 +105,7 @@ enum err ingest_reading_begin(struct ingest_reading *reading, struct http_reques
 {
     reading->request = request;
     reading->route = route;
-    reading->info.text[0] = reading->info.pointer[0] = '\0';
+    err_info_clear(&reading->info);
     enum err e = identify(reading);
     if (!e) {
         e = ingest_worker_admit(reading->worker, &reading->info);

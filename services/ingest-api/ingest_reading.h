@@ -14,7 +14,7 @@
 #include "ingest_worker.h"
 
 struct ingest_media {
-    const char *type; /* of the Content-Type; a leading * stands for any beginning */
+    struct strview type; /* of the Content-Type; a leading * stands for any beginning */
     const struct ingest_format *format;
 };
 

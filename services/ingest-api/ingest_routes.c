@@ -13,19 +13,21 @@
 #include "ingest_rejects.h"
 #include "ingest_stream.h"
 
+#define MEDIA(type) {type, sizeof(type) - 1} /* SV is no constant */
+
 static const struct ingest_media events_media[] = {
-    {"", &ingest_format_json},
-    {"application/json", &ingest_format_json},
-    {"text/plain",
+    {MEDIA(""), &ingest_format_json},
+    {MEDIA("application/json"), &ingest_format_json},
+    {MEDIA("text/plain"),
      &ingest_format_json}, /* what navigator.sendBeacon may send without a preflight */
-    {"application/x-ndjson", &ingest_format_lines},
-    {"application/ndjson", &ingest_format_lines},
-    {"application/jsonl", &ingest_format_lines},
-    {"application/jsonlines", &ingest_format_lines},
-    {"application/x-jsonlines", &ingest_format_lines},
-    {"application/cloudevents+json", &ingest_format_cloudevent},
-    {"application/cloudevents-batch+json", &ingest_format_cloudevents},
-    {"*+json", &ingest_format_json},
+    {MEDIA("application/x-ndjson"), &ingest_format_lines},
+    {MEDIA("application/ndjson"), &ingest_format_lines},
+    {MEDIA("application/jsonl"), &ingest_format_lines},
+    {MEDIA("application/jsonlines"), &ingest_format_lines},
+    {MEDIA("application/x-jsonlines"), &ingest_format_lines},
+    {MEDIA("application/cloudevents+json"), &ingest_format_cloudevent},
+    {MEDIA("application/cloudevents-batch+json"), &ingest_format_cloudevents},
+    {MEDIA("*+json"), &ingest_format_json},
 };
 
 static const struct ingest_route events_route = {
@@ -37,9 +39,9 @@ static const struct ingest_route events_route = {
 };
 
 static const struct ingest_media rest_media[] = {
-    {"application/vnd.kafka.json.v2+json", &ingest_format_rest_json},
-    {"application/vnd.kafka.binary.v2+json", &ingest_format_rest_binary},
-    {"application/vnd.kafka.text.v2+json", &ingest_format_rest_text},
+    {MEDIA("application/vnd.kafka.json.v2+json"), &ingest_format_rest_json},
+    {MEDIA("application/vnd.kafka.binary.v2+json"), &ingest_format_rest_binary},
+    {MEDIA("application/vnd.kafka.text.v2+json"), &ingest_format_rest_text},
 };
 
 static const struct ingest_route rest_route = {
@@ -51,9 +53,9 @@ static const struct ingest_route rest_route = {
 };
 
 static const struct ingest_media eventgate_media[] = {
-    {"", &ingest_format_eventgate},
-    {"application/json", &ingest_format_eventgate},
-    {"text/plain", &ingest_format_eventgate},
+    {MEDIA(""), &ingest_format_eventgate},
+    {MEDIA("application/json"), &ingest_format_eventgate},
+    {MEDIA("text/plain"), &ingest_format_eventgate},
 };
 
 static const struct ingest_route eventgate_route = {

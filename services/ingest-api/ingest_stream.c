@@ -174,8 +174,8 @@ static void stranger_refuse(struct ingest_worker *worker, struct http_request *r
                             const struct ingest_route *route)
 {
     struct access_principal *principal;
-    struct err_info info;
-    info.text[0] = info.pointer[0] = '\0';
+    UNINITIALIZED struct err_info info;
+    err_info_clear(&info);
     const enum err e =
         service_access_identify(request, worker->access, SERVICE_ACCESS_HEAD, &principal, &info);
     if (e) {

@@ -335,21 +335,18 @@ static struct ingest_topic_state *topic_state_add(struct ingest_worker *worker, 
     return state;
 }
 
-enum err ingest_worker_topic(struct ingest_worker *worker, const struct access_principal *principal,
-                             struct strview name, const struct ingest_topic_state **ret,
-                             struct err_info *info)
+/* The name is one that a client may write to. */
+static enum err topic_find(struct ingest_worker *worker, struct strview name,
+                           struct ingest_topic_state **ret, struct err_info *info)
 {
     char text[TOPIC_NAME_BYTES_MAX + 1];
-    enum err e = access_permit(principal, ACCESS_WRITE, name, info);
-    if (e) {
-        return e;
-    }
     if (name.len >= sizeof text) {
         return err_set(info, ERR_TOPIC_FORBIDDEN, "a topic name has at most %d characters",
                        TOPIC_NAME_BYTES_MAX);
     }
     memcpy(text, name.ptr, name.len);
     text[name.len] = '\0';
+    enum err e = ERR_OK;
     struct ingest_topic rules;
     struct ingest_topic_state **slot = hash_map_find(worker->topics, name);
     struct ingest_topic_state *state = slot ? *slot : NULL;
@@ -377,6 +374,25 @@ enum err ingest_worker_topic(struct ingest_worker *worker, const struct access_p
     state->facts = facts;
     *ret = state;
     return ERR_OK;
+}
+
+enum err ingest_worker_topic(struct ingest_worker *worker, const struct access_principal *principal,
+                             struct strview name, const struct ingest_topic_state **ret,
+                             struct err_info *info)
+{
+    const uint64_t generation = kafka_producer_topics_generation(worker->producer);
+    struct ingest_topic_state *topic = worker->last.topic;
+    enum err e = access_permit(principal, ACCESS_WRITE, name, info);
+    if (!e &&
+        (!topic || worker->last.generation != generation || !sv_equal(sv(topic->name), name))) {
+        e = topic_find(worker, name, &topic, info);
+    }
+    if (!e) {
+        worker->last.topic = topic->facts.partitions ? topic : NULL; /* known, not spooled unseen */
+        worker->last.generation = generation;
+        *ret = topic;
+    }
+    return e;
 }
 
 /* Which topics are open does not change without a restart, only what holds for them. */

@@ -60,6 +60,10 @@ struct ingest_worker {
     struct ingest_reading *reading;     /* of the request whose handler is running */
     const struct ingest_topics *rules;  /* what a reload replaces, on this thread */
     struct hash_map *topics;            /* name → struct ingest_topic_state * */
+    struct {
+        struct ingest_topic_state *topic; /* NULL: none yet */
+        uint64_t generation;              /* of the producer's topics, when it was among them */
+    } last; /* found: most requests have the topic of the one before */
     struct ingest_batches batches;
     struct ingest_once_port *once;
     struct metric_series *ack_seconds;

@@ -74,7 +74,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     for (const char *line = strsep(&rest, "\n"); line; line = strsep(&rest, "\n")) {
         check_field(&head, line);
     }
-    const bool is_fine = http_head_end(&head, "HTTP/1.1");
+    const bool is_fine = http_head_end(&head, SV("HTTP/1.1"));
     CHECK(!is_fine || (head.host_count == 1 && head.length_count + head.coding_count <= 1));
     CHECK(head.request_id.len <= HTTP_REQUEST_ID_MAX);
     check_match(sv(target));

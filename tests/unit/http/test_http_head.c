@@ -80,7 +80,7 @@ static void test_http_head__fields__ambiguous_ones_are_refused(void **state)
         for (size_t f = 0; f < 4 && rows[i].fields[f].name.ptr; f++) {
             http_head_field(&head, rows[i].fields[f].name, rows[i].fields[f].value);
         }
-        if (http_head_end(&head, rows[i].version) != rows[i].is_fine) {
+        if (http_head_end(&head, sv(rows[i].version)) != rows[i].is_fine) {
             fail_msg("%s: %s", rows[i].label, head.fault ? head.fault : "taken");
         }
     }
@@ -95,7 +95,7 @@ static void test_http_head__values__are_kept(void **state)
     http_head_field(&head, SV("content-length"), SV("18446744073709551615"));
     http_head_field(&head, SV("X-Request-ID"), SV("a-B_9.:/+=@"));
     http_head_field(&head, SV("Origin"), SV("http://localhost:3000"));
-    assert_true(http_head_end(&head, "HTTP/1.1"));
+    assert_true(http_head_end(&head, SV("HTTP/1.1")));
     assert_sv("example.org:80", head.host);
     assert_true(head.content_length == UINT64_MAX);
     assert_sv("a-B_9.:/+=@", head.request_id);

@@ -137,8 +137,8 @@ static void test_http_wire_head__request_lines__have_three_parts(void **state)
             fail_msg("%s: %s", rows[i].label, fault ? fault : "taken");
         }
         if (!fault) {
-            assert_string_equal(rows[i].method, lines.method);
-            assert_string_equal(rows[i].version, lines.version);
+            assert_string_equal(rows[i].method, lines.method.ptr);
+            assert_string_equal(rows[i].version, lines.version.ptr);
             assert_sv(rows[i].target, lines.target);
             assert_true(is_inside(lines.target));
             assert_int_equal(0, lines.count);
@@ -546,6 +546,30 @@ static void test_http_chunks_run__random_bodies__come_back_however_they_are_spli
     }
 }
 
+/* Every byte at every place of texts up to three words long, beside neighbours that could carry over. */
+static void test_http_wire_is_plain__every_byte_everywhere(void **state)
+{
+    (void)state;
+    static const char others[] = {'a', ' ', '~', '\x80', '\xff'};
+    for (size_t len = 0; len <= 24; len++) {
+        for (size_t other = 0; other < sizeof others; other++) {
+            char text[24];
+            memset(text, others[other], sizeof text);
+            assert_true(http_wire_is_plain(sv_of(text, len)));
+            for (size_t at = 0; at < len; at++) {
+                for (int byte = 0; byte < 256; byte++) {
+                    text[at] = (char)byte;
+                    const bool is_plain = byte >= 0x20 && byte != 0x7f;
+                    if (http_wire_is_plain(sv_of(text, len)) != is_plain) {
+                        fail_msg("byte %d at %zu of %zu", byte, at, len);
+                    }
+                }
+                text[at] = others[other];
+            }
+        }
+    }
+}
+
 static void test_http_wire_digit__characters__all_of_them(void **state)
 {
     (void)state;
@@ -571,6 +595,7 @@ int main(void)
         cmocka_unit_test(test_http_chunks_run__bad__stays_bad),
         cmocka_unit_test(test_http_chunks_run__lines_and_trailers__have_bounds),
         cmocka_unit_test(test_http_chunks_run__random_bodies__come_back_however_they_are_split),
+        cmocka_unit_test(test_http_wire_is_plain__every_byte_everywhere),
         cmocka_unit_test(test_http_wire_digit__characters__all_of_them),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
