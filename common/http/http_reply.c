@@ -18,8 +18,8 @@
 
 static void text_add(struct buf *out, struct strview text)
 {
-    CHECK(buf_append_view(out, text) ==
-          ERR_OK); /* without a bound that an answer of ours comes near */
+    /* Far below the buffer's bound, if it has one: past it there is a defect. */
+    CHECK(buf_append_view(out, text) == ERR_OK);
 }
 
 static void field_add(struct buf *out, struct strview name, struct strview value)

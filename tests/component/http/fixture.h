@@ -53,6 +53,8 @@ struct fixture {
     _Atomic int stopped;           /* stop hooks called */
     _Atomic int streams;           /* open */
     _Atomic unsigned seen_workers; /* bit a worker that ran a handler */
+    int gate;                      /* eventfd: what GET /gate waits for, and with it its worker */
+    _Atomic int at_gate;           /* requests that ever stood there */
 };
 
 static struct fixture fixture; /* one server at a time */
@@ -192,13 +194,22 @@ static inline void handle_about(struct http_request *request)
     http_reply_json(request, 200, about);
 }
 
+/* While its worker waits here, the test says what it shall find in the sockets after it. */
+static inline void handle_gate(struct http_request *request)
+{
+    uint64_t rings;
+    fixture.at_gate++;
+    CHECK(read(fixture.gate, &rings, sizeof rings) == sizeof rings);
+    http_reply_bytes(request, 200, "text/plain", SV("gate"));
+}
+
 static const struct http_route routes[] = {
-    {HTTP_GET, "/hello", handle_hello},       {HTTP_POST, "/echo/{name}", handle_echo},
-    {HTTP_PUT, "/echo/{name}", handle_echo},  {HTTP_POST, "/defer", handle_defer},
-    {HTTP_POST, "/hold", handle_hold},        {HTTP_GET, "/big", handle_big},
-    {HTTP_GET, "/forget", handle_forget},     {HTTP_GET, "/stream", handle_stream},
-    {HTTP_GET, "/file", handle_file},         {HTTP_GET, "/about", handle_about},
-    {HTTP_POST, "/text/{name}", handle_text},
+    {HTTP_GET, "/gate", handle_gate},         {HTTP_GET, "/hello", handle_hello},
+    {HTTP_POST, "/echo/{name}", handle_echo}, {HTTP_PUT, "/echo/{name}", handle_echo},
+    {HTTP_POST, "/defer", handle_defer},      {HTTP_POST, "/hold", handle_hold},
+    {HTTP_GET, "/big", handle_big},           {HTTP_GET, "/forget", handle_forget},
+    {HTTP_GET, "/stream", handle_stream},     {HTTP_GET, "/file", handle_file},
+    {HTTP_GET, "/about", handle_about},       {HTTP_POST, "/text/{name}", handle_text},
 };
 static const struct http_route_set set = {routes, ARRAY_LEN(routes), NULL};
 
@@ -269,7 +280,7 @@ static enum err (*bench_start_hook)(struct http_worker *worker, void *context,
 
 static inline void server_start(const struct http_config *config)
 {
-    fixture = (struct fixture){.config = *config};
+    fixture = (struct fixture){.config = *config, .gate = eventfd(0, EFD_CLOEXEC)};
     const struct http_route_set sets[] = {set, more_routes};
     const struct http_server_params params = {
         .config = &fixture.config,
@@ -285,6 +296,9 @@ static inline void server_stop(void)
 {
     http_server_stop(fixture.server);
     fixture.server = NULL;
+    if (fixture.gate) {
+        close(fixture.gate);
+    }
 }
 
 /* Waits for another thread to bring a counter to a value; the deadline only ends a failed test. */

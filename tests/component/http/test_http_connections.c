@@ -12,38 +12,24 @@
 #define HOLD   "POST /hold HTTP/1.1\r\n" H "Content-Length: 0\r\n\r\n"
 #define ECHO_1 "POST /echo/n HTTP/1.1\r\n" H "Content-Length: 1\r\n\r\n1"
 
-/* --- a gate ------------------------------------------------------------------------------------- */
+/* --- routes that count ---------------------------------------------------------------------------- */
 
-static struct {
-    int gate;            /* eventfd: what /gate waits for, and with it its worker */
-    _Atomic int waiting; /* requests that stood before the gate */
-    _Atomic int counted;
-} gated;
-
-/* While it waits, the test says what the worker shall find in the sockets after it. */
-static void handle_gate(struct http_request *request)
-{
-    uint64_t rings;
-    gated.waiting++;
-    CHECK(read(gated.gate, &rings, sizeof rings) == sizeof rings);
-    http_reply_bytes(request, 200, "text/plain", SV("gate"));
-}
+static _Atomic int counts; /* requests of /count */
 
 static void handle_count(struct http_request *request)
 {
-    gated.counted++;
+    counts++;
     http_reply_bytes(request, 200, "text/plain", sv(http_request_param(request, "name")));
 }
 
 static void handle_counted(struct http_request *request)
 {
     char text[32];
-    snprintf(text, sizeof text, "%d", gated.counted);
+    snprintf(text, sizeof text, "%d", counts);
     http_reply_bytes(request, 200, "text/plain", sv(text));
 }
 
-static const struct http_route gate_routes[] = {
-    {HTTP_GET, "/gate", handle_gate},
+static const struct http_route count_routes[] = {
     {HTTP_GET, "/count/{name}", handle_count},
     {HTTP_GET, "/counted", handle_counted},
 };
@@ -51,9 +37,8 @@ static const struct http_route gate_routes[] = {
 static int start(void **state)
 {
     (void)state;
-    gated.gate = eventfd(0, EFD_CLOEXEC);
-    gated.waiting = gated.counted = 0;
-    more_routes = (struct http_route_set){gate_routes, ARRAY_LEN(gate_routes), NULL};
+    counts = 0;
+    more_routes = (struct http_route_set){count_routes, ARRAY_LEN(count_routes), NULL};
     const struct http_config config = config_default();
     server_start(&config);
     return 0;
@@ -63,21 +48,20 @@ static int stop(void **state)
 {
     (void)state;
     server_stop();
-    close(gated.gate);
     return 0;
 }
 
 /* The worker stands before the gate until the test rings for it. */
 static void gate_close(int fd)
 {
-    const int before = gated.waiting;
+    const int before = fixture.at_gate;
     client_say(fd, "GET /gate HTTP/1.1\r\n" H "\r\n");
-    await_count(&gated.waiting, before + 1);
+    await_count(&fixture.at_gate, before + 1);
 }
 
 static void gate_open(int fd)
 {
-    bell_ring(gated.gate);
+    bell_ring(fixture.gate);
     assert_string_equal("gate", answer_read(fd).body);
 }
 
@@ -145,7 +129,7 @@ static void test_http__many_requests_at_once__leave_others_their_turn(void **sta
         snprintf(wanted, sizeof wanted, "%d", i);
         assert_string_equal(wanted, answer_read(many).body);
     }
-    assert_int_equal(REQUESTS, gated.counted);
+    assert_int_equal(REQUESTS, counts);
     client_say(many, HELLO);
     assert_int_equal(200, answer_read(many).status);
     close(gate);
@@ -439,7 +423,7 @@ static int filler_count;
 static void descriptors_take(void)
 {
     int fd;
-    while (filler_count < FILLERS && (fd = dup(gated.gate)) >= 0) {
+    while (filler_count < FILLERS && (fd = dup(fixture.gate)) >= 0) {
         fillers[filler_count++] = fd;
     }
     assert_true(filler_count > 0 && filler_count < FILLERS);

@@ -88,22 +88,7 @@ static void handle_socket(struct http_request *request)
     echo_handle(request, &echo);
 }
 
-/* While its worker waits here, the test says what it shall find in the sockets after it. */
-static struct {
-    int bell;            /* eventfd */
-    _Atomic int waiting; /* requests that ever stood here */
-} gate;
-
-static void handle_gate(struct http_request *request)
-{
-    uint64_t rings;
-    gate.waiting++;
-    CHECK(read(gate.bell, &rings, sizeof rings) == sizeof rings);
-    http_reply_bytes(request, 200, "text/plain", SV("gate"));
-}
-
 static const struct http_route tls_routes[] = {
-    {HTTP_GET, "/gate", handle_gate},
     {HTTP_GET, "/echo", handle_socket},
     {HTTP_GET, "/peer", handle_peer},
     {HTTP_GET, "/flood", handle_flood},
@@ -423,15 +408,14 @@ static void test_tls__records_that_are_no_data__do_not_hide_the_request_behind_t
         {"two key updates", "NORMAL:-VERS-ALL:+VERS-TLS1.3", 2, false},
         {"a warning, TLS 1.2", "NORMAL:-VERS-ALL:+VERS-TLS1.2", 0, true},
     };
-    gate.bell = eventfd(0, EFD_CLOEXEC);
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         struct client client, holder = client_new(NULL);
-        const int before = gate.waiting;
+        const int before = fixture.at_gate;
         print_message("%s\n", rows[i].label);
         assert_true(client_try(&client, NULL, rows[i].priorities));
         assert_true(serves(&client));
         tls_say(&holder, "GET /gate HTTP/1.1\r\n" H "\r\n");
-        await_count(&gate.waiting, before + 1);
+        await_count(&fixture.at_gate, before + 1);
         for (int update = 0; update < rows[i].updates; update++) {
             assert_int_equal(0, gnutls_session_key_update(client.session, 0));
         }
@@ -440,14 +424,13 @@ static void test_tls__records_that_are_no_data__do_not_hide_the_request_behind_t
                 0, gnutls_alert_send(client.session, GNUTLS_AL_WARNING, GNUTLS_A_USER_CANCELED));
         }
         tls_say(&client, GET_HELLO);
-        bell_ring(gate.bell);
+        bell_ring(fixture.gate);
         assert_string_equal("gate", tls_answer(&holder).body);
         assert_true(has_come(&client));
         assert_string_equal("hello", tls_answer(&client).body);
         client_close(&client);
         client_close(&holder);
     }
-    close(gate.bell);
 }
 
 static void test_tls__many_deferred__all_are_answered(void **state)
