@@ -328,6 +328,7 @@ struct metric_series *metric_series(struct metric *metric, const char *const *la
 
 void metric_add(struct metric_series *series, int64_t count)
 {
+    CHECK(series->family->type == METRIC_COUNTER); /* a gauge has no cell */
     cell_add(series->cell, count);
 }
 
@@ -338,6 +339,7 @@ void metric_set(struct metric_series *series, double value)
 
 void metric_observe(struct metric_series *series, double value)
 {
+    CHECK(series->family->type == METRIC_HISTOGRAM);
     const double *bounds = metric_bounds(series->family);
     for (size_t i = 0; i < BOUNDS_MAX && bounds[i] > 0; i++) {
         if (value <= bounds[i]) {
