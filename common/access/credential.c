@@ -30,8 +30,8 @@ static const struct scheme {
     struct strview name;
     const char *(*read)(struct strview text, char *scratch, struct credential *ret);
 } schemes[] = {
-    {{"Bearer", 6}, read_bearer},
-    {{"Basic", 5}, read_basic},
+    {SV_STATIC("Bearer"), read_bearer},
+    {SV_STATIC("Basic"), read_basic},
 };
 
 static const char *read_authorization(struct strview value, char *scratch, struct credential *ret)

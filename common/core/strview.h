@@ -11,7 +11,8 @@ struct strview {
     size_t len;
 };
 
-#define SV(literal) ((struct strview){"" literal, sizeof(literal) - 1})
+#define SV(literal)        ((struct strview){"" literal, sizeof(literal) - 1})
+#define SV_STATIC(literal) {"" literal, sizeof(literal) - 1} /* in tables, which want constants */
 /* For printf's "%.*s". */
 #define SV_ARG(view) (int)(view).len, (view).ptr ? (view).ptr : ""
 

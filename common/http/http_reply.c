@@ -86,11 +86,8 @@ struct status_line {
     int status;
     struct strview text;
 };
-#define LINE(status, phrase)                                                                       \
-    {status,                                                                                       \
-     {"HTTP/1.1 " #status " " phrase "\r\n", sizeof("HTTP/1.1 " #status " " phrase "\r\n") - 1}}
+#define LINE(status, phrase) {status, SV_STATIC("HTTP/1.1 " #status " " phrase "\r\n")}
 static const struct status_line status_lines[] = {
-    /* every status that we answer with */
     LINE(200, "OK"),
     LINE(201, "Created"),
     LINE(202, "Accepted"),

@@ -23,10 +23,10 @@ struct http_route_table {
     struct pattern *patterns;
 };
 
-static const struct strview method_names[HTTP_METHOD_COUNT] = {[HTTP_GET] = {"GET", 3},
-                                                               [HTTP_POST] = {"POST", 4},
-                                                               [HTTP_PUT] = {"PUT", 3},
-                                                               [HTTP_DELETE] = {"DELETE", 6}};
+static const struct strview method_names[HTTP_METHOD_COUNT] = {[HTTP_GET] = SV_STATIC("GET"),
+                                                               [HTTP_POST] = SV_STATIC("POST"),
+                                                               [HTTP_PUT] = SV_STATIC("PUT"),
+                                                               [HTTP_DELETE] = SV_STATIC("DELETE")};
 
 const char *http_method_name(enum http_method method)
 {
@@ -70,23 +70,14 @@ static bool path_split(struct strview path, struct strview segments[HTTP_SEGMENT
     return true;
 }
 
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9') {
-        return c - '0';
-    }
-    c = (char)(c | 0x20);
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 size_t http_percent_decode(char *text, size_t len)
 {
     size_t out = 0;
     for (size_t in = 0; in < len; in++) {
         char c = text[in];
         if (c == '%') {
-            const int high = in + 2 < len ? hex_digit(text[in + 1]) : -1;
-            const int low = in + 2 < len ? hex_digit(text[in + 2]) : -1;
+            const int high = in + 2 < len ? http_wire_digit(text[in + 1]) : -1;
+            const int low = in + 2 < len ? http_wire_digit(text[in + 2]) : -1;
             if (high < 0 || low < 0 || (high == 0 && low == 0)) {
                 return SIZE_MAX;
             }
@@ -108,8 +99,8 @@ static bool path_is_clean(struct strview path)
     for (size_t i = 0; i < path.len; i++) {
         unsigned char c = (unsigned char)path.ptr[i];
         if (c == '%') {
-            const int high = i + 2 < path.len ? hex_digit(path.ptr[i + 1]) : -1;
-            const int low = i + 2 < path.len ? hex_digit(path.ptr[i + 2]) : -1;
+            const int high = i + 2 < path.len ? http_wire_digit(path.ptr[i + 1]) : -1;
+            const int low = i + 2 < path.len ? http_wire_digit(path.ptr[i + 2]) : -1;
             if (high < 0 || low < 0) {
                 return false;
             }

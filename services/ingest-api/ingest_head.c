@@ -83,7 +83,7 @@ static void on_event_field(struct ingest_head *head, struct strview name, struct
 
 static void on_x_field(struct ingest_head *head, struct strview name, struct strview value)
 {
-    static const struct strview given = {GIVEN_PREFIX, sizeof GIVEN_PREFIX - 1};
+    static const struct strview given = SV_STATIC(GIVEN_PREFIX);
     if (has_prefix(name, given)) {
         on_given(head, (struct strview){name.ptr + given.len, name.len - given.len}, value);
     } else if (is_named(name, SV("x-kafka-key"))) {
@@ -95,7 +95,7 @@ static void on_x_field(struct ingest_head *head, struct strview name, struct str
 
 static void on_c_field(struct ingest_head *head, struct strview name, struct strview value)
 {
-    static const struct strview event = {EVENT_PREFIX, sizeof EVENT_PREFIX - 1};
+    static const struct strview event = SV_STATIC(EVENT_PREFIX);
     if (has_prefix(name, event)) {
         on_event_field(head, (struct strview){name.ptr + event.len, name.len - event.len}, value);
     } else if (is_named(name, SV("content-type"))) {
@@ -186,10 +186,10 @@ struct arguments {
 static void on_argument(void *context, struct strview name, const char *value)
 {
     static const struct strview names[ARGUMENTS] = {
-        [KEY] = {"key", 3},
-        [PARTITION] = {"partition", 9},
-        [TIMESTAMP] = {"timestamp", 9},
-        [HASTY] = {"hasty", 5},
+        [KEY] = SV_STATIC("key"),
+        [PARTITION] = SV_STATIC("partition"),
+        [TIMESTAMP] = SV_STATIC("timestamp"),
+        [HASTY] = SV_STATIC("hasty"),
     };
     struct arguments *arguments = context;
     for (int i = 0; i < ARGUMENTS; i++) {

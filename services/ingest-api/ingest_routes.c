@@ -13,21 +13,19 @@
 #include "ingest_rejects.h"
 #include "ingest_stream.h"
 
-#define MEDIA(type) {type, sizeof(type) - 1} /* SV is no constant */
-
 static const struct ingest_media events_media[] = {
-    {MEDIA(""), &ingest_format_json},
-    {MEDIA("application/json"), &ingest_format_json},
-    {MEDIA("text/plain"),
+    {SV_STATIC(""), &ingest_format_json},
+    {SV_STATIC("application/json"), &ingest_format_json},
+    {SV_STATIC("text/plain"),
      &ingest_format_json}, /* what navigator.sendBeacon may send without a preflight */
-    {MEDIA("application/x-ndjson"), &ingest_format_lines},
-    {MEDIA("application/ndjson"), &ingest_format_lines},
-    {MEDIA("application/jsonl"), &ingest_format_lines},
-    {MEDIA("application/jsonlines"), &ingest_format_lines},
-    {MEDIA("application/x-jsonlines"), &ingest_format_lines},
-    {MEDIA("application/cloudevents+json"), &ingest_format_cloudevent},
-    {MEDIA("application/cloudevents-batch+json"), &ingest_format_cloudevents},
-    {MEDIA("*+json"), &ingest_format_json},
+    {SV_STATIC("application/x-ndjson"), &ingest_format_lines},
+    {SV_STATIC("application/ndjson"), &ingest_format_lines},
+    {SV_STATIC("application/jsonl"), &ingest_format_lines},
+    {SV_STATIC("application/jsonlines"), &ingest_format_lines},
+    {SV_STATIC("application/x-jsonlines"), &ingest_format_lines},
+    {SV_STATIC("application/cloudevents+json"), &ingest_format_cloudevent},
+    {SV_STATIC("application/cloudevents-batch+json"), &ingest_format_cloudevents},
+    {SV_STATIC("*+json"), &ingest_format_json},
 };
 
 static const struct ingest_route events_route = {
@@ -39,9 +37,9 @@ static const struct ingest_route events_route = {
 };
 
 static const struct ingest_media rest_media[] = {
-    {MEDIA("application/vnd.kafka.json.v2+json"), &ingest_format_rest_json},
-    {MEDIA("application/vnd.kafka.binary.v2+json"), &ingest_format_rest_binary},
-    {MEDIA("application/vnd.kafka.text.v2+json"), &ingest_format_rest_text},
+    {SV_STATIC("application/vnd.kafka.json.v2+json"), &ingest_format_rest_json},
+    {SV_STATIC("application/vnd.kafka.binary.v2+json"), &ingest_format_rest_binary},
+    {SV_STATIC("application/vnd.kafka.text.v2+json"), &ingest_format_rest_text},
 };
 
 static const struct ingest_route rest_route = {
@@ -53,9 +51,9 @@ static const struct ingest_route rest_route = {
 };
 
 static const struct ingest_media eventgate_media[] = {
-    {MEDIA(""), &ingest_format_eventgate},
-    {MEDIA("application/json"), &ingest_format_eventgate},
-    {MEDIA("text/plain"), &ingest_format_eventgate},
+    {SV_STATIC(""), &ingest_format_eventgate},
+    {SV_STATIC("application/json"), &ingest_format_eventgate},
+    {SV_STATIC("text/plain"), &ingest_format_eventgate},
 };
 
 static const struct ingest_route eventgate_route = {
