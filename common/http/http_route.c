@@ -93,7 +93,7 @@ size_t http_percent_decode(char *text, size_t len)
  * or a file name behind could read differently. */
 static bool path_is_clean(struct strview path)
 {
-    if (http_wire_is_plain(path) && !memchr(path.ptr, '%', path.len)) {
+    if (!path.len || (http_wire_is_plain(path) && !memchr(path.ptr, '%', path.len))) {
         return true; /* as nearly all are */
     }
     for (size_t i = 0; i < path.len; i++) {
