@@ -416,7 +416,7 @@ static void test_bound__the_oldest_go__and_that_is_told(void **state)
                                           "--query.history.bytes=16KiB", NULL};
     struct site *site = site_start(options);
     site_produce_orders(site, 0, 300, 1);
-    free(await_answer(site, "/latest/orders", "orders~0=100,1=100,2=100"));
+    free(await_answer(site, "/history/orders", "orders~0=100,1=100,2=100"));
     char *text = site_get(site, "/history/orders?limit=10000", NULL);
     expect_in(text, "\"complete\":false,\"oldest\":");
     assert_in_range(count_of(text, "\"key\":"), 5, 100);
