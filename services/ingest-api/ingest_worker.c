@@ -355,7 +355,7 @@ static enum err topic_find(struct ingest_worker *worker, struct strview name,
         e = ingest_topics_find(worker->rules, text, &rules, info);
     }
     if (!e) {
-        e = topic_exists(worker, text, &facts, info); /* each time: a topic may be deleted */
+        e = topic_exists(worker, text, &facts, info); /* a topic may have been deleted */
         if (e == ERR_KAFKA_UNAVAILABLE && worker->spool && ingest_spool_is_on(worker->spool)) {
             e = ERR_OK; /* found out when the event is replayed */
         }
