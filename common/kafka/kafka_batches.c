@@ -11,15 +11,21 @@
 #define BATCH_BYTES    (256 * 1024)
 #define FIRST_BYTES    (8 * 1024) /* of a batch that may stay small */
 #define OVERHEAD_BYTES 512 /* of a batch and its request, which message.max.bytes counts as well */
-#define SPARES_MAX     16  /* kept of those taken back one by one: with a burst its memory goes */
+#define OPAQUES_FIRST  64
+#define SPARES_MAX     16 /* kept of those taken back one by one: with a burst its memory goes */
+
+struct place {
+    struct kafka_batch *open;
+    size_t sent; /* and not taken back */
+};
 
 struct topic {
     rd_kafka_topic_t *handle;
-    int32_t partitions; /* 0: not known */
-    uint64_t look;      /* when that was learned */
-    int32_t sticky;     /* where records without a key go; -1: to be chosen */
-    int32_t room;       /* of `open` */
-    struct kafka_batch **open;
+    int32_t partitions;   /* 0: not known */
+    uint64_t look;        /* when that was learned */
+    int32_t sticky;       /* where records without a key go; -1: to be chosen */
+    int32_t room;         /* of `places` */
+    struct place *places; /* by partition */
 };
 
 struct kafka_batches {
@@ -31,7 +37,13 @@ struct kafka_batches {
     struct kafka_batch *first, **last; /* open */
     struct kafka_batch *sent, *kept;
     size_t kept_count;
+    uint64_t opened; /* ever */
 };
+
+static struct place *place_of(const struct kafka_batches *batches, const struct kafka_batch *batch)
+{
+    return &batches->topics[batch->topic].places[batch->partition];
+}
 
 /* --- batches ------------------------------------------------------------------------------------------------- */
 
@@ -40,6 +52,7 @@ static void batches_free(struct kafka_batch *batch)
     while (batch) {
         struct kafka_batch *next = batch->next;
         free(batch->records.bytes);
+        free(batch->opaques);
         free(batch);
         batch = next;
     }
@@ -68,6 +81,7 @@ static struct kafka_batch *batch_take(struct kafka_batches *batches, size_t byte
     batches->kept_count--;
     batch->records = (struct kafka_records){.bytes = batch->records.bytes};
     batch->value_bytes = 0;
+    batch->is_mixed = false;
     return batch;
 }
 
@@ -118,7 +132,8 @@ static void batch_unlink(struct kafka_batches *batches, struct kafka_batch *batc
 static void batch_close(struct kafka_batches *batches, struct kafka_batch *batch)
 {
     struct topic *topic = &batches->topics[batch->topic];
-    topic->open[batch->partition] = NULL;
+    topic->places[batch->partition].open = NULL;
+    topic->places[batch->partition].sent++;
     topic->sticky = topic->sticky == batch->partition ? -1 : topic->sticky;
     batch_unlink(batches, batch);
     batch->next = batches->sent;
@@ -145,7 +160,8 @@ static rd_kafka_resp_err_t batch_open(struct kafka_batches *batches, size_t topi
     batch->link = batches->last;
     *batches->last = batch;
     batches->last = &batch->next;
-    batches->topics[topic].open[partition] = batch;
+    batches->opened++;
+    place_of(batches, batch)->open = batch;
     return RD_KAFKA_RESP_ERR_NO_ERROR;
 }
 
@@ -155,7 +171,8 @@ static rd_kafka_resp_err_t batch_hand_over(struct kafka_batches *batches, struct
                                         .size = batch->records.size,
                                         .count = batch->records.count,
                                         .first_timestamp = batch->records.first_timestamp_ms,
-                                        .max_timestamp = batch->records.max_timestamp_ms};
+                                        .max_timestamp = batch->records.max_timestamp_ms,
+                                        .since_us = batch->opened_us};
     return rd_kafka_produce_records(batches->topics[batch->topic].handle, batch->partition,
                                     &records, batch);
 }
@@ -181,9 +198,9 @@ static rd_kafka_resp_err_t partitions_learn(const struct kafka_batches *batches,
         return code;
     }
     if (count > topic->room) {
-        topic->open = must_realloc(topic->open, (size_t)count * sizeof *topic->open);
+        topic->places = must_realloc(topic->places, (size_t)count * sizeof *topic->places);
         for (; topic->room < count; topic->room++) {
-            topic->open[topic->room] = NULL;
+            topic->places[topic->room] = (struct place){0};
         }
     }
     topic->partitions = count;
@@ -217,10 +234,28 @@ static int32_t partition_choose(struct topic *topic, const struct kafka_record *
 /* --- records ------------------------------------------------------------------------------------------------- */
 
 static bool has_room(const struct kafka_batches *batches, const struct kafka_batch *batch,
-                     const struct kafka_record *record, size_t bytes)
+                     size_t bytes)
 {
     return batch->records.count < batches->records_max &&
-           batch->records.size + bytes <= batches->bytes_max && batch->opaque == record->opaque;
+           batch->records.size + bytes <= batches->bytes_max;
+}
+
+/* Of the record that comes next, and is not the first. */
+static void opaque_add(struct kafka_batch *batch, void *opaque)
+{
+    const size_t count = (size_t)batch->records.count;
+    if (!batch->is_mixed && opaque == batch->opaque) {
+        return;
+    }
+    if (count >= batch->opaque_room) {
+        batch->opaque_room = 2 * count > OPAQUES_FIRST ? 2 * count : OPAQUES_FIRST;
+        batch->opaques = must_realloc(batch->opaques, batch->opaque_room * sizeof *batch->opaques);
+    }
+    for (size_t i = 0; !batch->is_mixed && i < count; i++) {
+        batch->opaques[i] = batch->opaque;
+    }
+    batch->is_mixed = true;
+    batch->opaques[count] = opaque;
 }
 
 rd_kafka_resp_err_t kafka_batches_add(struct kafka_batches *batches, size_t index,
@@ -241,16 +276,17 @@ rd_kafka_resp_err_t kafka_batches_add(struct kafka_batches *batches, size_t inde
     if (bytes > batches->record_bytes_max) {
         return RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE;
     }
-    struct kafka_batch *batch = topic->open[partition];
-    if (batch && !has_room(batches, batch, record, bytes)) {
+    struct kafka_batch *batch = topic->places[partition].open;
+    if (batch && !has_room(batches, batch, bytes)) {
         code = batch_send(batches, batch);
     }
-    if (!code && !topic->open[partition]) {
+    if (!code && !topic->places[partition].open) {
         code = batch_open(batches, index, partition, record);
     }
     if (!code) {
-        batch = topic->open[partition];
+        batch = topic->places[partition].open;
         batch_grow(batch, bytes);
+        opaque_add(batch, record->opaque);
         kafka_records_add(&batch->records, record);
         batch->value_bytes += record->value.len;
     }
@@ -266,6 +302,23 @@ rd_kafka_resp_err_t kafka_batches_send_older(struct kafka_batches *batches, int6
     return code;
 }
 
+rd_kafka_resp_err_t kafka_batches_send_ready(struct kafka_batches *batches, int64_t than_us,
+                                             struct kafka_batch **ret_unsent)
+{
+    struct kafka_batch *next;
+    for (struct kafka_batch *batch = batches->first; batch && batch->opened_us < than_us;
+         batch = next) {
+        next = batch->next;
+        rd_kafka_resp_err_t code = place_of(batches, batch)->sent ? RD_KAFKA_RESP_ERR_NO_ERROR
+                                                                  : batch_send(batches, batch);
+        if (code) {
+            *ret_unsent = batch;
+            return code;
+        }
+    }
+    return RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
 rd_kafka_resp_err_t kafka_batches_send(struct kafka_batches *batches)
 {
     return kafka_batches_send_older(batches, INT64_MAX);
@@ -276,28 +329,42 @@ rd_kafka_resp_err_t kafka_batches_send_topic(struct kafka_batches *batches, size
     struct topic *topic = &batches->topics[index];
     rd_kafka_resp_err_t code = RD_KAFKA_RESP_ERR_NO_ERROR;
     for (int32_t i = 0; !code && i < topic->room; i++) {
-        code = topic->open[i] ? batch_send(batches, topic->open[i]) : code;
+        struct kafka_batch *open = topic->places[i].open;
+        code = open ? batch_send(batches, open) : code;
     }
     return code;
 }
 
 /* --- out of order -------------------------------------------------------------------------------------------- */
 
-const struct kafka_batch *kafka_batches_oldest(const struct kafka_batches *batches)
+struct kafka_batch *kafka_batches_oldest(const struct kafka_batches *batches)
 {
     return batches->first;
 }
 
-struct kafka_batch *kafka_batches_withdraw(struct kafka_batches *batches)
+const struct kafka_batch *kafka_batches_oldest_ready(const struct kafka_batches *batches)
 {
-    struct kafka_batch *batch = batches->first;
-    batch_close(batches, batch);
+    const struct kafka_batch *batch = batches->first;
+    while (batch && place_of(batches, batch)->sent) {
+        batch = batch->next;
+    }
     return batch;
+}
+
+uint64_t kafka_batches_opened(const struct kafka_batches *batches)
+{
+    return batches->opened;
+}
+
+void kafka_batches_withdraw(struct kafka_batches *batches, struct kafka_batch *batch)
+{
+    batch_close(batches, batch);
 }
 
 void kafka_batches_take_back(struct kafka_batches *batches, struct kafka_batch *batch)
 {
     batch_unlink(batches, batch);
+    place_of(batches, batch)->sent--;
     if (batches->kept_count < SPARES_MAX) {
         batch_keep(batches, batch);
     } else {
@@ -339,7 +406,7 @@ void kafka_batches_drop(struct kafka_batches *batches)
 {
     for (struct kafka_batch *batch = batches->first; batch; batch = batch->next) {
         struct topic *topic = &batches->topics[batch->topic];
-        topic->open[batch->partition] = NULL;
+        place_of(batches, batch)->open = NULL;
         topic->sticky = -1;
     }
     batches_keep(batches, TAKE(batches->first));
@@ -349,6 +416,9 @@ void kafka_batches_drop(struct kafka_batches *batches)
 void kafka_batches_reset(struct kafka_batches *batches)
 {
     kafka_batches_drop(batches);
+    for (struct kafka_batch *batch = batches->sent; batch; batch = batch->next) {
+        place_of(batches, batch)->sent = 0;
+    }
     batches_keep(batches, TAKE(batches->sent));
     kafka_batches_look_again(batches);
 }
@@ -384,7 +454,7 @@ void kafka_batches_free(struct kafka_batches *batches)
     kafka_batches_reset(batches);
     batches_free(batches->kept);
     for (size_t i = 0; i < batches->topic_count; i++) {
-        free(batches->topics[i].open);
+        free(batches->topics[i].places);
     }
     free(batches->topics);
     free(batches);

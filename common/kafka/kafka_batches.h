@@ -12,8 +12,7 @@
  * ERRORS   librdkafka's codes, as of rd_kafka_produceva(). A record that was not taken changes nothing;
  *          a batch that was not stays open.
  *          RD_KAFKA_RESP_ERR__WAIT_CACHE: what partitions the topic has is not known yet.
- * REPORT   librdkafka's report has the `struct kafka_batch` as its opaque. The batch has its records',
- *          which are the same for all of them: a record with another one begins a new batch.
+ * REPORT   librdkafka's report has the `struct kafka_batch` as its opaque. The batch has its records'.
  * THREADS  the producer's owner.
  * COST     no lock and no allocation a record. librdkafka's own way, an object of each record that two
  *          threads pass on, was half of what an enrichment cost.
@@ -31,7 +30,10 @@ struct kafka_batch {
     size_t value_bytes; /* of all its records */
     size_t topic;
     int32_t partition;
-    void *opaque; /* its records' */
+    void *opaque;       /* its first record's */
+    void **opaques;     /* each one's, where they are not the same */
+    size_t opaque_room; /* of opaques */
+    bool is_mixed;      /* they are not */
     int64_t opened_us;
     /* Of the open ones, the oldest first; of those sent; or of those kept for use. */
     struct kafka_batch *next, **link; /* link: what points to it */
@@ -54,12 +56,23 @@ MUST_CHECK rd_kafka_resp_err_t kafka_batches_send_topic(struct kafka_batches *ba
 /* Those that are open since before then. */
 MUST_CHECK rd_kafka_resp_err_t kafka_batches_send_older(struct kafka_batches *batches,
                                                         int64_t than_us);
-/* The open one that is the oldest; NULL: none is open. */
-const struct kafka_batch *kafka_batches_oldest(const struct kafka_batches *batches);
-/* The same one is not sent, ever: its records are the caller's until it is taken back. */
-struct kafka_batch *kafka_batches_withdraw(struct kafka_batches *batches);
+/* Of those, the ones whose partition has none under way: what comes until that one is reported goes
+ * with the next. With an error: the one that was not sent. */
+MUST_CHECK rd_kafka_resp_err_t kafka_batches_send_ready(struct kafka_batches *batches,
+                                                        int64_t than_us,
+                                                        struct kafka_batch **ret_unsent);
+/* The open one that is the oldest, or the oldest of those; NULL: there is none. */
+struct kafka_batch *kafka_batches_oldest(const struct kafka_batches *batches);
+const struct kafka_batch *kafka_batches_oldest_ready(const struct kafka_batches *batches);
+uint64_t kafka_batches_opened(const struct kafka_batches *batches); /* ever */
+/* An open one is not sent, ever: its records are the caller's until it is taken back. */
+void kafka_batches_withdraw(struct kafka_batches *batches, struct kafka_batch *batch);
 /* One that was sent and reported, or withdrawn. Only a few are kept for use. */
 void kafka_batches_take_back(struct kafka_batches *batches, struct kafka_batch *batch);
+static inline void *kafka_batch_opaque(const struct kafka_batch *batch, size_t index)
+{
+    return batch->is_mixed ? batch->opaques[index] : batch->opaque;
+}
 size_t kafka_batches_open_records(const struct kafka_batches *batches); /* looks at each batch */
 const char *kafka_batches_topic_name(const struct kafka_batches *batches,
                                      const struct kafka_batch *batch);

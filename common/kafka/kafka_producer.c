@@ -1,12 +1,12 @@
 /* One librdkafka producer behind one owner thread.
  *
- * Delivery reports come as events: one event carries the reports of a whole batch, so that the owner
- * is woken (through an eventfd) and called back once a batch, not once a record.
+ * Records are batches before librdkafka has them: an object of each, and its report, were half of what
+ * an event cost. librdkafka knows what is under way, and in which order; what is open, and for how long,
+ * is known here. A batch goes when it has lingered and its partition has none under way; until then it
+ * grows. So batches are as large as the brokers are slow, and an idle one is asked at once.
  *
- * A HASTY producer's records are batches before librdkafka has them: an object of each, and its report,
- * were a tenth of what an event cost. librdkafka knows what is under way, and in which order; what is
- * open, and for how long, is known here. The owner waits for one descriptor: an epoll stands before the
- * eventfd and the timer of what is open.
+ * The owner waits for one descriptor: an epoll stands before the eventfd that tells of reports and the
+ * timer of what is open.
  *
  * What topics exist, and who destroys a producer that was replaced: kafka_directory.h. There is no lock
  * of this file's.
@@ -14,6 +14,7 @@
 #include "kafka/kafka_producer.h"
 
 #include <errno.h>
+#include <librdkafka/rdkafka_records.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,7 +32,6 @@
 #include "metrics/metrics.h"
 
 #define TOPICS_MAX       100000
-#define REPORTS_BATCH    64 /* on the stack, which is zeroed each time */
 #define SERVE_EVENTS_MAX 1000
 #define FREE_WAIT_MS     5000
 #define FLUSH_STEP_MS    10 /* then reports are served: those that wait count as not sent */
@@ -71,12 +71,12 @@ struct kafka_producer {
     int fd;      /* wake_fd, or what tells of it and timer_fd */
     int wake_fd; /* events wait */
     size_t outstanding;
-    struct kafka_batches *batches; /* NULL: librdkafka makes them */
+    size_t outstanding_max; /* queue.buffering.max.messages: librdkafka counts batches */
+    struct kafka_batches *batches;
     int64_t linger_us;
-    int timer_fd; /* batches have lingered; -1: there are none */
+    int timer_fd; /* batches have lingered */
     bool is_timer_set;
     bool is_compressing;
-    bool is_batch_refused;    /* for its size: smaller ones are to be made */
     int64_t batch_bytes_max;  /* the client's batch.size */
     struct hash_map *handles; /* topic name → struct handle, of this client */
     struct {
@@ -153,18 +153,10 @@ static enum err batch_bytes_set(struct kafka_producer *producer, rd_kafka_conf_t
     return is_less ? kafka_conf_set(conf, "batch.size", value.text, info) : ERR_OK;
 }
 
-static bool makes_batches(const struct kafka_producer *producer)
-{
-    return producer->params.role == KAFKA_ROLE_PRODUCER_HASTY;
-}
-
 /* What comes out of a batch that has lingered here does not linger again. */
 static enum err linger_take(struct kafka_producer *producer, rd_kafka_conf_t *conf,
                             struct err_info *info)
 {
-    if (!makes_batches(producer)) {
-        return ERR_OK;
-    }
     producer->linger_us = (int64_t)(strtod(conf_get(conf, "linger.ms").text, NULL) * 1000);
     return kafka_conf_set(conf, "linger.ms", "0", info);
 }
@@ -192,7 +184,9 @@ static enum err client_start(struct kafka_producer *producer, struct err_info *i
         rd_kafka_conf_destroy(conf);
         return err_set(info, ERR_CONFIG, "Kafka producer: %s", why);
     }
-    producer->batches = makes_batches(producer) ? kafka_batches_new(producer->client) : NULL;
+    producer->outstanding_max =
+        (size_t)kafka_conf_number(rd_kafka_conf(producer->client), "queue.buffering.max.messages");
+    producer->batches = kafka_batches_new(producer->client);
     producer->handles = hash_map_new(sizeof(struct handle), TOPICS_MAX);
     producer->events = rd_kafka_queue_get_main(producer->client);
     static const uint64_t one = 1;
@@ -305,41 +299,8 @@ static void size_judge(struct kafka_producer *producer, struct kafka_report *rep
         report->err = ERR_KAFKA_BATCH;
         report->reason = fits ? "Broker: Message size too large; smaller batches follow"
                               : "Broker: Message size too large; how much the topic takes is asked";
-        producer->is_batch_refused = true;
     }
 }
-
-static void latency_observe(struct kafka_producer *producer, int64_t latency_us)
-{
-    if (latency_us >= 0) { /* -1: never sent */
-        metric_observe(producer->metrics.ack_seconds, (double)latency_us / 1e6);
-    }
-}
-
-static void reports_deliver(struct kafka_producer *producer, rd_kafka_event_t *event)
-{
-    const rd_kafka_message_t *messages[REPORTS_BATCH];
-    struct kafka_report reports[REPORTS_BATCH];
-    size_t count;
-    while ((count = rd_kafka_event_message_array(event, messages, REPORTS_BATCH)) > 0) {
-        int64_t failed = 0;
-        for (size_t i = 0; i < count; i++) {
-            report_from(messages[i], &reports[i]);
-            if (reports[i].err == ERR_RECORD_TOO_LARGE) {
-                size_judge(producer, &reports[i]);
-            }
-            failed += reports[i].err != ERR_OK;
-        }
-        CHECK(producer->outstanding >= count);
-        producer->outstanding -= count;
-        metric_add(producer->metrics.stored, (int64_t)count - failed);
-        metric_add(producer->metrics.failed, failed);
-        latency_observe(producer, rd_kafka_message_latency(messages[count - 1]));
-        producer->params.on_reports(producer->params.context, reports, count);
-    }
-}
-
-/* --- reports of batches made here ----------------------------------------------------------------------- */
 
 static void report_deliver(struct kafka_producer *producer, const struct kafka_report *report)
 {
@@ -350,32 +311,65 @@ static void report_deliver(struct kafka_producer *producer, const struct kafka_r
     producer->params.on_reports(producer->params.context, report, 1);
 }
 
+/* What a batch's records have in common. */
+struct outcome {
+    rd_kafka_resp_err_t code;
+    bool may_be_stored;
+    int64_t offset;      /* the first's */
+    int64_t appended_ms; /* when the broker has stored them, where its topics say that; else -1 */
+    rd_kafka_event_t *event; /* names those that the batch was refused for; else NULL */
+    int named;               /* of them: told */
+};
+
+/* Of the record at an index, the one after that which was told before. */
+static struct kafka_report report_of(const struct kafka_batch *batch, size_t index,
+                                     const struct outcome *outcome,
+                                     const struct kafka_record *record)
+{
+    return (struct kafka_report){
+        .opaque = record->opaque,
+        .count = 1,
+        .value_bytes = record->value.len,
+        .err = kafka_err(outcome->code),
+        .may_be_stored = outcome->may_be_stored,
+        .partition = batch->partition,
+        .offset = outcome->code ? RD_KAFKA_OFFSET_INVALID : outcome->offset + (int64_t)index,
+        .timestamp_ms = outcome->appended_ms >= 0 ? outcome->appended_ms : record->timestamp_ms,
+        .key = record->key,
+        .value = record->value,
+        .reason = outcome->code ? rd_kafka_err2str(outcome->code) : "",
+        .record = record,
+    };
+}
+
+/* Where the broker names some records, the others only were in a batch with them. */
+static void name_judge(struct outcome *outcome, size_t index, struct kafka_report *report)
+{
+    int32_t named = -1;
+    const char *words = rd_kafka_event_record_error(outcome->event, outcome->named, &named);
+    const bool is_named = words && named == (int32_t)index;
+    const rd_kafka_resp_err_t code = is_named ? rd_kafka_event_error(outcome->event)
+                                              : RD_KAFKA_RESP_ERR__INVALID_DIFFERENT_RECORD;
+    outcome->named += is_named;
+    report->err = kafka_err(code);
+    report->reason = is_named && words[0] ? words : rd_kafka_err2str(code);
+}
+
 /* Tells of each record, and takes the batch back. */
-static void batch_fail(struct kafka_producer *producer, struct kafka_batch *batch,
-                       rd_kafka_resp_err_t code, bool may_be_stored)
+static void batch_report(struct kafka_producer *producer, struct kafka_batch *batch,
+                         struct outcome outcome)
 {
     struct strview left = kafka_records_all(&batch->records);
     struct kafka_header headers[KAFKA_HEADERS_MAX];
     struct kafka_record record;
-    while (kafka_records_read(&batch->records, &left, headers, &record)) {
+    for (size_t i = 0; kafka_records_read(&batch->records, &left, headers, &record); i++) {
         record.topic = kafka_batches_topic_name(producer->batches, batch);
         record.partition = batch->partition;
-        record.opaque = batch->opaque;
-        struct kafka_report report = {
-            .opaque = batch->opaque,
-            .count = 1,
-            .value_bytes = record.value.len,
-            .err = kafka_err(code),
-            .may_be_stored = may_be_stored,
-            .partition = batch->partition,
-            .offset = RD_KAFKA_OFFSET_INVALID,
-            .timestamp_ms = record.timestamp_ms,
-            .key = record.key,
-            .value = record.value,
-            .reason = rd_kafka_err2str(code),
-            .record = &record,
-        };
-        if (report.err == ERR_RECORD_TOO_LARGE) {
+        record.opaque = kafka_batch_opaque(batch, i);
+        struct kafka_report report = report_of(batch, i, &outcome, &record);
+        if (outcome.event) {
+            name_judge(&outcome, i, &report);
+        } else if (report.err == ERR_RECORD_TOO_LARGE) {
             size_judge(producer, &report);
         }
         report_deliver(producer, &report);
@@ -383,6 +377,13 @@ static void batch_fail(struct kafka_producer *producer, struct kafka_batch *batc
     kafka_batches_take_back(producer->batches, batch);
 }
 
+static void batch_fail(struct kafka_producer *producer, struct kafka_batch *batch,
+                       rd_kafka_resp_err_t code)
+{
+    batch_report(producer, batch, (struct outcome){.code = code, .appended_ms = -1});
+}
+
+/* All have the same opaque: one report is all. */
 static void batch_stored(struct kafka_producer *producer, struct kafka_batch *batch,
                          const rd_kafka_message_t *message)
 {
@@ -396,9 +397,25 @@ static void batch_stored(struct kafka_producer *producer, struct kafka_batch *ba
         .timestamp_ms = rd_kafka_message_timestamp(message, &type),
         .reason = "",
     };
-    latency_observe(producer, clock_mono_us() - batch->opened_us);
     kafka_batches_take_back(producer->batches, batch);
     report_deliver(producer, &report);
+}
+
+static struct outcome outcome_of(rd_kafka_event_t *event, const rd_kafka_message_t *message)
+{
+    rd_kafka_timestamp_type_t type;
+    const int64_t timestamp_ms = rd_kafka_message_timestamp(message, &type);
+    struct outcome outcome = {.offset = message->offset, .appended_ms = -1};
+    int32_t named;
+    if (message->err) {
+        outcome.code = message->err;
+        outcome.may_be_stored =
+            rd_kafka_message_status(message) != RD_KAFKA_MSG_STATUS_NOT_PERSISTED;
+        outcome.event = rd_kafka_event_record_error(event, 0, &named) ? event : NULL;
+    } else if (type == RD_KAFKA_TIMESTAMP_LOG_APPEND_TIME) {
+        outcome.appended_ms = timestamp_ms;
+    }
+    return outcome;
 }
 
 /* One that was in no batch: its topic was not known. */
@@ -412,20 +429,26 @@ static void lone_deliver(struct kafka_producer *producer, struct kafka_batch *lo
     if (report.err == ERR_RECORD_TOO_LARGE) {
         size_judge(producer, &report);
     }
-    latency_observe(producer, rd_kafka_message_latency(message));
     report_deliver(producer, &report);
 }
 
-static void batches_deliver(struct kafka_producer *producer, rd_kafka_event_t *event)
+static void latency_observe(struct kafka_producer *producer, int64_t latency_us)
+{
+    if (latency_us >= 0) { /* -1: never sent */
+        metric_observe(producer->metrics.ack_seconds, (double)latency_us / 1e6);
+    }
+}
+
+static void reports_deliver(struct kafka_producer *producer, rd_kafka_event_t *event)
 {
     const rd_kafka_message_t *message;
     while ((message = rd_kafka_event_message_next(event))) {
         struct kafka_batch *batch = message->_private;
+        latency_observe(producer, rd_kafka_message_latency(message));
         if (!batch->records.bytes) {
             lone_deliver(producer, batch, message);
-        } else if (message->err) {
-            batch_fail(producer, batch, message->err,
-                       rd_kafka_message_status(message) != RD_KAFKA_MSG_STATUS_NOT_PERSISTED);
+        } else if (message->err || batch->is_mixed) {
+            batch_report(producer, batch, outcome_of(event, message));
         } else {
             batch_stored(producer, batch, message);
         }
@@ -438,11 +461,7 @@ static void event_take(struct kafka_producer *producer, rd_kafka_event_t *event)
 {
     switch (rd_kafka_event_type(event)) {
     case RD_KAFKA_EVENT_DR:
-        if (producer->batches) {
-            batches_deliver(producer, event);
-        } else {
-            reports_deliver(producer, event);
-        }
+        reports_deliver(producer, event);
         break;
     case RD_KAFKA_EVENT_STATS:
         kafka_stats_take(producer->params.label, sv(rd_kafka_event_stats(event)));
@@ -483,17 +502,13 @@ static bool wait_for_reports(struct kafka_producer *producer, int64_t deadline_u
     return true;
 }
 
-static size_t open_records(const struct kafka_producer *producer)
-{
-    return producer->batches ? kafka_batches_open_records(producer->batches) : 0;
-}
-
 /* What librdkafka was never given. */
 static void open_fail(struct kafka_producer *producer)
 {
-    while (producer->batches && kafka_batches_oldest(producer->batches)) {
-        batch_fail(producer, kafka_batches_withdraw(producer->batches),
-                   RD_KAFKA_RESP_ERR__PURGE_QUEUE, false);
+    struct kafka_batch *batch;
+    while ((batch = kafka_batches_oldest(producer->batches))) {
+        kafka_batches_withdraw(producer->batches, batch);
+        batch_fail(producer, batch, RD_KAFKA_RESP_ERR__PURGE_QUEUE);
     }
 }
 
@@ -504,7 +519,7 @@ static void outstanding_fail(struct kafka_producer *producer)
     int64_t deadline_us = clock_mono_us() + FREE_WAIT_MS * 1000;
     for (;;) {
         (void)events_take(producer);
-        if (producer->outstanding == open_records(producer)) {
+        if (producer->outstanding == kafka_batches_open_records(producer->batches)) {
             open_fail(producer);
             return;
         }
@@ -542,33 +557,21 @@ static void client_replace_fatal(struct kafka_producer *producer)
     client_replace(producer);
 }
 
-/* A topic takes smaller batches than the client makes. Those made here are smaller at once. Else the
- * client is replaced, when nothing is outstanding, or when a batch was refused for it and those who wait
- * are told: nothing but that fails. */
+/* A topic takes smaller batches than are made. */
 static void batches_fit(struct kafka_producer *producer)
 {
     const int64_t least = kafka_directory_record_bytes_min(producer->view);
     if (!least || least >= producer->batch_bytes_max) {
-        producer->is_batch_refused = false;
-        return;
-    }
-    const bool is_due = producer->batches || producer->outstanding == 0 ||
-                        (producer->is_batch_refused && tells_of_reports(producer));
-    if (!is_due) {
         return;
     }
     log_event(LOG_INFO, "kafka_batches_smaller",
               "a topic takes less at once than batch.size: all batches are smaller from now on",
               KV("client", producer->params.label), KV("batch.size", producer->batch_bytes_max),
               KV("max.message.bytes", least));
-    if (producer->batches) {
-        producer->batch_bytes_max = least;
-        kafka_batches_limit(
-            producer->batches, least > RECORD_OVERHEAD ? least - RECORD_OVERHEAD : 1,
-            (int32_t)kafka_conf_number(rd_kafka_conf(producer->client), "batch.num.messages"));
-    } else {
-        client_replace(producer);
-    }
+    producer->batch_bytes_max = least;
+    kafka_batches_limit(
+        producer->batches, least > RECORD_OVERHEAD ? least - RECORD_OVERHEAD : 1,
+        (int32_t)kafka_conf_number(rd_kafka_conf(producer->client), "batch.num.messages"));
 }
 
 void kafka_producer_recall(struct kafka_producer *producer)
@@ -581,21 +584,24 @@ void kafka_producer_recall(struct kafka_producer *producer)
 
 /* --- what is open ----------------------------------------------------------------------------------------- */
 
-/* Sends what is open since before then; false: the queue is full. What cannot be sent ever has failed. */
+/* Sends what is open since before then, where its partition has none under way; false: the queue is full.
+ * What cannot be sent ever has failed. */
 static bool open_send(struct kafka_producer *producer, int64_t than_us)
 {
     rd_kafka_resp_err_t code;
-    while ((code = kafka_batches_send_older(producer->batches, than_us)) &&
+    struct kafka_batch *unsent;
+    while ((code = kafka_batches_send_ready(producer->batches, than_us, &unsent)) &&
            code != RD_KAFKA_RESP_ERR__QUEUE_FULL) {
-        batch_fail(producer, kafka_batches_withdraw(producer->batches), code, false);
+        kafka_batches_withdraw(producer->batches, unsent);
+        batch_fail(producer, unsent, code);
     }
     return code == RD_KAFKA_RESP_ERR_NO_ERROR;
 }
 
-/* For the oldest that is open, no sooner than in so many microseconds. */
+/* For the oldest that is open and does not wait for a report, no sooner than in so many microseconds. */
 static void timer_set(struct kafka_producer *producer, int64_t least_us)
 {
-    const struct kafka_batch *oldest = kafka_batches_oldest(producer->batches);
+    const struct kafka_batch *oldest = kafka_batches_oldest_ready(producer->batches);
     if (producer->is_timer_set || !oldest) {
         return;
     }
@@ -630,9 +636,7 @@ void kafka_producer_serve(struct kafka_producer *producer)
         client_replace_fatal(producer);
     }
     batches_fit(producer);
-    if (producer->batches) {
-        lingered_send(producer);
-    }
+    lingered_send(producer);
 }
 
 /* --- sending ---------------------------------------------------------------------------------------------- */
@@ -659,8 +663,7 @@ static enum err handle_look_up(struct kafka_producer *producer, const struct kaf
             return err_set(info, ERR_TOPIC_UNKNOWN, "topic %s: %s", record->topic,
                            rd_kafka_err2str(rd_kafka_last_error()));
         }
-        handle->index =
-            producer->batches ? kafka_batches_topic(producer->batches, handle->topic) : 0;
+        handle->index = kafka_batches_topic(producer->batches, handle->topic);
     }
     *ret = *handle;
     return ERR_OK;
@@ -728,7 +731,7 @@ static enum err produce(const struct kafka_producer *producer, rd_kafka_topic_t 
         {.vtype = RD_KAFKA_VTYPE_VALUE, .u.mem = {unconst(record->value.ptr), record->value.len}},
         {.vtype = RD_KAFKA_VTYPE_KEY, .u.mem = {unconst(key.ptr), key.len}},
         {.vtype = RD_KAFKA_VTYPE_TIMESTAMP, .u.i64 = record->timestamp_ms},
-        {.vtype = RD_KAFKA_VTYPE_MSGFLAGS, .u.i = record->value_is_lent ? 0 : RD_KAFKA_MSG_F_COPY},
+        {.vtype = RD_KAFKA_VTYPE_MSGFLAGS, .u.i = RD_KAFKA_MSG_F_COPY},
         {.vtype = RD_KAFKA_VTYPE_OPAQUE, .u.ptr = record->opaque},
         {.vtype = RD_KAFKA_VTYPE_HEADERS, .u.headers = headers},
     };
@@ -774,6 +777,7 @@ static enum err batch_add(struct kafka_producer *producer, const struct handle *
     struct kafka_record its = *record;
     its.key = key_of(record);
     its.timestamp_ms = record->timestamp_ms ? record->timestamp_ms : clock_now_ms();
+    const uint64_t opened = kafka_batches_opened(producer->batches);
     rd_kafka_resp_err_t code = kafka_batches_add(producer->batches, handle->index, &its, 0);
     if (code == RD_KAFKA_RESP_ERR__WAIT_CACHE) {
         return lone_produce(producer, handle, record, info);
@@ -782,7 +786,7 @@ static enum err batch_add(struct kafka_producer *producer, const struct handle *
         return err_set(info, kafka_err(code), "topic %s: %s", record->topic,
                        rd_kafka_err2str(code));
     }
-    if (!producer->is_timer_set) {
+    if (!producer->is_timer_set && kafka_batches_opened(producer->batches) != opened) {
         timer_set(producer, 1);
     }
     return ERR_OK;
@@ -796,9 +800,12 @@ enum err kafka_producer_send(struct kafka_producer *producer, const struct kafka
     if (!e && record->header_count > KAFKA_HEADERS_MAX) {
         e = err_set(info, ERR_LIMIT, "a record has more than %d headers", KAFKA_HEADERS_MAX);
     }
+    if (!e && producer->outstanding >= producer->outstanding_max) {
+        e = err_set(info, ERR_QUEUE_FULL, "topic %s: %zu records are outstanding", record->topic,
+                    producer->outstanding);
+    }
     if (!e) {
-        e = producer->batches ? batch_add(producer, &handle, record, info)
-                              : produce(producer, handle.topic, record, info);
+        e = batch_add(producer, &handle, record, info);
     }
     if (!e) {
         producer->outstanding++;
@@ -813,9 +820,7 @@ enum err kafka_producer_flush(struct kafka_producer *producer, int64_t timeout_m
     int64_t deadline_us = clock_mono_us() + timeout_ms * 1000;
     for (;;) {
         kafka_producer_serve(producer);
-        if (producer->batches) {
-            (void)open_send(producer, INT64_MAX); /* the rest in the next round */
-        }
+        (void)open_send(producer, INT64_MAX); /* the rest in the next round */
         if (producer->outstanding == 0) {
             return ERR_OK;
         }
@@ -856,8 +861,7 @@ static void metrics_open(struct kafka_producer *producer)
 static void descriptors_close(struct kafka_producer *producer)
 {
     const int descriptors[] = {producer->fd, producer->timer_fd, producer->wake_fd};
-    const size_t count = producer->fd == producer->wake_fd ? 1 : ARRAY_LEN(descriptors);
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < ARRAY_LEN(descriptors); i++) {
         if (descriptors[i] >= 0) {
             (void)close(descriptors[i]);
         }
@@ -867,21 +871,13 @@ static void descriptors_close(struct kafka_producer *producer)
 static enum err descriptors_open(struct kafka_producer *producer, struct err_info *info)
 {
     producer->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    producer->fd = producer->wake_fd;
-    producer->timer_fd = -1;
-    if (producer->wake_fd < 0) {
-        return err_set(info, ERR_IO, "eventfd: %s", strerror(errno));
-    }
-    if (!makes_batches(producer)) {
-        return ERR_OK;
-    }
     producer->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
     producer->fd = epoll_create1(EPOLL_CLOEXEC);
     struct epoll_event readable = {.events = EPOLLIN};
-    if (producer->timer_fd < 0 || producer->fd < 0 ||
+    if (producer->wake_fd < 0 || producer->timer_fd < 0 || producer->fd < 0 ||
         epoll_ctl(producer->fd, EPOLL_CTL_ADD, producer->wake_fd, &readable) ||
         epoll_ctl(producer->fd, EPOLL_CTL_ADD, producer->timer_fd, &readable)) {
-        return err_set(info, ERR_IO, "timer of a producer: %s", strerror(errno));
+        return err_set(info, ERR_IO, "descriptors of a producer: %s", strerror(errno));
     }
     return ERR_OK;
 }

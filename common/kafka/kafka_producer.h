@@ -1,14 +1,14 @@
 /* kafka_producer.h - an idempotent producer whose delivery reports come back in batches on the
  * owner's thread.
  *
- * COST     a HASTY one's records are written into batches here (kafka_batches.h), with no lock and no
- *          allocation; of the others librdkafka makes an object each.
+ * COST     a record is written into a batch here (kafka_batches.h), with no lock and no allocation, unless
+ *          nothing is known of its topic yet.
  * THREADS  one owner; kafka_producer_fd becomes readable when reports wait, or batches have lingered,
  *          then call kafka_producer_serve. (librdkafka's own threads do the I/O.)
- * OWNS     send copies key, value and headers before it returns unless the record says it lends
- *          them (value_is_lent: alive until the report).
- * BOUNDS   queue.buffering.max.*: ERR_QUEUE_FULL at once, never blocks. A HASTY one has also a batch
- *          open for each partition that it writes to, until linger.ms is over.
+ * OWNS     send copies key, value and headers before it returns.
+ * BOUNDS   queue.buffering.max.*: ERR_QUEUE_FULL at once, never blocks. A batch is also open for
+ *          each partition that is written to, until linger.ms is over and none of it is under way.
+ *          message.timeout.ms counts from when a batch was opened.
  * ERRORS   what can be known locally is answered locally: ERR_TOPIC_UNKNOWN, ERR_RECORD_TOO_LARGE,
  *          ERR_PARTITION_UNKNOWN. A fatal producer is replaced; its records are reported
  *          as failed.
@@ -27,8 +27,8 @@ struct kafka_producer;
 
 struct kafka_report {
     void *opaque;
-    /* Records that it speaks of, with this one's opaque: a batch's where a HASTY producer's were stored,
-     * whose key and value are then not told; else 1. */
+    /* Records that it speaks of: all of a batch's where they were stored and have the same opaque; their
+     * keys and values are then not told, and the timestamp is the first's. Else 1. */
     size_t count;
     size_t value_bytes; /* of all their values */
     enum err err;       /* ERR_OK: acknowledged by all in-sync replicas */
@@ -44,7 +44,7 @@ struct kafka_report {
 };
 
 /* The record that was not acknowledged, as it was given to send, but for the partition that its key
- * led to and the timestamp: 0 where librdkafka has lost it, as it does unless the producer is HASTY.
+ * led to and the timestamp: 0 where nothing was known of its topic.
  * Borrowed for the time of the callback; headers has room for KAFKA_HEADERS_MAX. */
 void kafka_report_record(const struct kafka_report *report, struct kafka_header *headers,
                          struct kafka_record *ret);

@@ -31,7 +31,6 @@ struct kafka_record {
     int32_t partition;    /* -1: by key hash (murmur2), or any for a null key */
     struct strview key;   /* ptr NULL: null key */
     struct strview value; /* ptr NULL: tombstone */
-    bool value_is_lent;   /* until its report; else it is copied */
     int64_t timestamp_ms; /* 0: now */
     const struct kafka_header *headers;
     size_t header_count;

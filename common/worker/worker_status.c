@@ -88,7 +88,8 @@ static void on_reports(void *context, const struct kafka_report *reports, size_t
 {
     struct worker_status *status = context;
     for (size_t i = 0; i < count; i++) {
-        metric_add(reports[i].err ? status->params.lost : status->params.sent, 1);
+        metric_add(reports[i].err ? status->params.lost : status->params.sent,
+                   (int64_t)reports[i].count);
         if (reports[i].err) {
             failure_tell(status, reports[i].err, reports[i].reason);
         } else {

@@ -12,7 +12,8 @@ rd_kafka_resp_err_t rd_kafka_produce_records(rd_kafka_topic_t *app_rkt, int32_t 
         return err;
     }
     rkm = rd_kafka_msg_new0(rkt, partition, 0, records->bytes, records->size, NULL, 0, opaque, &err,
-                            NULL, NULL, records->first_timestamp, rd_clock());
+                            NULL, NULL, records->first_timestamp,
+                            records->since_us ? records->since_us : rd_clock());
     if (unlikely(!rkm)) {
         return err;
     }
@@ -25,6 +26,17 @@ rd_kafka_resp_err_t rd_kafka_produce_records(rd_kafka_topic_t *app_rkt, int32_t 
         rd_kafka_msg_destroy(rkt->rkt_rk, rkm);
     }
     return err;
+}
+
+const char *rd_kafka_event_record_error(const rd_kafka_event_t *event, int nth, int32_t *index)
+{
+    const rd_kafka_Produce_result_t *result = event->rko_u.dr.presult;
+
+    if (!result || nth >= result->record_errors_cnt) {
+        return NULL;
+    }
+    *index = (int32_t)result->record_errors[nth].batch_index;
+    return result->record_errors[nth].errstr ? result->record_errors[nth].errstr : "";
 }
 
 rd_kafka_resp_err_t rd_kafka_records_announce(rd_kafka_topic_t *app_rkt, int32_t partition)

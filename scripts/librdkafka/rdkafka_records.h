@@ -7,7 +7,8 @@
  * PRODUCED Whoever has many records for a partition writes them himself and hands them over. What follows
  *          is librdkafka's as ever: header, checksum, compression, sequence numbers, transaction, retries,
  *          delivery report.
- * BOUNDS   one call is one batch on the wire, never joined with another nor split.
+ * BOUNDS   one call is one batch on the wire, never joined with another nor split. Of one partition they
+ *          come in the order of since_us.
  *          message.max.bytes bounds `bytes`; RD_KAFKA_RECORDS_MAX the count.
  * OWNS     nothing: the bytes are lent until the delivery report, or until flush, commit or abort have
  *          ended with nothing under way where reports are of errors only.
@@ -41,11 +42,17 @@ typedef struct rd_kafka_records_s {
     int32_t count;           /* records in them, with offsets 0 … count - 1 */
     int64_t first_timestamp; /* of the first, which the others' are told against; ms, not 0 */
     int64_t max_timestamp;   /* the latest */
+    int64_t since_us; /* what message.timeout.ms is counted from, by CLOCK_MONOTONIC; 0: now */
 } rd_kafka_records_t;
 
 RD_EXPORT
 rd_kafka_resp_err_t rd_kafka_produce_records(rd_kafka_topic_t *topic, int32_t partition,
                                              const rd_kafka_records_t *records, void *opaque);
+
+/* Of a batch that the broker refused for some of its records: what it says of the first of them, the second …, which
+ * has that index among all. NULL: there are no more. Until the event is destroyed. */
+RD_EXPORT
+const char *rd_kafka_event_record_error(const rd_kafka_event_t *event, int nth, int32_t *index);
 
 /* Tells a transaction that records for this partition will follow, so that its coordinator knows the partition by
  * the time they do. Otherwise there is nothing to tell, and nothing is done. */

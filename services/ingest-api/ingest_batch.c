@@ -221,7 +221,7 @@ void ingest_batch_on_reports(void *context, const struct kafka_report *reports, 
         }
         struct ingest_batch *batch = ingest_batch_of(worker, opaque);
         result_fill(batch, (uint32_t)opaque, &reports[i]);
-        worker->inflight_bytes -= reports[i].value.len;
+        worker->inflight_bytes -= reports[i].value_bytes;
         batch_unwait(batch);
     }
 }

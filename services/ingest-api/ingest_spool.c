@@ -293,7 +293,7 @@ bool ingest_spool_takes_report(struct ingest_spool *spool, const struct kafka_re
         return false;
     }
     spool->is_recall_due = true; /* others of its key may be behind it in the queue */
-    spool->worker->inflight_bytes -= report->value.len;
+    spool->worker->inflight_bytes -= report->value_bytes;
     return true;
 }
 

@@ -102,7 +102,6 @@ static void writings_send(struct once_log *log)
             .partition = -1,
             .key = {writing->bytes, writing->key_bytes},
             .value = {writing->bytes + writing->key_bytes, writing->value_bytes},
-            .value_is_lent = true,
             .opaque = writing,
         };
         struct err_info info = {0};

@@ -77,7 +77,7 @@ static void on_seed_reports(void *context, const struct kafka_report *reports, s
         if (reports[i].err) {
             (void)snprintf(seeding->reason, sizeof seeding->reason, "%s", reports[i].reason);
         } else {
-            seeding->acknowledged++;
+            seeding->acknowledged += reports[i].count;
         }
     }
 }

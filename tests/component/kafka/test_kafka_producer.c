@@ -125,30 +125,6 @@ static void test_send__acknowledged__report_has_partition_and_offset(void **stat
     mock_kafka_stop(&mock);
 }
 
-static void test_send__what_is_known_locally__is_refused_locally(void **state)
-{
-    (void)state;
-    struct mock_kafka mock = mock_kafka_start(1);
-    mock_kafka_topic(&mock, "orders", 4);
-    struct reports reports = {0};
-    struct kafka_producer *producer = producer_start(&mock, &reports);
-    int32_t partitions = 0;
-    assert_err(ERR_TOPIC_UNKNOWN, await_topic(producer, "ordres", &partitions));
-
-    struct err_info info = {0};
-    struct kafka_record record = {.topic = "ordres", .partition = -1, .value = SV("{}")};
-    assert_err(ERR_TOPIC_UNKNOWN, kafka_producer_send(producer, &record, &info));
-    record = (struct kafka_record){.topic = "orders", .partition = 4, .value = SV("{}")};
-    assert_err(ERR_PARTITION_UNKNOWN, kafka_producer_send(producer, &record, &info));
-    static char large[1 << 20];
-    record = (struct kafka_record){
-        .topic = "orders", .partition = -1, .value = sv_of(large, sizeof large)};
-    assert_err(ERR_RECORD_TOO_LARGE, kafka_producer_send(producer, &record, &info));
-    assert_int_equal(0, kafka_producer_outstanding(producer));
-    kafka_producer_free(producer);
-    mock_kafka_stop(&mock);
-}
-
 static void test_topic__made_later__is_found_without_a_restart(void **state)
 {
     (void)state;
@@ -192,94 +168,6 @@ static void test_fatal_producer__is_replaced_and_its_records_fail(void **state)
     mock_kafka_stop(&mock);
 }
 
-static void test_free__with_records_outstanding__reports_them_first(void **state)
-{
-    (void)state;
-    struct mock_kafka mock = mock_kafka_start(1);
-    mock_kafka_topic(&mock, "orders", 1);
-    struct reports reports = {0};
-    struct kafka_producer *producer = producer_start(&mock, &reports);
-    int32_t partitions = 0;
-    assert_err(ERR_OK, await_topic(producer, "orders", &partitions));
-    rd_kafka_mock_broker_set_down(mock.cluster, 1);
-    struct err_info info = {0};
-    struct kafka_record record = {.topic = "orders", .partition = 0, .value = SV("{}")};
-    for (int i = 0; i < 1000; i++) {
-        assert_err(ERR_OK, kafka_producer_send(producer, &record, &info));
-    }
-    assert_err(ERR_DRAIN_TIMEOUT, kafka_producer_flush(producer, 20));
-    kafka_producer_free(producer);
-    assert_int_equal(1000, reports.failed);
-    mock_kafka_stop(&mock);
-}
-
-struct recalled {
-    struct reports reports;
-    size_t well_kept;
-};
-
-static void on_recalled(void *context, const struct kafka_report *reports, size_t count)
-{
-    struct recalled *recalled = context;
-    on_reports(&recalled->reports, reports, count);
-    for (size_t i = 0; i < count; i++) {
-        struct kafka_header headers[KAFKA_HEADERS_MAX];
-        struct kafka_record record;
-        if (!reports[i].err) {
-            continue;
-        }
-        kafka_report_record(&reports[i], headers, &record);
-        recalled->well_kept += !reports[i].may_be_stored && err_is_retriable(reports[i].err) &&
-                               strcmp(record.topic, "orders") == 0 &&
-                               sv_equal(record.key, SV("k")) && sv_equal(record.value, SV("{}")) &&
-                               record.timestamp_ms == 0 && record.header_count == 2 &&
-                               sv_equal(headers[0].name, SV("a")) &&
-                               sv_equal(headers[0].value, SV("b")) && !headers[1].value.ptr;
-    }
-}
-
-/* What never left is told as such, with all of itself, and is not sent later. */
-static void test_recall__gives_the_records_back(void **state)
-{
-    (void)state;
-    struct mock_kafka mock = mock_kafka_start(1);
-    mock_kafka_topic(&mock, "orders", 1);
-    struct recalled recalled = {0};
-    struct kafka_producer *producer = NULL;
-    const struct kafka_producer_params params = {.config = &mock.config,
-                                                 .role = KAFKA_ROLE_PRODUCER_ACKED,
-                                                 .on_reports = on_recalled,
-                                                 .context = &recalled,
-                                                 .label = "recall"};
-    assert_err(ERR_OK, kafka_producer_new(&params, &producer, NULL));
-    int32_t partitions = 0;
-    assert_err(ERR_OK, await_topic(producer, "orders", &partitions));
-    rd_kafka_mock_broker_set_down(mock.cluster, 1);
-    const struct kafka_header headers[] = {{SV("a"), SV("b")}, {SV("null"), {NULL, 0}}};
-    struct kafka_record record = {.topic = "orders",
-                                  .partition = -1,
-                                  .key = SV("k"),
-                                  .value = SV("{}"),
-                                  .timestamp_ms = 17,
-                                  .headers = headers,
-                                  .header_count = 2};
-    for (int i = 0; i < 100; i++) {
-        assert_err(ERR_OK, kafka_producer_send(producer, &record, NULL));
-    }
-    assert_err(ERR_DRAIN_TIMEOUT, kafka_producer_flush(producer, 100));
-    kafka_producer_recall(producer);
-    assert_int_equal(0, kafka_producer_outstanding(producer));
-    assert_int_equal(100, recalled.reports.failed);
-    assert_int_equal(100, recalled.well_kept);
-    rd_kafka_mock_broker_set_up(mock.cluster, 1);
-    assert_err(ERR_OK, kafka_producer_send(producer, &record, NULL));
-    assert_err(ERR_OK, kafka_producer_flush(producer, 60000));
-    assert_int_equal(1, recalled.reports.stored);
-    assert_int_equal(0, recalled.reports.last.offset); /* none of the hundred came before it */
-    kafka_producer_free(producer);
-    mock_kafka_stop(&mock);
-}
-
 /* Kafka stays away: producers that were given up pile up behind a question that nobody answers, and
  * the one that was asked lives until the question is over. */
 static void test_recall__again_and_again__while_nobody_answers(void **state)
@@ -306,39 +194,13 @@ static void test_recall__again_and_again__while_nobody_answers(void **state)
     mock_kafka_stop(&mock);
 }
 
-/* A row that a test feeds, or an event at the end of a drain, does not wait for a full batch. */
-static void test_flush__long_linger__is_not_waited_for(void **state)
-{
-    (void)state;
-    static struct config_pair pairs[] = {{"linger.ms", "50000"}};
-    struct mock_kafka mock = mock_kafka_start(1);
-    mock.config.extra.pairs = pairs;
-    mock.config.extra.count = ARRAY_LEN(pairs);
-    mock_kafka_topic(&mock, "orders", 1);
-    struct reports reports = {0};
-    struct err_info info = {0};
-    int32_t partitions;
-    struct kafka_producer *producer = producer_start(&mock, &reports);
-    assert_err(ERR_OK, await_topic(producer, "orders", &partitions));
-    const struct kafka_record record = {.topic = "orders", .partition = -1, .value = SV("{}")};
-    assert_err(ERR_OK, kafka_producer_send(producer, &record, &info));
-    assert_err(ERR_OK, kafka_producer_flush(producer, 30000));
-    assert_int_equal(1, reports.stored);
-    kafka_producer_free(producer);
-    mock_kafka_stop(&mock);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_send__acknowledged__report_has_partition_and_offset),
-        cmocka_unit_test(test_send__what_is_known_locally__is_refused_locally),
         cmocka_unit_test(test_topic__made_later__is_found_without_a_restart),
         cmocka_unit_test(test_fatal_producer__is_replaced_and_its_records_fail),
-        cmocka_unit_test(test_recall__gives_the_records_back),
         cmocka_unit_test(test_recall__again_and_again__while_nobody_answers),
-        cmocka_unit_test(test_flush__long_linger__is_not_waited_for),
-        cmocka_unit_test(test_free__with_records_outstanding__reports_them_first),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,4 @@
-/* The producer whose records are batches before librdkafka has them. */
+/* What becomes of a producer's records, which are batches before librdkafka has them. */
 #include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,17 +9,26 @@
 #include "mock_kafka.h"
 #include "test.h"
 
-#define DEADLINE_US    60000000
-#define DEADLINE_MS    60000
-#define FOREVER_MS     "600000" /* nothing is sent for its age */
-#define PARTITIONS_MAX 128
-#define FAILED_MAX     1000
+#define DEADLINE_US      60000000
+#define DEADLINE_MS      60000
+#define FOREVER_MS       "600000" /* nothing is sent for its age */
+#define PARTITIONS_MAX   128
+#define FAILED_MAX       1000
+#define STORED_MAX       5000
+#define PRODUCE          0    /* Kafka's API key */
+#define MOCK_APPENDED_MS 1234 /* the mock's topics have the time of appending, and it is that */
 
 struct told {
     void *opaque; /* of what is sent by send_numbers */
     size_t stored, stored_reports, failed;
-    size_t by_opaque[4]; /* stored, where opaques are small numbers */
     size_t value_bytes;
+    int64_t first_failed_us, last_failed_us;
+    struct stored {
+        size_t count;
+        int32_t partition;
+        int64_t offset, timestamp_ms;
+        void *opaque;
+    } reports[STORED_MAX];
     /* What kafka_report_record says of those that failed. */
     struct failed {
         enum err err;
@@ -62,6 +71,17 @@ static void failed_note(struct told *told, const struct kafka_report *report)
     }
 }
 
+static void stored_note(struct told *told, const struct kafka_report *report)
+{
+    assert_true(told->stored_reports < STORED_MAX);
+    told->stored += report->count;
+    told->reports[told->stored_reports++] = (struct stored){.count = report->count,
+                                                            .partition = report->partition,
+                                                            .offset = report->offset,
+                                                            .timestamp_ms = report->timestamp_ms,
+                                                            .opaque = report->opaque};
+}
+
 static void on_reports(void *context, const struct kafka_report *reports, size_t count)
 {
     struct told *told = context;
@@ -69,11 +89,10 @@ static void on_reports(void *context, const struct kafka_report *reports, size_t
         told->value_bytes += reports[i].value_bytes;
         if (reports[i].err) {
             failed_note(told, &reports[i]);
-            told->failed++;
+            told->last_failed_us = clock_mono_us();
+            told->first_failed_us = told->failed++ ? told->first_failed_us : told->last_failed_us;
         } else {
-            told->stored += reports[i].count;
-            told->stored_reports++;
-            told->by_opaque[(uintptr_t)reports[i].opaque % 4] += reports[i].count;
+            stored_note(told, &reports[i]);
         }
     }
 }
@@ -98,7 +117,7 @@ static void producer_start(struct fixture *fixture)
                                                  .role = KAFKA_ROLE_PRODUCER_HASTY,
                                                  .on_reports = on_reports,
                                                  .context = &fixture->told,
-                                                 .label = "hasty"};
+                                                 .label = "batches"};
     struct err_info info = {0};
     if (kafka_producer_new(&params, &fixture->producer, &info)) {
         fail_msg("%s", info.text);
@@ -163,6 +182,18 @@ static void send_numbers(struct fixture *fixture, const char *key, int32_t parti
                                             .opaque = fixture->told.opaque};
         assert_err(ERR_OK, kafka_producer_send(fixture->producer, &record, NULL));
     }
+}
+
+/* Since requests are tracked. */
+static size_t produce_requests(const struct fixture *fixture)
+{
+    size_t count, found = 0;
+    rd_kafka_mock_request_t **requests = rd_kafka_mock_get_requests(fixture->mock.cluster, &count);
+    for (size_t i = 0; i < count; i++) {
+        found += rd_kafka_mock_request_api_key(requests[i]) == PRODUCE;
+    }
+    rd_kafka_mock_request_destroy_array(requests, count);
+    return found;
 }
 
 /* All records of a topic, of one partition after the other in no order, to on_record. */
@@ -350,17 +381,132 @@ static void test_many_topics__each_has_its_own(void **state)
     stop(fixture);
 }
 
-static void test_opaques__mixed__each_batch_is_of_one(void **state)
+/* Of one batch: each has its own report, with its own offset and time, in the order of sending. */
+static void test_opaques__mixed__each_record_is_told(void **state)
 {
     (void)state;
     struct fixture *fixture = start(1, FOREVER_MS);
-    for (int i = 0; i < 10; i++) {
-        fixture->told.opaque = (void *)(uintptr_t)(i % 4);
+    rd_kafka_mock_start_request_tracking(fixture->mock.cluster);
+    for (int i = 0; i < 300; i++) {
+        fixture->told.opaque = (void *)(uintptr_t)(i / 2);
         send_numbers(fixture, "k", 0, i, 1);
     }
     assert_err(ERR_OK, kafka_producer_flush(fixture->producer, DEADLINE_MS));
-    const size_t *counts = fixture->told.by_opaque;
-    assert_true(counts[0] == 3 && counts[1] == 3 && counts[2] == 2 && counts[3] == 2);
+    assert_int_equal(1, produce_requests(fixture));
+    assert_int_equal(300, fixture->told.stored_reports);
+    for (int i = 0; i < 300; i++) {
+        const struct stored *stored = &fixture->told.reports[i];
+        assert_int_equal(1, stored->count);
+        assert_ptr_equal((void *)(uintptr_t)(i / 2), stored->opaque);
+        assert_int_equal(1 + i, stored->offset);
+        assert_int_equal(MOCK_APPENDED_MS, stored->timestamp_ms);
+    }
+    stop(fixture);
+}
+
+/* What of a random lot is told, against what is there: a record's value says its number, and that its opaque. */
+struct lot {
+    struct told *told;
+    size_t found;
+};
+
+static void *opaque_of_number(unsigned number)
+{
+    return (void *)(uintptr_t)(number / 200 % 2 ? 1 : number); /* runs of the same, and others */
+}
+
+static void on_lot_record(void *context, const rd_kafka_message_t *record)
+{
+    struct lot *lot = context;
+    const struct stored *teller = NULL;
+    if (record->offset == 0 && record->partition == 0) {
+        return; /* what made the topic known */
+    }
+    for (size_t i = 0; i < lot->told->stored_reports; i++) {
+        const struct stored *stored = &lot->told->reports[i];
+        if (stored->partition == record->partition && stored->offset <= record->offset &&
+            record->offset < stored->offset + (int64_t)stored->count) {
+            assert_null(teller); /* told once */
+            teller = stored;
+        }
+    }
+    assert_non_null(teller);
+    char text[16];
+    text_of(text, (struct strview){record->payload, record->len});
+    assert_ptr_equal(opaque_of_number((unsigned)strtoul(text, NULL, 10)), teller->opaque);
+    lot->found++;
+}
+
+static void test_opaques__at_random__are_told_of_their_records(void **state)
+{
+    (void)state;
+    enum { COUNT = 4000, PARTITIONS = 3 };
+    struct fixture *fixture = start(PARTITIONS, "1");
+    uint32_t random = 1;
+    for (int i = 0; i < COUNT; i++) {
+        random = random * 1664525 + 1013904223;
+        fixture->told.opaque = opaque_of_number((unsigned)i);
+        send_numbers(fixture, NULL, (int32_t)((random >> 8) % PARTITIONS), i, 1);
+        if ((random >> 16) % 50 == 0) {
+            assert_err(ERR_OK, kafka_producer_flush(fixture->producer, DEADLINE_MS));
+        }
+    }
+    assert_err(ERR_OK, kafka_producer_flush(fixture->producer, DEADLINE_MS));
+    assert_int_equal(COUNT, fixture->told.stored);
+    assert_true(fixture->told.stored_reports < 3 * COUNT / 4); /* some are of many */
+    struct lot lot = {.told = &fixture->told};
+    read_all(fixture, "orders", PARTITIONS, on_lot_record, &lot);
+    assert_int_equal(COUNT, lot.found);
+    stop(fixture);
+}
+
+/* One is librdkafka's and cannot be sent: what has lingered since waits for its end, and goes as one. */
+static void test_batch_under_way__what_follows__is_one_batch(void **state)
+{
+    (void)state;
+    struct fixture *fixture = start(1, "1");
+    rd_kafka_mock_broker_set_down(fixture->mock.cluster, 1);
+    send_numbers(fixture, "k", 0, 0, 1);
+    for (int i = 0; i < 10; i++) {
+        assert_err(ERR_DRAIN_TIMEOUT, kafka_producer_flush(fixture->producer, 5));
+        send_numbers(fixture, "k", 0, 1 + i * 20, 20);
+    }
+    rd_kafka_mock_start_request_tracking(fixture->mock.cluster);
+    rd_kafka_mock_broker_set_up(fixture->mock.cluster, 1);
+    assert_err(ERR_OK, kafka_producer_flush(fixture->producer, DEADLINE_MS));
+    assert_int_equal(201, fixture->told.stored);
+    assert_int_equal(2, produce_requests(fixture));
+    stop(fixture);
+}
+
+/* Behind one batch and before another partition's: neither waits for the other's broker, or for its report. */
+static void test_batch_under_way__other_partitions__do_not_wait(void **state)
+{
+    (void)state;
+    struct fixture *fixture = must_alloc(sizeof *fixture);
+    fixture->mock = mock_kafka_start(2);
+    mock_kafka_topic(&fixture->mock, "orders", 2);
+    rd_kafka_mock_partition_set_leader(fixture->mock.cluster, "orders", 0, 1);
+    rd_kafka_mock_partition_set_leader(fixture->mock.cluster, "orders", 1, 2);
+    set(fixture, "linger.ms", "1");
+    producer_start(fixture);
+    await_known(fixture, "orders");
+    rd_kafka_mock_broker_set_down(fixture->mock.cluster, 1);
+    send_numbers(fixture, NULL, 0, 0, 1);
+    assert_err(ERR_DRAIN_TIMEOUT, kafka_producer_flush(fixture->producer, 20));
+    send_numbers(fixture, NULL, 0, 1, 1); /* open, and older than what comes */
+    for (int i = 0; i < 10; i++) {
+        send_numbers(fixture, NULL, 1, i, 10);
+        const int64_t deadline_us = clock_mono_us() + DEADLINE_US;
+        while (fixture->told.stored < (size_t)(i + 1) * 10) {
+            assert_true(clock_mono_us() < deadline_us);
+            serve(fixture);
+        }
+    }
+    assert_int_equal(2, kafka_producer_outstanding(fixture->producer));
+    rd_kafka_mock_broker_set_up(fixture->mock.cluster, 1);
+    assert_err(ERR_OK, kafka_producer_flush(fixture->producer, DEADLINE_MS));
+    assert_int_equal(102, fixture->told.stored);
     stop(fixture);
 }
 
@@ -423,6 +569,32 @@ static void test_recall__gives_all_back_in_order(void **state)
     size_t count = 0;
     read_all(fixture, "orders", 1, count_one, &count);
     assert_int_equal(2, count); /* the one that made the topic known, and the last */
+    stop(fixture);
+}
+
+/* The second waits for the first's end, and then not for another message.timeout.ms: that counts from when
+ * it was sent here. */
+static void test_timeout__counts_from_when_a_batch_was_opened(void **state)
+{
+    (void)state;
+    struct fixture *fixture = must_alloc(sizeof *fixture);
+    fixture->mock = mock_kafka_start(1);
+    mock_kafka_topic(&fixture->mock, "orders", 1);
+    set(fixture, "linger.ms", "1");
+    set(fixture, "message.timeout.ms", "6000");
+    producer_start(fixture);
+    await_known(fixture, "orders");
+    rd_kafka_mock_broker_set_down(fixture->mock.cluster, 1);
+    send_numbers(fixture, "k", 0, 0, 1);
+    assert_err(ERR_DRAIN_TIMEOUT, kafka_producer_flush(fixture->producer, 20));
+    send_numbers(fixture, "k", 0, 1, 1);
+    assert_err(ERR_OK, kafka_producer_flush(fixture->producer, DEADLINE_MS));
+    assert_int_equal(2, fixture->told.failed);
+    assert_int_equal(ERR_KAFKA_TIMEOUT, fixture->told.list[1].err);
+    assert_false(fixture->told.list[1].may_be_stored);
+    /* librdkafka looks once a second. */
+    assert_true(fixture->told.last_failed_us - fixture->told.first_failed_us < 5500000);
+    rd_kafka_mock_broker_set_up(fixture->mock.cluster, 1);
     stop(fixture);
 }
 
@@ -528,6 +700,31 @@ static void test_queue_full__at_once__and_all_is_sent_later(void **state)
     fill_the_queue("64"); /* less than a batch might have */
 }
 
+/* Records count, not the batches that they are in. */
+static void test_queue_full__of_records__at_once(void **state)
+{
+    (void)state;
+    struct fixture *fixture = must_alloc(sizeof *fixture);
+    fixture->mock = mock_kafka_start(1);
+    mock_kafka_topic(&fixture->mock, "orders", 1);
+    set(fixture, "linger.ms", "1");
+    set(fixture, "queue.buffering.max.messages", "20");
+    producer_start(fixture);
+    await_known(fixture, "orders");
+    rd_kafka_mock_broker_set_down(fixture->mock.cluster, 1);
+    send_numbers(fixture, "k", 0, 0, 20);
+    const struct kafka_record record = {.topic = "orders", .partition = 0, .value = SV("one")};
+    struct err_info info = {0};
+    assert_err(ERR_QUEUE_FULL, kafka_producer_send(fixture->producer, &record, &info));
+    assert_int_equal(20, kafka_producer_outstanding(fixture->producer));
+    rd_kafka_mock_broker_set_up(fixture->mock.cluster, 1);
+    assert_err(ERR_OK, kafka_producer_flush(fixture->producer, DEADLINE_MS));
+    assert_err(ERR_OK, kafka_producer_send(fixture->producer, &record, &info));
+    assert_err(ERR_OK, kafka_producer_flush(fixture->producer, DEADLINE_MS));
+    assert_int_equal(21, fixture->told.stored);
+    stop(fixture);
+}
+
 static void on_numbered(void *context, const rd_kafka_message_t *record)
 {
     int *next = context;
@@ -621,13 +818,18 @@ int main(void)
         cmocka_unit_test(test_batch__stored__is_one_report),
         cmocka_unit_test(test_keys__land_where_murmur2_says__in_order),
         cmocka_unit_test(test_many_topics__each_has_its_own),
-        cmocka_unit_test(test_opaques__mixed__each_batch_is_of_one),
+        cmocka_unit_test(test_opaques__mixed__each_record_is_told),
+        cmocka_unit_test(test_opaques__at_random__are_told_of_their_records),
+        cmocka_unit_test(test_batch_under_way__what_follows__is_one_batch),
+        cmocka_unit_test(test_batch_under_way__other_partitions__do_not_wait),
         cmocka_unit_test(test_batch__refused__is_told_record_by_record),
         cmocka_unit_test(test_recall__gives_all_back_in_order),
+        cmocka_unit_test(test_timeout__counts_from_when_a_batch_was_opened),
         cmocka_unit_test(test_free__reports_what_is_open),
         cmocka_unit_test(test_fatal__what_is_open_fails__and_the_next_is_stored),
         cmocka_unit_test(test_send__what_is_known_locally__is_refused_locally),
         cmocka_unit_test(test_queue_full__at_once__and_all_is_sent_later),
+        cmocka_unit_test(test_queue_full__of_records__at_once),
         cmocka_unit_test(test_topic_not_known_yet__waits_in_order),
         cmocka_unit_test(test_topic_not_known_yet__recalled__with_its_opaques),
         cmocka_unit_test(test_burst__its_memory_is_given_back),
