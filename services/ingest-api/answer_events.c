@@ -213,17 +213,21 @@ static void reply_results(struct ingest_batch *batch, int status, const struct i
     buf_free(&body);
 }
 
+static bool is_one_error(const struct ingest_batch *batch)
+{
+    uint32_t i = 1;
+    while (i < batch->count && batch->results[i].err == batch->results[0].err) {
+        i++;
+    }
+    return i >= batch->count;
+}
+
 /* The error that all results have; the schema's for a mixture, and for a body that is right as a whole
  * but holds values that are no events (422 in either case, never 400). */
 static enum err common_error(const struct ingest_batch *batch)
 {
     const enum err first = (enum err)batch->results[0].err;
-    for (uint32_t i = 1; i < batch->count; i++) {
-        if (batch->results[i].err != first) {
-            return ERR_SCHEMA_MISMATCH;
-        }
-    }
-    return first == ERR_JSON_SHAPE ? ERR_SCHEMA_MISMATCH : first;
+    return first == ERR_JSON_SHAPE || !is_one_error(batch) ? ERR_SCHEMA_MISMATCH : first;
 }
 
 /* Every event refused: their errors, each pointer led by the event's index. */
@@ -289,9 +293,9 @@ static void several(struct ingest_batch *batch, const struct ingest_tally *tally
         reply_results(batch, 202, tally);
     } else if (tally->of[INGEST_INVALID] == batch->count) {
         all_invalid(batch);
-    } else if (tally->of[INGEST_FAILED] == batch->count) {
+    } else if (tally->of[INGEST_FAILED] == batch->count && is_one_error(batch)) {
         all_failed(batch);
-    } else {
+    } else { /* also where none was taken, but not each of them may come again */
         reply_results(batch, 207, tally);
     }
 }

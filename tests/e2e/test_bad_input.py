@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime, timedelta, timezone
 from typing import Iterator
 
 import pytest
@@ -130,7 +131,8 @@ def undeclared(site: Site, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Topics that ingest-api's own topics.file says nothing of."""
     file = tmp_path_factory.mktemp("topics") / "undeclared.json"
     file.write_text(json.dumps([{"name": "kept-states", "config": {"cleanup.policy": "compact"}},
-                                {"name": "short-notes", "config": {"max.message.bytes": "10000"}}]))
+                                {"name": "short-notes", "config": {"max.message.bytes": "10000"}},
+                                {"name": "fresh-notes", "config": {"message.timestamp.before.max.ms": "3600000"}}]))
     site.platform.create_topics(file)
 
 
@@ -161,6 +163,34 @@ def test_many_for_a_topic_that_takes_little_at_once__are_stored(site: Site, unde
     answer = await_answer(site, "short-notes", lines * 500, "stored", {"Content-Type": "application/x-ndjson"})
     said = answer.json()
     assert (answer.status, said["stored"], said["failed"]) == (201, 500, 0), said
+
+
+def test_refused_by_kafka_for_one_of_them__the_others_may_come_again(site: Site, undeclared: None) -> None:
+    """Kafka refuses a batch as a whole and names the records that it is for: only they can never be stored."""
+    now = datetime.now(timezone.utc)
+
+    def note(number: int, time: datetime) -> dict[str, object]:
+        return {"specversion": "1.0", "type": "note", "source": "/notes", "id": str(number), "partitionkey": "k",
+                "time": time.isoformat(), "data": {"number": number}}
+
+    notes = [note(number, now) for number in range(8)]
+    notes[3] = note(3, now - timedelta(hours=5))
+    notes[6] = note(6, now - timedelta(hours=5))
+    batch = {"Content-Type": "application/cloudevents-batch+json"}
+    answer = post(site, json.dumps(notes).encode(), "/events/fresh-notes", batch)
+    said = answer.json()
+    assert (answer.status, said["stored"], said["failed"]) == (207, 0, 8), said
+    codes = [(result["error"]["code"], result["retryable"]) for result in said["results"]]
+    assert codes == [("kafka-rejected", False) if number in (3, 6) else ("kafka-batch-refused", True)
+                     for number in range(8)], said
+    assert "imestamp" in said["results"][3]["error"]["detail"], said
+    again = [note for number, note in enumerate(notes) if number not in (3, 6)]
+    answer = post(site, json.dumps(again).encode(), "/events/fresh-notes", batch)
+    assert answer.status == 201, answer
+    stored = {(result["partition"], result["offset"]): result["timestamp"] for result in answer.json()["results"]}
+    records = read_topic(site.cluster.bootstrap, "fresh-notes")
+    assert {record.position: record.timestamp_ms for record in records} == stored
+    assert [json.loads(record.value or "")["data"]["number"] for record in records] == [0, 1, 2, 4, 5, 7]
 
 
 def test_wrong_method__is_405_with_allow(site: Site) -> None:
