@@ -7,7 +7,8 @@
  *          then call kafka_producer_serve. (librdkafka's own threads do the I/O.)
  * OWNS     send copies key, value and headers before it returns.
  * BOUNDS   queue.buffering.max.*: ERR_QUEUE_FULL at once, never blocks. A batch is also open for
- *          each partition that is written to, until linger.ms is over and none of it is under way.
+ *          each partition that is written to, until linger.ms is over and none of it is under way, or it
+ *          has 256 KiB.
  *          message.timeout.ms counts from when a batch was opened.
  * ERRORS   what can be known locally is answered locally: ERR_TOPIC_UNKNOWN, ERR_RECORD_TOO_LARGE,
  *          ERR_PARTITION_UNKNOWN. A fatal producer is replaced; its records are reported
@@ -37,7 +38,7 @@ struct kafka_report {
     int64_t offset; /* the first's; the others follow it */
     int64_t timestamp_ms;
     struct strview key, value; /* as sent; until the callback returns */
-    const char *reason;        /* librdkafka's words when err, else empty */
+    const char *reason;        /* the broker's or librdkafka's words when err, else empty */
     /* With an error, one of them: for kafka_report_record. */
     const void *message;
     const struct kafka_record *record;
