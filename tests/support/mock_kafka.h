@@ -34,6 +34,18 @@ static inline void mock_kafka_topic(struct mock_kafka *mock, const char *topic, 
     (void)poll(NULL, 0, 1);
 }
 
+/* Of a kind, by Kafka's API key, since rd_kafka_mock_start_request_tracking. */
+static inline size_t mock_kafka_requests(const struct mock_kafka *mock, int16_t api_key)
+{
+    size_t all, count = 0;
+    rd_kafka_mock_request_t **requests = rd_kafka_mock_get_requests(mock->cluster, &all);
+    for (size_t i = 0; i < all; i++) {
+        count += rd_kafka_mock_request_api_key(requests[i]) == api_key;
+    }
+    rd_kafka_mock_request_destroy_array(requests, all);
+    return count;
+}
+
 static inline void mock_kafka_stop(struct mock_kafka *mock)
 {
     rd_kafka_mock_cluster_destroy(mock->cluster);

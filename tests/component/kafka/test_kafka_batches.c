@@ -36,13 +36,7 @@ static void expect_all_stored(const struct batches_fixture *fixture, const struc
 
 static size_t produce_requests(const struct mock_kafka *mock)
 {
-    size_t all, found = 0;
-    rd_kafka_mock_request_t **requests = rd_kafka_mock_get_requests(mock->cluster, &all);
-    for (size_t i = 0; i < all; i++) {
-        found += rd_kafka_mock_request_api_key(requests[i]) == 0; /* Produce */
-    }
-    rd_kafka_mock_request_destroy_array(requests, all);
-    return found;
+    return mock_kafka_requests(mock, 0 /* Produce */);
 }
 
 /* --- what is added is what is read ------------------------------------------------------------------------ */

@@ -181,13 +181,7 @@ static void await_requests(struct mock_kafka *mock, enum request request, size_t
     int64_t deadline_us = clock_mono_us() + DEADLINE_MS * 1000;
     size_t found = 0;
     while (found < count && clock_mono_us() < deadline_us) {
-        size_t all;
-        rd_kafka_mock_request_t **requests = rd_kafka_mock_get_requests(mock->cluster, &all);
-        found = 0;
-        for (size_t i = 0; i < all; i++) {
-            found += rd_kafka_mock_request_api_key(requests[i]) == (int16_t)request;
-        }
-        rd_kafka_mock_request_destroy_array(requests, all);
+        found = mock_kafka_requests(mock, (int16_t)request);
         (void)poll(NULL, 0, 1);
     }
     assert_true(found >= count);

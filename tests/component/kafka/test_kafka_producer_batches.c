@@ -184,18 +184,6 @@ static void send_numbers(struct fixture *fixture, const char *key, int32_t parti
     }
 }
 
-/* Since requests are tracked. */
-static size_t produce_requests(const struct fixture *fixture)
-{
-    size_t count, found = 0;
-    rd_kafka_mock_request_t **requests = rd_kafka_mock_get_requests(fixture->mock.cluster, &count);
-    for (size_t i = 0; i < count; i++) {
-        found += rd_kafka_mock_request_api_key(requests[i]) == PRODUCE;
-    }
-    rd_kafka_mock_request_destroy_array(requests, count);
-    return found;
-}
-
 /* All records of a topic, of one partition after the other in no order, to on_record. */
 static void read_all(struct fixture *fixture, const char *topic, int partitions,
                      void (*on_record)(void *context, const rd_kafka_message_t *record),
@@ -392,7 +380,7 @@ static void test_opaques__mixed__each_record_is_told(void **state)
         send_numbers(fixture, "k", 0, i, 1);
     }
     assert_err(ERR_OK, kafka_producer_flush(fixture->producer, DEADLINE_MS));
-    assert_int_equal(1, produce_requests(fixture));
+    assert_int_equal(1, mock_kafka_requests(&fixture->mock, PRODUCE));
     assert_int_equal(300, fixture->told.stored_reports);
     for (int i = 0; i < 300; i++) {
         const struct stored *stored = &fixture->told.reports[i];
@@ -475,7 +463,7 @@ static void test_batch_under_way__what_follows__is_one_batch(void **state)
     rd_kafka_mock_broker_set_up(fixture->mock.cluster, 1);
     assert_err(ERR_OK, kafka_producer_flush(fixture->producer, DEADLINE_MS));
     assert_int_equal(201, fixture->told.stored);
-    assert_int_equal(2, produce_requests(fixture));
+    assert_int_equal(2, mock_kafka_requests(&fixture->mock, PRODUCE));
     stop(fixture);
 }
 

@@ -79,14 +79,9 @@ static void produce(struct producer *producer, int records, bool in_batches)
 static void await_produce_request(struct mock_kafka *mock)
 {
     int64_t deadline_us = clock_mono_us() + DEADLINE_MS * 1000;
-    for (bool is_seen = false; !is_seen; (void)poll(NULL, 0, 1)) {
+    while (!mock_kafka_requests(mock, PRODUCE)) {
         assert_true(clock_mono_us() < deadline_us);
-        size_t count;
-        rd_kafka_mock_request_t **requests = rd_kafka_mock_get_requests(mock->cluster, &count);
-        for (size_t i = 0; i < count; i++) {
-            is_seen |= rd_kafka_mock_request_api_key(requests[i]) == PRODUCE;
-        }
-        rd_kafka_mock_request_destroy_array(requests, count);
+        (void)poll(NULL, 0, 1);
     }
 }
 

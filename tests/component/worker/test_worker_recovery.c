@@ -115,17 +115,6 @@ static void settle(struct worker *worker, const char *wanted, rd_kafka_t *const 
 
 /* --- the test ------------------------------------------------------------------------------------------------ */
 
-static size_t joins_seen(const struct fixture *f)
-{
-    size_t count, joins = 0;
-    rd_kafka_mock_request_t **requests = rd_kafka_mock_get_requests(f->mock.cluster, &count);
-    for (size_t i = 0; i < count; i++) {
-        joins += rd_kafka_mock_request_api_key(requests[i]) == JOIN_GROUP;
-    }
-    rd_kafka_mock_request_destroy_array(requests, count);
-    return joins;
-}
-
 /* The producer is lost, and no other is to be had yet. */
 static void producer_lose(struct fixture *f)
 {
@@ -147,7 +136,7 @@ static void partitions_revoke(const struct fixture *f, rd_kafka_t *leaver)
     rd_kafka_mock_start_request_tracking(f->mock.cluster);
     member_leave(leaver);
     int64_t deadline_us = clock_mono_us() + DEADLINE_US;
-    while (joins_seen(f) == 0) {
+    while (mock_kafka_requests(&f->mock, JOIN_GROUP) == 0) {
         assert_true(clock_mono_us() < deadline_us);
         pause_ms(10);
     }
