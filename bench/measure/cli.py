@@ -63,9 +63,9 @@ def _measure(root: Path, options: argparse.Namespace) -> None:
     if unknown:
         raise SystemExit(f"bench/run: no such part: {', '.join(unknown)} ({', '.join(PARTS)})")
     chosen = [part for part in PARTS if part in (options.parts or PARTS.keys() - ONLY_NAMED)]
-    taken_on = machine.describe(root)
     begin = time.monotonic()
     with Session(root, options.bin or bin_dir(root), _plan(options)) as session:
+        taken_on = machine.describe(root)    # a fresh machine has Kafka's version only now
         for part in chosen:
             figures = PARTS[part](session)
             if not options.quick:
