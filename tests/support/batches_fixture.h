@@ -28,8 +28,8 @@ struct batches_fixture {
     size_t bytes_max; /* of a key, a value, a header */
     uint64_t next;    /* record's number */
     int64_t stored, failed;
+    int64_t in_doubt; /* of those that failed: a broker may have them */
     enum kafka_reads reads;
-    bool is_in_doubt;         /* a broker may have what was given up */
     rd_kafka_resp_err_t code; /* of what failed */
     struct numbers *expected; /* by partition */
     struct numbers *open;     /* of the transaction that is under way */
@@ -43,8 +43,10 @@ static inline void batches_on_report(rd_kafka_t *client, const rd_kafka_message_
     const struct kafka_batch *batch = message->_private;
     int64_t records = batch ? batch->records.count : 1;
     *(message->err ? &fixture->failed : &fixture->stored) += records;
-    fixture->is_in_doubt |=
-        message->err && rd_kafka_message_status(message) == RD_KAFKA_MSG_STATUS_POSSIBLY_PERSISTED;
+    if (message->err &&
+        rd_kafka_message_status(message) == RD_KAFKA_MSG_STATUS_POSSIBLY_PERSISTED) {
+        fixture->in_doubt += records;
+    }
     fixture->code = message->err ? message->err : fixture->code;
     if (batch) {
         assert_ptr_equal(batch->records.bytes, message->payload);

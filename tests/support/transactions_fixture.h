@@ -80,7 +80,7 @@ static inline void transactions_client_replace(struct batches_fixture *fixture,
     batches_client_close(fixture);
     batches_client_open(fixture, transactions_conf(mock));
     no_error(rd_kafka_init_transactions(fixture->client, BATCHES_DEADLINE_MS));
-    fixture->is_in_doubt = false;
+    fixture->in_doubt = 0;
 }
 
 static inline void transaction_add(struct batches_fixture *fixture, size_t count)

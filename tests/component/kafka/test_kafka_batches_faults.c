@@ -165,7 +165,7 @@ static void test_transactions__faults__are_stored_once_and_in_order(void **state
             transaction_abort(&fixture);
             aborted++;
         }
-        if (fixture.is_in_doubt) {
+        if (fixture.in_doubt > 0) {
             transactions_client_replace(&fixture, &mock);
         }
     }
@@ -216,7 +216,7 @@ static void test_transactions__answers_lost__are_stored_once_and_in_order(void *
             transaction_abort(&fixture);
             aborted++;
         }
-        if (fixture.is_in_doubt) {
+        if (fixture.in_doubt > 0) {
             transactions_client_replace(&fixture, &mock);
         }
     }

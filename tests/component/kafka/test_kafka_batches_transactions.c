@@ -66,7 +66,7 @@ static bool purging_round(struct batches_fixture *fixture, struct mock_kafka *mo
     }
     transaction_abort(fixture);
     (void)rd_kafka_mock_broker_set_rtt(mock->cluster, 1, 0);
-    return fixture->is_in_doubt;
+    return fixture->in_doubt > 0;
 }
 
 static void test_transactions__batches_purged_between__are_stored_once(void **state)
@@ -199,7 +199,7 @@ static void random_round(struct batches_fixture *fixture, struct mock_kafka *moc
     if (made_below(random, 2) == 0 || !transaction_try_commit(fixture)) {
         transaction_abort(fixture);
     }
-    if (fixture->is_in_doubt) {
+    if (fixture->in_doubt > 0) {
         transactions_client_replace(fixture, mock);
     }
 }

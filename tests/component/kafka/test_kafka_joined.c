@@ -25,7 +25,8 @@ static void on_error(rd_kafka_t *client, int code, const char *reason, void *con
     joined->is_away |= code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN;
 }
 
-static void start(struct joined *joined, int16_t version, const char *codec)
+static void start_extra(struct joined *joined, int16_t version, const char *codec,
+                        const char *timeout_ms)
 {
     joined->mock = mock_kafka_start(1);
     mock_kafka_topic(&joined->mock, "orders", PARTITIONS);
@@ -33,11 +34,17 @@ static void start(struct joined *joined, int16_t version, const char *codec)
     rd_kafka_conf_t *conf = batches_conf(&joined->mock, KAFKA_ROLE_PRODUCER_BULK);
     batches_set(conf, "linger.ms", "0"); /* what is handed over is old enough */
     batches_set(conf, "compression.codec", codec);
+    batches_set(conf, "message.timeout.ms", timeout_ms);
     rd_kafka_conf_set_error_cb(conf, on_error);
     batches_fixture_start(&joined->batches, conf, "orders", PARTITIONS);
     batches_add_next(&joined->batches, joined->batches.expected, MANY);
     batches_flush(&joined->batches); /* each partition's first is acknowledged */
     rd_kafka_mock_start_request_tracking(joined->mock.cluster);
+}
+
+static void start(struct joined *joined, int16_t version, const char *codec)
+{
+    start_extra(joined, version, codec, "60000");
 }
 
 static void stop(struct joined *joined)
@@ -193,25 +200,53 @@ static void test_joined__large__are_several_requests(void **state)
     stop(&joined);
 }
 
+/* All of it has been sent, and none is answered yet. */
+static void send_unanswered(struct joined *joined)
+{
+    assert_int_equal(
+        0, rd_kafka_mock_broker_push_request_error_rtts(joined->mock.cluster, 1, PRODUCE, 1,
+                                                        RD_KAFKA_RESP_ERR_NO_ERROR, AWAY_MS));
+    send_at_once(joined);
+    const int64_t deadline_us = clock_mono_us() + DEADLINE_MS * 1000;
+    while (!requests(joined)) {
+        assert_true(clock_mono_us() < deadline_us);
+        (void)rd_kafka_poll(joined->batches.client, 1);
+    }
+}
+
+static void expect_all_in_doubt(const struct joined *joined, int64_t stored_before)
+{
+    assert_int_equal(stored_before, joined->batches.stored);
+    assert_int_equal(MANY, joined->batches.failed);
+    assert_int_equal(MANY, joined->batches.in_doubt);
+}
+
 static void test_joined__under_way__are_given_up_each(void **state)
 {
     (void)state;
     struct joined joined;
     start(&joined, 10, "lz4");
     const int64_t before = joined.batches.stored;
-    assert_int_equal(0, rd_kafka_mock_broker_set_rtt(joined.mock.cluster, 1, 500));
-    send_at_once(&joined);
-    const int64_t deadline_us = clock_mono_us() + DEADLINE_MS * 1000;
-    while (!requests(&joined)) {
-        assert_true(clock_mono_us() < deadline_us);
-        (void)rd_kafka_poll(joined.batches.client, 1);
-    }
-    assert_int_equal(0, rd_kafka_mock_broker_set_rtt(joined.mock.cluster, 1, AWAY_MS));
+    send_unanswered(&joined);
     assert_int_equal(0, rd_kafka_purge(joined.batches.client,
                                        RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT));
     assert_int_equal(0, rd_kafka_flush(joined.batches.client, DEADLINE_MS));
-    assert_int_equal(MANY, joined.batches.failed + joined.batches.stored - before);
-    assert_true(joined.batches.failed > 0 && joined.batches.is_in_doubt);
+    expect_all_in_doubt(&joined, before);
+    stop(&joined);
+}
+
+/* The broker may have what it was sent before it went. */
+static void test_joined__under_way_when_the_broker_goes__are_in_doubt(void **state)
+{
+    (void)state;
+    struct joined joined;
+    start_extra(&joined, 10, "lz4", "5000");
+    const int64_t before = joined.batches.stored;
+    send_unanswered(&joined);
+    broker_leaves(&joined);
+    assert_int_equal(0, rd_kafka_flush(joined.batches.client, DEADLINE_MS));
+    assert_int_equal(RD_KAFKA_RESP_ERR__MSG_TIMED_OUT, joined.batches.code);
+    expect_all_in_doubt(&joined, before);
     stop(&joined);
 }
 
@@ -225,6 +260,7 @@ int main(void)
         cmocka_unit_test(test_joined__never_answered__are_sent_again),
         cmocka_unit_test(test_joined__large__are_several_requests),
         cmocka_unit_test(test_joined__under_way__are_given_up_each),
+        cmocka_unit_test(test_joined__under_way_when_the_broker_goes__are_in_doubt),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
