@@ -62,22 +62,9 @@ static void rd_kafka_take_joinable(rd_kafka_bufq_t *queue, rd_kafka_bufq_t *join
     }
 }
 
-/* The bytes from `from` on stay where they are; the request is not destroyed before the one that they are sent with. */
-static void rd_kafka_lend_bytes(rd_kafka_buf_t *to, rd_kafka_buf_t *request, size_t from,
-                                size_t size)
-{
-    rd_slice_t slice;
-    const void *bytes;
-    size_t length;
-
-    rd_slice_init(&slice, &request->rkbuf_buf, from, size);
-    while ((length = rd_slice_reader(&slice, &bytes))) {
-        rd_kafka_buf_push(to, bytes, length, NULL);
-    }
-}
-
-static void rd_kafka_copy_bytes(rd_kafka_buf_t *to, rd_kafka_buf_t *from, size_t offset,
-                                size_t size)
+/* Lent: they stay where they are, and what they are of is not destroyed before what they are sent with. */
+static void rd_kafka_add_bytes(rd_kafka_buf_t *to, rd_kafka_buf_t *from, size_t offset, size_t size,
+                               rd_bool_t is_lent)
 {
     rd_slice_t slice;
     const void *bytes;
@@ -85,7 +72,11 @@ static void rd_kafka_copy_bytes(rd_kafka_buf_t *to, rd_kafka_buf_t *from, size_t
 
     rd_slice_init(&slice, &from->rkbuf_buf, offset, size);
     while ((length = rd_slice_reader(&slice, &bytes))) {
-        rd_kafka_buf_write(to, bytes, length);
+        if (is_lent) {
+            rd_kafka_buf_push(to, bytes, length, NULL);
+        } else {
+            rd_kafka_buf_write(to, bytes, length);
+        }
     }
 }
 
@@ -101,10 +92,10 @@ static rd_kafka_buf_t *rd_kafka_own_reply(rd_kafka_buf_t *reply, const rd_kafka_
     own->rkbuf_reqhdr = request->rkbuf_reqhdr;
     own->rkbuf_reshdr = reply->rkbuf_reshdr;
     own->rkbuf_ts_sent = reply->rkbuf_ts_sent;
-    rd_kafka_copy_bytes(own, reply, head[0], head[1] - head[0]);
+    rd_kafka_add_bytes(own, reply, head[0], head[1] - head[0], rd_false);
     rd_kafka_buf_write_arraycnt(own, 1);
-    rd_kafka_copy_bytes(own, reply, part[0], part[1] - part[0]);
-    rd_kafka_copy_bytes(own, reply, tail[0], tail[1] - tail[0]);
+    rd_kafka_add_bytes(own, reply, part[0], part[1] - part[0], rd_false);
+    rd_kafka_add_bytes(own, reply, tail[0], tail[1] - tail[0], rd_false);
     own->rkbuf_totlen = rd_buf_len(&own->rkbuf_buf);
     rd_slice_init_full(&own->rkbuf_reader, &own->rkbuf_buf);
     return own;
@@ -226,12 +217,12 @@ static rd_kafka_buf_t *rd_kafka_joined_request(rd_kafka_broker_t *rkb, rd_kafka_
     request->rkbuf_opaque = joined;
     rd_kafka_msgq_init(&request->rkbuf_batch.msgq);
 
-    rd_kafka_copy_bytes(request, first, 0, of_partition - count_size);
+    rd_kafka_add_bytes(request, first, 0, of_partition - count_size, rd_false);
     rd_kafka_buf_write_arraycnt(request, rd_kafka_bufq_cnt(joined));
     TAILQ_FOREACH(each, &joined->rkbq_bufs, rkbuf_link)
     {
-        rd_kafka_lend_bytes(request, each, of_partition,
-                            rd_buf_len(&each->rkbuf_buf) - of_partition - tags_size);
+        rd_kafka_add_bytes(request, each, of_partition,
+                           rd_buf_len(&each->rkbuf_buf) - of_partition - tags_size, rd_true);
         request->rkbuf_ts_timeout = RD_MIN(request->rkbuf_ts_timeout, each->rkbuf_ts_timeout);
     }
     rd_kafka_buf_write_tags_empty(request);
