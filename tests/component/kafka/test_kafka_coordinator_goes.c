@@ -3,6 +3,7 @@
  * (docs/adr/0002): its producer is driven directly, and none of its connections comes or goes meanwhile. */
 #include <stdatomic.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "core/clock.h"
 #include "kafka/kafka_config.h"
@@ -11,12 +12,30 @@
 
 #define DEADLINE_MS 60000
 #define LOOKS_MS    8000 /* forty looks; else it is found after 11 s, or never */
+#define HELD_MS     500  /* long enough to send a request to who has left */
+#define ASKED_MS    100  /* for metadata; whoever is asked may be the one that has left */
 #define GROUP       "enrich"
 #define ID          "enrich-one-0"
 
 enum broker { FIRST = 1, OTHER };
 
 static atomic_int brokers_dropped; /* no member of the cluster any more, as its metadata says */
+static atomic_int held_until;      /* so many are: the next connection's end goes unnoticed */
+
+/* Of the broker's thread, which believes itself connected until it returns. */
+static int on_close(int fd, void *opaque)
+{
+    (void)opaque;
+    int dropped = atomic_exchange(&held_until, 0);
+    int64_t deadline_us = clock_mono_us() + DEADLINE_MS * 1000;
+    while (brokers_dropped < dropped && clock_mono_us() < deadline_us) {
+        usleep(1000);
+    }
+    if (dropped) {
+        usleep(HELD_MS * 1000); /* where the machine needs more, there is nothing to be seen */
+    }
+    return close(fd);
+}
 
 static void on_log(const rd_kafka_t *client, int level, const char *facility, const char *text)
 {
@@ -24,6 +43,14 @@ static void on_log(const rd_kafka_t *client, int level, const char *facility, co
     (void)level;
     (void)facility;
     brokers_dropped += strstr(text, "Sending TERMINATE to") != NULL;
+}
+
+/* Takes the error, which says why. */
+static void assert_no_error(rd_kafka_error_t *error)
+{
+    if (error) {
+        fail_msg("%s: %s", rd_kafka_error_name(error), rd_kafka_error_string(error));
+    }
 }
 
 static rd_kafka_t *producer_start(const struct mock_kafka *mock)
@@ -38,9 +65,10 @@ static rd_kafka_t *producer_start(const struct mock_kafka *mock)
     assert_err(ERR_OK, kafka_conf_set(conf, "connections.max.idle.ms", "0", &info));
     assert_err(ERR_OK, kafka_conf_set(conf, "debug", "broker", &info));
     rd_kafka_conf_set_log_cb(conf, on_log);
+    rd_kafka_conf_set_closesocket_cb(conf, on_close);
     rd_kafka_t *producer = rd_kafka_new(RD_KAFKA_PRODUCER, conf, why, sizeof why);
     assert_non_null(producer);
-    assert_null(rd_kafka_init_transactions(producer, DEADLINE_MS));
+    assert_no_error(rd_kafka_init_transactions(producer, DEADLINE_MS));
     return producer;
 }
 
@@ -50,9 +78,9 @@ static void offsets_commit(rd_kafka_t *producer, int timeout_ms)
     rd_kafka_consumer_group_metadata_t *group = rd_kafka_consumer_group_metadata_new(GROUP);
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
     rd_kafka_topic_partition_list_add(list, "orders", 0)->offset = 1;
-    assert_null(rd_kafka_begin_transaction(producer));
-    assert_null(rd_kafka_send_offsets_to_transaction(producer, list, group, timeout_ms));
-    assert_null(rd_kafka_commit_transaction(producer, DEADLINE_MS));
+    assert_no_error(rd_kafka_begin_transaction(producer));
+    assert_no_error(rd_kafka_send_offsets_to_transaction(producer, list, group, timeout_ms));
+    assert_no_error(rd_kafka_commit_transaction(producer, DEADLINE_MS));
     rd_kafka_topic_partition_list_destroy(list);
     rd_kafka_consumer_group_metadata_destroy(group);
 }
@@ -63,24 +91,35 @@ static void await_dropped(rd_kafka_t *producer, int before)
     int64_t deadline_us = clock_mono_us() + DEADLINE_MS * 1000;
     while (brokers_dropped == before && clock_mono_us() < deadline_us) {
         const struct rd_kafka_metadata *metadata;
-        if (rd_kafka_metadata(producer, 1, NULL, &metadata, DEADLINE_MS) == 0) {
+        if (rd_kafka_metadata(producer, 1, NULL, &metadata, ASKED_MS) == 0) {
             rd_kafka_metadata_destroy(metadata);
         }
     }
     assert_true(brokers_dropped > before);
 }
 
-static void test_coordinator_left_the_cluster__another_one__is_found(void **state)
+/* To the partition's leader, whom metadata can be asked of from then on. */
+static void connect_to_leader(rd_kafka_t *producer)
 {
-    (void)state;
+    int64_t first;
+    int64_t end;
+    assert_int_equal(
+        0, rd_kafka_query_watermark_offsets(producer, "orders", 0, &first, &end, DEADLINE_MS));
+}
+
+static void coordinator_leaves(bool is_held)
+{
     struct mock_kafka mock = mock_kafka_start(2);
     mock_kafka_topic(&mock, "orders", 1);
+    assert_int_equal(0, rd_kafka_mock_partition_set_leader(mock.cluster, "orders", 0, OTHER));
     assert_int_equal(0, rd_kafka_mock_coordinator_set(mock.cluster, "transaction", ID, OTHER));
     assert_int_equal(0, rd_kafka_mock_coordinator_set(mock.cluster, "group", GROUP, FIRST));
     rd_kafka_t *producer = producer_start(&mock);
     offsets_commit(producer, DEADLINE_MS);
+    connect_to_leader(producer);
 
     int dropped = brokers_dropped;
+    held_until = is_held ? dropped + 1 : 0;
     assert_int_equal(0, rd_kafka_mock_coordinator_set(mock.cluster, "group", GROUP, OTHER));
     assert_int_equal(0, rd_kafka_mock_broker_set_down(mock.cluster, FIRST));
     await_dropped(producer, dropped);
@@ -89,10 +128,23 @@ static void test_coordinator_left_the_cluster__another_one__is_found(void **stat
     mock_kafka_stop(&mock);
 }
 
+static void test_coordinator_left_the_cluster__another_one__is_found(void **state)
+{
+    (void)state;
+    coordinator_leaves(false);
+}
+
+static void test_offsets_sent_to_a_coordinator_that_has_left__are_sent_to_the_next(void **state)
+{
+    (void)state;
+    coordinator_leaves(true);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_coordinator_left_the_cluster__another_one__is_found),
+        cmocka_unit_test(test_offsets_sent_to_a_coordinator_that_has_left__are_sent_to_the_next),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
