@@ -1,6 +1,7 @@
 /* What the pinned librdkafka does when the coordinator of the group whose offsets a transaction commits has
  * left the cluster: it looks for another one. It is the library that is tested, as scripts/deps mends it
  * (docs/adr/0002): its producer is driven directly, and none of its connections comes or goes meanwhile. */
+#include <poll.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <unistd.h>
@@ -29,10 +30,11 @@ static int on_close(int fd, void *opaque)
     int dropped = atomic_exchange(&held_until, 0);
     int64_t deadline_us = clock_mono_us() + DEADLINE_MS * 1000;
     while (brokers_dropped < dropped && clock_mono_us() < deadline_us) {
-        usleep(1000);
+        (void)poll(NULL, 0, 1);
     }
     if (dropped) {
-        usleep(HELD_MS * 1000); /* where the machine needs more, there is nothing to be seen */
+        /* Where the machine needs more, there is nothing to be seen. */
+        (void)poll(NULL, 0, HELD_MS);
     }
     return close(fd);
 }
