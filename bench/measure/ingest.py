@@ -40,7 +40,7 @@ SINGLE = Contest("ingest", Load(), (256, 64), (OURS, "floor", "floor-keyed", "fa
 NDJSON = Contest("ndjson", Load(events=500), (16,), (OURS, "fastapi"))
 HASTY = Contest("hasty", Load(status=202, query="?hasty"), (256,), (OURS, "floor-at-once", "fastapi"),
                 is_stored=False, own_core=256,
-                bulk=Load(events=500))
+                bulk=NDJSON.load)
 
 
 def _summary(server: Server, load: str) -> dict[str, Any]:

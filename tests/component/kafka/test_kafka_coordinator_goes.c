@@ -47,7 +47,7 @@ static void on_log(const rd_kafka_t *client, int level, const char *facility, co
     brokers_dropped += strstr(text, "Sending TERMINATE to") != NULL;
 }
 
-/* Takes the error, which says why. */
+/* Fails with what the client says. */
 static void assert_no_error(rd_kafka_error_t *error)
 {
     if (error) {
